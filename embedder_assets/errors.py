@@ -1,0 +1,60 @@
+"""Every error a user may see, as one tree.
+
+Each message answers four questions: which thing, what was expected, what came instead, and what to do about it.
+"""
+
+from __future__ import annotations
+
+
+class EmbedderError(Exception):
+    """Base of all errors of this project.
+
+    Args:
+        thing: What the error is about, by the name the user knows (a path, a setting, a model).
+        expected: What would have been right.
+        got: What came instead.
+        remedy: What the user can do now.
+    """
+
+    def __init__(self, thing: str, *, expected: str, got: str, remedy: str) -> None:
+        self.thing = thing
+        self.expected = expected
+        self.got = got
+        self.remedy = remedy
+        super().__init__(f"{thing}: expected {expected}, got {got}. {remedy}")
+
+
+class SettingsError(EmbedderError):
+    """A setting cannot be read or has a value that is not allowed."""
+
+
+class CorpusError(EmbedderError):
+    """The corpus folder or a collection cannot be used at all."""
+
+
+class DocumentError(EmbedderError):
+    """One document cannot be used; the rest of its collection goes on.
+
+    Args:
+        kind: A short machine-readable word for the reason, for example ``encrypted_pdf``.
+    """
+
+    def __init__(self, thing: str, *, kind: str, expected: str, got: str, remedy: str) -> None:
+        super().__init__(thing, expected=expected, got=got, remedy=remedy)
+        self.kind = kind
+
+
+class ModelBuildError(EmbedderError):
+    """A model cannot be fetched, verified or built."""
+
+
+class TritonUnavailableError(EmbedderError):
+    """The Triton server cannot be started or reached."""
+
+
+class InferenceError(EmbedderError):
+    """Triton answered a request with an error or with something that is not a valid answer."""
+
+
+class TableError(EmbedderError):
+    """A table is missing or does not hold what its reader needs."""
