@@ -1,0 +1,1 @@
+"""Triton: the models it serves, the embedded server, and the client."""

@@ -1,0 +1,113 @@
+"""The Triton backend that all our models share: texts in, the outputs of an ONNX graph out.
+
+It runs inside Triton (Python-based backend), so it imports nothing of this project. A model folder holds only its
+``config.pbtxt``, ``tokenizer.json`` and ``<version>/model.onnx``; pooling, the SPLADE maximum and the top-k live in
+the graph. Inputs are BYTES of shape [1], so requests of any text length batch together; inside a batch the texts
+are sorted by length and run in micro-batches, one worker thread a core.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+
+import numpy as np
+import onnxruntime
+import triton_python_backend_utils as pb_utils
+from tokenizers import Encoding, Tokenizer
+
+Texts = list[tuple[str, ...]]
+
+
+class TritonPythonModel:
+    """One model: one tokenizer, one ONNX session shared by the worker threads."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Loads the tokenizer and the graph of the model folder that Triton names."""
+        config = json.loads(args["model_config"])
+        parameters = {key: item["string_value"] for key, item in config["parameters"].items()}
+        folder = Path(args["model_repository"])
+        self.inputs = [item["name"] for item in config["input"]]
+        self.outputs = {item["name"]: pb_utils.triton_string_to_numpy(item["data_type"]) for item in config["output"]}
+        self.micro_batch_size = int(parameters["micro_batch_size"])
+        self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self.tokenizer.enable_truncation(int(parameters["max_tokens"]))
+        self.tokenizer.no_padding()
+        workers = int(parameters["threads"]) or len(os.sched_getaffinity(0))
+        self.pool = ThreadPoolExecutor(workers)
+        self.session = _session(folder / args["model_version"] / "model.onnx", args["model_instance_kind"])
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        """Answers all requests of one batch together: shape [n, 1] in, shape [n, …] out for each."""
+        texts: Texts = []
+        spans: list[slice | Exception] = []
+        for request in requests:
+            try:
+                rows = self._texts(request)
+                spans.append(slice(len(texts), len(texts) + len(rows)))
+                texts.extend(rows)
+            except UnicodeDecodeError as error:
+                spans.append(error)
+        outputs = self._encode(texts) if texts else {}
+        return [self._response(span, outputs) for span in spans]
+
+    def finalize(self) -> None:
+        """Ends the worker threads when Triton unloads the model."""
+        self.pool.shutdown()
+
+    def _texts(self, request: Any) -> Texts:
+        columns = [
+            [item.decode("utf-8") for item in pb_utils.get_input_tensor_by_name(request, name).as_numpy().ravel()]
+            for name in self.inputs
+        ]
+        return list(zip(*columns, strict=True))
+
+    def _encode(self, texts: Texts) -> dict[str, np.ndarray]:
+        single = len(self.inputs) == 1
+        encodings = self.tokenizer.encode_batch([row[0] for row in texts] if single else texts)
+        batches = list(self._micro_batches(encodings))
+        results = list(self.pool.map(lambda rows: self._run([encodings[row] for row in rows]), batches))
+        outputs = {}
+        for position, (name, dtype) in enumerate(self.outputs.items()):
+            first = results[0][position]
+            outputs[name] = np.empty((len(texts), *first.shape[1:]), dtype)
+            for rows, result in zip(batches, results, strict=True):
+                outputs[name][rows] = result[position]
+        return outputs
+
+    def _micro_batches(self, encodings: list[Encoding]) -> Iterator[np.ndarray]:
+        # The longest first: what remains at the end is short, so no core waits long for another.
+        order = np.argsort([-len(encoding) for encoding in encodings], kind="stable")
+        for start in range(0, len(order), self.micro_batch_size):
+            yield order[start : start + self.micro_batch_size]
+
+    def _run(self, encodings: list[Encoding]) -> list[np.ndarray]:
+        shape = (len(encodings), max(len(encoding) for encoding in encodings))
+        feeds = {name: np.zeros(shape, np.int64) for name in ("input_ids", "attention_mask", "token_type_ids")}
+        for row, encoding in enumerate(encodings):
+            feeds["input_ids"][row, : len(encoding)] = encoding.ids
+            feeds["attention_mask"][row, : len(encoding)] = 1
+            feeds["token_type_ids"][row, : len(encoding)] = encoding.type_ids
+        result: list[np.ndarray] = self.session.run(list(self.outputs), feeds)
+        return result
+
+    def _response(self, span: slice | Exception, outputs: dict[str, np.ndarray]) -> Any:
+        if isinstance(span, Exception):
+            return pb_utils.InferenceResponse(error=pb_utils.TritonError(f"the text is not valid UTF-8: {span}"))
+        return pb_utils.InferenceResponse(
+            [pb_utils.Tensor(name, np.ascontiguousarray(values[span])) for name, values in outputs.items()]
+        )
+
+
+def _session(path: Path, instance_kind: str) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    # One thread a micro-batch, several micro-batches at a time: no core waits inside an operator.
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    provider = "CUDAExecutionProvider" if instance_kind == "GPU" else "CPUExecutionProvider"
+    return onnxruntime.InferenceSession(str(path), options, providers=[provider])

@@ -1,0 +1,156 @@
+"""The Triton client: loads models, reads their fingerprints, and keeps a few requests in flight."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedder_assets.errors import InferenceError, TritonUnavailableError
+from embedder_assets.serving.embedded import TritonAddress
+
+if TYPE_CHECKING:
+    from tritonclient.grpc import InferenceServerClient
+    from tritonclient.utils import InferenceServerException
+
+# One request computes, one waits in Triton's queue, one is on its way: more would only hold memory.
+REQUESTS_IN_FLIGHT = 3
+
+Outputs = dict[str, NDArray[Any]]
+Row = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What Triton answered to one request.
+
+    Attributes:
+        outputs: Output name to array of shape [rows, …].
+        latency_s: Seconds from sending to answer, Triton's queue included.
+    """
+
+    outputs: Outputs
+    latency_s: float
+
+
+class TritonClient:
+    """Inference over gRPC on one Triton server."""
+
+    def __init__(self, address: TritonAddress, timeout_s: float) -> None:
+        from tritonclient.grpc import InferenceServerClient
+
+        self.address = address
+        self._timeout_s = timeout_s
+        self._client: InferenceServerClient = InferenceServerClient(address.grpc)
+        self._pool = ThreadPoolExecutor(REQUESTS_IN_FLIGHT, thread_name_prefix="triton")
+
+    def close(self) -> None:
+        """Closes the channel; requests still in flight are given up."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._client.close()
+
+    def ensure_loaded(self, model: str) -> None:
+        """Loads a model if it is not ready, and returns when it is.
+
+        Raises:
+            InferenceError: Triton cannot load the model.
+            TritonUnavailableError: Triton does not answer.
+        """
+        with _errors_of(self.address, f"loading model '{model}'"):
+            if not self._client.is_model_ready(model):
+                self._client.load_model(model)
+
+    def model_parameters(self, model: str) -> dict[str, str]:
+        """The ``parameters`` of a loaded model's configuration, the fingerprint among them."""
+        with _errors_of(self.address, f"reading the configuration of model '{model}'"):
+            config = self._client.get_model_config(model, as_json=True)["config"]
+        return {key: item["string_value"] for key, item in config.get("parameters", {}).items()}
+
+    def infer(self, model: str, rows: Sequence[Row]) -> Answer:
+        """Sends one request.
+
+        Args:
+            model: Name of a loaded model.
+            rows: The texts: one string a row for an encoder, (query, passage) for a cross-encoder.
+
+        Raises:
+            InferenceError: Triton refused the request, or answered with another number of rows.
+            TritonUnavailableError: Triton does not answer.
+        """
+        from tritonclient.grpc import InferInput
+
+        names = ["TEXT"] if len(rows[0]) == 1 else ["QUERY", "PASSAGE"]
+        inputs = []
+        for name, column in zip(names, zip(*rows, strict=True), strict=True):
+            tensor = InferInput(name, [len(rows), 1], "BYTES")
+            tensor.set_data_from_numpy(np.array([[text.encode()] for text in column], dtype=np.object_))
+            inputs.append(tensor)
+        started = time.perf_counter()
+        with _errors_of(self.address, f"inference on model '{model}'"):
+            response = self._client.infer(model, inputs, client_timeout=self._timeout_s)
+        latency_s = time.perf_counter() - started
+        outputs = {item.name: response.as_numpy(item.name) for item in response.get_response().outputs}
+        return Answer(_verified(model, outputs, len(rows)), latency_s)
+
+    def infer_many(self, model: str, requests: Iterable[Sequence[Row]]) -> Iterator[Answer]:
+        """Sends requests with a few in flight; the answers come in the order of the requests."""
+        pending: deque[Future[Answer]] = deque()
+        try:
+            for rows in requests:
+                pending.append(self._pool.submit(self.infer, model, rows))
+                if len(pending) >= REQUESTS_IN_FLIGHT:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
+
+
+def _verified(model: str, outputs: Outputs, rows: int) -> Outputs:
+    for name, values in outputs.items():
+        if values is None or len(values) != rows or not np.isfinite(values).all():
+            raise InferenceError(
+                f"output '{name}' of model '{model}'",
+                expected=f"{rows} rows of finite numbers",
+                got="numbers that are not finite" if values is not None and len(values) == rows else "another shape",
+                remedy="The answer was not written. Run `embedder models verify`.",
+            )
+    return outputs
+
+
+class _errors_of:  # noqa: N801 - reads as a statement
+    """Turns the client library's exceptions into ours."""
+
+    def __init__(self, address: TritonAddress, action: str) -> None:
+        self._address, self._action = address, action
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        from tritonclient.utils import InferenceServerException
+
+        if isinstance(error, InferenceServerException):
+            raise self._translate(error) from error
+
+    def _translate(self, error: InferenceServerException) -> Exception:
+        log = f" The server's log is {self._address.log_file}." if self._address.log_file else ""
+        if error.status() in ("StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED", "StatusCode.CANCELLED"):
+            return TritonUnavailableError(
+                f"Triton at {self._address.grpc}",
+                expected=f"an answer ({self._action})",
+                got=f"{error.status()}: {error.message()}",
+                remedy=f"What was computed is kept: start the run again when Triton is back.{log}",
+            )
+        return InferenceError(
+            f"{self._action} at {self._address.grpc}",
+            expected="an answer",
+            got=f"{error.status()}: {error.message()}",
+            remedy=f"`embedder models verify` tells whether the models are whole.{log}",
+        )

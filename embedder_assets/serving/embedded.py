@@ -1,0 +1,228 @@
+"""The embedded Triton: the tritonserver binary that the ``nvidia-pytriton`` wheel carries, on our model repository.
+
+It listens on 127.0.0.1 only, on the standard ports or the next free ones, and never outlives its owner: a watchdog
+process holds the server and ends it when the owner's end of a pipe closes, ``kill -9`` included.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+import urllib.request
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from embedder_assets.errors import TritonUnavailableError
+
+READY_TIMEOUT_S = 60
+START_ATTEMPTS = 3
+LOGS_KEPT = 20
+STANDARD_PORTS = {"http": 8000, "grpc": 8001, "metrics": 8002}
+SERVING_FOLDER = Path(__file__).parent
+WATCHDOG = str(SERVING_FOLDER / "watchdog.py")
+
+
+@dataclass(frozen=True)
+class TritonAddress:
+    """Where a Triton server answers.
+
+    Attributes:
+        grpc: ``host:port`` for inference.
+        metrics_url: Address of the Prometheus metrics, where known.
+        log_file: The server's log, for an embedded server.
+    """
+
+    grpc: str
+    metrics_url: str | None = None
+    log_file: str | None = None
+
+
+class EmbeddedTriton:
+    """A tritonserver process owned by this process. Use as a context manager, or call ``stop``."""
+
+    def __init__(self, model_repository: Path, state_folder: Path) -> None:
+        """Starts the server and waits until it is ready.
+
+        Args:
+            model_repository: The folder that Triton loads models from.
+            state_folder: Where backends are linked and the log is kept, usually ``EMBEDDER_HOME/triton``.
+
+        Raises:
+            TritonUnavailableError: The platform has no wheel, or the server did not become ready.
+        """
+        self.log_file = _new_log(state_folder / "logs")
+        for attempts_left in reversed(range(START_ATTEMPTS)):
+            http_port = self._start(model_repository)
+            if self._becomes_ready(http_port):
+                return
+            self.stop()
+            # Somebody else may have taken a port between our look and the server's bind.
+            if not attempts_left or "already in use" not in self.log_file.read_text("utf-8", "replace"):
+                break
+        raise TritonUnavailableError(
+            "the embedded Triton server",
+            expected=f"readiness within {READY_TIMEOUT_S} s",
+            got=_last_lines(self.log_file) or "no answer and an empty log",
+            remedy=f"Read {self.log_file}; `embedder doctor` checks what the server needs.",
+        )
+
+    def _start(self, model_repository: Path) -> int:
+        distribution = _distribution_folder()
+        scratch = Path(tempfile.mkdtemp(prefix="embedder-triton-"))
+        ports = _free_ports()
+        shm_prefix = f"embedder_{os.getpid()}_{ports['grpc']}_"
+        command = [
+            str(distribution / "bin" / "tritonserver"),
+            f"--model-repository={model_repository}",
+            f"--backend-directory={_copy_backends(distribution, scratch)}",
+            f"--backend-config=python,shm-region-prefix-name={shm_prefix}",
+            "--model-control-mode=explicit",
+            "--metrics-interval-ms=500",
+        ]
+        for service, port in ports.items():
+            command += [f"--{service}-address=127.0.0.1", f"--{service}-port={port}"]
+        self._watchdog = subprocess.Popen(
+            [sys.executable, "-I", "-S", WATCHDOG, str(self.log_file), str(scratch), shm_prefix, *command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+            env=_server_environment(distribution),
+        )
+        assert self._watchdog.stdout is not None
+        self.pid = int(self._watchdog.stdout.readline() or 0)
+        self.address = TritonAddress(
+            grpc=f"127.0.0.1:{ports['grpc']}",
+            metrics_url=f"http://127.0.0.1:{ports['metrics']}/metrics",
+            log_file=str(self.log_file),
+        )
+        return ports["http"]
+
+    def __enter__(self) -> EmbeddedTriton:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def running(self) -> bool:
+        """Whether the server process still runs."""
+        return self._watchdog.poll() is None
+
+    def stop(self) -> None:
+        """Ends the server and waits for it; calling it twice is harmless."""
+        if self._watchdog.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._watchdog.stdin.close()
+        self._watchdog.wait()
+
+    def wait(self) -> int:
+        """Waits for the server's own end and returns its exit status."""
+        return self._watchdog.wait()
+
+    def _becomes_ready(self, http_port: int) -> bool:
+        deadline = time.monotonic() + READY_TIMEOUT_S
+        while self.running and time.monotonic() < deadline:
+            with contextlib.suppress(OSError):
+                urllib.request.urlopen(f"http://127.0.0.1:{http_port}/v2/health/ready", timeout=1).close()
+                return True
+            time.sleep(0.05)
+        return False
+
+
+def publish_address(address: TritonAddress, state_folder: Path, pid: int) -> Path:
+    """Writes where a long-running server answers, so that runs on the same home use it. Returns the file."""
+    path = state_folder / "server.json"
+    path.write_text(json.dumps({"pid": pid, **asdict(address)}), "utf-8")
+    return path
+
+
+def find_running(state_folder: Path) -> TritonAddress | None:
+    """The address that a living ``embedder serve`` published, or None."""
+    path = state_folder / "server.json"
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        os.kill(content.pop("pid"), 0)
+    except (OSError, ValueError, KeyError):
+        return None
+    host, _, port = content["grpc"].rpartition(":")
+    with contextlib.suppress(OSError), socket.create_connection((host, int(port)), timeout=1):
+        return TritonAddress(**content)
+    return None
+
+
+def _distribution_folder() -> Path:
+    found = importlib.util.find_spec("pytriton")
+    if found is None or found.origin is None:
+        raise TritonUnavailableError(
+            "the embedded Triton server",
+            expected="the nvidia-pytriton wheel (Linux x86-64)",
+            got=f"{platform.system()} {platform.machine()} without it",
+            remedy="Start Triton with `docker compose up triton` (docker-compose.yml) "
+            "and set EMBEDDER_TRITON_URL=127.0.0.1:8001.",
+        )
+    return Path(found.origin).parent / "tritonserver"
+
+
+def _copy_backends(distribution: Path, target: Path) -> Path:
+    """A backend directory with Triton's Python backend, its stub for this interpreter, and ours.
+
+    Copies, because Triton refuses a backend library that is a link out of its directory.
+    """
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    shutil.copytree(distribution / "backends" / "python", target / "python")
+    shutil.copy2(distribution / "python_backend_stubs" / version / "triton_python_backend_stub", target / "python")
+    for backend in (SERVING_FOLDER / "backends").iterdir():
+        shutil.copytree(backend, target / backend.name, ignore=shutil.ignore_patterns("__pycache__"))
+    return target
+
+
+def _server_environment(distribution: Path) -> dict[str, str]:
+    libraries = [distribution.parent.parent / "nvidia_pytriton.libs", sysconfig.get_config_var("LIBDIR")]
+    return {
+        **os.environ,
+        "LD_LIBRARY_PATH": os.pathsep.join(map(str, libraries)),
+        # The stub's interpreter ignores PYTHONPATH; it finds this environment through the first python3 on PATH.
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "TOKENIZERS_PARALLELISM": "true",
+    }
+
+
+def _free_ports() -> dict[str, int]:
+    ports: dict[str, int] = {}
+    for service, first in STANDARD_PORTS.items():
+        ports[service] = next(
+            port for port in range(first, first + 1000) if port not in ports.values() and _is_free(port)
+        )
+    return ports
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _new_log(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in sorted(folder.glob("tritonserver-*.log"))[:-LOGS_KEPT]:
+        old.unlink(missing_ok=True)
+    return folder / f"tritonserver-{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}.log"
+
+
+def _last_lines(path: Path, count: int = 5) -> str:
+    return "\n".join(path.read_text("utf-8", "replace").splitlines()[-count:]) if path.exists() else ""

@@ -1,0 +1,69 @@
+"""Runs one command and ends it, children included, as soon as the process that started the watchdog is gone.
+
+Usage: ``python watchdog.py LOG_FILE SCRATCH_FOLDER SHM_PREFIX COMMAND…``, standard input being a pipe that the owner
+holds open. The kernel closes the pipe when the owner ends in any way, ``kill -9`` included. Standard library only:
+it starts in a few milliseconds and must not be able to fail for want of a package.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+GRACE_S = 10
+PR_SET_PDEATHSIG = 1
+
+
+def main(arguments: list[str]) -> int:
+    """Starts the command, writes its pid to standard output, and waits for it or for the owner's end."""
+    log_file, scratch, shm_prefix, *command = arguments
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    with Path(log_file).open("ab") as log:
+        child = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=_die_with_parent,  # noqa: PLW1509 - this process has one thread
+        )
+    print(child.pid, flush=True)
+    try:
+        _wait_for_end(child)
+    finally:
+        _end_group(child)
+        for region in Path("/dev/shm").glob(f"{shm_prefix}*"):
+            region.unlink(missing_ok=True)
+        shutil.rmtree(scratch, ignore_errors=True)
+    return child.returncode
+
+
+def _die_with_parent() -> None:
+    # A second rope: if the watchdog itself is killed, the kernel ends its child.
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _wait_for_end(child: subprocess.Popen[bytes]) -> None:
+    while child.poll() is None:
+        readable, _, _ = select.select([0], [], [], 0.2)
+        if readable and not os.read(0, 1):
+            return
+
+
+def _end_group(child: subprocess.Popen[bytes]) -> None:
+    for end in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, end)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(GRACE_S)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,183 @@
+"""Every setting: its default, its meaning, and where its value came from.
+
+Precedence, lowest first: default, ``embedder.toml`` in the working directory, the environment (prefix
+``EMBEDDER_``), the command line or the run config. Each resolved value keeps its provenance in words, so that
+a manifest can say why a stage was off. The table in ``docs/settings.md`` is generated from this module.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+
+from embedder_assets.errors import SettingsError
+
+ENV_PREFIX = "EMBEDDER_"
+SETTINGS_FILE = "embedder.toml"
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+
+
+def _absolute(path: Path) -> Path:
+    return path.expanduser().absolute()
+
+
+FolderPath = Annotated[Path, AfterValidator(_absolute)]
+
+
+class Settings(BaseModel):
+    """The resolved settings with their types, defaults and meanings."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    _provenance: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    home: FolderPath = Field(
+        Path(".embedder"), description="Folder of all state: tables, runs, exports, logs."
+    )
+    corpus_dir: FolderPath = Field(
+        PROJECT_ROOT / "examples" / "corpus", description="Folder whose sub-folders are the collections."
+    )
+    model_repository: FolderPath = Field(
+        PROJECT_ROOT / "model_repository", description="The model repository that Triton loads."
+    )
+    triton_url: str | None = Field(
+        None,
+        pattern=r"^[^:/\s]+:\d+$",
+        description="gRPC `host:port` of a Triton server; unset means the embedded server.",
+    )
+    triton_metrics_url: str | None = Field(
+        None,
+        pattern=r"^https?://\S+$",
+        description="Metrics address of the server at EMBEDDER_TRITON_URL, for its GPU memory series.",
+    )
+    triton_timeout_s: float = Field(120.0, gt=0, description="Seconds one inference request may take.")
+    enable_sparse: bool = Field(True, description="Whether the sparse stage runs.")
+    enable_rerank: bool = Field(True, description="Whether the rerank stage runs.")
+    dense_model: str = Field("dense_minilm", description="Name of the dense model in the model repository.")
+    sparse_model: str = Field(
+        "sparse_splade", description="Name of the sparse model in the model repository."
+    )
+    rerank_model: str = Field(
+        "rerank_cross_encoder", description="Name of the cross-encoder in the model repository."
+    )
+    request_batch_size: int = Field(64, ge=1, le=512, description="Texts in one request to Triton.")
+    candidate_depth: int = Field(
+        100, ge=1, description="Chunks a query takes from each first-stage ranking, and from their fusion."
+    )
+    rerank_depth: int = Field(30, ge=1, description="Fused candidates a query sends to the cross-encoder.")
+    rerank_weight: float = Field(
+        0.3, ge=0, description="Weight of the cross-encoder beside the fused rank in the final score."
+    )
+    max_synthetic_queries: int = Field(
+        50, ge=0, description="Queries made from headings for a collection that brings none."
+    )
+    max_document_mb: float = Field(
+        20.0, gt=0, description="Larger files are refused, each with a message (MiB)."
+    )
+    gpu_soft_limit_gb: float = Field(
+        12.0, gt=0, description="GPU memory a stage should stay under, a device."
+    )
+    metrics_enabled: bool = Field(True, description="Whether metrics are emitted and scraped.")
+    metrics_port: int = Field(9464, ge=1, le=65535, description="Port of the metrics endpoint on 127.0.0.1.")
+
+    def provenance(self, name: str) -> str:
+        """Where a value came from: ``default``, ``file:…``, ``env:…``, ``cli:…`` or ``run_config``."""
+        return self._provenance.get(name, "default")
+
+    def describe(self, name: str) -> dict[str, Any]:
+        """One setting as ``{value, provenance}``, for a manifest."""
+        return {"value": getattr(self, name), "provenance": self.provenance(name)}
+
+
+FIELDS = Settings.model_fields
+
+
+def load_settings(
+    overrides: Mapping[str, tuple[Any, str]] | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    directory: Path | None = None,
+) -> Settings:
+    """Resolves every setting from all layers.
+
+    Args:
+        overrides: Setting name to (value, provenance) from the command line or the run config.
+        environ: The environment; the process's own by default.
+        directory: Where ``embedder.toml`` is looked for; the working directory by default.
+
+    Raises:
+        SettingsError: A layer names an unknown setting or gives a value that is not allowed.
+    """
+    environ = os.environ if environ is None else environ
+    layers = [
+        _file_layer((directory or Path.cwd()) / SETTINGS_FILE),
+        _environment_layer(environ),
+        dict(overrides or {}),
+    ]
+    merged: dict[str, tuple[Any, str]] = {}
+    for layer in layers:
+        merged.update(layer)
+    try:
+        settings = Settings(**{name: value for name, (value, _) in merged.items()})
+    except ValidationError as error:
+        raise _rejected(error, merged) from error
+    settings._provenance.update({name: provenance for name, (_, provenance) in merged.items()})
+    return settings
+
+
+def unknown_variables(environ: Mapping[str, str]) -> dict[str, str | None]:
+    """``EMBEDDER_…`` variables that no setting has, each with the nearest real name (or None)."""
+    known = [ENV_PREFIX + name.upper() for name in FIELDS]
+    return {
+        name: next(iter(difflib.get_close_matches(name, known, n=1)), None)
+        for name in environ
+        if name.startswith(ENV_PREFIX) and name not in known
+    }
+
+
+def _environment_layer(environ: Mapping[str, str]) -> dict[str, tuple[Any, str]]:
+    variables = {name: ENV_PREFIX + name.upper() for name in FIELDS}
+    return {
+        name: (environ[variable], f"env:{variable}")
+        for name, variable in variables.items()
+        if environ.get(variable, "") != ""
+    }
+
+
+def _file_layer(path: Path) -> dict[str, tuple[Any, str]]:
+    if not path.is_file():
+        return {}
+    try:
+        content = tomllib.loads(path.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise SettingsError(
+            str(path), expected="a readable TOML file", got=str(error), remedy="Correct or remove the file."
+        ) from error
+    for name in content.keys() - FIELDS.keys():
+        nearest = next(iter(difflib.get_close_matches(name, FIELDS, n=1)), "see docs/settings.md")
+        raise SettingsError(
+            f"setting '{name}' in {path}",
+            expected="a known setting",
+            got=f"'{name}'",
+            remedy=f"Did you mean '{nearest}'?",
+        )
+    return {name: (value, f"file:{SETTINGS_FILE}") for name, value in content.items()}
+
+
+def _rejected(error: ValidationError, merged: Mapping[str, tuple[Any, str]]) -> SettingsError:
+    first = error.errors()[0]
+    name = str(first["loc"][0])
+    value, provenance = merged.get(name, (first["input"], "unknown"))
+    meaning = FIELDS[name].description if name in FIELDS else "a known setting"
+    return SettingsError(
+        f"setting '{name}' ({provenance})",
+        expected=f"{first['msg'].lower()} ({meaning})",
+        got=repr(value),
+        remedy="docs/settings.md lists every setting with its default.",
+    )
