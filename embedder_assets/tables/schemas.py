@@ -1,0 +1,83 @@
+"""The columns of every table, with types and meanings. Others rely on these names: add, never rename."""
+
+from __future__ import annotations
+
+import polars as pl
+
+Schema = dict[str, pl.DataType]
+
+_TEXT = pl.String()
+_COUNT = pl.Int64()
+_REAL = pl.Float64()
+_EMBEDDING_KEY: Schema = {
+    "collection": _TEXT,
+    "chunk_id": _TEXT,
+    "content_sha256": _TEXT,
+    "model": _TEXT,
+    "model_fingerprint": _TEXT,
+}
+
+SCHEMAS: dict[str, Schema] = {
+    # One row a document; `text` is what was extracted, Markdown where the format has structure.
+    "documents": {
+        "collection": _TEXT,
+        "doc_id": _TEXT,
+        "title": _TEXT,
+        "media_type": _TEXT,
+        "size_bytes": _COUNT,
+        "text": _TEXT,
+        "content_sha256": _TEXT,
+    },
+    # One row a document or row that could not be used.
+    "document_issues": {"collection": _TEXT, "path": _TEXT, "kind": _TEXT, "message": _TEXT},
+    # `start` and `end` are character offsets into the document's text; `chunking` identifies how it was cut.
+    "chunks": {
+        "collection": _TEXT,
+        "doc_id": _TEXT,
+        "chunk_id": _TEXT,
+        "chunk_index": _COUNT,
+        "text": _TEXT,
+        "start": _COUNT,
+        "end": _COUNT,
+        "token_count": _COUNT,
+        "heading": _TEXT,
+        "content_sha256": _TEXT,
+        "document_sha256": _TEXT,
+        "chunking": _TEXT,
+    },
+    # `embedding` has unit length.
+    "dense_embeddings": {**_EMBEDDING_KEY, "embedding": pl.List(pl.Float32)},
+    # Vocabulary indices and their weights, the largest first.
+    "sparse_embeddings": {
+        **_EMBEDDING_KEY,
+        "indices": pl.List(pl.Int32),
+        "values": pl.List(pl.Float32),
+        "source": _TEXT,
+    },
+    "queries": {"collection": _TEXT, "query_id": _TEXT, "text": _TEXT, "source": _TEXT},
+    # Ranks start at 1; a null rank means the ranking did not hold the chunk. `input_digest` identifies everything
+    # the rows were computed from, so that an unchanged input is not computed again.
+    "fused_candidates": {
+        "collection": _TEXT,
+        "query_id": _TEXT,
+        "chunk_id": _TEXT,
+        "doc_id": _TEXT,
+        "rank": _COUNT,
+        "score": _REAL,
+        "dense_rank": _COUNT,
+        "sparse_rank": _COUNT,
+        "input_digest": _TEXT,
+    },
+    "reranked_candidates": {
+        "collection": _TEXT,
+        "query_id": _TEXT,
+        "chunk_id": _TEXT,
+        "doc_id": _TEXT,
+        "rank": _COUNT,
+        "score": _REAL,
+        "cross_encoder_score": _REAL,
+        "fused_rank": _COUNT,
+        "fallback_used": pl.Boolean(),
+        "input_digest": _TEXT,
+    },
+}

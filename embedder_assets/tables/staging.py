@@ -1,0 +1,39 @@
+"""Where a stage keeps computed rows until all of a collection's are there.
+
+A stage writes each micro-batch here as it comes and publishes them to its table in one commit at the end. So a
+reader never sees half a collection, and a run that was killed loses at most one micro-batch: the next run finds the
+rest here.
+"""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from pathlib import Path
+from urllib.parse import quote
+
+import polars as pl
+
+
+class Staging:
+    """Rows of one table, one collection and one model fingerprint, as Parquet files."""
+
+    def __init__(self, home: Path, table: str, collection: str, fingerprint: str) -> None:
+        self.folder = home / "staging" / table / quote(collection, safe="") / fingerprint
+
+    def append(self, rows: pl.DataFrame) -> None:
+        """Keeps a micro-batch; it is there whole or not at all."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        name = uuid.uuid4().hex
+        unfinished = self.folder / f"{name}.unfinished"
+        rows.write_parquet(unfinished)
+        unfinished.rename(self.folder / f"{name}.parquet")
+
+    def read(self, schema: dict[str, pl.DataType]) -> pl.DataFrame:
+        """Everything kept so far."""
+        files = sorted(self.folder.glob("*.parquet"))
+        return pl.concat([pl.read_parquet(file) for file in files]) if files else pl.DataFrame(schema=schema)
+
+    def clear(self) -> None:
+        """Forgets everything, after it was published."""
+        shutil.rmtree(self.folder, ignore_errors=True)
