@@ -1,0 +1,38 @@
+"""Dense vectors: one unit vector of float32 a chunk."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+
+from embedder_assets.errors import InferenceError
+from embedder_assets.serving.client import Outputs
+
+UNIT_LENGTH_TOLERANCE = 1e-3
+
+
+class DenseEncoder:
+    """Reads the outputs of a dense model for the table ``dense_embeddings``."""
+
+    table = "dense_embeddings"
+
+    def __init__(self, model: str, fingerprint: str) -> None:
+        self.model = model
+        self.fingerprint = fingerprint
+
+    def values(self, outputs: Outputs) -> pl.DataFrame:
+        """The column ``embedding`` (list of float32), from an array of shape [rows, dimension].
+
+        Raises:
+            InferenceError: A vector is not of unit length.
+        """
+        embedding = outputs["embedding"]
+        lengths = np.linalg.norm(embedding, axis=1)
+        if not np.allclose(lengths, 1.0, atol=UNIT_LENGTH_TOLERANCE):
+            raise InferenceError(
+                f"output 'embedding' of model '{self.model}'",
+                expected="vectors of length 1",
+                got=f"lengths from {lengths.min():.4f} to {lengths.max():.4f}",
+                remedy="Nothing was written. Set normalize = true in the model's model.toml and build it again.",
+            )
+        return pl.DataFrame({"embedding": embedding}).select(pl.col("embedding").arr.to_list())

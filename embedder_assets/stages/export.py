@@ -1,0 +1,127 @@
+"""Exports of a collection for other systems: Parquet, NumPy, and JSON lines that Qdrant takes as points."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+import polars as pl
+
+from embedder_assets.stages.fuse import RetrievalModels
+from embedder_assets.tables.store import TableStore
+
+MANIFEST = "manifest.json"
+KEY = ["chunk_id", "content_sha256"]
+
+
+@dataclass(frozen=True)
+class ExportOutcome:
+    """What lies in the export folder of a collection.
+
+    Attributes:
+        folder: The export folder.
+        files: File name to size in bytes.
+        written: False when the files were up to date already.
+    """
+
+    folder: Path
+    files: dict[str, int]
+    written: bool
+
+
+class ExportStage:
+    """Writes the export folder of a collection."""
+
+    def __init__(self, store: TableStore, home: Path, models: RetrievalModels) -> None:
+        self._store = store
+        self._folder = home / "exports"
+        self._models = models
+
+    def run(self, collection: str) -> ExportOutcome:
+        """Brings the export folder up to date. Files are replaced whole, the manifest last."""
+        folder = self._folder / quote(collection, safe=" ")
+        chunks, digest = self._chunks(collection)
+        previous = read_manifest(folder)
+        if previous is not None and previous["input_digest"] == digest and _whole(folder, previous):
+            return ExportOutcome(folder, _sizes(previous), written=False)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / MANIFEST).unlink(missing_ok=True)
+        files = [_file_entry(path) for path in self._write(folder, collection, chunks)]
+        manifest = {"collection": collection, "input_digest": digest, "chunk_count": chunks.height, "files": files}
+        (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
+        return ExportOutcome(folder, _sizes(manifest), written=True)
+
+    def _chunks(self, collection: str) -> tuple[pl.DataFrame, str]:
+        """The chunks with their vectors beside them, and a digest of all of it."""
+        chunks = (
+            self._store.read("chunks", collection).drop("document_sha256", "chunking").sort("doc_id", "chunk_index")
+        )
+        dense = self._vectors("dense_embeddings", collection, self._models.dense[1]).drop("source", strict=False)
+        chunks = chunks.join(dense, on=KEY, how="inner", maintain_order="left")
+        if self._models.sparse:
+            sparse = self._vectors("sparse_embeddings", collection, self._models.sparse[1])
+            chunks = chunks.join(sparse.drop("source"), on=KEY, how="inner", maintain_order="left")
+        ranked = [
+            self._store.read(table, collection, ["input_digest"])["input_digest"].unique().sort().to_list()
+            for table in ("fused_candidates", "reranked_candidates")
+        ]
+        parts = [str(self._models), str(ranked), *chunks["chunk_id"], *chunks["content_sha256"]]
+        return chunks, hashlib.sha256("\x1e".join(parts).encode()).hexdigest()
+
+    def _vectors(self, table: str, collection: str, fingerprint: str) -> pl.DataFrame:
+        rows = self._store.read(table, collection).filter(pl.col("model_fingerprint") == fingerprint)
+        return rows.drop("collection", "model", "model_fingerprint")
+
+    def _write(self, folder: Path, collection: str, chunks: pl.DataFrame) -> Iterator[Path]:
+        """Writes every file and names it."""
+        chunks.write_parquet(path := folder / "chunks.parquet")
+        yield path
+        vectors = np.asarray(chunks["embedding"].to_list(), dtype=np.float32)
+        np.savez(path := folder / "dense.npz", chunk_id=chunks["chunk_id"].to_numpy().astype(str), embedding=vectors)
+        yield path
+        with (path := folder / "qdrant_points.jsonl").open("w", encoding="utf-8") as file:
+            file.writelines(json.dumps(point, ensure_ascii=False) + "\n" for point in _points(chunks))
+        yield path
+        for table in ("fused_candidates", "reranked_candidates"):
+            rows = self._store.read(table, collection).drop("input_digest").sort("query_id", "rank")
+            rows.write_parquet(path := folder / f"{table}.parquet")
+            yield path
+
+
+def read_manifest(folder: Path) -> dict[str, object] | None:
+    """The manifest of an export folder, or None when the export is missing or unfinished."""
+    try:
+        manifest: dict[str, object] = json.loads((folder / MANIFEST).read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return manifest
+
+
+def _points(chunks: pl.DataFrame) -> Iterator[dict[str, object]]:
+    """Points as Qdrant's upsert takes them, with a named dense and a named sparse vector."""
+    payload_columns = ["collection", "doc_id", "chunk_index", "heading", "start", "end", "text"]
+    for row in chunks.iter_rows(named=True):
+        vector: dict[str, object] = {"dense": row["embedding"]}
+        if "indices" in row:
+            vector["sparse"] = {"indices": row["indices"], "values": row["values"]}
+        yield {"id": row["chunk_id"], "vector": vector, "payload": {name: row[name] for name in payload_columns}}
+
+
+def _file_entry(path: Path) -> dict[str, object]:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"name": path.name, "size_bytes": path.stat().st_size, "sha256": digest}
+
+
+def _sizes(manifest: dict[str, object]) -> dict[str, int]:
+    return {entry["name"]: entry["size_bytes"] for entry in manifest["files"]}  # type: ignore[attr-defined]
+
+
+def _whole(folder: Path, manifest: dict[str, object]) -> bool:
+    sizes = _sizes(manifest)
+    return all((folder / name).is_file() and (folder / name).stat().st_size == size for name, size in sizes.items())

@@ -1,0 +1,148 @@
+"""Reciprocal rank fusion of the dense and the sparse ranking.
+
+Cormack, Clarke and Büttcher, "Reciprocal Rank Fusion outperforms Condorcet and individual Rank Learning Methods"
+(SIGIR 2009): the score of a chunk is the sum of 1 / (k + rank) over the rankings that hold it, with k = 60.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from embedder_assets.serving.client import Outputs
+from embedder_assets.serving.session import TritonSession
+from embedder_assets.settings import Settings
+from embedder_assets.stages.index import EMPTY_RANKING, ChunkIndex, sparse_matrix
+from embedder_assets.stages.sparse import SparseEncoder
+from embedder_assets.tables.store import TableStore
+from embedder_assets.telemetry.record import StageMeter
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+RRF_K = 60
+LARGEST_VOCABULARY = 2**20
+
+
+@dataclass(frozen=True)
+class RetrievalModels:
+    """The first-stage models of a run; ``sparse`` is None when that stage is off.
+
+    Attributes:
+        dense: (model name, fingerprint).
+        sparse: (model name, fingerprint) or None.
+    """
+
+    dense: tuple[str, str]
+    sparse: tuple[str, str] | None
+
+    @classmethod
+    def of(cls, settings: Settings, triton: TritonSession) -> RetrievalModels:
+        """The models that the settings name, with the fingerprints of what would serve them now."""
+        dense, sparse = settings.dense_model, settings.sparse_model
+        return cls(
+            (dense, triton.fingerprint(dense, "dense")),
+            (sparse, triton.fingerprint(sparse, "sparse")) if settings.enable_sparse else None,
+        )
+
+
+class FuseStage:
+    """Ranks the chunks of a collection for its queries."""
+
+    def __init__(self, store: TableStore, triton: TritonSession, settings: Settings, models: RetrievalModels) -> None:
+        self._store = store
+        self._triton = triton
+        self._models = models
+        self._depth = settings.candidate_depth
+        self._batch_size = settings.request_batch_size
+
+    def run(self, collection: str, meter: StageMeter) -> pl.DataFrame:
+        """Brings ``fused_candidates`` of a collection up to date and returns its rows."""
+        queries = self._store.read("queries", collection).sort("query_id")
+        digest = self._input_digest(collection, queries)
+        current = self._store.read("fused_candidates", collection)
+        if current.height and current["input_digest"].unique().to_list() == [digest]:
+            meter.count("reused", queries.height)
+            return current
+        sparse = self._models.sparse
+        index = ChunkIndex.load(self._store, [collection], self._models.dense[1], sparse[1] if sparse else None)
+        fused = self.rank(index, queries["text"].to_list(), meter)
+        rows = named_candidates(fused, index, queries).with_columns(
+            collection=pl.lit(collection), input_digest=pl.lit(digest)
+        )
+        self._store.replace("fused_candidates", collection, rows)
+        return rows
+
+    def rank(self, index: ChunkIndex, texts: Sequence[str], meter: StageMeter) -> pl.DataFrame:
+        """Fused ranking of an index for query texts: columns query, chunk (positions), rank, score, … ."""
+        if not texts or not index.chunks.height:
+            return fuse(EMPTY_RANKING, EMPTY_RANKING, self._depth)
+        dense = index.rank_dense(self._embed_dense(texts, meter), self._depth)
+        sparse = EMPTY_RANKING
+        if index.sparse is not None:
+            sparse = index.rank_sparse(self._embed_sparse(texts, index.sparse.shape[1], meter), self._depth)
+        meter.sample_gpu()
+        return fuse(dense, sparse, self._depth)
+
+    def _embed_dense(self, texts: Sequence[str], meter: StageMeter) -> NDArray[np.float32]:
+        return np.concatenate([outputs["embedding"] for outputs in self._infer(self._models.dense[0], texts, meter)])
+
+    def _embed_sparse(self, texts: Sequence[str], vocabulary: int, meter: StageMeter) -> csr_array:
+        assert self._models.sparse is not None
+        encoder = SparseEncoder(*self._models.sparse)
+        rows = pl.concat([encoder.values(outputs) for outputs in self._infer(encoder.model, texts, meter)])
+        # Terms that no chunk has cannot match.
+        return sparse_matrix(rows, LARGEST_VOCABULARY)[:, :vocabulary]
+
+    def _infer(self, model: str, texts: Sequence[str], meter: StageMeter) -> Iterator[Outputs]:
+        requests = [
+            [(text,) for text in texts[start : start + self._batch_size]]
+            for start in range(0, len(texts), self._batch_size)
+        ]
+        for request, answer in zip(requests, self._triton.infer_many(model, requests), strict=True):
+            meter.batch(answer.latency_s, len(request))
+            yield answer.outputs
+
+    def _input_digest(self, collection: str, queries: pl.DataFrame) -> str:
+        chunks = self._store.read("chunks", collection, ["chunk_id", "content_sha256"]).sort("chunk_id")
+        parts = [str(self._models), str(self._depth), str(RRF_K)]
+        parts += ["\x1f".join(row) for row in chunks.iter_rows()]
+        parts += ["\x1f".join(row) for row in queries.select("query_id", "text").iter_rows()]
+        return hashlib.sha256("\x1e".join(parts).encode()).hexdigest()
+
+
+def fuse(dense: pl.DataFrame, sparse: pl.DataFrame, depth: int) -> pl.DataFrame:
+    """Reciprocal rank fusion of two rankings.
+
+    Args:
+        dense: Columns query, chunk, rank (from 1).
+        sparse: The same of the sparse ranking; may be empty.
+        depth: Candidates kept a query.
+
+    Returns:
+        Columns query, chunk, rank, score, dense_rank, sparse_rank (null where a ranking lacks the chunk), sorted by
+        query and rank. Equal scores are ordered by the dense rank, then by the chunk's position.
+    """
+    keys = ["query", "chunk"]
+    both = dense.select(*keys, dense_rank="rank").join(
+        sparse.select(*keys, sparse_rank="rank"), on=keys, how="full", coalesce=True
+    )
+    terms = [(1.0 / (RRF_K + pl.col(name))).fill_null(0.0) for name in ("dense_rank", "sparse_rank")]
+    ranked = both.with_columns(score=terms[0] + terms[1]).sort(
+        ["query", "score", "dense_rank", "chunk"], descending=[False, True, False, False], nulls_last=True
+    )
+    ranked = ranked.with_columns(rank=pl.int_range(1, pl.len() + 1).over("query"))
+    return ranked.filter(pl.col("rank") <= depth).select(*keys, "rank", "score", "dense_rank", "sparse_rank")
+
+
+def named_candidates(ranking: pl.DataFrame, index: ChunkIndex, queries: pl.DataFrame) -> pl.DataFrame:
+    """A ranking of positions with the names of its queries and chunks beside them."""
+    chunks = index.chunks.select("chunk_id", "doc_id").with_row_index("chunk").cast({"chunk": pl.Int64})
+    names = queries.select("query_id").with_row_index("query").cast({"query": pl.Int64})
+    return ranking.join(names, on="query", maintain_order="left").join(chunks, on="chunk", maintain_order="left")

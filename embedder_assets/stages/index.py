@@ -1,0 +1,124 @@
+"""Exact search over the tables: every chunk is scored, nothing is approximated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from embedder_assets.errors import TableError
+from embedder_assets.tables.store import TableStore
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+# Queries scored at a time: bounds the score matrix to this many rows of one float32 a chunk.
+QUERY_BLOCK = 128
+RANKING_SCHEMA = {"query": pl.Int64(), "chunk": pl.Int64(), "rank": pl.Int64(), "score": pl.Float64()}
+EMPTY_RANKING = pl.DataFrame(schema=RANKING_SCHEMA)
+
+
+@dataclass(frozen=True)
+class ChunkIndex:
+    """The vectors of some chunks, in one order.
+
+    Attributes:
+        chunks: collection, chunk_id, doc_id, heading, text, start, end, token_count of each chunk.
+        dense: float32 [chunks, dimension], unit rows.
+        sparse: float32 [chunks, vocabulary], or None when the sparse stage is off.
+    """
+
+    chunks: pl.DataFrame
+    dense: NDArray[np.float32]
+    sparse: csr_array | None
+
+    @classmethod
+    def load(
+        cls, store: TableStore, collections: Sequence[str], dense_fingerprint: str, sparse_fingerprint: str | None
+    ) -> ChunkIndex:
+        """Reads the chunks of some collections that have a vector of the given models.
+
+        Raises:
+            TableError: A chunk has no vector of these models.
+        """
+        chunks = pl.concat([store.read("chunks", name) for name in collections])
+        dense = _aligned(store, "dense_embeddings", chunks, collections, dense_fingerprint)
+        matrix = np.asarray(dense["embedding"].to_list(), np.float32) if chunks.height else np.empty((0, 1), np.float32)
+        sparse = None
+        if sparse_fingerprint is not None:
+            sparse = sparse_matrix(_aligned(store, "sparse_embeddings", chunks, collections, sparse_fingerprint))
+        return cls(chunks, matrix, sparse)
+
+    def rank_dense(self, queries: NDArray[np.float32], depth: int) -> pl.DataFrame:
+        """Chunks by cosine. Returns columns query, chunk (positions), rank (from 1), score."""
+        return _rank(lambda block: queries[block] @ self.dense.T, len(queries), depth, drop_zero=False)
+
+    def rank_sparse(self, queries: csr_array, depth: int) -> pl.DataFrame:
+        """Chunks by dot product, those without a common term left out. Columns as ``rank_dense``."""
+        if self.sparse is None:
+            return EMPTY_RANKING
+        transposed = self.sparse.T.tocsr()
+        return _rank(lambda block: (queries[block] @ transposed).toarray(), queries.shape[0], depth, drop_zero=True)
+
+
+def sparse_matrix(rows: pl.DataFrame, vocabulary: int | None = None) -> csr_array:
+    """Rows with list columns ``indices`` and ``values`` as a matrix of shape [rows, vocabulary]."""
+    from scipy.sparse import csr_array
+
+    lengths = rows["indices"].list.len().to_numpy()
+    indices = rows["indices"].explode(empty_as_null=False).to_numpy()
+    values = rows["values"].explode(empty_as_null=False).to_numpy().astype(np.float32)
+    width = vocabulary or (int(indices.max()) + 1 if len(indices) else 1)
+    return csr_array((values, indices, np.concatenate([[0], np.cumsum(lengths)])), shape=(rows.height, width))
+
+
+def _aligned(
+    store: TableStore, table: str, chunks: pl.DataFrame, collections: Sequence[str], fingerprint: str
+) -> pl.DataFrame:
+    rows = pl.concat([store.read(table, name) for name in collections])
+    rows = rows.filter(pl.col("model_fingerprint") == fingerprint)
+    keys = ["collection", "chunk_id", "content_sha256"]
+    aligned = chunks.select(keys).join(rows, on=keys, how="inner", maintain_order="left")
+    if aligned.height != chunks.height:
+        raise TableError(
+            f"table '{table}', collections {', '.join(collections)}",
+            expected=f"a row of model fingerprint {fingerprint} for each of {chunks.height} chunks",
+            got=f"{aligned.height} rows",
+            remedy="Run `embedder run` for these collections with this model.",
+        )
+    return aligned
+
+
+def _rank(scores_of: Any, query_count: int, depth: int, *, drop_zero: bool) -> pl.DataFrame:
+    parts = [EMPTY_RANKING]
+    for start in range(0, query_count, QUERY_BLOCK):
+        block = slice(start, min(start + QUERY_BLOCK, query_count))
+        scores = scores_of(block)
+        top = _top(scores, depth)
+        taken = np.take_along_axis(scores, top, axis=1)
+        frame = pl.DataFrame(
+            {
+                "query": np.repeat(np.arange(block.start, block.stop), top.shape[1]),
+                "chunk": top.ravel(),
+                "rank": np.tile(np.arange(1, top.shape[1] + 1), len(top)),
+                "score": taken.ravel().astype(np.float64),
+            },
+            schema=RANKING_SCHEMA,
+        )
+        parts.append(frame.filter(pl.col("score") > 0) if drop_zero else frame)
+    return pl.concat(parts)
+
+
+def _top(scores: NDArray[np.float32], depth: int) -> NDArray[np.int64]:
+    """Positions of the largest scores of each row, largest first; equal scores in the order of position."""
+    depth = min(depth, scores.shape[1])
+    candidates = np.sort(np.argpartition(-scores, max(depth - 1, 0), axis=1)[:, :depth], axis=1) if depth else None
+    if candidates is None:
+        return np.empty((len(scores), 0), np.int64)
+    order = np.argsort(-np.take_along_axis(scores, candidates, axis=1), axis=1, kind="stable")
+    ranked: NDArray[np.int64] = np.take_along_axis(candidates, order, axis=1)
+    return ranked

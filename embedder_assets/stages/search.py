@@ -1,0 +1,105 @@
+"""Hybrid search over the tables: dense and sparse, fused, then reranked — what a user types, and the best chunks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from embedder_assets.errors import TableError
+from embedder_assets.serving.session import TritonSession
+from embedder_assets.settings import Settings
+from embedder_assets.stages.fuse import FuseStage, RetrievalModels
+from embedder_assets.stages.index import ChunkIndex
+from embedder_assets.stages.rerank import RerankStage, combine
+from embedder_assets.tables.store import TableStore
+from embedder_assets.telemetry.record import StageMeter
+
+SNIPPET_CHARACTERS = 300
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One chunk that answers a query.
+
+    Attributes:
+        rank: From 1.
+        score: Of the last stage that ran: rerank, else fusion.
+        start: Character offset of the chunk in the document's extracted text.
+        snippet: The part of the chunk with the most words of the query.
+    """
+
+    rank: int
+    score: float
+    collection: str
+    doc_id: str
+    chunk_id: str
+    heading: str
+    start: int
+    end: int
+    snippet: str
+    dense_rank: int | None
+    sparse_rank: int | None
+    fused_rank: int
+    cross_encoder_score: float | None
+
+
+class Search:
+    """Search over some collections. The index is read once and serves any number of queries."""
+
+    def __init__(
+        self, store: TableStore, triton: TritonSession, settings: Settings, collections: Sequence[str]
+    ) -> None:
+        self._settings = settings
+        models = RetrievalModels.of(settings, triton)
+        available = store.collections("chunks")
+        unknown = [name for name in collections if name not in available]
+        if unknown or not available:
+            raise TableError(
+                f"collection {', '.join(unknown) or '(any)'}",
+                expected=f"one of: {', '.join(available) or 'none has been materialized yet'}",
+                got="no rows in the table 'chunks'",
+                remedy="Run `embedder run` first; `--collection NAME` picks one of the above.",
+            )
+        self._index = ChunkIndex.load(
+            store, list(collections) or available, models.dense[1], models.sparse[1] if models.sparse else None
+        )
+        self._fuse = FuseStage(store, triton, settings, models)
+        self._rerank = None
+        if settings.enable_rerank:
+            name = settings.rerank_model
+            self._rerank = RerankStage(store, triton, settings, (name, triton.fingerprint(name, "rerank")))
+
+    def search(self, query: str, top: int) -> list[Hit]:
+        """The best chunks for a query, best first."""
+        fused = self._fuse.rank(self._index, [query], StageMeter("fuse", []))
+        chunks = self._index.chunks.with_row_index("chunk").cast({"chunk": pl.Int64})
+        hits = fused.join(chunks, on="chunk", maintain_order="left").with_columns(fused_rank="rank", query_id="query")
+        hits = hits.with_columns(cross_encoder_score=pl.lit(None, pl.Float64))
+        if self._rerank is not None:
+            candidates = hits.filter(pl.col("fused_rank") <= max(top, self._settings.rerank_depth))
+            pairs = candidates.with_columns(query_text=pl.lit(query))
+            hits = combine(self._rerank.score(pairs, "", StageMeter("rerank", [])), self._settings.rerank_weight)
+        return [_hit(row, query) for row in hits.sort("rank").head(top).iter_rows(named=True)]
+
+
+def snippet(text: str, query: str) -> str:
+    """The stretch of a text that holds the most distinct words of a query, on one line."""
+    words = set(query_words(query))
+    flat = " ".join(text.split())
+    starts = range(0, max(len(flat) - SNIPPET_CHARACTERS, 0) + 1, SNIPPET_CHARACTERS // 3)
+    best = max(starts, key=lambda at: len(words & set(query_words(flat[at : at + SNIPPET_CHARACTERS]))))
+    cut = flat[best : best + SNIPPET_CHARACTERS]
+    return f"{'…' if best else ''}{cut}{'…' if best + SNIPPET_CHARACTERS < len(flat) else ''}"
+
+
+def query_words(text: str) -> list[str]:
+    """The words of a text in lower case, for highlighting."""
+    return [word.lower() for word in re.findall(r"\w{3,}", text)]
+
+
+def _hit(row: dict[str, object], query: str) -> Hit:
+    values = {name: row[name] for name in Hit.__dataclass_fields__ if name != "snippet"}
+    return Hit(**values, snippet=snippet(str(row["text"]), query))  # type: ignore[arg-type]

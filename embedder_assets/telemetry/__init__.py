@@ -1,0 +1,1 @@
+"""The record a stage leaves, and its views: spans, metrics, manifest, footer."""

@@ -1,0 +1,19 @@
+"""The footer of a run: one line a stage that has metrics, and one for the GPU memory."""
+
+from __future__ import annotations
+
+from embedder_assets.telemetry.manifest import Manifest
+from embedder_assets.telemetry.metrics import LATENCY_METRICS
+
+TITLE = "Metrics emission summary:"
+
+
+def render_footer(manifest: Manifest) -> str:
+    """The footer, from the manifest alone, so that the two cannot disagree."""
+    lines = [TITLE]
+    for stage in LATENCY_METRICS:
+        status = manifest.telemetry["metrics"][stage]
+        detail = status["metric"] if status["status"] == "emitted" else status["reason"]
+        lines.append(f"  rag.{stage}: {status['status']} ({detail})")
+    lines.append(f"  gpu_soft_limit: {manifest.performance_baseline['gpu']['status']}")
+    return "\n".join(lines)
