@@ -37,9 +37,7 @@ class Settings(BaseModel):
 
     _provenance: dict[str, str] = PrivateAttr(default_factory=dict)
 
-    home: FolderPath = Field(
-        Path(".embedder"), description="Folder of all state: tables, runs, exports, logs."
-    )
+    home: FolderPath = Field(Path(".embedder"), description="Folder of all state: tables, runs, exports, logs.")
     corpus_dir: FolderPath = Field(
         PROJECT_ROOT / "examples" / "corpus", description="Folder whose sub-folders are the collections."
     )
@@ -60,12 +58,8 @@ class Settings(BaseModel):
     enable_sparse: bool = Field(True, description="Whether the sparse stage runs.")
     enable_rerank: bool = Field(True, description="Whether the rerank stage runs.")
     dense_model: str = Field("dense_minilm", description="Name of the dense model in the model repository.")
-    sparse_model: str = Field(
-        "sparse_splade", description="Name of the sparse model in the model repository."
-    )
-    rerank_model: str = Field(
-        "rerank_cross_encoder", description="Name of the cross-encoder in the model repository."
-    )
+    sparse_model: str = Field("sparse_splade", description="Name of the sparse model in the model repository.")
+    rerank_model: str = Field("rerank_cross_encoder", description="Name of the cross-encoder in the model repository.")
     request_batch_size: int = Field(64, ge=1, le=512, description="Texts in one request to Triton.")
     candidate_depth: int = Field(
         100, ge=1, description="Chunks a query takes from each first-stage ranking, and from their fusion."
@@ -77,12 +71,8 @@ class Settings(BaseModel):
     max_synthetic_queries: int = Field(
         50, ge=0, description="Queries made from headings for a collection that brings none."
     )
-    max_document_mb: float = Field(
-        20.0, gt=0, description="Larger files are refused, each with a message (MiB)."
-    )
-    gpu_soft_limit_gb: float = Field(
-        12.0, gt=0, description="GPU memory a stage should stay under, a device."
-    )
+    max_document_mb: float = Field(20.0, gt=0, description="Larger files are refused, each with a message (MiB).")
+    gpu_soft_limit_gb: float = Field(12.0, gt=0, description="GPU memory a stage should stay under, a device.")
     metrics_enabled: bool = Field(True, description="Whether metrics are emitted and scraped.")
     metrics_port: int = Field(9464, ge=1, le=65535, description="Port of the metrics endpoint on 127.0.0.1.")
 

@@ -7,11 +7,13 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
 import polars as pl
 
+from embedder_assets.settings import Settings
 from embedder_assets.stages.fuse import RetrievalModels
 from embedder_assets.tables.store import TableStore
 
@@ -37,14 +39,16 @@ class ExportOutcome:
 class ExportStage:
     """Writes the export folder of a collection."""
 
-    def __init__(self, store: TableStore, home: Path, models: RetrievalModels) -> None:
+    def __init__(self, store: TableStore, settings: Settings, models: RetrievalModels) -> None:
         self._store = store
-        self._folder = home / "exports"
+        self._home = settings.home
+        # A stage that is off leaves its last good table; what is exported is what this run stands for.
+        self._candidates = ["fused_candidates", *(["reranked_candidates"] if settings.enable_rerank else [])]
         self._models = models
 
     def run(self, collection: str) -> ExportOutcome:
         """Brings the export folder up to date. Files are replaced whole, the manifest last."""
-        folder = self._folder / quote(collection, safe=" ")
+        folder = export_folder(self._home, collection)
         chunks, digest = self._chunks(collection)
         previous = read_manifest(folder)
         if previous is not None and previous["input_digest"] == digest and _whole(folder, previous):
@@ -52,6 +56,8 @@ class ExportStage:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / MANIFEST).unlink(missing_ok=True)
         files = [_file_entry(path) for path in self._write(folder, collection, chunks)]
+        for left_over in {path.name for path in folder.iterdir()} - {entry["name"] for entry in files}:
+            (folder / left_over).unlink()
         manifest = {"collection": collection, "input_digest": digest, "chunk_count": chunks.height, "files": files}
         (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
         return ExportOutcome(folder, _sizes(manifest), written=True)
@@ -68,9 +74,9 @@ class ExportStage:
             chunks = chunks.join(sparse.drop("source"), on=KEY, how="inner", maintain_order="left")
         ranked = [
             self._store.read(table, collection, ["input_digest"])["input_digest"].unique().sort().to_list()
-            for table in ("fused_candidates", "reranked_candidates")
+            for table in self._candidates
         ]
-        parts = [str(self._models), str(ranked), *chunks["chunk_id"], *chunks["content_sha256"]]
+        parts = [str(self._models), str(self._candidates), str(ranked), *chunks["chunk_id"], *chunks["content_sha256"]]
         return chunks, hashlib.sha256("\x1e".join(parts).encode()).hexdigest()
 
     def _vectors(self, table: str, collection: str, fingerprint: str) -> pl.DataFrame:
@@ -87,41 +93,46 @@ class ExportStage:
         with (path := folder / "qdrant_points.jsonl").open("w", encoding="utf-8") as file:
             file.writelines(json.dumps(point, ensure_ascii=False) + "\n" for point in _points(chunks))
         yield path
-        for table in ("fused_candidates", "reranked_candidates"):
+        for table in self._candidates:
             rows = self._store.read(table, collection).drop("input_digest").sort("query_id", "rank")
             rows.write_parquet(path := folder / f"{table}.parquet")
             yield path
 
 
-def read_manifest(folder: Path) -> dict[str, object] | None:
+def export_folder(home: Path, collection: str) -> Path:
+    """Where the exports of a collection lie."""
+    return home / "exports" / quote(collection, safe=" ")
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
     """The manifest of an export folder, or None when the export is missing or unfinished."""
     try:
-        manifest: dict[str, object] = json.loads((folder / MANIFEST).read_text("utf-8"))
+        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text("utf-8"))
     except (OSError, ValueError):
         return None
     return manifest
 
 
-def _points(chunks: pl.DataFrame) -> Iterator[dict[str, object]]:
+def _points(chunks: pl.DataFrame) -> Iterator[dict[str, Any]]:
     """Points as Qdrant's upsert takes them, with a named dense and a named sparse vector."""
     payload_columns = ["collection", "doc_id", "chunk_index", "heading", "start", "end", "text"]
     for row in chunks.iter_rows(named=True):
-        vector: dict[str, object] = {"dense": row["embedding"]}
+        vector: dict[str, Any] = {"dense": row["embedding"]}
         if "indices" in row:
             vector["sparse"] = {"indices": row["indices"], "values": row["values"]}
         yield {"id": row["chunk_id"], "vector": vector, "payload": {name: row[name] for name in payload_columns}}
 
 
-def _file_entry(path: Path) -> dict[str, object]:
+def _file_entry(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {"name": path.name, "size_bytes": path.stat().st_size, "sha256": digest}
 
 
-def _sizes(manifest: dict[str, object]) -> dict[str, int]:
-    return {entry["name"]: entry["size_bytes"] for entry in manifest["files"]}  # type: ignore[attr-defined]
+def _sizes(manifest: dict[str, Any]) -> dict[str, int]:
+    return {entry["name"]: entry["size_bytes"] for entry in manifest["files"]}
 
 
-def _whole(folder: Path, manifest: dict[str, object]) -> bool:
+def _whole(folder: Path, manifest: dict[str, Any]) -> bool:
     sizes = _sizes(manifest)
     return all((folder / name).is_file() and (folder / name).stat().st_size == size for name, size in sizes.items())

@@ -65,10 +65,10 @@ def performance_baseline(settings: Settings, records: Sequence[StageRecord]) -> 
     return {"batch_latency_ms": latencies, "gpu": _gpu(settings, records)}
 
 
-def telemetry_section(spans: list[str], metrics: dict[StageName, EmissionStatus]) -> dict[str, Any]:
-    """Which spans were written, and whether each stage's metrics were seen in a scrape."""
+def telemetry_section(spans: dict[str, dict[str, Any]], metrics: dict[StageName, EmissionStatus]) -> dict[str, Any]:
+    """Which spans were written, with their attributes, and whether each stage's metrics were seen in a scrape."""
     return {
-        "spans": spans,
+        "spans": {name: {"status": "active", "attributes": attributes} for name, attributes in spans.items()},
         "metrics": {stage: status.model_dump(exclude_none=True) for stage, status in metrics.items()},
     }
 

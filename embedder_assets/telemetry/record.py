@@ -88,6 +88,11 @@ class StageMeter:
         self._batch_size = max(self._batch_size, size)
         self.count("computed", size)
 
+    @property
+    def rate(self) -> float:
+        """Items computed a second since the stage began."""
+        return round(self._items["computed"] / max(time.time() - self._started_at, 1e-9), 2)
+
     def count(self, outcome: str, items: int) -> None:
         """``items`` items ended with an outcome."""
         self._items[outcome] += items

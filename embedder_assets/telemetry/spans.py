@@ -11,6 +11,7 @@ import os
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.sdk.resources import Resource
@@ -47,8 +48,8 @@ class _RunIdGenerator(RandomIdGenerator):
         return self._trace_id
 
 
-def emit_spans(run_id: str, records: Sequence[StageRecord], file: Path) -> list[str]:
-    """Emits the spans of a run and returns the names of the stage spans that the file holds afterwards."""
+def emit_spans(run_id: str, records: Sequence[StageRecord], file: Path) -> dict[str, dict[str, Any]]:
+    """Emits the spans of a run and returns the attributes of the stage spans that the file holds afterwards."""
     file.unlink(missing_ok=True)
     provider = TracerProvider(
         resource=Resource.create({"service.name": "embedder-assets"}), id_generator=_RunIdGenerator(run_id)
@@ -62,14 +63,12 @@ def emit_spans(run_id: str, records: Sequence[StageRecord], file: Path) -> list[
     if ran:
         _emit_tree(provider.get_tracer("embedder_assets"), ran)
     provider.shutdown()
-    return [name for name in span_names(file) if name != "rag.run"]
+    return {span["name"]: span["attributes"] for span in read_spans(file) if span["name"] != "rag.run"}
 
 
-def span_names(file: Path) -> list[str]:
-    """The names of the spans in a JSON-lines file."""
-    if not file.exists():
-        return []
-    return [json.loads(line)["name"] for line in file.read_text("utf-8").splitlines()]
+def read_spans(file: Path) -> list[dict[str, Any]]:
+    """The spans in a JSON-lines file."""
+    return [json.loads(line) for line in file.read_text("utf-8").splitlines()] if file.exists() else []
 
 
 def span_attributes(record: StageRecord) -> dict[str, Attribute]:

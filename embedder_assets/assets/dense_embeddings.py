@@ -1,0 +1,25 @@
+"""``dense_embeddings``: one unit vector a chunk, computed in Triton only where one is missing."""
+
+import dagster as dg
+
+from embedder_assets.assets.chunks import chunks
+from embedder_assets.assets.embedding import embed_collection
+from embedder_assets.assets.materialize import Events, Metadata, collection_asset, materialize_stage
+from embedder_assets.resources import Pipeline
+from embedder_assets.stages.dense import DenseEncoder
+from embedder_assets.telemetry.record import StageMeter
+
+
+@collection_asset(deps=[chunks], group_name="vectors", kinds={"triton", "delta"})
+def dense_embeddings(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> Events:
+    """One unit vector a chunk, by the dense model in Triton."""
+    model = pipeline.settings.dense_model
+
+    def work(collection: str, meter: StageMeter) -> Metadata:
+        encoder = DenseEncoder(model, pipeline.triton.fingerprint(model, "dense"))
+        metadata = embed_collection(pipeline, encoder, collection, meter)
+        meter.attributes["models_executed"] = [model]
+        meter.attributes["chunks_per_second"] = meter.rate
+        return metadata
+
+    yield from materialize_stage(context, pipeline, "dense", work)

@@ -1,0 +1,73 @@
+"""``documents``: the text of every document of a collection, and a row for each that could not be used."""
+
+import hashlib
+
+import dagster as dg
+import polars as pl
+
+from embedder_assets.assets.materialize import Events, Metadata, collection_asset, materialize_each
+from embedder_assets.assets.preview import table_preview
+from embedder_assets.errors import CorpusError
+from embedder_assets.resources import Pipeline
+from embedder_assets.settings import Settings
+from embedder_assets.stages.corpus import Collection, discover_collections
+from embedder_assets.stages.extract import Document, DocumentIssue, read_documents
+from embedder_assets.tables.schemas import SCHEMAS
+
+ISSUES_LOGGED = 20
+
+
+@collection_asset(group_name="corpus", kinds={"delta"})
+def documents(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> Events:
+    """The text of every document of a collection, extracted from Markdown, text, reST, HTML, PDF, DOCX or BEIR."""
+
+    def work(name: str) -> Metadata:
+        collection = find_collection(pipeline.settings, name)
+        rows, issues = _read(collection, pipeline.settings.max_document_mb)
+        for issue in issues[:ISSUES_LOGGED]:
+            context.log.warning(f"{issue.collection}/{issue.path}: {issue.message}")
+        if not rows.height:
+            context.log.warning(
+                f"collection '{name}' holds no document that can be used: put Markdown, text, reST, HTML, PDF, DOCX "
+                f"files or a corpus.jsonl into {collection.root}"
+            )
+        pipeline.store.replace("documents", name, rows)
+        issue_rows = pl.DataFrame([vars(issue) for issue in issues], schema=SCHEMAS["document_issues"])
+        pipeline.store.replace("document_issues", name, issue_rows)
+        return {
+            "dagster/row_count": rows.height,
+            "issues": len(issues),
+            "characters": int(rows["text"].str.len_chars().sum()),
+            "folder": dg.MetadataValue.path(collection.root),
+            "preview": table_preview(rows, ["doc_id", "title", "media_type", "size_bytes"]),
+            "issues_preview": table_preview(issue_rows, ["path", "kind", "message"]),
+        }
+
+    yield from materialize_each(context, work)
+
+
+def find_collection(settings: Settings, name: str) -> Collection:
+    """A collection of the corpus folder by its name.
+
+    Raises:
+        CorpusError: The folder has none of that name.
+    """
+    found = {collection.name: collection for collection in discover_collections(settings.corpus_dir)}
+    if name not in found:
+        raise CorpusError(
+            f"collection '{name}'",
+            expected=f"one of: {', '.join(found)}",
+            got=f"no such collection in {settings.corpus_dir}",
+            remedy="Correct the name, or point EMBEDDER_CORPUS_DIR (--corpus) to the folder that has it.",
+        )
+    return found[name]
+
+
+def _read(collection: Collection, max_document_mb: float) -> tuple[pl.DataFrame, list[DocumentIssue]]:
+    rows, issues = [], []
+    for item in read_documents(collection, max_document_mb=max_document_mb):
+        if isinstance(item, Document):
+            rows.append({**vars(item), "content_sha256": hashlib.sha256(item.text.encode()).hexdigest()})
+        else:
+            issues.append(item)
+    return pl.DataFrame(rows, schema=SCHEMAS["documents"]), issues

@@ -1,0 +1,44 @@
+"""``exports``: the finished tables of a collection as files for other systems."""
+
+import time
+
+import dagster as dg
+
+from embedder_assets.assets.fused_candidates import fused_candidates
+from embedder_assets.assets.materialize import Events, Metadata, collection_asset, materialize_stage
+from embedder_assets.assets.reranked_candidates import reranked_candidates
+from embedder_assets.resources import Pipeline
+from embedder_assets.stages.export import MANIFEST, ExportStage
+from embedder_assets.stages.fuse import RetrievalModels
+from embedder_assets.telemetry.record import StageMeter
+
+MIB = 2**20
+
+
+@collection_asset(
+    deps=[fused_candidates, reranked_candidates], group_name="delivery", kinds={"parquet", "numpy", "qdrant"}
+)
+def exports(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> Events:
+    """Parquet, NumPy and Qdrant-ready JSON lines, with a manifest of sizes and SHA-256 digests."""
+    totals = {"file_count": 0, "bytes": 0}
+
+    def work(collection: str, meter: StageMeter) -> Metadata:
+        started = time.monotonic()
+        models = RetrievalModels.of(pipeline.settings, pipeline.triton)
+        outcome = ExportStage(pipeline.store, pipeline.settings, models).run(collection)
+        if outcome.written:
+            meter.batch(time.monotonic() - started, len(outcome.files))
+        else:
+            meter.count("reused", len(outcome.files))
+        totals["file_count"] += len(outcome.files)
+        totals["bytes"] += sum(outcome.files.values())
+        meter.attributes["file_count"] = totals["file_count"]
+        meter.attributes["total_size_mb"] = round(totals["bytes"] / MIB, 3)
+        return {
+            "folder": dg.MetadataValue.path(outcome.folder),
+            "manifest": dg.MetadataValue.path(outcome.folder / MANIFEST),
+            "files": dg.MetadataValue.json(outcome.files),
+            "size_mb": round(sum(outcome.files.values()) / MIB, 3),
+        }
+
+    yield from materialize_stage(context, pipeline, "export", work)

@@ -1,0 +1,32 @@
+"""``fused_candidates``: the dense and the sparse ranking of each query, fused by reciprocal rank."""
+
+import dagster as dg
+
+from embedder_assets.assets.chunks import chunks
+from embedder_assets.assets.dense_embeddings import dense_embeddings
+from embedder_assets.assets.materialize import Events, Metadata, collection_asset, materialize_stage
+from embedder_assets.assets.preview import table_preview
+from embedder_assets.assets.queries import queries
+from embedder_assets.assets.sparse_embeddings import sparse_embeddings
+from embedder_assets.resources import Pipeline
+from embedder_assets.stages.fuse import FuseStage, RetrievalModels
+from embedder_assets.telemetry.record import StageMeter
+
+
+@collection_asset(
+    deps=[chunks, dense_embeddings, sparse_embeddings, queries], group_name="retrieval", kinds={"triton", "delta"}
+)
+def fused_candidates(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> Events:
+    """The best chunks of each query: exact dense and sparse search, fused by reciprocal rank (k = 60)."""
+
+    def work(collection: str, meter: StageMeter) -> Metadata:
+        models = RetrievalModels.of(pipeline.settings, pipeline.triton)
+        rows = FuseStage(pipeline.store, pipeline.triton, pipeline.settings, models).run(collection, meter)
+        shown = ["query_id", "rank", "doc_id", "score", "dense_rank", "sparse_rank"]
+        return {
+            "dagster/row_count": rows.height,
+            "queries": rows["query_id"].n_unique(),
+            "preview": table_preview(rows.sort("query_id", "rank"), shown),
+        }
+
+    yield from materialize_stage(context, pipeline, "fuse", work)

@@ -1,0 +1,100 @@
+"""How every asset runs its stage: one collection after the other, with a record of whatever happened."""
+
+import functools
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import dagster as dg
+from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
+
+from embedder_assets.errors import EmbedderError
+from embedder_assets.partitions import collections
+from embedder_assets.resources import Pipeline
+from embedder_assets.telemetry.event_log import as_observation
+from embedder_assets.telemetry.record import StageMeter, StageName
+
+Events = Iterator[dg.AssetObservation | dg.MaterializeResult[None]]
+Metadata = Mapping[str, Any]
+
+warnings.filterwarnings("ignore", message=".*backfill_policy.*", category=dg.BetaWarning)
+
+# One run takes a range of collections, so that one manifest and one footer tell all of it.
+collection_asset = functools.partial(
+    dg.asset, partitions_def=collections, backfill_policy=dg.BackfillPolicy.single_run()
+)
+
+
+def run_collections(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> list[str]:
+    """The collections that a run is about."""
+    tags = context.run.tags
+    if "dagster/partition" in tags:
+        return [tags["dagster/partition"]]
+    key_range = dg.PartitionKeyRange(
+        tags["dagster/asset_partition_range_start"], tags["dagster/asset_partition_range_end"]
+    )
+    with dg.partition_loading_context(dynamic_partitions_store=context.instance):
+        return list(collections.get_partition_keys_in_range(key_range))
+
+
+def materialize_each(context: dg.AssetExecutionContext, work: Callable[[str], Metadata]) -> Events:
+    """Does the work for each collection of the run, for an asset without telemetry of its own."""
+    names = run_collections(context)
+    metadata = {name: _explained(work, name) for name in names}
+    yield _materialized(context, metadata)
+
+
+def materialize_stage(
+    context: dg.AssetExecutionContext,
+    pipeline: Pipeline,
+    stage: StageName,
+    work: Callable[[str, StageMeter], Metadata],
+    *,
+    toggle: str | None = None,
+) -> Events:
+    """Runs a stage for each collection of the run and leaves its record in the event log, also when it fails.
+
+    Args:
+        context: Of the asset.
+        pipeline: The run's working set.
+        stage: Name of the stage, as in its span.
+        work: Brings one collection up to date and returns its metadata.
+        toggle: The setting that switches the stage off, if there is one.
+    """
+    names = run_collections(context)
+    meter = StageMeter(stage, names, report=pipeline.report, gpu_memory=pipeline.triton.gpu_memory_bytes)
+    if toggle and not getattr(pipeline.settings, toggle):
+        reason = f"disabled via {pipeline.settings.provenance(toggle)}"
+        yield as_observation(meter.record("off", reason))
+        yield _nothing_materialized()
+        return
+    try:
+        metadata = {name: _explained(lambda name: work(name, meter), name) for name in names}
+    except Exception as error:
+        yield as_observation(meter.record("failed", f"{type(error).__name__}: {error}"))
+        raise
+    yield as_observation(meter.record())
+    yield _materialized(context, metadata)
+
+
+def _explained(work: Callable[[str], Metadata], collection: str) -> Metadata:
+    """Lets our own errors through as failures that Dagster shows without a wall of frames, and does not retry."""
+    try:
+        return work(collection)
+    except EmbedderError as error:
+        raise dg.Failure(f"collection '{collection}': {error}", allow_retries=False) from error
+
+
+def _materialized(context: dg.AssetExecutionContext, metadata: Mapping[str, Metadata]) -> dg.MaterializeResult[None]:
+    for name, values in metadata.items():
+        context.add_asset_metadata(values, partition_key=name)
+    return dg.MaterializeResult()
+
+
+def _nothing_materialized() -> dg.MaterializeResult[None]:
+    """Lets downstream assets go on although this one was not materialized.
+
+    Dagster has no public word for it: an asset that yields no output has its whole downstream skipped, and any output
+    is logged as a materialization. The marker is the one that Dagster's own observable assets use; a test watches it.
+    """
+    return dg.MaterializeResult(metadata={SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION: True})

@@ -1,0 +1,54 @@
+"""``processing_summary``: the proof of a run — metrics scraped, spans written, the manifest, the footer."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import dagster as dg
+
+from embedder_assets.assets.exports import exports
+from embedder_assets.assets.materialize import collection_asset, run_collections
+from embedder_assets.resources import Pipeline
+from embedder_assets.stages.export import export_folder, read_manifest
+from embedder_assets.telemetry.event_log import records_of_run
+from embedder_assets.telemetry.footer import render_footer
+from embedder_assets.telemetry.manifest import Manifest
+from embedder_assets.telemetry.summary import RunFacts, summarize_run
+
+
+@collection_asset(deps=[exports], group_name="delivery", kinds={"json"})
+def processing_summary(
+    context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]
+) -> dg.MaterializeResult[None]:
+    """What the run did and which of its metrics a scrape has shown; shows the footer."""
+    manifest = write_summary(pipeline, context.instance, context.run_id, run_collections(context))
+    footer = render_footer(manifest)
+    pipeline.show_footer(footer)
+    return dg.MaterializeResult(
+        metadata={
+            "manifest": dg.MetadataValue.path(pipeline.settings.home / "runs" / context.run_id),
+            "status": manifest.status,
+            "footer": dg.MetadataValue.md(f"```\n{footer}\n```"),
+            "chunk_count": manifest.chunk_count,
+            "summary": dg.MetadataValue.json(manifest.model_dump(mode="json", exclude_none=True)),
+        }
+    )
+
+
+def write_summary(pipeline: Pipeline, instance: dg.DagsterInstance, run_id: str, names: Sequence[str]) -> Manifest:
+    """Writes the manifest of a run from the records that its stages left in the event log."""
+    records = records_of_run(instance, run_id)
+    issues = {name: pipeline.store.read("document_issues", name).height for name in names}
+    facts = RunFacts(
+        run_id=run_id,
+        collections=list(names),
+        chunk_count=sum(pipeline.store.read("chunks", name, ["chunk_id"]).height for name in names),
+        exports={name: _export_facts(pipeline, name) for name in names},
+        warnings=[f"{name}: {count} documents could not be used" for name, count in issues.items() if count],
+    )
+    manifest, _ = summarize_run(pipeline.settings, records, facts)
+    return manifest
+
+
+def _export_facts(pipeline: Pipeline, collection: str) -> dict[str, Any]:
+    manifest = read_manifest(export_folder(pipeline.settings.home, collection))
+    return {"files": manifest["files"]} if manifest else {}

@@ -1,0 +1,45 @@
+"""``queries``: the questions that a collection brings, or, where it brings none, questions made from its headings."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+import polars as pl
+
+from embedder_assets.assets.chunks import chunks
+from embedder_assets.assets.documents import documents, find_collection
+from embedder_assets.assets.materialize import Events, Metadata, collection_asset, materialize_each
+from embedder_assets.assets.preview import table_preview
+from embedder_assets.resources import Pipeline
+from embedder_assets.stages.outline import HEADING_SEPARATOR
+from embedder_assets.stages.queries import load_queries, synthetic_queries
+from embedder_assets.tables.schemas import SCHEMAS
+
+
+@collection_asset(deps=[documents, chunks], group_name="retrieval", kinds={"delta"})
+def queries(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> Events:
+    """The questions of a collection: its own (``provided``), or made from titles and headings (``synthetic``)."""
+
+    def work(name: str) -> Metadata:
+        found, issues = load_queries(find_collection(pipeline.settings, name))
+        for issue in issues:
+            context.log.warning(f"{issue.collection}/{issue.path}: {issue.message}")
+        if not found:
+            found = synthetic_queries(name, _titles(pipeline, name), pipeline.settings.max_synthetic_queries)
+        rows = pl.DataFrame([vars(query) for query in found], schema=SCHEMAS["queries"])
+        pipeline.store.replace("queries", name, rows)
+        return {
+            "dagster/row_count": rows.height,
+            "source": found[0].source if found else "none",
+            "issues": len(issues),
+            "preview": table_preview(rows, ["query_id", "text", "source"]),
+        }
+
+    yield from materialize_each(context, work)
+
+
+def _titles(pipeline: Pipeline, name: str) -> Iterator[tuple[str, str]]:
+    yield from pipeline.store.read("documents", name, ["doc_id", "title"]).sort("doc_id").iter_rows()
+    headings = pipeline.store.read("chunks", name, ["doc_id", "chunk_index", "heading"]).sort("doc_id", "chunk_index")
+    for doc_id, _, heading in headings.iter_rows():
+        for part in heading.split(HEADING_SEPARATOR):
+            yield doc_id, part

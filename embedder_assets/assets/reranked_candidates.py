@@ -1,0 +1,31 @@
+"""``reranked_candidates``: the best fused candidates, reordered with the cross-encoder's evidence."""
+
+import dagster as dg
+
+from embedder_assets.assets.fused_candidates import fused_candidates
+from embedder_assets.assets.materialize import Events, Metadata, collection_asset, materialize_stage
+from embedder_assets.assets.preview import table_preview
+from embedder_assets.resources import Pipeline
+from embedder_assets.stages.rerank import RerankStage
+from embedder_assets.telemetry.record import StageMeter
+
+
+@collection_asset(deps=[fused_candidates], group_name="retrieval", kinds={"triton", "delta"})
+def reranked_candidates(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> Events:
+    """The fused candidates in their final order, fused rank and cross-encoder score combined."""
+    model = pipeline.settings.rerank_model
+
+    def work(collection: str, meter: StageMeter) -> Metadata:
+        named = (model, pipeline.triton.fingerprint(model, "rerank"))
+        rows = RerankStage(pipeline.store, pipeline.triton, pipeline.settings, named).run(collection, meter)
+        meter.attributes["candidate_count"] = int(meter.attributes.get("candidate_count", 0)) + rows.height  # type: ignore[arg-type]
+        shown = ["query_id", "rank", "doc_id", "score", "cross_encoder_score", "fused_rank"]
+        return {
+            "dagster/row_count": rows.height,
+            "moved": rows.filter(rows["rank"] != rows["fused_rank"]).height,
+            "model": model,
+            "model_fingerprint": named[1],
+            "preview": table_preview(rows.sort("query_id", "rank"), shown),
+        }
+
+    yield from materialize_stage(context, pipeline, "rerank", work, toggle="enable_rerank")

@@ -1,0 +1,1 @@
+"""Asset checks: what must hold after each asset, in every run. A failed one stops everything downstream."""

@@ -1,0 +1,136 @@
+"""The rules that rows must keep, free of Dagster: each looks at one collection and returns what is wrong, or None."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import polars as pl
+
+from embedder_assets.resources import Pipeline
+from embedder_assets.stages.dense import UNIT_LENGTH_TOLERANCE
+from embedder_assets.stages.export import export_folder, read_manifest
+
+KEY = ["chunk_id", "content_sha256"]
+
+
+def unique_document_ids(pipeline: Pipeline, collection: str) -> str | None:
+    """Every document id occurs once."""
+    return _duplicates(pipeline.store.read("documents", collection, ["doc_id"]), ["doc_id"])
+
+
+def unique_chunk_ids(pipeline: Pipeline, collection: str) -> str | None:
+    """Every chunk id occurs once."""
+    return _duplicates(pipeline.store.read("chunks", collection, ["chunk_id"]), ["chunk_id"])
+
+
+def offsets_reproduce_text(pipeline: Pipeline, collection: str) -> str | None:
+    """The document's text from ``start`` to ``end`` is the chunk's text."""
+    chunks = pipeline.store.read("chunks", collection, ["chunk_id", "doc_id", "start", "end", "text"])
+    texts = dict(pipeline.store.read("documents", collection, ["doc_id", "text"]).iter_rows())
+    wrong = [
+        chunk_id
+        for chunk_id, doc_id, start, end, text in chunks.iter_rows()
+        if doc_id not in texts or texts[doc_id][start:end] != text
+    ]
+    return _examples(wrong, "chunks whose offsets do not give their text")
+
+
+def within_token_budget(pipeline: Pipeline, collection: str) -> str | None:
+    """No chunk is longer than what the dense model reads."""
+    budget = pipeline.triton.max_tokens(pipeline.settings.dense_model)
+    chunks = pipeline.store.read("chunks", collection, ["chunk_id", "token_count"])
+    return _examples(chunks.filter(pl.col("token_count") > budget)["chunk_id"], f"chunks of more than {budget} tokens")
+
+
+def dense_coverage(pipeline: Pipeline, collection: str) -> str | None:
+    """Every chunk has exactly one dense vector of the current model."""
+    return _coverage(pipeline, collection, "dense_embeddings", _dense_fingerprint(pipeline))
+
+
+def dense_unit_vectors(pipeline: Pipeline, collection: str) -> str | None:
+    """Every dense vector is finite and has length 1."""
+    rows = pipeline.store.read("dense_embeddings", collection, ["chunk_id", "embedding"])
+    if not rows.height:
+        return None
+    if rows["embedding"].list.len().n_unique() != 1:
+        return "vectors of different dimensions"
+    lengths = np.linalg.norm(np.asarray(rows["embedding"].to_list(), np.float32), axis=1)
+    wrong = rows.filter(~pl.Series(np.isclose(lengths, 1.0, atol=UNIT_LENGTH_TOLERANCE)))
+    return _examples(wrong["chunk_id"], "vectors that are not finite or not of length 1")
+
+
+def sparse_coverage(pipeline: Pipeline, collection: str) -> str | None:
+    """Every chunk has exactly one sparse vector of the current model."""
+    model = pipeline.settings.sparse_model
+    return _coverage(pipeline, collection, "sparse_embeddings", pipeline.triton.fingerprint(model, "sparse"))
+
+
+def sparse_weights(pipeline: Pipeline, collection: str) -> str | None:
+    """Every sparse weight is finite and positive, and has an index."""
+    rows = pipeline.store.read("sparse_embeddings", collection, ["chunk_id", "indices", "values"])
+    uneven = rows.filter(pl.col("indices").list.len() != pl.col("values").list.len())
+    weight = pl.element()
+    wrong = rows.filter(~pl.col("values").list.eval((weight > 0) & weight.is_finite()).list.all())
+    return _examples(uneven["chunk_id"], "rows with unequal numbers of indices and values") or _examples(
+        wrong["chunk_id"], "rows with weights that are negative, zero or not finite"
+    )
+
+
+def fused_every_query(pipeline: Pipeline, collection: str) -> str | None:
+    """Every query has fused candidates, ranked 1, 2, 3 … ."""
+    return _every_query_ranked(pipeline, collection, "fused_candidates")
+
+
+def reranked_every_query(pipeline: Pipeline, collection: str) -> str | None:
+    """Every query has reranked candidates, ranked 1, 2, 3 … ."""
+    return _every_query_ranked(pipeline, collection, "reranked_candidates")
+
+
+def export_digests(pipeline: Pipeline, collection: str) -> str | None:
+    """Every exported file is there with the size and the digest that the export's manifest says."""
+    folder = export_folder(pipeline.settings.home, collection)
+    manifest = read_manifest(folder)
+    if manifest is None:
+        return f"{folder} has no readable manifest"
+    wrong = [
+        entry["name"]
+        for entry in manifest["files"]
+        if hashlib.sha256((folder / entry["name"]).read_bytes()).hexdigest() != entry["sha256"]
+    ]
+    return _examples(wrong, "files that differ from the manifest")
+
+
+def _dense_fingerprint(pipeline: Pipeline) -> str:
+    return pipeline.triton.fingerprint(pipeline.settings.dense_model, "dense")
+
+
+def _coverage(pipeline: Pipeline, collection: str, table: str, fingerprint: str) -> str | None:
+    chunks = pipeline.store.read("chunks", collection, KEY)
+    rows = pipeline.store.read(table, collection, [*KEY, "model_fingerprint"])
+    current = rows.filter(pl.col("model_fingerprint") == fingerprint)
+    missing = chunks.join(current, on=KEY, how="anti")
+    return _examples(missing["chunk_id"], f"of {chunks.height} chunks without a row") or _duplicates(current, KEY)
+
+
+def _every_query_ranked(pipeline: Pipeline, collection: str, table: str) -> str | None:
+    if not pipeline.store.read("chunks", collection, ["chunk_id"]).height:
+        return None
+    queries = pipeline.store.read("queries", collection, ["query_id"])
+    rows = pipeline.store.read(table, collection, ["query_id", "rank"])
+    missing = queries.join(rows, on="query_id", how="anti")
+    ranks = rows.group_by("query_id").agg(complete=pl.col("rank").sort() == pl.int_range(1, pl.len() + 1))
+    broken = ranks.filter(~pl.col("complete").list.all())
+    return _examples(missing["query_id"], "queries without a candidate") or _examples(
+        broken["query_id"], "queries whose ranks are not 1, 2, 3 …"
+    )
+
+
+def _duplicates(rows: pl.DataFrame, key: list[str]) -> str | None:
+    repeated = rows.select(key).filter(rows.select(key).is_duplicated()).unique(maintain_order=True)
+    return _examples([" ".join(row) for row in repeated.iter_rows()], "keys that occur more than once")
+
+
+def _examples(wrong: list[str] | pl.Series, what: str) -> str | None:
+    names = list(wrong)
+    return f"{len(names)} {what}, for example {', '.join(map(str, names[:3]))}" if names else None

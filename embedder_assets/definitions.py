@@ -1,0 +1,37 @@
+"""The Dagster code location: assets, checks, jobs and the resource. Loading it starts nothing."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from embedder_assets.assets.chunks import chunks
+from embedder_assets.assets.dense_embeddings import dense_embeddings
+from embedder_assets.assets.documents import documents
+from embedder_assets.assets.exports import exports
+from embedder_assets.assets.fused_candidates import fused_candidates
+from embedder_assets.assets.processing_summary import processing_summary
+from embedder_assets.assets.queries import queries
+from embedder_assets.assets.reranked_candidates import reranked_candidates
+from embedder_assets.assets.sparse_embeddings import sparse_embeddings
+from embedder_assets.automation import rag_tables
+from embedder_assets.checks.data import data_checks
+from embedder_assets.resources import PipelineResource
+
+defs = dg.Definitions(
+    assets=[
+        documents,
+        chunks,
+        dense_embeddings,
+        sparse_embeddings,
+        queries,
+        fused_candidates,
+        reranked_candidates,
+        exports,
+        processing_summary,
+    ],
+    asset_checks=data_checks,
+    jobs=[rag_tables],
+    resources={"pipeline": PipelineResource()},
+    # All steps in one process: they share one Triton, and a step costs milliseconds instead of a second.
+    executor=dg.in_process_executor,
+)

@@ -1,0 +1,121 @@
+"""Launches the main job in this process, the way ``embedder run`` does, on a Dagster instance under the home."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import dagster as dg
+
+from embedder_assets import partitions
+from embedder_assets.assets.documents import find_collection
+from embedder_assets.assets.processing_summary import write_summary
+from embedder_assets.automation import rag_tables
+from embedder_assets.definitions import defs
+from embedder_assets.resources import Pipeline
+from embedder_assets.settings import Settings
+from embedder_assets.stages.corpus import discover_collections
+from embedder_assets.telemetry.footer import render_footer
+
+DAGSTER_CONFIG = """\
+# Written by embedder-assets; yours to change.
+telemetry:
+  enabled: false
+"""
+# What happened is told from the events afterwards; Dagster's own log of it is in the event log.
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+@dataclass
+class RunOutcome:
+    """What one launch led to.
+
+    Attributes:
+        success: Whether all stages and blocking checks ended well.
+        collections: What was run.
+        run_ids: One a range of collections, usually one.
+        problems: A sentence for each failed step and each failed check.
+        footer: The footer of the last run.
+    """
+
+    success: bool = True
+    collections: list[str] = field(default_factory=list)
+    run_ids: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    footer: str = ""
+
+
+@contextmanager
+def dagster_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
+    """The instance at ``DAGSTER_HOME``; by default one under the home, made when it is missing."""
+    folder = Path(os.environ.setdefault("DAGSTER_HOME", str(settings.home / "dagster")))
+    folder.mkdir(parents=True, exist_ok=True)
+    config = folder / "dagster.yaml"
+    if not config.exists():
+        config.write_text(DAGSTER_CONFIG, "utf-8")
+    with dg.DagsterInstance.get() as instance:
+        yield instance
+
+
+def launch(pipeline: Pipeline, names: Sequence[str] = ()) -> RunOutcome:
+    """Brings the tables of some collections, or of all, up to date.
+
+    Raises:
+        CorpusError: The corpus folder, or a named collection, is not there.
+    """
+    settings = pipeline.settings
+    found = [collection.name for collection in discover_collections(settings.corpus_dir)]
+    chosen = [find_collection(settings, name).name for name in names] or found
+    outcome = RunOutcome(collections=chosen)
+    with dagster_instance(settings) as instance:
+        partitions.register(instance, found)
+        for first, last in partitions.contiguous_ranges(instance, chosen):
+            _run_range(pipeline, instance, first, last, outcome)
+    return outcome
+
+
+def _run_range(
+    pipeline: Pipeline, instance: dg.DagsterInstance, first: str, last: str, outcome: RunOutcome
+) -> None:
+    footers: list[str] = []
+    pipeline.show_footer = footers.append
+    result = defs.resolve_job_def(rag_tables.name).execute_in_process(
+        instance=instance,
+        resources={"pipeline": pipeline},
+        tags={"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last},
+        run_config=QUIET,
+        raise_on_error=False,
+    )
+    outcome.run_ids.append(result.run_id)
+    outcome.problems += _problems(result)
+    if not footers:
+        names = instance.get_dynamic_partitions(partitions.PARTITIONS_NAME)
+        covered = names[names.index(first) : names.index(last) + 1]
+        footers.append(render_footer(write_summary(pipeline, instance, result.run_id, covered)))
+    outcome.footer = footers[-1]
+    outcome.success = outcome.success and result.success
+
+
+def _problems(result: dg.ExecuteInProcessResult) -> list[str]:
+    failures = [
+        f"{event.step_key}: {_message(event)}" for event in result.all_events if event.is_step_failure
+    ]
+    checks = [
+        f"check {evaluation.check_name} of {evaluation.asset_key.to_user_string()}: {evaluation.description}"
+        for evaluation in result.get_asset_check_evaluations()
+        if not evaluation.passed
+    ]
+    return checks + failures
+
+
+def _message(event: dg.DagsterEvent) -> str:
+    data = event.step_failure_data
+    if data.user_failure_data is not None and data.user_failure_data.description:
+        return data.user_failure_data.description
+    error = data.error
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return error.message.strip() if error is not None else "unknown failure"

@@ -1,0 +1,57 @@
+"""A collection is a partition: its tables are brought up to date and watched one by one."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import dagster as dg
+
+from embedder_assets.errors import EmbedderError
+from embedder_assets.settings import load_settings
+from embedder_assets.stages.corpus import discover_collections
+
+PARTITIONS_NAME = "collection"
+
+
+class CollectionPartitionsDefinition(dg.DynamicPartitionsDefinition):
+    """The partitions that the Dagster instance knows, and the collections of the corpus folder at hand.
+
+    So ``dagster asset materialize --partition NAME`` works on a fresh instance, where nobody has registered NAME yet.
+    """
+
+    def get_partition_keys(self, *args: Any, **kwargs: Any) -> Sequence[str]:
+        """Registered keys first, in their order, then the folders that are not registered."""
+        registered = super().get_partition_keys(*args, **kwargs)
+        return [*registered, *(name for name in _folders() if name not in registered)]
+
+    def has_partition_key(self, partition_key: str, *args: Any, **kwargs: Any) -> bool:
+        """Whether a name is a registered key or a collection of the corpus folder."""
+        return super().has_partition_key(partition_key, *args, **kwargs) or partition_key in _folders()
+
+
+collections = CollectionPartitionsDefinition(name=PARTITIONS_NAME)
+
+
+def register(instance: dg.DagsterInstance, names: Iterable[str]) -> None:
+    """Makes collections known to an instance; those it knows already stay as they are."""
+    instance.add_dynamic_partitions(PARTITIONS_NAME, list(names))
+
+
+def contiguous_ranges(instance: dg.DagsterInstance, names: Sequence[str]) -> list[tuple[str, str]]:
+    """Names grouped into (first, last) ranges of neighbours, since one Dagster run takes one range of partitions."""
+    known = list(instance.get_dynamic_partitions(PARTITIONS_NAME))
+    ranges: list[tuple[str, str]] = []
+    for position in sorted(known.index(name) for name in set(names)):
+        if ranges and known[position - 1] == ranges[-1][1]:
+            ranges[-1] = (ranges[-1][0], known[position])
+        else:
+            ranges.append((known[position], known[position]))
+    return ranges
+
+
+def _folders() -> list[str]:
+    with contextlib.suppress(EmbedderError):
+        return [collection.name for collection in discover_collections(load_settings().corpus_dir)]
+    return []
