@@ -58,3 +58,11 @@ class InferenceError(EmbedderError):
 
 class TableError(EmbedderError):
     """A table is missing or does not hold what its reader needs."""
+
+
+class TelemetryError(EmbedderError):
+    """Telemetry cannot be served."""
+
+
+class StackError(EmbedderError):
+    """A part of the long-running stack cannot run."""

@@ -77,9 +77,7 @@ def launch(pipeline: Pipeline, names: Sequence[str] = ()) -> RunOutcome:
     return outcome
 
 
-def _run_range(
-    pipeline: Pipeline, instance: dg.DagsterInstance, first: str, last: str, outcome: RunOutcome
-) -> None:
+def _run_range(pipeline: Pipeline, instance: dg.DagsterInstance, first: str, last: str, outcome: RunOutcome) -> None:
     footers: list[str] = []
     pipeline.show_footer = footers.append
     result = defs.resolve_job_def(rag_tables.name).execute_in_process(
@@ -100,9 +98,7 @@ def _run_range(
 
 
 def _problems(result: dg.ExecuteInProcessResult) -> list[str]:
-    failures = [
-        f"{event.step_key}: {_message(event)}" for event in result.all_events if event.is_step_failure
-    ]
+    failures = [f"{event.step_key}: {_message(event)}" for event in result.all_events if event.is_step_failure]
     checks = [
         f"check {evaluation.check_name} of {evaluation.asset_key.to_user_string()}: {evaluation.description}"
         for evaluation in result.get_asset_check_evaluations()

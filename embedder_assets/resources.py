@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -13,6 +12,11 @@ from embedder_assets.serving.session import TritonSession
 from embedder_assets.settings import Settings, load_settings
 from embedder_assets.tables.store import TableStore
 from embedder_assets.telemetry.record import ProgressReport, ignore_progress
+
+
+def print_now(text: str) -> None:
+    """Prints to standard output at once, whoever launched the run."""
+    print(text, flush=True)
 
 
 @dataclass
@@ -29,7 +33,7 @@ class Pipeline:
 
     settings: Settings
     report: ProgressReport = ignore_progress
-    show_footer: Callable[[str], None] = functools.partial(print, flush=True)
+    show_footer: Callable[[str], None] = print_now
     store: TableStore = field(init=False)
     triton: TritonSession = field(init=False)
 

@@ -13,23 +13,24 @@ import os
 import platform
 import shutil
 import socket
-import subprocess
 import sys
 import sysconfig
 import tempfile
 import time
 import urllib.request
+import uuid
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from embedder_assets.errors import TritonUnavailableError
+from embedder_assets.serving.watched import WatchedProcess
 
 READY_TIMEOUT_S = 60
 START_ATTEMPTS = 3
 LOGS_KEPT = 20
 STANDARD_PORTS = {"http": 8000, "grpc": 8001, "metrics": 8002}
 SERVING_FOLDER = Path(__file__).parent
-WATCHDOG = str(SERVING_FOLDER / "watchdog.py")
 
 
 @dataclass(frozen=True)
@@ -80,26 +81,25 @@ class EmbeddedTriton:
         distribution = _distribution_folder()
         scratch = Path(tempfile.mkdtemp(prefix="embedder-triton-"))
         ports = _free_ports()
-        shm_prefix = f"embedder_{os.getpid()}_{ports['grpc']}_"
+        self._server_id = f"embedder_{os.getpid()}_{uuid.uuid4().hex[:8]}"
         command = [
             str(distribution / "bin" / "tritonserver"),
+            f"--id={self._server_id}",
             f"--model-repository={model_repository}",
             f"--backend-directory={_copy_backends(distribution, scratch)}",
-            f"--backend-config=python,shm-region-prefix-name={shm_prefix}",
+            f"--backend-config=python,shm-region-prefix-name={self._server_id}_",
             "--model-control-mode=explicit",
             "--metrics-interval-ms=500",
         ]
         for service, port in ports.items():
             command += [f"--{service}-address=127.0.0.1", f"--{service}-port={port}"]
-        self._watchdog = subprocess.Popen(
-            [sys.executable, "-I", "-S", WATCHDOG, str(self.log_file), str(scratch), shm_prefix, *command],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            start_new_session=True,
-            env=_server_environment(distribution),
+        self._process = WatchedProcess(
+            command,
+            self.log_file,
+            environment=_server_environment(distribution),
+            scratch=scratch,
+            shm_prefix=self._server_id,
         )
-        assert self._watchdog.stdout is not None
-        self.pid = int(self._watchdog.stdout.readline() or 0)
         self.address = TritonAddress(
             grpc=f"127.0.0.1:{ports['grpc']}",
             metrics_url=f"http://127.0.0.1:{ports['metrics']}/metrics",
@@ -116,34 +116,39 @@ class EmbeddedTriton:
     @property
     def running(self) -> bool:
         """Whether the server process still runs."""
-        return self._watchdog.poll() is None
+        return self._process.running
+
+    @property
+    def pid(self) -> int:
+        """Process id of the server."""
+        return self._process.pid
 
     def stop(self) -> None:
         """Ends the server and waits for it; calling it twice is harmless."""
-        if self._watchdog.stdin is not None:
-            with contextlib.suppress(OSError):
-                self._watchdog.stdin.close()
-        self._watchdog.wait()
-
-    def wait(self) -> int:
-        """Waits for the server's own end and returns its exit status."""
-        return self._watchdog.wait()
+        self._process.stop()
 
     def _becomes_ready(self, http_port: int) -> bool:
         deadline = time.monotonic() + READY_TIMEOUT_S
         while self.running and time.monotonic() < deadline:
-            with contextlib.suppress(OSError):
-                urllib.request.urlopen(f"http://127.0.0.1:{http_port}/v2/health/ready", timeout=1).close()
-                return True
+            # The name tells our server from another that took the port first.
+            with contextlib.suppress(OSError, ValueError):
+                ready = urllib.request.urlopen(f"http://127.0.0.1:{http_port}/v2/health/ready", timeout=1).status == 200
+                with urllib.request.urlopen(f"http://127.0.0.1:{http_port}/v2", timeout=1) as response:
+                    if ready and json.load(response)["name"] == self._server_id:
+                        return True
             time.sleep(0.05)
         return False
 
 
-def publish_address(address: TritonAddress, state_folder: Path, pid: int) -> Path:
-    """Writes where a long-running server answers, so that runs on the same home use it. Returns the file."""
+@contextlib.contextmanager
+def published(server: EmbeddedTriton, state_folder: Path) -> Iterator[None]:
+    """While the context lasts, runs on the same home find and use this server."""
     path = state_folder / "server.json"
-    path.write_text(json.dumps({"pid": pid, **asdict(address)}), "utf-8")
-    return path
+    path.write_text(json.dumps({"pid": server.pid, **asdict(server.address)}), "utf-8")
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def find_running(state_folder: Path) -> TritonAddress | None:

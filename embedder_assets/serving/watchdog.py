@@ -1,8 +1,8 @@
 """Runs one command and ends it, children included, as soon as the process that started the watchdog is gone.
 
-Usage: ``python watchdog.py LOG_FILE SCRATCH_FOLDER SHM_PREFIX COMMAND…``, standard input being a pipe that the owner
-holds open. The kernel closes the pipe when the owner ends in any way, ``kill -9`` included. Standard library only:
-it starts in a few milliseconds and must not be able to fail for want of a package.
+Usage: ``python watchdog.py LOG_FILE SCRATCH_FOLDER SHM_PREFIX COMMAND…``, scratch folder and prefix possibly empty.
+Standard input is a pipe that the owner holds open. The kernel closes it when the owner ends in any way, ``kill -9``
+included. Standard library only: it starts in a few milliseconds and must not fail for want of a package.
 """
 
 from __future__ import annotations
@@ -39,9 +39,11 @@ def main(arguments: list[str]) -> int:
         _wait_for_end(child)
     finally:
         _end_group(child)
-        for region in Path("/dev/shm").glob(f"{shm_prefix}*"):
-            region.unlink(missing_ok=True)
-        shutil.rmtree(scratch, ignore_errors=True)
+        if shm_prefix:
+            for region in Path("/dev/shm").glob(f"{shm_prefix}*"):
+                region.unlink(missing_ok=True)
+        if scratch:
+            shutil.rmtree(scratch, ignore_errors=True)
     return child.returncode
 
 

@@ -54,6 +54,13 @@ class TableStore:
                 remedy="Restore the folder from a backup, or delete it: the next run computes it anew.",
             ) from error
 
+    def count(self, table: str, collection: str) -> int:
+        """The number of rows of one collection."""
+        if not self.exists(table):
+            return 0
+        rows = pl.scan_delta(self.path(table)).filter(pl.col("collection") == collection)
+        return int(rows.select(pl.len()).collect().item())
+
     def replace(self, table: str, collection: str, rows: pl.DataFrame) -> bool:
         """Makes ``rows`` the collection's only rows. Writes nothing, and returns False, when they already are."""
         rows = self._conform(table, rows)
@@ -63,7 +70,7 @@ class TableStore:
         if not self.exists(table) or not len(current):
             rows.write_delta(self.path(table), mode="append", delta_write_options=_PARTITIONED)
         elif not len(rows):
-            self.delete(table, collection)
+            self._delete_all(table, collection)
         else:
             options = {**_PARTITIONED, "predicate": f"collection = {_quoted(collection)}"}
             rows.write_delta(self.path(table), mode="overwrite", delta_write_options=options)
@@ -71,15 +78,23 @@ class TableStore:
 
     def append(self, table: str, rows: pl.DataFrame) -> None:
         """Adds rows in one commit."""
-        self._conform(table, rows).write_delta(
-            self.path(table), mode="append", delta_write_options=_PARTITIONED
-        )
+        self._conform(table, rows).write_delta(self.path(table), mode="append", delta_write_options=_PARTITIONED)
 
-    def delete(self, table: str, collection: str, condition: str = "true") -> int:
-        """Deletes the collection's rows that meet an SQL condition; returns how many."""
-        predicate = f"collection = {_quoted(collection)} AND ({condition})"
-        metrics = DeltaTable(str(self.path(table))).delete(predicate)
-        return int(metrics.get("num_deleted_rows") or 0)
+    def delete_rows(self, table: str, collection: str, keys: pl.DataFrame) -> int:
+        """Deletes the collection's rows that agree with a row of ``keys`` in all its columns; returns how many."""
+        if not keys.height:
+            return 0
+        same = " AND ".join(f"target.{name} = source.{name}" for name in keys.columns)
+        merge = DeltaTable(str(self.path(table))).merge(
+            keys,
+            predicate=f"target.collection = {_quoted(collection)} AND {same}",
+            source_alias="source",
+            target_alias="target",
+        )
+        return int(merge.when_matched_delete().execute()["num_target_rows_deleted"])
+
+    def _delete_all(self, table: str, collection: str) -> None:
+        DeltaTable(str(self.path(table))).delete(f"collection = {_quoted(collection)}")
 
     def _conform(self, table: str, rows: pl.DataFrame) -> pl.DataFrame:
         schema = SCHEMAS[table]
@@ -95,11 +110,6 @@ class TableStore:
 
 
 _PARTITIONED = {"partition_by": ["collection"]}
-
-
-def sql_list(values: Sequence[str]) -> str:
-    """Values as an SQL list, quoted."""
-    return f"({', '.join(_quoted(value) for value in values)})"
 
 
 def _quoted(value: str) -> str:

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import BaseModel, ConfigDict
 
+from embedder_assets.errors import TelemetryError
 from embedder_assets.settings import Settings
 from embedder_assets.telemetry.metrics import LATENCY_METRICS, StageMetrics
 from embedder_assets.telemetry.record import StageName, StageRecord
@@ -55,11 +56,22 @@ def emit(settings: Settings, records: Iterable[StageRecord]) -> dict[StageName, 
 
 
 @contextlib.contextmanager
-def served(registry: CollectorRegistry, port: int) -> Iterator[str]:
-    """Serves a registry on 127.0.0.1 while the context lasts; on a free port if the given one is taken."""
+def served(registry: CollectorRegistry, port: int, *, exactly: bool = False) -> Iterator[str]:
+    """Serves a registry on 127.0.0.1 while the context lasts; on a free port if the given one is taken.
+
+    Raises:
+        TelemetryError: The port is taken and ``exactly`` it was asked for.
+    """
     try:
         server, thread = start_http_server(port, ADDRESS, registry)
-    except OSError:
+    except OSError as error:
+        if exactly:
+            raise TelemetryError(
+                f"the metrics endpoint on {ADDRESS}:{port}",
+                expected="a free port",
+                got=str(error),
+                remedy="End what listens there (`ss -ltnp` names it), or set EMBEDDER_METRICS_PORT.",
+            ) from error
         server, thread = start_http_server(0, ADDRESS, registry)
     try:
         yield f"http://{ADDRESS}:{server.server_port}/metrics"

@@ -15,10 +15,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-
 import numpy as np
 import onnxruntime
 import triton_python_backend_utils as pb_utils
+from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
 Texts = list[tuple[str, ...]]
@@ -67,7 +67,7 @@ class TritonPythonModel:
         ]
         return list(zip(*columns, strict=True))
 
-    def _encode(self, texts: Texts) -> dict[str, np.ndarray]:
+    def _encode(self, texts: Texts) -> dict[str, NDArray[Any]]:
         single = len(self.inputs) == 1
         encodings = self.tokenizer.encode_batch([row[0] for row in texts] if single else texts)
         batches = list(self._micro_batches(encodings))
@@ -80,23 +80,23 @@ class TritonPythonModel:
                 outputs[name][rows] = result[position]
         return outputs
 
-    def _micro_batches(self, encodings: list[Encoding]) -> Iterator[np.ndarray]:
+    def _micro_batches(self, encodings: list[Encoding]) -> Iterator[NDArray[Any]]:
         # The longest first: what remains at the end is short, so no core waits long for another.
         order = np.argsort([-len(encoding) for encoding in encodings], kind="stable")
         for start in range(0, len(order), self.micro_batch_size):
             yield order[start : start + self.micro_batch_size]
 
-    def _run(self, encodings: list[Encoding]) -> list[np.ndarray]:
+    def _run(self, encodings: list[Encoding]) -> list[NDArray[Any]]:
         shape = (len(encodings), max(len(encoding) for encoding in encodings))
         feeds = {name: np.zeros(shape, np.int64) for name in ("input_ids", "attention_mask", "token_type_ids")}
         for row, encoding in enumerate(encodings):
             feeds["input_ids"][row, : len(encoding)] = encoding.ids
             feeds["attention_mask"][row, : len(encoding)] = 1
             feeds["token_type_ids"][row, : len(encoding)] = encoding.type_ids
-        result: list[np.ndarray] = self.session.run(list(self.outputs), feeds)
+        result: list[NDArray[Any]] = self.session.run(list(self.outputs), feeds)
         return result
 
-    def _response(self, span: slice | Exception, outputs: dict[str, np.ndarray]) -> Any:
+    def _response(self, span: slice | Exception, outputs: dict[str, NDArray[Any]]) -> Any:
         if isinstance(span, Exception):
             return pb_utils.InferenceResponse(error=pb_utils.TritonError(f"the text is not valid UTF-8: {span}"))
         return pb_utils.InferenceResponse(

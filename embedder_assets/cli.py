@@ -1,0 +1,190 @@
+"""The ``embedder`` command: parse, call one function, print."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from embedder_assets import display
+from embedder_assets.errors import EmbedderError
+from embedder_assets.settings import Settings, load_settings
+
+
+class Commands(click.Group):
+    """Shows our own errors as one sentence and exit status 1 instead of a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs the command."""
+        try:
+            return super().invoke(ctx)
+        except EmbedderError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="embedder-assets")
+def main() -> None:
+    """RAG tables as Dagster assets, computed by models in a real NVIDIA Triton server."""
+
+
+@main.command()
+@click.option("--corpus", type=click.Path(path_type=Path), help="Folder whose sub-folders are the collections.")
+@click.option("--collection", "names", multiple=True, metavar="NAME", help="Only this collection; may be repeated.")
+@click.option("--disable-rerank", is_flag=True, help="Leave the rerank stage out.")
+@click.option("--disable-sparse", is_flag=True, help="Leave the sparse stage out.")
+def run(corpus: Path | None, names: tuple[str, ...], disable_rerank: bool, disable_sparse: bool) -> None:
+    """Bring the tables of all collections up to date."""
+    from embedder_assets.launch import launch
+    from embedder_assets.resources import Pipeline
+
+    settings = _settings(corpus, disable_rerank=disable_rerank, disable_sparse=disable_sparse)
+    with display.progress() as report:
+        pipeline = Pipeline(settings, report)
+        try:
+            outcome = launch(pipeline, names)
+        finally:
+            pipeline.close()
+    display.show_outcome(outcome, pipeline)
+    sys.exit(0 if outcome.success else 1)
+
+
+@main.command()
+@click.argument("query")
+@click.option("--collection", "names", multiple=True, metavar="NAME", help="Only this collection; may be repeated.")
+@click.option("--top", default=5, show_default=True, type=click.IntRange(1, 100), help="Hits to show.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
+def search(query: str, names: tuple[str, ...], top: int, as_json: bool) -> None:
+    """Search the tables: dense and sparse, fused, then reranked."""
+    from embedder_assets.resources import Pipeline
+    from embedder_assets.stages.search import Search
+
+    pipeline = Pipeline(load_settings())
+    try:
+        hits = Search(pipeline.store, pipeline.triton, pipeline.settings, names).search(query, top)
+    finally:
+        pipeline.close()
+    if as_json:
+        click.echo(json.dumps([asdict(hit) for hit in hits], ensure_ascii=False, indent=2))
+    else:
+        display.show_hits(hits, query)
+
+
+@main.group()
+def models() -> None:
+    """Fill, verify and list the model repository."""
+
+
+@models.command("build")
+def models_build() -> None:
+    """Fetch, verify, convert, quantize and configure every model that is missing or stale."""
+    from embedder_assets.serving.build import build_models
+
+    built = build_models(load_settings().model_repository, click.echo)
+    click.echo(f"{len(built)} built" if built else "all models are built")
+
+
+@models.command("verify")
+def models_verify() -> None:
+    """Check every model's files, load it in Triton, and check its answer to a known text."""
+    from embedder_assets.serving.session import TritonSession
+    from embedder_assets.serving.verify import verify_models
+
+    settings = load_settings()
+    session = TritonSession(settings)
+    try:
+        verdicts = list(verify_models(settings, session))
+    finally:
+        session.close()
+    for name, problem in verdicts:
+        click.echo(f"{name}: {problem or 'ok'}")
+    sys.exit(1 if any(problem for _, problem in verdicts) else 0)
+
+
+@models.command("list")
+def models_list() -> None:
+    """Show every model of the repository."""
+    from embedder_assets.serving.build import inspect_models
+
+    display.show_models(list(inspect_models(load_settings().model_repository)))
+
+
+@main.command()
+def serve() -> None:
+    """Run the embedded Triton in the foreground; runs on the same home use it."""
+    from embedder_assets.serving.build import require_built
+    from embedder_assets.serving.embedded import EmbeddedTriton, published
+
+    settings = load_settings()
+    require_built(settings.model_repository)
+    state = settings.home / "triton"
+    with EmbeddedTriton(settings.model_repository, state) as server, published(server, state):
+        click.echo(f"gRPC:    {server.address.grpc}\nMetrics: {server.address.metrics_url}\nLog:     {server.log_file}")
+        _stay(lambda: server.running)
+    raise click.ClickException(f"the embedded Triton server has ended by itself; its log is {server.log_file}")
+
+
+@main.command()
+def exporter() -> None:
+    """Serve the metrics of all runs in the foreground, from the Dagster event log."""
+    from embedder_assets.launch import dagster_instance
+    from embedder_assets.telemetry.endpoint import served
+    from embedder_assets.telemetry.exporter import exporter_registry
+
+    settings = load_settings()
+    with (
+        dagster_instance(settings) as instance,
+        served(exporter_registry(instance), settings.metrics_port, exactly=True) as url,
+    ):
+        click.echo(f"Metrics: {url}")
+        _stay(lambda: True)
+
+
+@main.command()
+def up() -> None:
+    """Run Triton, exporter, Dagster webserver and daemon until Ctrl-C."""
+    from embedder_assets.stack import run_stack
+
+    try:
+        run_stack(load_settings(), click.echo)
+    except KeyboardInterrupt:
+        click.echo("ended")
+
+
+@main.command()
+def doctor() -> None:
+    """Say what is installed, reachable and missing, and the remedy for each."""
+    from embedder_assets.doctor import examine
+
+    findings = list(examine(load_settings()))
+    display.show_findings(findings)
+    sys.exit(1 if any(finding.level == "problem" for finding in findings) else 0)
+
+
+def _settings(corpus: Path | None, *, disable_rerank: bool, disable_sparse: bool) -> Settings:
+    overrides: dict[str, tuple[Any, str]] = {}
+    if corpus is not None:
+        overrides["corpus_dir"] = (corpus, "cli:--corpus")
+    if disable_rerank:
+        overrides["enable_rerank"] = (False, "cli:--disable-rerank")
+    if disable_sparse:
+        overrides["enable_sparse"] = (False, "cli:--disable-sparse")
+    return load_settings(overrides)
+
+
+def _stay(alive: Callable[[], bool]) -> None:
+    """Returns when ``alive`` says no; Ctrl-C and SIGTERM end the command well."""
+    import signal
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        while alive():
+            time.sleep(0.2)
+    except KeyboardInterrupt:
+        sys.exit(0)

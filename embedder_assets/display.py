@@ -1,0 +1,115 @@
+"""How the ``embedder`` command shows things to people. Results go to standard output, progress to standard error."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from embedder_assets.doctor import Finding
+    from embedder_assets.launch import RunOutcome
+    from embedder_assets.resources import Pipeline
+    from embedder_assets.serving.build import ModelState
+    from embedder_assets.stages.search import Hit
+    from embedder_assets.telemetry.record import ProgressReport
+
+TABLES = {
+    "documents": "documents",
+    "chunks": "chunks",
+    "dense_embeddings": "dense",
+    "sparse_embeddings": "sparse",
+    "queries": "queries",
+    "fused_candidates": "fused",
+    "reranked_candidates": "reranked",
+}
+ISSUES_SHOWN = 10
+
+# A file or a pipe has no width: nothing that a script reads is cut.
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
+
+
+@contextmanager
+def progress() -> Iterator[ProgressReport]:
+    """A progress bar a stage and collection on standard error; it is gone when the context ends."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    bars = Progress(*columns, console=Console(stderr=True), transient=True)
+    tasks: dict[tuple[str, str], TaskID] = {}
+
+    def report(stage: str, collection: str, done: int, total: int) -> None:
+        key = (stage, collection)
+        if key not in tasks:
+            tasks[key] = bars.add_task(f"{stage:<7} {escape(collection)}", total=total)
+        bars.update(tasks[key], completed=done, total=total)
+
+    with bars:
+        yield report
+
+
+def show_outcome(outcome: RunOutcome, pipeline: Pipeline) -> None:
+    """The result of a run: rows a table, what went wrong, where things are, and the footer last."""
+    store = pipeline.store
+    table = Table("rows in", *TABLES.values())
+    for name in outcome.collections:
+        table.add_row(escape(name), *(str(store.count(each, name)) for each in TABLES))
+    out.print(table)
+    for name in outcome.collections:
+        issues = store.read("document_issues", name)
+        for row in issues.head(ISSUES_SHOWN).iter_rows(named=True):
+            out.print(f"[yellow]left out[/] {escape(name)}/{escape(row['path'])}: {escape(row['message'])}")
+        if issues.height > ISSUES_SHOWN:
+            out.print(f"… and {issues.height - ISSUES_SHOWN} more, in the table document_issues")
+        if not store.count("documents", name):
+            out.print(f"[yellow]warning[/] collection '{escape(name)}' holds no document that can be used")
+    for problem in outcome.problems:
+        out.print(f"[red]failed[/] {escape(problem)}")
+    home = pipeline.settings.home
+    out.print(f"Tables:   {home / 'tables'}\nExports:  {home / 'exports'}\nManifest: {home / 'runs' / 'latest.json'}")
+    out.print(escape(outcome.footer))
+
+
+def show_hits(hits: Sequence[Hit], query: str) -> None:
+    """Search results with the words of the query highlighted."""
+    from embedder_assets.stages.search import query_words
+
+    for hit in hits:
+        place = f"{hit.collection}/{hit.doc_id}" + (f"  {hit.heading}" if hit.heading else "")
+        out.print(f"[bold]{hit.rank}. {escape(place)}[/]")
+        ranks = f"dense {hit.dense_rank or '-'}, sparse {hit.sparse_rank or '-'}, fused {hit.fused_rank}"
+        out.print(f"   [dim]score {hit.score:.3f} ({ranks}), characters {hit.start}-{hit.end}[/]")
+        out.print(f"   {_highlighted(hit.snippet, set(query_words(query)))}\n")
+    if not hits:
+        out.print("nothing found")
+
+
+def show_models(states: Sequence[ModelState]) -> None:
+    """The model repository as a table."""
+    table = Table("name", "stage", "fingerprint", "precision", "size", "source", "license", "state")
+    for state in states:
+        model = state.description
+        source = f"{model.source.package} {model.source.version}" if model.source.kind == "wheel" else "this project"
+        size = f"{state.size_bytes / 2**20:.1f} MiB"
+        cells = [model.name, model.stage, model.fingerprint, model.precision, size, source, model.license]
+        table.add_row(*cells, state.problem or "built")
+    out.print(table)
+
+
+def show_findings(findings: Sequence[Finding]) -> None:
+    """What the doctor found."""
+    colours = {"ok": "green", "note": "yellow", "problem": "red"}
+    for finding in findings:
+        line = f"[{colours[finding.level]}]{finding.level:<8}[/] {escape(finding.thing)}: {escape(finding.found)}"
+        out.print(f"{line}{'. ' + escape(finding.remedy) if finding.remedy else ''}")
+
+
+def _highlighted(snippet: str, words: set[str]) -> str:
+    import re
+
+    parts = re.split(r"(\w{3,})", snippet)
+    return "".join(f"[bold cyan]{escape(part)}[/]" if part.lower() in words else escape(part) for part in parts)

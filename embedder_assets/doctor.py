@@ -1,0 +1,140 @@
+"""``embedder doctor``: what is installed, reachable and missing, with the remedy for each."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import shutil
+import socket
+import sys
+import sysconfig
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from embedder_assets.errors import EmbedderError
+from embedder_assets.serving.build import inspect_models
+from embedder_assets.serving.embedded import find_running
+from embedder_assets.settings import Settings, unknown_variables
+from embedder_assets.stages.corpus import discover_collections
+
+SHM_NEEDED_MB = 64
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        level: ``problem`` stops a run; ``note`` does not.
+        remedy: What to do, empty when all is well.
+    """
+
+    level: Literal["ok", "note", "problem"]
+    thing: str
+    found: str
+    remedy: str = ""
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """Looks at everything that a run needs; starts nothing and changes nothing."""
+    for look in (_python, _triton, _models, _corpus, _home, _shared_memory, _metrics_port, _variables, _extras):
+        yield from look(settings)
+
+
+def _python(_: Settings) -> Iterator[Finding]:
+    version = platform.python_version()
+    supported = (3, 11) <= sys.version_info[:2] <= (3, 12)
+    remedy = "" if supported else "Use Python 3.11 or 3.12 (`make run PYTHON=python3.11`)."
+    yield Finding("ok" if supported else "problem", "Python", version, remedy)
+
+
+def _triton(settings: Settings) -> Iterator[Finding]:
+    if settings.triton_url:
+        host, _, port = settings.triton_url.rpartition(":")
+        answers = _connects(host, int(port))
+        remedy = "" if answers else "Start that server, or unset EMBEDDER_TRITON_URL to use the embedded one."
+        found = f"{settings.triton_url} {'answers' if answers else 'does not answer'}"
+        yield Finding("ok" if answers else "problem", "Triton", found, remedy)
+        return
+    running = find_running(settings.home / "triton")
+    if running is not None:
+        yield Finding("ok", "Triton", f"`embedder serve` runs at {running.grpc}")
+    if importlib.util.find_spec("pytriton") is None:
+        remedy = "Start Triton with `docker compose up triton` and set EMBEDDER_TRITON_URL=127.0.0.1:8001."
+        yield Finding("problem", "embedded Triton", f"no wheel for {platform.system()} {platform.machine()}", remedy)
+        return
+    library = Path(sysconfig.get_config_var("LIBDIR") or "") / str(sysconfig.get_config_var("INSTSONAME"))
+    if library.exists():
+        yield Finding("ok", "embedded Triton", "installed")
+    else:
+        remedy = "Use a Python with a shared library (Debian: apt-get install libpython3.11), or EMBEDDER_TRITON_URL."
+        yield Finding("problem", "embedded Triton", f"its Python backend needs {library}, which is missing", remedy)
+
+
+def _models(settings: Settings) -> Iterator[Finding]:
+    try:
+        for state in inspect_models(settings.model_repository):
+            name = f"model {state.description.name}"
+            if state.problem is None:
+                yield Finding("ok", name, f"{state.size_bytes / 2**20:.1f} MiB, {state.description.fingerprint}")
+            else:
+                yield Finding("problem", name, state.problem, "Run `embedder models build`.")
+    except EmbedderError as error:
+        yield Finding("problem", "models", error.got, error.remedy)
+
+
+def _corpus(settings: Settings) -> Iterator[Finding]:
+    try:
+        names = [collection.name for collection in discover_collections(settings.corpus_dir)]
+        yield Finding("ok", "corpus", f"{settings.corpus_dir}: {', '.join(names)}")
+    except EmbedderError as error:
+        yield Finding("problem", "corpus", f"{settings.corpus_dir}: {error.got}", error.remedy)
+
+
+def _home(settings: Settings) -> Iterator[Finding]:
+    nearest = next(path for path in (settings.home, *settings.home.parents) if path.exists())
+    writable = os.access(nearest, os.W_OK)
+    free_gb = shutil.disk_usage(nearest).free / 2**30
+    remedy = "" if writable else "Make it writable, or set EMBEDDER_HOME to a folder that is."
+    found = f"{settings.home}, {free_gb:.0f} GiB free{'' if writable else ', not writable'}"
+    yield Finding("ok" if writable else "problem", "home", found, remedy)
+
+
+def _shared_memory(settings: Settings) -> Iterator[Finding]:
+    if settings.triton_url or not Path("/dev/shm").exists():
+        return
+    free_mb = shutil.disk_usage("/dev/shm").free // 2**20
+    enough = free_mb >= SHM_NEEDED_MB
+    remedy = "" if enough else "Give the container more shared memory (docker run --shm-size=1g)."
+    yield Finding("ok" if enough else "problem", "/dev/shm", f"{free_mb} MiB free", remedy)
+
+
+def _metrics_port(settings: Settings) -> Iterator[Finding]:
+    taken = _connects("127.0.0.1", settings.metrics_port)
+    found = f"127.0.0.1:{settings.metrics_port} {'is in use (an exporter, perhaps)' if taken else 'is free'}"
+    yield Finding("note" if taken else "ok", "metrics port", found)
+
+
+def _variables(_: Settings) -> Iterator[Finding]:
+    for name, nearest in unknown_variables(os.environ).items():
+        remedy = f"Did you mean {nearest}?" if nearest else "docs/settings.md lists every setting."
+        yield Finding("note", "environment", f"{name} is no setting", remedy)
+
+
+def _extras(_: Settings) -> Iterator[Finding]:
+    has: Callable[[str], bool] = lambda name: importlib.util.find_spec(name) is not None  # noqa: E731
+    yield Finding("ok", "torch (optional)", "installed" if has("torch") else "not installed; only training needs it")
+    yield Finding(
+        "ok", "GPU (optional)", "found" if Path("/dev/nvidia0").exists() else "none; the models run on the CPU"
+    )
+
+
+def _connects(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), timeout=2).close()
+    except OSError:
+        return False
+    return True

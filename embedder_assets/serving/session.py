@@ -1,0 +1,129 @@
+"""One run's access to Triton: starts or finds the server when the first inference is needed, not before."""
+
+from __future__ import annotations
+
+import threading
+import urllib.request
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from embedder_assets.errors import ModelBuildError
+from embedder_assets.serving.build import require_built
+from embedder_assets.serving.client import Answer, Row, TritonClient
+from embedder_assets.serving.embedded import EmbeddedTriton, TritonAddress, find_running
+from embedder_assets.serving.models import Stage, load_description
+from embedder_assets.settings import Settings
+
+GPU_MEMORY_SERIES = "nv_gpu_memory_used_bytes"
+SCRAPE_TIMEOUT_S = 2
+
+
+class TritonSession:
+    """The models of one run.
+
+    The server is, in this order: the one at ``EMBEDDER_TRITON_URL``, a running ``embedder serve`` of the same home,
+    or an embedded one of this session's own, which ``close`` ends.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._embedded: EmbeddedTriton | None = None
+        self._client: TritonClient | None = None
+        self._loaded: set[str] = set()
+        self._lock = threading.Lock()
+
+    @property
+    def address(self) -> TritonAddress | None:
+        """Where the server answers, or None while none was needed."""
+        return self._client.address if self._client else None
+
+    def fingerprint(self, model: str, stage: Stage) -> str:
+        """The fingerprint that a model's rows carry.
+
+        A server at ``EMBEDDER_TRITON_URL`` is asked; otherwise the description in the model repository says it,
+        without starting a server.
+
+        Raises:
+            ModelBuildError: The model is of another stage, or names no fingerprint.
+        """
+        if self._settings.triton_url:
+            self._ensure_loaded(model)
+            fingerprint = self._connected().model_parameters(model).get("fingerprint")
+            if not fingerprint:
+                raise ModelBuildError(
+                    f"model '{model}' at {self._settings.triton_url}",
+                    expected="a parameter 'fingerprint' in its configuration",
+                    got="none",
+                    remedy="Serve the model repository that `embedder models build` wrote.",
+                )
+            return fingerprint
+        description = load_description(self._settings.model_repository / model)
+        if description.stage != stage:
+            raise ModelBuildError(
+                f"model '{model}'",
+                expected=f"a model of stage '{stage}'",
+                got=f"'{description.stage}'",
+                remedy=f"Correct EMBEDDER_{stage.upper()}_MODEL; `embedder models list` shows what there is.",
+            )
+        return description.fingerprint
+
+    def max_tokens(self, model: str) -> int:
+        """The longest input of a model, special tokens included."""
+        return load_description(self._settings.model_repository / model).max_tokens
+
+    def tokenizer_file(self, model: str) -> Path:
+        """The tokenizer of a model, which the repository keeps beside it."""
+        require_built(self._settings.model_repository)
+        return self._settings.model_repository / model / "tokenizer.json"
+
+    def infer_many(self, model: str, requests: Iterable[Sequence[Row]]) -> Iterator[Answer]:
+        """Answers in the order of the requests; see ``TritonClient.infer_many``."""
+        self._ensure_loaded(model)
+        return self._connected().infer_many(model, requests)
+
+    def gpu_memory_bytes(self) -> dict[str, int]:
+        """GPU memory in use by device, from Triton's own metrics; empty without a GPU or without a server."""
+        from prometheus_client.parser import text_string_to_metric_families
+
+        url = self.address.metrics_url if self.address else None
+        if url is None:
+            return {}
+        try:
+            with urllib.request.urlopen(url, timeout=SCRAPE_TIMEOUT_S) as response:
+                families = list(text_string_to_metric_families(response.read().decode()))
+        except OSError:
+            return {}
+        samples = [sample for family in families for sample in family.samples if sample.name == GPU_MEMORY_SERIES]
+        return {sample.labels["gpu_uuid"]: int(sample.value) for sample in samples}
+
+    def close(self) -> None:
+        """Closes the connection, and ends the server if this session started it."""
+        if self._client:
+            self._client.close()
+        if self._embedded:
+            self._embedded.stop()
+        self._client = self._embedded = None
+        self._loaded.clear()
+
+    def _ensure_loaded(self, model: str) -> None:
+        if model not in self._loaded:
+            self._connected().ensure_loaded(model)
+            self._loaded.add(model)
+
+    def _connected(self) -> TritonClient:
+        with self._lock:
+            if self._client is None:
+                self._client = TritonClient(self._find_server(), self._settings.triton_timeout_s)
+            return self._client
+
+    def _find_server(self) -> TritonAddress:
+        settings = self._settings
+        if settings.triton_url:
+            return TritonAddress(settings.triton_url, settings.triton_metrics_url)
+        state = settings.home / "triton"
+        running = find_running(state)
+        if running is not None:
+            return running
+        require_built(settings.model_repository)
+        self._embedded = EmbeddedTriton(settings.model_repository, state)
+        return self._embedded.address

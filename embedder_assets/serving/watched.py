@@ -1,0 +1,57 @@
+"""A child process that never outlives its owner; see ``watchdog.py``."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+WATCHDOG = str(Path(__file__).parent / "watchdog.py")
+
+
+class WatchedProcess:
+    """A command under a watchdog, which ends it when this process ends in any way."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        log_file: Path,
+        *,
+        environment: Mapping[str, str] | None = None,
+        scratch: Path | None = None,
+        shm_prefix: str = "",
+    ) -> None:
+        """Starts the command.
+
+        Args:
+            command: Program and arguments.
+            log_file: Gets standard output and error, appended.
+            environment: Of the command; this process's own by default.
+            scratch: A folder that is removed when the command has ended.
+            shm_prefix: Files in /dev/shm that begin with it are removed when the command has ended.
+        """
+        log_file.parent.mkdir(parents=True, exist_ok=True)
+        self._watchdog = subprocess.Popen(
+            [sys.executable, "-I", "-S", WATCHDOG, str(log_file), str(scratch or ""), shm_prefix, *command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+            env=dict(environment or os.environ),
+        )
+        assert self._watchdog.stdout is not None
+        self.pid = int(self._watchdog.stdout.readline() or 0)
+
+    @property
+    def running(self) -> bool:
+        """Whether the command still runs."""
+        return self._watchdog.poll() is None
+
+    def stop(self) -> None:
+        """Ends the command and waits for it; calling it twice is harmless."""
+        if self._watchdog.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._watchdog.stdin.close()
+        self._watchdog.wait()

@@ -1,0 +1,112 @@
+"""The long-running stack on one machine: Triton, metrics exporter, Dagster webserver and daemon, as one."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from embedder_assets.errors import StackError
+from embedder_assets.launch import dagster_instance
+from embedder_assets.partitions import register
+from embedder_assets.serving.watched import WatchedProcess
+from embedder_assets.settings import Settings
+from embedder_assets.stages.corpus import discover_collections
+
+WEBSERVER_PORT = 3000
+ADDRESS = "127.0.0.1"
+READY_TIMEOUT_S = 60
+MODULE = "embedder_assets.definitions"
+
+
+def run_stack(settings: Settings, report: Callable[[str], None]) -> None:
+    """Starts everything, says where it is, and stays until it is interrupted or a part ends.
+
+    Raises:
+        StackError: A port is taken, or a part has ended by itself.
+    """
+    ports = {"exporter": settings.metrics_port, "webserver": WEBSERVER_PORT}
+    for part, port in ports.items():
+        _require_free(part, port)
+    with dagster_instance(settings) as instance:
+        register(instance, [collection.name for collection in discover_collections(settings.corpus_dir)])
+    logs = settings.home / "logs"
+    parts: dict[str, WatchedProcess] = {}
+    try:
+        for part, command in _commands().items():
+            parts[part] = WatchedProcess(command, logs / f"{part}.log", environment=os.environ)
+        _wait_until_answering(parts, ports, logs)
+        report(f"Dagster:  http://{ADDRESS}:{WEBSERVER_PORT}")
+        report(f"Metrics:  http://{ADDRESS}:{settings.metrics_port}/metrics")
+        report(f"Logs:     {logs}")
+        report("Ctrl-C ends all of it.")
+        while True:
+            _require_running(parts, logs)
+            time.sleep(1)
+    finally:
+        for process in reversed(parts.values()):
+            process.stop()
+
+
+def _commands() -> dict[str, list[str]]:
+    scripts = Path(sys.executable).parent
+    return {
+        "triton": [str(scripts / "embedder"), "serve"],
+        "exporter": [str(scripts / "embedder"), "exporter"],
+        "webserver": [
+            *(str(scripts / "dagster-webserver"), "--module-name", MODULE),
+            *("--host", ADDRESS, "--port", str(WEBSERVER_PORT)),
+        ],
+        "daemon": [str(scripts / "dagster-daemon"), "run", "--module-name", MODULE],
+    }
+
+
+def _require_free(part: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((ADDRESS, port))
+        except OSError as error:
+            raise StackError(
+                f"port {port} of the {part}",
+                expected="a free port",
+                got=str(error),
+                remedy="End what listens there (`ss -ltnp` names it), or set EMBEDDER_METRICS_PORT for the exporter.",
+            ) from error
+
+
+def _require_running(parts: dict[str, WatchedProcess], logs: Path) -> None:
+    for part, process in parts.items():
+        if not process.running:
+            raise StackError(
+                f"the {part}",
+                expected="to run until Ctrl-C",
+                got="it has ended",
+                remedy=f"Its last words are in {logs / f'{part}.log'}.",
+            )
+
+
+def _wait_until_answering(parts: dict[str, WatchedProcess], ports: dict[str, int], logs: Path) -> None:
+    deadline = time.monotonic() + READY_TIMEOUT_S
+    for part, port in ports.items():
+        while not _answers(port):
+            _require_running(parts, logs)
+            if time.monotonic() > deadline:
+                raise StackError(
+                    f"the {part}",
+                    expected=f"an answer on port {port} within {READY_TIMEOUT_S} s",
+                    got="none",
+                    remedy=f"Read {logs / f'{part}.log'}.",
+                )
+            time.sleep(0.2)
+
+
+def _answers(port: int) -> bool:
+    try:
+        socket.create_connection((ADDRESS, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
