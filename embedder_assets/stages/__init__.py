@@ -1,0 +1,1 @@
+"""What the pipeline does, free of Dagster."""

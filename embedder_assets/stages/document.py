@@ -1,0 +1,56 @@
+"""What the first stages hand on: a document, or the reason why there is none."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from embedder_assets.errors import DocumentError
+
+DOCX_MEDIA_TYPE = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
+
+MEDIA_TYPES = {
+    ".md": "text/markdown",
+    ".markdown": "text/markdown",
+    ".txt": "text/plain",
+    ".rst": "text/x-rst",
+    ".html": "text/html",
+    ".htm": "text/html",
+    ".pdf": "application/pdf",
+    ".docx": DOCX_MEDIA_TYPE,
+}
+"""The suffixes of the files that are documents, and the media type of each."""
+
+_LONE_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+@dataclass(frozen=True)
+class Document:
+    """One document as text: Markdown, or plain text where the media type is ``text/plain``."""
+
+    collection: str
+    doc_id: str
+    text: str
+    media_type: str
+    size_bytes: int
+    title: str
+
+
+@dataclass(frozen=True)
+class DocumentIssue:
+    """Why one document, or one line of a file, is left out."""
+
+    collection: str
+    path: str
+    kind: str
+    message: str
+
+    @classmethod
+    def from_error(cls, collection: str, path: str, error: DocumentError) -> DocumentIssue:
+        """Keep the kind and the message of an error, so that the rest of the collection can go on."""
+        return cls(collection, path, error.kind, str(error))
+
+
+def has_lone_surrogates(text: str) -> bool:
+    """Say whether the text cannot be written as UTF-8, which every table needs."""
+    return _LONE_SURROGATES.search(text) is not None

@@ -1,0 +1,206 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from embedder_assets.errors import CorpusError
+from embedder_assets.stages.corpus import Collection, discover_collections, list_sources
+
+
+def write(root: Path, *names: str) -> None:
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("# Text\n")
+
+
+def ids(collection: Collection) -> list[str]:
+    return [source.doc_id for source in list_sources(collection)[0]]
+
+
+def only_issue(collection: Collection):
+    (issue,) = list_sources(collection)[1]
+    return issue
+
+
+def test_each_sub_folder_is_a_collection_with_all_its_files(tmp_path):
+    write(tmp_path, "b/x.md", "a/deep/er/y.txt", "a/B.md", "a/a.md")
+    found = discover_collections(tmp_path)
+    assert [(c.name, c.recursive) for c in found] == [("a", True), ("b", True)]
+    assert ids(found[0]) == ["B.md", "a.md", "deep/er/y.txt"]
+
+
+def test_loose_documents_form_a_collection_named_after_the_folder(tmp_path):
+    corpus = tmp_path / "kb"
+    write(corpus, "loose.md", "sub/x.md")
+    found = discover_collections(corpus)
+    assert [(c.name, c.recursive) for c in found] == [("kb", False), ("sub", True)]
+    assert ids(found[0]) == ["loose.md"]
+
+
+def test_a_folder_without_sub_folders_is_one_collection(tmp_path, monkeypatch):
+    corpus = tmp_path / "kb"
+    write(corpus, "x.md")
+    monkeypatch.chdir(corpus)
+    assert [c.name for c in discover_collections(Path())] == ["kb"]
+
+
+def test_a_sub_folder_without_documents_is_still_a_collection(tmp_path):
+    write(tmp_path, "a/x.md", "photos/x.png")
+    (tmp_path / "empty").mkdir()
+    found = discover_collections(tmp_path)
+    assert [c.name for c in found] == ["a", "empty", "photos"]
+    assert list_sources(found[1]) == ([], [], {})
+    assert list_sources(found[2]) == ([], [], {".png": 1})
+
+
+def test_a_folder_that_holds_a_beir_corpus_is_one_collection(tmp_path):
+    corpus = tmp_path / "cranfield"
+    write(corpus, "corpus.jsonl", "queries.jsonl", "sub/x.md", "readme.md")
+    (found,) = discover_collections(corpus)
+    assert found.name == "cranfield"
+    assert ids(found) == ["corpus.jsonl"]
+
+
+def test_beir_rows_are_the_only_documents_of_a_sub_folder(tmp_path):
+    write(tmp_path, "medline/corpus.jsonl", "medline/x.md")
+    (found,) = discover_collections(tmp_path)
+    assert ids(found) == ["corpus.jsonl"]
+
+
+def test_clashing_names_are_refused_with_a_remedy(tmp_path):
+    corpus = tmp_path / "kb"
+    write(corpus, "loose.md", "kb/x.md")
+    with pytest.raises(CorpusError, match="Move the loose documents"):
+        discover_collections(corpus)
+
+
+@pytest.mark.parametrize("kind", ["missing", "file", "empty", "only_hidden", "only_images"])
+def test_an_unusable_corpus_folder_is_refused_with_a_remedy(tmp_path, kind):
+    corpus = tmp_path / "corpus"
+    if kind == "file":
+        corpus.write_text("x")
+    elif kind != "missing":
+        corpus.mkdir()
+    if kind == "only_hidden":
+        write(corpus, ".git/x.md", ".hidden.md")
+    if kind == "only_images":
+        write(corpus, "x.png")
+    with pytest.raises(CorpusError, match=r"EMBEDDER_CORPUS_DIR"):
+        discover_collections(corpus)
+
+
+@pytest.mark.parametrize("name", ["a...b", "a\nb"])
+def test_a_folder_name_that_cannot_be_a_partition_is_refused(tmp_path, name):
+    write(tmp_path, f"{name}/x.md")
+    with pytest.raises(CorpusError, match="Rename the folder"):
+        discover_collections(tmp_path)
+
+
+def test_hidden_and_control_files_are_no_documents(tmp_path):
+    write(tmp_path, "a/x.md", "a/.hidden.md", "a/.git/y.md", "a/queries.jsonl", "a/qrels.tsv", "a/qrels_graded.tsv")
+    write(tmp_path, "a/sub/qrels.tsv", "a/table.CSV", "a/LICENSE")
+    sources, issues, ignored = list_sources(discover_collections(tmp_path)[0])
+    assert [s.doc_id for s in sources] == ["x.md"]
+    assert issues == []
+    assert ignored == {".tsv": 1, ".csv": 1, "": 1}
+
+
+def test_suffixes_are_read_in_any_case(tmp_path):
+    write(tmp_path, "a/X.MD", "a/y.Txt")
+    assert ids(discover_collections(tmp_path)[0]) == ["X.MD", "y.Txt"]
+
+
+@pytest.mark.parametrize("is_folder", [True, False])
+def test_a_symlink_out_of_the_corpus_is_refused(tmp_path, is_folder):
+    corpus = tmp_path / "corpus"
+    write(corpus, "a/x.md")
+    write(tmp_path, "secret/s.md")
+    link = corpus / "a" / ("link" if is_folder else "link.md")
+    link.symlink_to(tmp_path / "secret" if is_folder else tmp_path / "secret/s.md")
+    (collection,) = discover_collections(corpus)
+    assert ids(collection) == ["x.md"]
+    issue = only_issue(collection)
+    assert (issue.kind, issue.path) == ("symlink_outside_corpus", link.name)
+    assert "Copy the file" in issue.message
+
+
+@pytest.mark.parametrize("name", ["corpus.jsonl", "x.md"])
+def test_a_collection_that_is_itself_a_symlink_out_of_the_corpus_is_refused(tmp_path, name):
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    write(tmp_path, f"outside/{name}")
+    (corpus / "a").symlink_to(tmp_path / "outside")
+    (collection,) = discover_collections(corpus)
+    assert ids(collection) == []
+    assert only_issue(collection).kind == "symlink_outside_corpus"
+
+
+def test_a_beir_corpus_that_is_a_symlink_out_of_the_corpus_is_refused(tmp_path):
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    write(tmp_path, "outside.jsonl")
+    (corpus / "corpus.jsonl").symlink_to(tmp_path / "outside.jsonl")
+    (collection,) = discover_collections(corpus)
+    assert ids(collection) == []
+    assert only_issue(collection).kind == "symlink_outside_corpus"
+
+
+@pytest.mark.timeout(20)
+def test_symlink_loops_end_and_each_file_is_read_once(tmp_path):
+    write(tmp_path, "a/x.md", "a/sub/y.md", "b/z.md")
+    (tmp_path / "a/up").symlink_to(tmp_path)
+    (tmp_path / "a/self").symlink_to(tmp_path / "a")
+    (tmp_path / "a/sub/up").symlink_to("..")
+    (tmp_path / "a/other").symlink_to(tmp_path / "b")
+    (tmp_path / "b/back").symlink_to(tmp_path / "a")
+    (tmp_path / "a/loop.md").symlink_to("loop.md")
+    sources, issues, _ = list_sources(discover_collections(tmp_path)[0])
+    assert sorted(os.path.realpath(s.path) for s in sources) == [
+        os.path.realpath(tmp_path / name) for name in ("a/sub/y.md", "a/x.md", "b/z.md")
+    ]
+    assert [(i.path, i.kind) for i in issues] == [("loop.md", "unreadable")]
+
+
+def test_a_symlink_to_a_file_of_the_corpus_is_a_document(tmp_path):
+    write(tmp_path, "a/x.md", "b/y.md")
+    (tmp_path / "a/y.md").symlink_to("../b/y.md")
+    assert ids(discover_collections(tmp_path)[0]) == ["x.md", "y.md"]
+
+
+def test_files_that_cannot_be_read_are_issues(tmp_path, monkeypatch):
+    write(tmp_path, "a/good.md", "a/locked.md")
+    (tmp_path / "a/broken.md").symlink_to("nowhere.md")
+    os.mkfifo(tmp_path / "a/pipe.md")
+    real_access = os.access  # root may read everything, so the refusal is played
+    monkeypatch.setattr(os, "access", lambda path, mode: "locked" not in str(path) and real_access(path, mode))
+    sources, issues, _ = list_sources(discover_collections(tmp_path)[0])
+    assert [s.doc_id for s in sources] == ["good.md"]
+    assert [(i.path, i.kind) for i in issues] == [(f"{n}.md", "unreadable") for n in ("broken", "locked", "pipe")]
+    assert "permission" in issues[1].message
+
+
+def test_a_folder_that_cannot_be_read_is_an_issue(tmp_path, monkeypatch):
+    write(tmp_path, "a/good.md", "a/locked/x.md")
+    real = Path.iterdir
+
+    def iterdir(folder: Path):
+        if folder.name == "locked":
+            raise PermissionError(13, "Permission denied")
+        return real(folder)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    (collection,) = discover_collections(tmp_path)
+    assert ids(collection) == ["good.md"]
+    assert (only_issue(collection).path, only_issue(collection).kind) == ("locked", "unreadable")
+
+
+def test_a_name_that_is_not_utf8_is_an_issue_that_can_be_printed(tmp_path):
+    write(tmp_path, "a/good.md")
+    try:
+        Path(os.fsdecode(bytes(tmp_path / "a") + b"/caf\xe9.md")).write_text("x")
+    except OSError:
+        pytest.skip("this file system keeps names in UTF-8")
+    issue = only_issue(discover_collections(tmp_path)[0])
+    assert (issue.path, issue.kind) == (r"caf\xe9.md", "unreadable")
+    issue.message.encode("utf-8")
