@@ -123,12 +123,11 @@ def load_settings(
 
 def unknown_variables(environ: Mapping[str, str]) -> dict[str, str | None]:
     """``EMBEDDER_…`` variables that no setting has, each with the nearest real name (or None)."""
-    known = [ENV_PREFIX + name.upper() for name in FIELDS]
-    return {
-        name: next(iter(difflib.get_close_matches(name, known, n=1)), None)
-        for name in environ
-        if name.startswith(ENV_PREFIX) and name not in known
-    }
+    # Compared without the prefix, which would make any two names alike.
+    known = {name.upper(): ENV_PREFIX + name.upper() for name in FIELDS}
+    unknown = [name for name in environ if name.startswith(ENV_PREFIX) and name not in known.values()]
+    nearest = {name: difflib.get_close_matches(name.removeprefix(ENV_PREFIX), known, n=1) for name in unknown}
+    return {name: known[matches[0]] if matches else None for name, matches in nearest.items()}
 
 
 def _environment_layer(environ: Mapping[str, str]) -> dict[str, tuple[Any, str]]:

@@ -71,7 +71,8 @@ def materialize_stage(
     try:
         metadata = {name: _explained(lambda name: work(name, meter), name) for name in names}
     except Exception as error:
-        yield as_observation(meter.record("failed", f"{type(error).__name__}: {error}"))
+        cause = error.__cause__ or error
+        yield as_observation(meter.record("failed", f"{type(cause).__name__}: {cause}"))
         raise
     yield as_observation(meter.record())
     yield _materialized(context, metadata)

@@ -54,13 +54,16 @@ class ModelDescription(BaseModel):
     max_tokens: int = Field(ge=8, le=512, description="Longer inputs are cut, special tokens included.")
     dimension: int = Field(ge=1, description="Vector length; for sparse, the number of (index, value) pairs.")
     normalize: bool = False
-    micro_batch_size: int = Field(8, ge=1, description="Texts in one call of the ONNX session.")
+    micro_batch_size: int = Field(1, ge=1, description="Texts in one call of the ONNX session; see docs/adr/0001.")
     threads: int = Field(0, ge=0, description="Worker threads; 0 means one a core.")
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits over everything that decides the output: weights, tokenizer, pooling, precision, lengths."""
-        deciding = self.model_dump(exclude={"name", "license", "micro_batch_size", "threads"})
+        """16 hex digits over everything that decides the output: weights, tokenizer, pooling, precision, lengths.
+
+        The micro-batch is part of it: int8 activations take their range from all texts of a micro-batch.
+        """
+        deciding = self.model_dump(exclude={"name", "license", "threads"})
         return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:16]
 
     @property

@@ -110,6 +110,6 @@ def _bad_row(place: str, kind: str, expected: str, got: str) -> DocumentError:
 
 
 def _too_large(place: str, limit: int) -> DocumentError:
-    remedy = "Split the row, or raise the document size limit."
+    remedy = "Split the row, or raise EMBEDDER_MAX_DOCUMENT_MB."
     got = f"more than {limit} bytes"
     return DocumentError(place, kind="too_large", expected=f"at most {limit} bytes", got=got, remedy=remedy)

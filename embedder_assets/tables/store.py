@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import polars as pl
 from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
 
 from embedder_assets.errors import TableError
 from embedder_assets.tables.schemas import SCHEMAS
@@ -30,7 +32,8 @@ class TableStore:
         """The collections that have rows in a table, sorted."""
         if not self.exists(table):
             return []
-        frame = pl.scan_delta(self.path(table)).select("collection").unique().collect()
+        with self._readable(table):
+            frame = pl.scan_delta(self.path(table)).select("collection").unique().collect()
         return sorted(frame["collection"])
 
     def read(self, table: str, collection: str, columns: Sequence[str] | None = None) -> pl.DataFrame:
@@ -43,23 +46,17 @@ class TableStore:
         wanted = list(columns or schema)
         if not self.exists(table):
             return pl.DataFrame(schema=schema).select(wanted)
-        try:
+        with self._readable(table):
             rows = pl.scan_delta(self.path(table)).filter(pl.col("collection") == collection)
             return rows.select(pl.col(name).cast(schema[name]) for name in wanted).collect()
-        except (pl.exceptions.PolarsError, OSError) as error:
-            raise TableError(
-                f"table '{table}' at {self.path(table)}",
-                expected="readable Delta Lake files",
-                got=str(error),
-                remedy="Restore the folder from a backup, or delete it: the next run computes it anew.",
-            ) from error
 
     def count(self, table: str, collection: str) -> int:
         """The number of rows of one collection."""
         if not self.exists(table):
             return 0
-        rows = pl.scan_delta(self.path(table)).filter(pl.col("collection") == collection)
-        return int(rows.select(pl.len()).collect().item())
+        with self._readable(table):
+            rows = pl.scan_delta(self.path(table)).filter(pl.col("collection") == collection)
+            return int(rows.select(pl.len()).collect().item())
 
     def replace(self, table: str, collection: str, rows: pl.DataFrame) -> bool:
         """Makes ``rows`` the collection's only rows. Writes nothing, and returns False, when they already are."""
@@ -93,6 +90,18 @@ class TableStore:
         )
         return int(merge.when_matched_delete().execute()["num_target_rows_deleted"])
 
+    @contextlib.contextmanager
+    def _readable(self, table: str) -> Iterator[None]:
+        try:
+            yield
+        except _BROKEN_FILES as error:
+            raise TableError(
+                f"table '{table}' at {self.path(table)}",
+                expected="readable Delta Lake files",
+                got=str(error),
+                remedy="Restore the folder from a backup, or delete it: the next run computes it anew.",
+            ) from error
+
     def _delete_all(self, table: str, collection: str) -> None:
         DeltaTable(str(self.path(table))).delete(f"collection = {_quoted(collection)}")
 
@@ -109,6 +118,8 @@ class TableStore:
         return rows.select(pl.col(name).cast(data_type) for name, data_type in schema.items())
 
 
+# Polars panics on a Parquet file that was cut short, with an exception that is no Exception.
+_BROKEN_FILES = (pl.exceptions.PolarsError, pl.exceptions.PanicException, DeltaError, OSError)
 _PARTITIONED = {"partition_by": ["collection"]}
 
 

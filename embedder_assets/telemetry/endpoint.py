@@ -97,7 +97,7 @@ def _reason_without_samples(settings: Settings, record: StageRecord | None) -> s
     if not settings.metrics_enabled:
         return f"metrics disabled via {settings.provenance('metrics_enabled')}"
     if not record.batch_latencies_s:
-        return "up to date, nothing to compute" if record.status == "ok" else f"the stage failed: {record.reason}"
+        return "up to date, nothing to compute" if record.status == "ok" else "the stage failed"
     return None
 
 

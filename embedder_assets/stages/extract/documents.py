@@ -95,7 +95,7 @@ def _read_bytes(path: Path, thing: str, limit: int) -> bytes:
                 kind="too_large",
                 expected=f"at most {limit / _BYTES_PER_MB:g} MB",
                 got=f"{size / _BYTES_PER_MB:.1f} MB",
-                remedy="Split the document, or raise the document size limit.",
+                remedy="Split the document, or raise EMBEDDER_MAX_DOCUMENT_MB.",
             )
         if size == 0:
             raise _empty(thing)

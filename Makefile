@@ -1,0 +1,59 @@
+# Everything a person types. Each target sets up what it needs; a second call builds nothing.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+CORPUS ?=
+
+.PHONY: run test up check format lock bench clean help
+
+help:            ## Say what there is
+	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
+
+run: $(VENV)/.installed  ## Set up, build the models, run the main job on the sample corpus (or CORPUS=dir)
+	@$(BIN)/embedder models build
+	@$(BIN)/embedder run $(if $(CORPUS),--corpus "$(CORPUS)")
+
+up: $(VENV)/.installed  ## Run Triton, exporter, Dagster webserver and daemon until Ctrl-C
+	@$(BIN)/embedder models build
+	@exec $(BIN)/embedder up
+
+test: $(VENV)/.installed-dev  ## Set up what the tests need and run them
+	@$(BIN)/embedder models build
+	$(BIN)/pytest
+
+check: $(VENV)/.installed-dev  ## Format, lint, types, layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.installed-dev  ## Format and fix what can be fixed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.installed-dev  ## Dense throughput of the asset against a bare ONNX Runtime loop
+	@$(BIN)/embedder models build
+	$(BIN)/python -m benchmarks.dense_throughput.run
+
+lock:            ## Resolve the dependencies anew into requirements*.lock (needs uv)
+	uv pip compile --universal --python-version 3.11 --no-annotate --no-header pyproject.toml -o requirements.lock
+	uv pip compile --universal --python-version 3.11 --no-annotate --no-header pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
+
+clean:           ## Remove the environment, the built models and the state of ./.embedder
+	rm -rf $(VENV) .embedder model_repository/*/build.json
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 12) else \
+	  f"embedder-assets needs Python 3.11 or 3.12, and {sys.executable} is {v[0]}.{v[1]}: use make PYTHON=python3.11 …")'
+	@echo "creating $(VENV) …"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(VENV)/bin/python requirements.lock pyproject.toml
+	@echo "installing (about a minute) …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.lock
+	@touch $@

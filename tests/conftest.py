@@ -1,0 +1,27 @@
+"""Fixtures that every test may use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parent.parent
+SHARED_DATA = PROJECT.parent / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting of the person who runs the tests reaches them."""
+    for name in list(os.environ):
+        if name.startswith(("EMBEDDER_", "OTEL_", "DAGSTER_")):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """The evaluation data beside the project; a test that needs it is skipped where it is absent."""
+    if not SHARED_DATA.exists():
+        pytest.skip(f"needs the evaluation data in {SHARED_DATA.name}/ beside the project (../shared/data)")
+    return SHARED_DATA

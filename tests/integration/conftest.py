@@ -1,0 +1,76 @@
+"""The real parts: the embedded Triton with the built models, and the ``embedder`` command as a process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from embedder_assets.serving.build import build_models
+from embedder_assets.serving.session import TritonSession
+from embedder_assets.settings import load_settings
+
+BIN = Path(sys.executable).parent
+
+Embedder = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def built_models() -> None:
+    build_models(load_settings(environ={}).model_repository)
+
+
+@pytest.fixture(scope="session")
+def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonSession]:
+    """One embedded Triton for all tests of a session."""
+    home = tmp_path_factory.mktemp("triton-home")
+    session = TritonSession(load_settings({"home": (home, "test")}, environ={}))
+    yield session
+    session.close()
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    """A corpus of two small collections, one with queries of its own."""
+    folder = tmp_path / "corpus"
+    write(folder / "animals" / "cat.md", "# The cat\n\nThe cat is a small predator that purrs and hunts mice.\n")
+    write(folder / "animals" / "whale.md", "# The whale\n\nThe whale is a mammal that lives in the sea.\n")
+    write(folder / "animals" / "queries.jsonl", '{"_id": "q1", "text": "which animal purrs"}\n')
+    write(folder / "tools" / "deep" / "hammer.txt", "A hammer drives nails into wood.\n")
+    return folder
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, "utf-8")
+    return path
+
+
+def environment(home: Path, **variables: str) -> dict[str, str]:
+    return {**os.environ, "EMBEDDER_HOME": str(home), **variables}
+
+
+@pytest.fixture
+def embedder(home: Path, tmp_path: Path) -> Embedder:
+    """Runs the command as a user does, in an empty working directory."""
+
+    def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(BIN / "embedder"), *arguments],
+            cwd=tmp_path,
+            env=environment(home, **variables),
+            capture_output=True,
+            text=True,
+            timeout=240,
+        )
+
+    return run

@@ -1,0 +1,45 @@
+"""Looks at the process list and at shared memory, for tests that nothing is left behind."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+
+def processes_of(marker: str) -> list[int]:
+    """Process ids whose command line or environment holds a marker, this process and its parents left out."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit():
+            continue
+        try:
+            words = (folder / "cmdline").read_bytes() + b"\0" + (folder / "environ").read_bytes()
+        except OSError:
+            continue
+        if marker.encode() in words:
+            found.append(int(folder.name))
+    return found
+
+
+def tritonservers_of(home: Path) -> list[int]:
+    """Tritonserver processes and their Python stubs that belong to a home."""
+    names = {"tritonserver", "triton_python_b"}
+    return [pid for pid in processes_of(str(home)) if _name(pid) in names]
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 20.0) -> bool:
+    """Whether a condition comes true within some time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.1)
+    return condition()
+
+
+def _name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
