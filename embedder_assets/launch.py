@@ -15,6 +15,7 @@ from embedder_assets.assets.documents import find_collection
 from embedder_assets.assets.processing_summary import write_summary
 from embedder_assets.automation import rag_tables
 from embedder_assets.definitions import defs
+from embedder_assets.errors import SettingsError
 from embedder_assets.resources import Pipeline
 from embedder_assets.settings import Settings
 from embedder_assets.stages.corpus import discover_collections
@@ -52,10 +53,18 @@ class RunOutcome:
 def dagster_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
     """The instance at ``DAGSTER_HOME``; by default one under the home, made when it is missing."""
     folder = Path(os.environ.setdefault("DAGSTER_HOME", str(settings.home / "dagster")))
-    folder.mkdir(parents=True, exist_ok=True)
     config = folder / "dagster.yaml"
-    if not config.exists():
-        config.write_text(DAGSTER_CONFIG, "utf-8")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not config.exists():
+            config.write_text(DAGSTER_CONFIG, "utf-8")
+    except OSError as error:
+        raise SettingsError(
+            f"the state folder {settings.home} ({settings.provenance('home')})",
+            expected="a folder that can be made and written",
+            got=str(error),
+            remedy="Set EMBEDDER_HOME to a folder that you may write.",
+        ) from error
     with dg.DagsterInstance.get() as instance:
         yield instance
 
@@ -114,4 +123,6 @@ def _message(event: dg.DagsterEvent) -> str:
     error = data.error
     while error is not None and error.cause is not None:
         error = error.cause
+    if error is not None and error.cls_name == dg.DagsterExecutionInterruptedError.__name__:
+        return "interrupted; what was computed is kept, and the next run goes on from there"
     return error.message.strip() if error is not None else "unknown failure"

@@ -71,7 +71,9 @@ class Settings(BaseModel):
     max_synthetic_queries: int = Field(
         50, ge=0, description="Queries made from headings for a collection that brings none."
     )
-    max_document_mb: float = Field(20.0, gt=0, description="Larger files are refused, each with a message (MiB).")
+    max_document_mb: float = Field(
+        20.0, gt=0, description="Larger files are refused, each with a message (MB, 1,000,000 bytes)."
+    )
     gpu_soft_limit_gb: float = Field(12.0, gt=0, description="GPU memory a stage should stay under, a device.")
     metrics_enabled: bool = Field(True, description="Whether metrics are emitted and scraped.")
     metrics_port: int = Field(9464, ge=1, le=65535, description="Port of the metrics endpoint on 127.0.0.1.")
@@ -128,6 +130,24 @@ def unknown_variables(environ: Mapping[str, str]) -> dict[str, str | None]:
     unknown = [name for name in environ if name.startswith(ENV_PREFIX) and name not in known.values()]
     nearest = {name: difflib.get_close_matches(name.removeprefix(ENV_PREFIX), known, n=1) for name in unknown}
     return {name: known[matches[0]] if matches else None for name, matches in nearest.items()}
+
+
+def settings_table() -> str:
+    """A Markdown table of every setting: its variable, its default and its meaning."""
+    rows = [
+        f"| `{ENV_PREFIX}{name.upper()}` | {_shown(field.default)} | {field.description} |"
+        for name, field in FIELDS.items()
+    ]
+    return "\n".join(["| variable | default | meaning |", "|---|---|---|", *rows])
+
+
+def _shown(default: object) -> str:
+    """A default as a person writes it; a path of the project relative to the project, never one of this machine."""
+    if isinstance(default, Path) and default.is_relative_to(PROJECT_ROOT):
+        default = default.relative_to(PROJECT_ROOT).as_posix()
+    if isinstance(default, bool):
+        default = str(default).lower()
+    return "unset" if default is None else f"`{default}`"
 
 
 def _environment_layer(environ: Mapping[str, str]) -> dict[str, tuple[Any, str]]:

@@ -70,7 +70,7 @@ def materialize_stage(
         return
     try:
         metadata = {name: _explained(lambda name: work(name, meter), name) for name in names}
-    except Exception as error:
+    except (Exception, dg.DagsterExecutionInterruptedError) as error:
         cause = error.__cause__ or error
         yield as_observation(meter.record("failed", f"{type(cause).__name__}: {cause}"))
         raise

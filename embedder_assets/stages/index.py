@@ -116,9 +116,13 @@ def _rank(scores_of: Any, query_count: int, depth: int, *, drop_zero: bool) -> p
 def _top(scores: NDArray[np.float32], depth: int) -> NDArray[np.int64]:
     """Positions of the largest scores of each row, largest first; equal scores in the order of position."""
     depth = min(depth, scores.shape[1])
-    candidates = np.sort(np.argpartition(-scores, max(depth - 1, 0), axis=1)[:, :depth], axis=1) if depth else None
-    if candidates is None:
+    if not depth:
         return np.empty((len(scores), 0), np.int64)
+    # A partition takes any of the scores equal to the last one that counts: the first positions are wanted.
+    last = -np.partition(-scores, depth - 1, axis=1)[:, depth - 1 : depth]
+    above, equal = scores > last, scores == last
+    wanted = above | (equal & (np.cumsum(equal, axis=1) <= depth - above.sum(axis=1, keepdims=True)))
+    candidates = np.nonzero(wanted)[1].reshape(len(scores), depth)
     order = np.argsort(-np.take_along_axis(scores, candidates, axis=1), axis=1, kind="stable")
     ranked: NDArray[np.int64] = np.take_along_axis(candidates, order, axis=1)
     return ranked
