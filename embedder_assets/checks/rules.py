@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from embedder_assets.resources import Pipeline
-from embedder_assets.stages.dense import UNIT_LENGTH_TOLERANCE
+from embedder_assets.stages.dense import UNIT_LENGTH_TOLERANCE, as_matrix
 from embedder_assets.stages.export import export_folder, read_manifest
 
 KEY = ["chunk_id", "content_sha256"]
@@ -55,7 +55,7 @@ def dense_unit_vectors(pipeline: Pipeline, collection: str) -> str | None:
         return None
     if rows["embedding"].list.len().n_unique() != 1:
         return "vectors of different dimensions"
-    lengths = np.linalg.norm(np.asarray(rows["embedding"].to_list(), np.float32), axis=1)
+    lengths = np.linalg.norm(as_matrix(rows["embedding"]), axis=1)
     wrong = rows.filter(~pl.Series(np.isclose(lengths, 1.0, atol=UNIT_LENGTH_TOLERANCE)))
     return _examples(wrong["chunk_id"], "vectors that are not finite or not of length 1")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from embedder_assets.errors import InferenceError
 from embedder_assets.serving.client import Outputs
@@ -36,3 +37,11 @@ class DenseEncoder:
                 remedy="Nothing was written. Set normalize = true in the model's model.toml and build it again.",
             )
         return pl.DataFrame({"embedding": embedding}).select(pl.col("embedding").arr.to_list())
+
+
+def as_matrix(embedding: pl.Series) -> NDArray[np.float32]:
+    """A column of vectors as one array of shape [rows, dimension]; [0, 0] when there are none."""
+    if not len(embedding):
+        return np.empty((0, 0), np.float32)
+    matrix: NDArray[np.float32] = embedding.list.to_array(len(embedding[0])).to_numpy()
+    return matrix

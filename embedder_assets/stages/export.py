@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from embedder_assets.settings import Settings
+from embedder_assets.stages.dense import as_matrix
 from embedder_assets.stages.fuse import RetrievalModels
 from embedder_assets.tables.store import TableStore
 
@@ -76,7 +77,8 @@ class ExportStage:
             self._store.read(table, collection, ["input_digest"])["input_digest"].unique().sort().to_list()
             for table in self._candidates
         ]
-        parts = [str(self._models), str(self._candidates), str(ranked), *chunks["chunk_id"], *chunks["content_sha256"]]
+        parts = [str(self._models), str(self._candidates), str(ranked)]
+        parts += map(str, chunks.select(*KEY, "start", "end", "heading").iter_rows())
         return chunks, hashlib.sha256("\x1e".join(parts).encode()).hexdigest()
 
     def _vectors(self, table: str, collection: str, fingerprint: str) -> pl.DataFrame:
@@ -87,7 +89,7 @@ class ExportStage:
         """Writes every file and names it."""
         chunks.write_parquet(path := folder / "chunks.parquet")
         yield path
-        vectors = np.asarray(chunks["embedding"].to_list(), dtype=np.float32)
+        vectors = as_matrix(chunks["embedding"])
         np.savez(path := folder / "dense.npz", chunk_id=chunks["chunk_id"].to_numpy().astype(str), embedding=vectors)
         yield path
         with (path := folder / "qdrant_points.jsonl").open("w", encoding="utf-8") as file:

@@ -11,6 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from embedder_assets.errors import TableError
+from embedder_assets.stages.dense import as_matrix
 from embedder_assets.tables.store import TableStore
 
 if TYPE_CHECKING:
@@ -47,14 +48,15 @@ class ChunkIndex:
         """
         chunks = pl.concat([store.read("chunks", name) for name in collections])
         dense = _aligned(store, "dense_embeddings", chunks, collections, dense_fingerprint)
-        matrix = np.asarray(dense["embedding"].to_list(), np.float32) if chunks.height else np.empty((0, 1), np.float32)
         sparse = None
         if sparse_fingerprint is not None:
             sparse = sparse_matrix(_aligned(store, "sparse_embeddings", chunks, collections, sparse_fingerprint))
-        return cls(chunks, matrix, sparse)
+        return cls(chunks, as_matrix(dense["embedding"]), sparse)
 
     def rank_dense(self, queries: NDArray[np.float32], depth: int) -> pl.DataFrame:
         """Chunks by cosine. Returns columns query, chunk (positions), rank (from 1), score."""
+        if not self.chunks.height:
+            return EMPTY_RANKING
         return _rank(lambda block: queries[block] @ self.dense.T, len(queries), depth, drop_zero=False)
 
     def rank_sparse(self, queries: csr_array, depth: int) -> pl.DataFrame:

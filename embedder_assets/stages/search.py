@@ -89,7 +89,8 @@ def snippet(text: str, query: str) -> str:
     """The stretch of a text that holds the most distinct words of a query, on one line."""
     words = set(query_words(query))
     flat = " ".join(text.split())
-    starts = range(0, max(len(flat) - SNIPPET_CHARACTERS, 0) + 1, SNIPPET_CHARACTERS // 3)
+    last = max(len(flat) - SNIPPET_CHARACTERS, 0)
+    starts = [*range(0, last, SNIPPET_CHARACTERS // 3), last]
     best = max(starts, key=lambda at: len(words & set(query_words(flat[at : at + SNIPPET_CHARACTERS]))))
     cut = flat[best : best + SNIPPET_CHARACTERS]
     return f"{'…' if best else ''}{cut}{'…' if best + SNIPPET_CHARACTERS < len(flat) else ''}"
