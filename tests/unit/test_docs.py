@@ -1,0 +1,231 @@
+"""The docs name everything that the code has, and promise nothing that is not there."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import runpy
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from prometheus_client import CollectorRegistry
+
+from embedder_assets.checks.data import RULES
+from embedder_assets.cli import main
+from embedder_assets.definitions import defs
+from embedder_assets.serving.models import ModelDescription, ShippedSource, WheelSource
+from embedder_assets.settings import PROJECT_ROOT, settings_table
+from embedder_assets.tables.schemas import SCHEMAS
+from embedder_assets.telemetry import endpoint
+from embedder_assets.telemetry.event_log import ASSET_OF_STAGE
+from embedder_assets.telemetry.manifest import Manifest
+from embedder_assets.telemetry.metrics import StageMetrics
+from embedder_assets.telemetry.record import StageRecord
+from embedder_assets.telemetry.spans import span_attributes
+
+DOCS = PROJECT_ROOT / "docs"
+PAGES = sorted(
+    [
+        *PROJECT_ROOT.glob("*.md"),
+        *DOCS.rglob("*.md"),
+        *PROJECT_ROOT.glob("model_repository/*/README.md"),
+        *PROJECT_ROOT.glob("benchmarks/**/*.md"),
+        *PROJECT_ROOT.glob("training/**/*.md"),
+    ]
+)
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+# Folders of the machines that this is developed on; a doc that names one is of no use elsewhere.
+MACHINE_PATH = re.compile(r"(?<![\w.])/(?:work|tmp/w|home/\w+|root)/")
+
+
+def page(name: str) -> str:
+    return (DOCS / name).read_text("utf-8")
+
+
+def section(text: str, title: str) -> str:
+    """What stands below a heading, up to the next heading of the same or a higher level."""
+    found = re.search(rf"^(#+) {re.escape(title)}$", text, re.MULTILINE)
+    assert found, f"no section '{title}'"
+    rest = text[found.end() :]
+    following = re.search(rf"^#{{1,{len(found.group(1))}}} ", rest, re.MULTILINE)
+    return rest[: following.start()] if following else rest
+
+
+def first_cells(text: str) -> list[str]:
+    """The names in the first column of the tables of a text."""
+    return [
+        name for line in text.splitlines() if (cell := re.match(r"\| (`[^|]*) \|", line)) for name in names(cell[1])
+    ]
+
+
+def names(text: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", text)
+
+
+def commands(command: click.Command, path: str) -> Iterator[str]:
+    if isinstance(command, click.Group):
+        for name, child in command.commands.items():
+            yield from commands(child, f"{path} {name}")
+    else:
+        yield path
+
+
+def test_the_settings_page_is_what_the_generator_gives() -> None:
+    build = runpy.run_path(str(DOCS / "build_settings.py"))
+    assert page("settings.md") == build["settings_page"](), "run `python docs/build_settings.py`"
+
+
+def test_the_settings_table_names_no_path_of_this_machine() -> None:
+    assert str(PROJECT_ROOT) not in settings_table()
+    assert str(Path.cwd()) not in settings_table()
+
+
+@pytest.mark.parametrize("command", list(commands(main, "embedder")))
+def test_every_command_is_documented(command: str) -> None:
+    assert f"`{command}" in (PROJECT_ROOT / "README.md").read_text("utf-8")
+
+
+def test_every_option_of_the_main_commands_is_documented() -> None:
+    readme = (PROJECT_ROOT / "README.md").read_text("utf-8")
+    options = [opt for name in ("run", "search") for param in main.commands[name].params for opt in param.opts]
+    assert [opt for opt in options if opt.startswith("--") and opt not in readme] == []
+
+
+def test_every_documented_command_exists() -> None:
+    known = list(commands(main, "embedder"))
+    groups = [f"embedder {name}" for name, command in main.commands.items() if isinstance(command, click.Group)]
+    mentioned = {
+        mention
+        for text in (path.read_text("utf-8") for path in PAGES)
+        for mention in re.findall(r"`(embedder(?: [a-z]+)+)", text)
+    }
+    assert {mention for mention in mentioned if not any(f"{mention} ".startswith(f"{it} ") for it in known)} <= {
+        *groups
+    }
+
+
+def test_every_make_target_in_the_docs_exists() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (PROJECT_ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    mentioned = {name for path in PAGES for name in re.findall(r"`make ([a-z]+)", path.read_text("utf-8"))}
+    assert mentioned - targets == set()
+
+
+@pytest.mark.parametrize("table", list(SCHEMAS))
+def test_every_column_is_documented_with_its_type_and_no_other(table: str) -> None:
+    rows = re.findall(r"^\| `(\w+)` \| ([\w()]+) \|", section(page("tables.md"), table), re.MULTILINE)
+    assert rows == [(name, str(data_type)) for name, data_type in SCHEMAS[table].items()]
+
+
+def test_every_check_is_documented() -> None:
+    documented = names(section(page("tables.md"), "Checks"))
+    rules = {rule.__name__ for table_rules in RULES.values() for rule in table_rules}
+    assert rules - {*documented} == set()
+
+
+def test_every_asset_is_documented_and_no_other() -> None:
+    keys = {key.to_user_string() for key in defs.resolve_asset_graph().get_all_asset_keys()}
+    table = section(page("concepts.md"), "Lineage and processes")
+    assert {*first_cells(table)} == keys
+
+
+def test_every_metric_is_documented_and_no_other() -> None:
+    families = StageMetrics(CollectorRegistry()).registry.collect()
+    metrics = {f"{family.name}_total" if family.type == "counter" else family.name for family in families}
+    documented = {name for name in first_cells(section(page("telemetry.md"), "Metrics")) if name.startswith("rag_")}
+    assert documented == metrics
+
+
+def test_every_span_is_documented_and_no_other() -> None:
+    documented = {name for name in first_cells(section(page("telemetry.md"), "Spans")) if name.startswith("rag.")}
+    assert documented == {f"rag.{stage}" for stage in ASSET_OF_STAGE}
+    assert "`rag.run`" in page("telemetry.md")
+
+
+def test_every_span_attribute_is_documented_and_no_other() -> None:
+    record = StageRecord(
+        stage="rerank",
+        status="ok",
+        collections=[],
+        started_at=0,
+        ended_at=1,
+        gpu_peak_bytes={"GPU-0": 1},
+        fallback_reason="why",
+    )
+    set_by_assets = {
+        name
+        for path in (PROJECT_ROOT / "embedder_assets" / "assets").glob("*.py")
+        for name in re.findall(r'meter\.attributes\["(\w+)"\] =', path.read_text("utf-8"))
+    }
+    spans = section(page("telemetry.md"), "Spans")
+    documented = {name for name in first_cells(spans) if not name.startswith("rag.")}
+    assert documented == {*span_attributes(record)} | set_by_assets
+
+
+def test_every_manifest_field_is_documented() -> None:
+    documented = {name.split(".")[0] for name in first_cells(section(page("telemetry.md"), "Manifest"))}
+    assert documented == {*Manifest.model_fields}
+
+
+def test_every_skip_reason_is_documented() -> None:
+    documented = section(page("telemetry.md"), "Footer")
+    phrases = {phrase for function in ("emit", "_reason_without_samples", "_status") for phrase in phrases_of(function)}
+    assert "up to date, nothing to compute" in phrases
+    assert {phrase for phrase in phrases if phrase not in documented} == set()
+    assert "disabled via " in documented
+
+
+def phrases_of(function: str) -> Iterator[str]:
+    """The literal texts of several words in a function of the metrics endpoint, its docstring aside."""
+    (code,) = ast.parse(inspect.getsource(getattr(endpoint, function))).body
+    assert isinstance(code, ast.FunctionDef)
+    docstring = ast.get_docstring(code, clean=False)
+    for node in ast.walk(code):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value != docstring:
+            phrase = node.value.strip(" :")
+            if " " in phrase:
+                yield phrase
+
+
+def test_every_kind_of_document_issue_is_documented_and_no_other() -> None:
+    kinds = {kind for path in (PROJECT_ROOT / "embedder_assets" / "stages").rglob("*.py") for kind in kinds_of(path)}
+    assert {*first_cells(section(page("input.md"), "What can be wrong with a document"))} == kinds
+
+
+def kinds_of(path: Path) -> Iterator[str]:
+    """The kinds that a module gives to documents, wherever it makes an error or an issue of one."""
+    position = {"_bad_row": 1, "DocumentIssue": 2}
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            given = [keyword.value for keyword in node.keywords if keyword.arg == "kind"]
+            given += node.args[position[node.func.id] :][:1] if node.func.id in position else []
+            yield from (kind.value for kind in given if isinstance(kind, ast.Constant) and " " not in kind.value)
+
+
+def test_every_field_of_a_model_description_is_documented() -> None:
+    documented = names(section(page("models.md"), "model.toml"))
+    fields = {*ModelDescription.model_fields} - {"source"}
+    fields |= {*WheelSource.model_fields, *ShippedSource.model_fields} - {"kind"}
+    assert fields - {*documented} == set()
+
+
+def test_every_dependency_is_documented_and_no_other() -> None:
+    project = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text("utf-8"))
+    declared = [
+        *project["project"]["dependencies"],
+        *(each for extra in project["project"]["optional-dependencies"].values() for each in extra),
+        *(each for group in project["dependency-groups"].values() for each in group),
+    ]
+    assert {*first_cells(page("dependencies.md"))} == {re.split(r"[\[<>=~; ]", each)[0] for each in declared}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(PROJECT_ROOT)))
+def test_a_page_is_whole(path: Path) -> None:
+    text = path.read_text("utf-8")
+    targets = [target for target in LINK.findall(text) if "://" not in target and not target.startswith("#")]
+    assert [target for target in targets if not (path.parent / target.split("#")[0]).exists()] == []
+    assert MACHINE_PATH.findall(text) == []
+    assert str(PROJECT_ROOT) not in text
