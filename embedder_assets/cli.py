@@ -42,7 +42,7 @@ def main() -> None:
 def run(corpus: Path | None, names: tuple[str, ...], disable_rerank: bool, disable_sparse: bool) -> None:
     """Bring the tables of all collections up to date."""
     from embedder_assets.launch import launch
-    from embedder_assets.resources import Pipeline
+    from embedder_assets.pipeline import Pipeline
 
     settings = _settings(corpus, disable_rerank=disable_rerank, disable_sparse=disable_sparse)
     with display.progress() as report:
@@ -62,7 +62,7 @@ def run(corpus: Path | None, names: tuple[str, ...], disable_rerank: bool, disab
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 def search(query: str, names: tuple[str, ...], top: int, as_json: bool) -> None:
     """Search the tables: dense and sparse, fused, then reranked."""
-    from embedder_assets.resources import Pipeline
+    from embedder_assets.pipeline import Pipeline
     from embedder_assets.stages.search import Search
 
     pipeline = Pipeline(load_settings())

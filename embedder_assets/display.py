@@ -15,7 +15,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from embedder_assets.doctor import Finding
     from embedder_assets.launch import RunOutcome
-    from embedder_assets.resources import Pipeline
+    from embedder_assets.pipeline import Pipeline
     from embedder_assets.serving.build import ModelState
     from embedder_assets.stages.search import Hit
     from embedder_assets.telemetry.record import ProgressReport
@@ -71,7 +71,8 @@ def show_outcome(outcome: RunOutcome, pipeline: Pipeline) -> None:
         out.print(f"[red]failed[/] {escape(problem)}")
     home = pipeline.settings.home
     out.print(f"Tables:   {home / 'tables'}\nExports:  {home / 'exports'}\nManifest: {home / 'runs' / 'latest.json'}")
-    out.print(escape(outcome.footer))
+    for footer in outcome.footers:
+        out.print(escape(footer))
 
 
 def show_hits(hits: Sequence[Hit], query: str) -> None:

@@ -128,7 +128,7 @@ def _extras(_: Settings) -> Iterator[Finding]:
     has: Callable[[str], bool] = lambda name: importlib.util.find_spec(name) is not None  # noqa: E731
     yield Finding("ok", "torch (optional)", "installed" if has("torch") else "not installed; only training needs it")
     yield Finding(
-        "ok", "GPU (optional)", "found" if Path("/dev/nvidia0").exists() else "none; the models run on the CPU"
+        "ok", "GPU (optional)", f"{'found' if Path('/dev/nvidia0').exists() else 'none'}; the models run on the CPU"
     )
 
 

@@ -16,7 +16,7 @@ from embedder_assets.assets.processing_summary import write_summary
 from embedder_assets.automation import rag_tables
 from embedder_assets.definitions import defs
 from embedder_assets.errors import SettingsError
-from embedder_assets.resources import Pipeline
+from embedder_assets.pipeline import Pipeline
 from embedder_assets.settings import Settings
 from embedder_assets.stages.corpus import discover_collections
 from embedder_assets.telemetry.footer import render_footer
@@ -39,14 +39,14 @@ class RunOutcome:
         collections: What was run.
         run_ids: One a range of collections, usually one.
         problems: A sentence for each failed step and each failed check.
-        footer: The footer of the last run.
+        footers: One a run.
     """
 
     success: bool = True
     collections: list[str] = field(default_factory=list)
     run_ids: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
-    footer: str = ""
+    footers: list[str] = field(default_factory=list)
 
 
 @contextmanager
@@ -101,8 +101,9 @@ def _run_range(pipeline: Pipeline, instance: dg.DagsterInstance, first: str, las
     if not footers:
         names = instance.get_dynamic_partitions(partitions.PARTITIONS_NAME)
         covered = names[names.index(first) : names.index(last) + 1]
-        footers.append(render_footer(write_summary(pipeline, instance, result.run_id, covered)))
-    outcome.footer = footers[-1]
+        manifest = write_summary(pipeline, instance, result.run_id, covered, succeeded=False)
+        footers.append(render_footer(manifest))
+    outcome.footers += footers
     outcome.success = outcome.success and result.success
 
 

@@ -51,6 +51,17 @@ def contiguous_ranges(instance: dg.DagsterInstance, names: Sequence[str]) -> lis
     return ranges
 
 
+def collections_of_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[str]:
+    """The collections that a run is about."""
+    if "dagster/partition" in run.tags:
+        return [run.tags["dagster/partition"]]
+    key_range = dg.PartitionKeyRange(
+        run.tags["dagster/asset_partition_range_start"], run.tags["dagster/asset_partition_range_end"]
+    )
+    with dg.partition_loading_context(dynamic_partitions_store=instance):
+        return list(collections.get_partition_keys_in_range(key_range))
+
+
 def _folders() -> list[str]:
     with contextlib.suppress(EmbedderError):
         return [collection.name for collection in discover_collections(load_settings().corpus_dir)]

@@ -1,49 +1,15 @@
-"""What every asset works with: settings, tables, Triton. One Dagster resource, alive for one run."""
+"""The Dagster resource: the working set of a run, and the proof of a run that failed before its summary."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
-from embedder_assets.serving.session import TritonSession
-from embedder_assets.settings import Settings, load_settings
-from embedder_assets.tables.store import TableStore
-from embedder_assets.telemetry.record import ProgressReport, ignore_progress
-
-
-def print_now(text: str) -> None:
-    """Prints to standard output at once, whoever launched the run."""
-    print(text, flush=True)
-
-
-@dataclass
-class Pipeline:
-    """The working set of one run. ``close`` ends a Triton server that the run started.
-
-    Attributes:
-        settings: The resolved settings.
-        report: Told how far a stage is.
-        show_footer: Given the footer at the end of the run.
-        store: The tables.
-        triton: The models.
-    """
-
-    settings: Settings
-    report: ProgressReport = ignore_progress
-    show_footer: Callable[[str], None] = print_now
-    store: TableStore = field(init=False)
-    triton: TritonSession = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.store = TableStore(self.settings.home)
-        self.triton = TritonSession(self.settings)
-
-    def close(self) -> None:
-        """Gives everything back."""
-        self.triton.close()
+from embedder_assets.assets.processing_summary import manifest_file, write_summary
+from embedder_assets.partitions import collections_of_run
+from embedder_assets.pipeline import Pipeline
+from embedder_assets.settings import load_settings
+from embedder_assets.telemetry.footer import render_footer
 
 
 class PipelineResource(dg.ConfigurableResource[Pipeline]):
@@ -64,7 +30,19 @@ class PipelineResource(dg.ConfigurableResource[Pipeline]):
         return self._pipeline
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
-        """Ends what the run started."""
-        del context
-        if self._pipeline is not None:
+        """Ends what the run started, and writes the summary of a run that failed before it came to that."""
+        if self._pipeline is None:
+            return
+        try:
+            _summarize_failure(self._pipeline, context)
+        finally:
             self._pipeline.close()
+
+
+def _summarize_failure(pipeline: Pipeline, context: dg.InitResourceContext) -> None:
+    instance, run = context.instance, context.run
+    if instance is None or run is None or manifest_file(pipeline, run.run_id).exists():
+        return
+    if instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
+        names = collections_of_run(instance, run)
+        pipeline.show_footer(render_footer(write_summary(pipeline, instance, run.run_id, names, succeeded=False)))

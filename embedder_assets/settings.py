@@ -66,7 +66,7 @@ class Settings(BaseModel):
     )
     rerank_depth: int = Field(30, ge=1, description="Fused candidates a query sends to the cross-encoder.")
     rerank_weight: float = Field(
-        0.3, ge=0, description="Weight of the cross-encoder beside the fused rank in the final score."
+        0.2, ge=0, description="Weight of the cross-encoder beside the fused rank in the final score."
     )
     max_synthetic_queries: int = Field(
         50, ge=0, description="Queries made from headings for a collection that brings none."

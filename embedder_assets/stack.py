@@ -12,6 +12,7 @@ from pathlib import Path
 from embedder_assets.errors import StackError
 from embedder_assets.launch import dagster_instance
 from embedder_assets.partitions import register
+from embedder_assets.serving.embedded import find_running
 from embedder_assets.serving.watched import WatchedProcess
 from embedder_assets.settings import Settings
 from embedder_assets.stages.corpus import discover_collections
@@ -36,9 +37,10 @@ def run_stack(settings: Settings, report: Callable[[str], None]) -> None:
     logs = settings.home / "logs"
     parts: dict[str, WatchedProcess] = {}
     try:
-        for part, command in _commands().items():
+        for part, command in _commands(settings).items():
             parts[part] = WatchedProcess(command, logs / f"{part}.log", environment=os.environ)
         _wait_until_answering(parts, ports, logs)
+        report(f"Triton:   {_triton_address(settings, parts, logs)}")
         report(f"Dagster:  http://{ADDRESS}:{WEBSERVER_PORT}")
         report(f"Metrics:  http://{ADDRESS}:{settings.metrics_port}/metrics")
         report(f"Logs:     {logs}")
@@ -51,10 +53,11 @@ def run_stack(settings: Settings, report: Callable[[str], None]) -> None:
             process.stop()
 
 
-def _commands() -> dict[str, list[str]]:
+def _commands(settings: Settings) -> dict[str, list[str]]:
     scripts = Path(sys.executable).parent
+    embedded = {} if settings.triton_url else {"triton": [str(scripts / "embedder"), "serve"]}
     return {
-        "triton": [str(scripts / "embedder"), "serve"],
+        **embedded,
         "exporter": [str(scripts / "embedder"), "exporter"],
         "webserver": [
             *(str(scripts / "dagster-webserver"), "--module-name", MODULE),
@@ -102,6 +105,15 @@ def _wait_until_answering(parts: dict[str, WatchedProcess], ports: dict[str, int
                     remedy=f"Read {logs / f'{part}.log'}.",
                 )
             time.sleep(0.2)
+
+
+def _triton_address(settings: Settings, parts: dict[str, WatchedProcess], logs: Path) -> str:
+    if settings.triton_url:
+        return settings.triton_url
+    while (running := find_running(settings.home / "triton")) is None:
+        _require_running(parts, logs)
+        time.sleep(0.1)
+    return running.grpc
 
 
 def _answers(port: int) -> bool:

@@ -8,7 +8,7 @@ import polars as pl
 from embedder_assets.assets.documents import documents
 from embedder_assets.assets.materialize import Events, Metadata, collection_asset, materialize_stage
 from embedder_assets.assets.preview import histogram, table_preview
-from embedder_assets.resources import Pipeline
+from embedder_assets.pipeline import Pipeline
 from embedder_assets.stages.chunk import Chunker
 from embedder_assets.stages.document import Document
 from embedder_assets.tables.schemas import SCHEMAS

@@ -8,7 +8,7 @@ import polars as pl
 from embedder_assets.assets.materialize import Events, Metadata, collection_asset, materialize_each
 from embedder_assets.assets.preview import table_preview
 from embedder_assets.errors import CorpusError
-from embedder_assets.resources import Pipeline
+from embedder_assets.pipeline import Pipeline
 from embedder_assets.settings import Settings
 from embedder_assets.stages.corpus import Collection, discover_collections
 from embedder_assets.stages.extract import Document, DocumentIssue, read_documents

@@ -6,7 +6,7 @@ import time
 
 from embedder_assets.assets.materialize import Metadata
 from embedder_assets.assets.preview import rate, table_preview
-from embedder_assets.resources import Pipeline
+from embedder_assets.pipeline import Pipeline
 from embedder_assets.stages.embed import EmbeddingStage, Encoder
 from embedder_assets.telemetry.record import StageMeter
 

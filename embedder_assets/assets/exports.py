@@ -7,7 +7,7 @@ import dagster as dg
 from embedder_assets.assets.fused_candidates import fused_candidates
 from embedder_assets.assets.materialize import Events, Metadata, collection_asset, materialize_stage
 from embedder_assets.assets.reranked_candidates import reranked_candidates
-from embedder_assets.resources import Pipeline
+from embedder_assets.pipeline import Pipeline
 from embedder_assets.stages.export import MANIFEST, ExportStage
 from embedder_assets.stages.fuse import RetrievalModels
 from embedder_assets.telemetry.record import StageMeter
@@ -28,8 +28,7 @@ def exports(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeli
         outcome = ExportStage(pipeline.store, pipeline.settings, models).run(collection)
         if outcome.written:
             meter.batch(time.monotonic() - started, len(outcome.files))
-        else:
-            meter.count("reused", len(outcome.files))
+        meter.count("computed" if outcome.written else "reused", len(outcome.files))
         totals["file_count"] += len(outcome.files)
         totals["bytes"] += sum(outcome.files.values())
         meter.attributes["file_count"] = totals["file_count"]

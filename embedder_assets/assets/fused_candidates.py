@@ -8,7 +8,7 @@ from embedder_assets.assets.materialize import Events, Metadata, collection_asse
 from embedder_assets.assets.preview import table_preview
 from embedder_assets.assets.queries import queries
 from embedder_assets.assets.sparse_embeddings import sparse_embeddings
-from embedder_assets.resources import Pipeline
+from embedder_assets.pipeline import Pipeline
 from embedder_assets.stages.fuse import FuseStage, RetrievalModels
 from embedder_assets.telemetry.record import StageMeter
 

@@ -9,8 +9,8 @@ import dagster as dg
 from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
 
 from embedder_assets.errors import EmbedderError
-from embedder_assets.partitions import collections
-from embedder_assets.resources import Pipeline
+from embedder_assets.partitions import collections, collections_of_run
+from embedder_assets.pipeline import Pipeline
 from embedder_assets.telemetry.event_log import as_observation
 from embedder_assets.telemetry.record import StageMeter, StageName
 
@@ -25,21 +25,9 @@ collection_asset = functools.partial(
 )
 
 
-def run_collections(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> list[str]:
-    """The collections that a run is about."""
-    tags = context.run.tags
-    if "dagster/partition" in tags:
-        return [tags["dagster/partition"]]
-    key_range = dg.PartitionKeyRange(
-        tags["dagster/asset_partition_range_start"], tags["dagster/asset_partition_range_end"]
-    )
-    with dg.partition_loading_context(dynamic_partitions_store=context.instance):
-        return list(collections.get_partition_keys_in_range(key_range))
-
-
 def materialize_each(context: dg.AssetExecutionContext, work: Callable[[str], Metadata]) -> Events:
     """Does the work for each collection of the run, for an asset without telemetry of its own."""
-    names = run_collections(context)
+    names = collections_of_run(context.instance, context.run)
     metadata = {name: _explained(work, name) for name in names}
     yield _materialized(context, metadata)
 
@@ -61,7 +49,7 @@ def materialize_stage(
         work: Brings one collection up to date and returns its metadata.
         toggle: The setting that switches the stage off, if there is one.
     """
-    names = run_collections(context)
+    names = collections_of_run(context.instance, context.run)
     meter = StageMeter(stage, names, report=pipeline.report, gpu_memory=pipeline.triton.gpu_memory_bytes)
     if toggle and not getattr(pipeline.settings, toggle):
         reason = f"disabled via {pipeline.settings.provenance(toggle)}"

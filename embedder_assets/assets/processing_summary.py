@@ -1,17 +1,19 @@
 """``processing_summary``: the proof of a run — metrics scraped, spans written, the manifest, the footer."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
 from embedder_assets.assets.exports import exports
-from embedder_assets.assets.materialize import collection_asset, run_collections
-from embedder_assets.resources import Pipeline
+from embedder_assets.assets.materialize import collection_asset
+from embedder_assets.partitions import collections_of_run
+from embedder_assets.pipeline import Pipeline
 from embedder_assets.stages.export import export_folder, read_manifest
 from embedder_assets.telemetry.event_log import records_of_run
 from embedder_assets.telemetry.footer import render_footer
-from embedder_assets.telemetry.manifest import Manifest
+from embedder_assets.telemetry.manifest import FILE_NAME, Manifest
 from embedder_assets.telemetry.summary import RunFacts, summarize_run
 
 
@@ -20,12 +22,14 @@ def processing_summary(
     context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]
 ) -> dg.MaterializeResult[None]:
     """What the run did and which of its metrics a scrape has shown; shows the footer."""
-    manifest = write_summary(pipeline, context.instance, context.run_id, run_collections(context))
+    run = context.run
+    names = collections_of_run(context.instance, run)
+    manifest = write_summary(pipeline, context.instance, run.run_id, names, succeeded=True)
     footer = render_footer(manifest)
     pipeline.show_footer(footer)
     return dg.MaterializeResult(
         metadata={
-            "manifest": dg.MetadataValue.path(pipeline.settings.home / "runs" / context.run_id),
+            "manifest": dg.MetadataValue.path(manifest_file(pipeline, run.run_id)),
             "status": manifest.status,
             "footer": dg.MetadataValue.md(f"```\n{footer}\n```"),
             "chunk_count": manifest.chunk_count,
@@ -34,12 +38,15 @@ def processing_summary(
     )
 
 
-def write_summary(pipeline: Pipeline, instance: dg.DagsterInstance, run_id: str, names: Sequence[str]) -> Manifest:
+def write_summary(
+    pipeline: Pipeline, instance: dg.DagsterInstance, run_id: str, names: Sequence[str], *, succeeded: bool
+) -> Manifest:
     """Writes the manifest of a run from the records that its stages left in the event log."""
     records = records_of_run(instance, run_id)
     issues = {name: pipeline.store.read("document_issues", name).height for name in names}
     facts = RunFacts(
         run_id=run_id,
+        succeeded=succeeded,
         collections=list(names),
         chunk_count=sum(pipeline.store.read("chunks", name, ["chunk_id"]).height for name in names),
         exports={name: _export_facts(pipeline, name) for name in names},
@@ -47,6 +54,11 @@ def write_summary(pipeline: Pipeline, instance: dg.DagsterInstance, run_id: str,
     )
     manifest, _ = summarize_run(pipeline.settings, records, facts)
     return manifest
+
+
+def manifest_file(pipeline: Pipeline, run_id: str) -> Path:
+    """Where the manifest of a run lies."""
+    return pipeline.settings.home / "runs" / run_id / FILE_NAME
 
 
 def _export_facts(pipeline: Pipeline, collection: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from embedder_assets.assets.chunks import chunks
 from embedder_assets.assets.documents import documents, find_collection
 from embedder_assets.assets.materialize import Events, Metadata, collection_asset, materialize_each
 from embedder_assets.assets.preview import table_preview
-from embedder_assets.resources import Pipeline
+from embedder_assets.pipeline import Pipeline
 from embedder_assets.stages.outline import HEADING_SEPARATOR
 from embedder_assets.stages.queries import load_queries, synthetic_queries
 from embedder_assets.tables.schemas import SCHEMAS

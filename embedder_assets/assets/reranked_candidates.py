@@ -5,7 +5,7 @@ import dagster as dg
 from embedder_assets.assets.fused_candidates import fused_candidates
 from embedder_assets.assets.materialize import Events, Metadata, collection_asset, materialize_stage
 from embedder_assets.assets.preview import table_preview
-from embedder_assets.resources import Pipeline
+from embedder_assets.pipeline import Pipeline
 from embedder_assets.stages.rerank import RerankStage
 from embedder_assets.telemetry.record import StageMeter
 

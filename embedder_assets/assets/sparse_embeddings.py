@@ -5,7 +5,7 @@ import dagster as dg
 from embedder_assets.assets.chunks import chunks
 from embedder_assets.assets.embedding import embed_collection
 from embedder_assets.assets.materialize import Events, Metadata, collection_asset, materialize_stage
-from embedder_assets.resources import Pipeline
+from embedder_assets.pipeline import Pipeline
 from embedder_assets.stages.sparse import SparseEncoder
 from embedder_assets.telemetry.record import StageMeter
 

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 import dagster as dg
 
-from embedder_assets.assets.materialize import run_collections
 from embedder_assets.checks import rules
-from embedder_assets.resources import Pipeline
+from embedder_assets.partitions import collections_of_run
+from embedder_assets.pipeline import Pipeline
 
 Rule = Callable[[Pipeline, str], str | None]
 
@@ -31,7 +31,7 @@ def _checks_of(table: str, table_rules: Sequence[Rule]) -> dg.AssetChecksDefinit
     def check(
         context: dg.AssetCheckExecutionContext, pipeline: dg.ResourceParam[Pipeline]
     ) -> Iterator[dg.AssetCheckResult]:
-        names = run_collections(context)
+        names = collections_of_run(context.instance, context.run)
         toggle = TOGGLES.get(table)
         off = toggle is not None and not getattr(pipeline.settings, toggle)
         for rule in table_rules:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from embedder_assets.resources import Pipeline
+from embedder_assets.pipeline import Pipeline
 from embedder_assets.stages.dense import UNIT_LENGTH_TOLERANCE, as_matrix
 from embedder_assets.stages.export import export_folder, read_manifest
 
@@ -93,12 +94,12 @@ def export_digests(pipeline: Pipeline, collection: str) -> str | None:
     manifest = read_manifest(folder)
     if manifest is None:
         return f"{folder} has no readable manifest"
-    wrong = [
-        entry["name"]
-        for entry in manifest["files"]
-        if hashlib.sha256((folder / entry["name"]).read_bytes()).hexdigest() != entry["sha256"]
-    ]
-    return _examples(wrong, "files that differ from the manifest")
+    wrong = [entry["name"] for entry in manifest["files"] if _digest(folder / entry["name"]) != entry["sha256"]]
+    return _examples(wrong, "files that are missing or differ from the manifest")
+
+
+def _digest(file: Path) -> str | None:
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
 
 
 def _dense_fingerprint(pipeline: Pipeline) -> str:

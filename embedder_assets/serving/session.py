@@ -38,25 +38,14 @@ class TritonSession:
         return self._client.address if self._client else None
 
     def fingerprint(self, model: str, stage: Stage) -> str:
-        """The fingerprint that a model's rows carry.
+        """The fingerprint that a model's rows carry, from its description, without starting a server.
 
-        A server at ``EMBEDDER_TRITON_URL`` is asked; otherwise the description in the model repository says it,
-        without starting a server.
+        A server at ``EMBEDDER_TRITON_URL`` is asked too, and must serve the very model that the repository describes:
+        chunks are cut with the repository's tokenizer.
 
         Raises:
-            ModelBuildError: The model is of another stage, or names no fingerprint.
+            ModelBuildError: The model is of another stage, or the server's fingerprint is another.
         """
-        if self._settings.triton_url:
-            self._ensure_loaded(model)
-            fingerprint = self._connected().model_parameters(model).get("fingerprint")
-            if not fingerprint:
-                raise ModelBuildError(
-                    f"model '{model}' at {self._settings.triton_url}",
-                    expected="a parameter 'fingerprint' in its configuration",
-                    got="none",
-                    remedy="Serve the model repository that `embedder models build` wrote.",
-                )
-            return fingerprint
         description = load_description(self._settings.model_repository / model)
         if description.stage != stage:
             raise ModelBuildError(
@@ -65,6 +54,8 @@ class TritonSession:
                 got=f"'{description.stage}'",
                 remedy=f"Correct EMBEDDER_{stage.upper()}_MODEL; `embedder models list` shows what there is.",
             )
+        if self._settings.triton_url:
+            self._require_served(model, description.fingerprint)
         return description.fingerprint
 
     def max_tokens(self, model: str) -> int:
@@ -104,6 +95,17 @@ class TritonSession:
             self._embedded.stop()
         self._client = self._embedded = None
         self._loaded.clear()
+
+    def _require_served(self, model: str, fingerprint: str) -> None:
+        self._ensure_loaded(model)
+        served = self._connected().model_parameters(model).get("fingerprint")
+        if served != fingerprint:
+            raise ModelBuildError(
+                f"model '{model}' at {self._settings.triton_url}",
+                expected=f"fingerprint {fingerprint}, as {self._settings.model_repository / model} describes",
+                got=served or "no parameter 'fingerprint' in its configuration",
+                remedy="Serve the model repository that `embedder models build` wrote.",
+            )
 
     def _ensure_loaded(self, model: str) -> None:
         if model not in self._loaded:

@@ -21,7 +21,7 @@ from embedder_assets.telemetry.record import StageMeter
 
 KEY = ["chunk_id", "content_sha256"]
 # Requests between two commits to the staging folder: what a crash can cost at most.
-REQUESTS_A_COMMIT = 8
+REQUESTS_A_COMMIT = 4
 
 
 class Encoder(Protocol):
@@ -115,7 +115,7 @@ class EmbeddingStage:
         return texts.join(known, on="content_sha256", how="anti")
 
     def _compute(self, collection: str, texts: pl.DataFrame, staging: Staging, meter: StageMeter) -> None:
-        # Sorted over all requests, so that a micro-batch holds texts of one length and pads little.
+        # The longest first: what remains at the end is short, so no core waits long for another.
         texts = texts.sort("token_count", descending=True)
         frames = list(texts.iter_slices(self._batch_size))
         requests = ([(text,) for text in frame["text"]] for frame in frames)
@@ -124,6 +124,7 @@ class EmbeddingStage:
             values = self._encoder.values(answer.outputs)
             uncommitted.append(values.with_columns(frame["content_sha256"]))
             meter.batch(answer.latency_s, frame.height)
+            meter.count("computed", frame.height)
             done += frame.height
             meter.progress(collection, done, texts.height)
             if len(uncommitted) == REQUESTS_A_COMMIT or done == texts.height:

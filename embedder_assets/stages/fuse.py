@@ -73,6 +73,7 @@ class FuseStage:
         sparse = self._models.sparse
         index = ChunkIndex.load(self._store, [collection], self._models.dense[1], sparse[1] if sparse else None)
         fused = self.rank(index, queries["text"].to_list(), meter)
+        meter.count("computed", queries.height)
         rows = named_candidates(fused, index, queries).with_columns(
             collection=pl.lit(collection), input_digest=pl.lit(digest)
         )

@@ -62,6 +62,7 @@ class RerankStage:
         for frame, answer in zip(frames, self._triton.infer_many(self._model, requests), strict=True):
             scores.append(answer.outputs["score"].ravel())
             meter.batch(answer.latency_s, frame.height)
+            meter.count("computed", frame.height)
             meter.progress(collection, sum(map(len, scores)), pairs.height)
         meter.sample_gpu()
         return pairs.with_columns(cross_encoder_score=pl.Series(np.concatenate(scores).astype(np.float64)))

@@ -1,7 +1,7 @@
 """Where a stage keeps computed rows until all of a collection's are there.
 
-A stage writes each micro-batch here as it comes and publishes them to its table in one commit at the end. So a
-reader never sees half a collection, and a run that was killed loses at most one micro-batch: the next run finds the
+A stage writes the rows of a few requests at a time here and publishes them to its table in one commit at the end. So a
+reader never sees half a collection, and a run that was killed loses only the last few requests: the next run finds the
 rest here.
 """
 
@@ -35,5 +35,5 @@ class Staging:
         return pl.concat([pl.read_parquet(file) for file in files]) if files else pl.DataFrame(schema=schema)
 
     def clear(self) -> None:
-        """Forgets everything, after it was published."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Forgets everything, after it was published, and what an earlier model has left."""
+        shutil.rmtree(self.folder.parent, ignore_errors=True)

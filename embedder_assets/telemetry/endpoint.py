@@ -17,6 +17,8 @@ from embedder_assets.telemetry.record import StageName, StageRecord
 
 ADDRESS = "127.0.0.1"
 SCRAPE_TIMEOUT_S = 5
+# A proxy that the environment names cannot reach this machine's own endpoint.
+_WITHOUT_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class EmissionStatus(BaseModel):
@@ -83,7 +85,7 @@ def served(registry: CollectorRegistry, port: int, *, exactly: bool = False) -> 
 
 def scrape(url: str) -> dict[str, float]:
     """One HTTP scrape: the value of every sample without labels, by name."""
-    with urllib.request.urlopen(url, timeout=SCRAPE_TIMEOUT_S) as response:
+    with _WITHOUT_PROXY.open(url, timeout=SCRAPE_TIMEOUT_S) as response:
         families = text_string_to_metric_families(response.read().decode())
         return {sample.name: sample.value for family in families for sample in family.samples if not sample.labels}
 

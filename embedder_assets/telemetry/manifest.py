@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from embedder_assets.settings import Settings
 from embedder_assets.telemetry.endpoint import EmissionStatus
 from embedder_assets.telemetry.record import StageName, StageRecord
-from embedder_assets.telemetry.spans import GIB, span_attributes
+from embedder_assets.telemetry.spans import GB, span_attributes
 
 SCHEMA_VERSION = "v4.1"
 FILE_NAME = "processing_summary.json"
@@ -96,10 +96,10 @@ def _gpu(settings: Settings, records: Sequence[StageRecord]) -> dict[str, Any]:
         for device, used in record.gpu_peak_bytes.items():
             peaks[device] = max(used, peaks.get(device, 0))
     limit = settings.gpu_soft_limit_gb
-    above = sorted(device for device, used in peaks.items() if used / GIB > limit)
+    above = sorted(device for device, used in peaks.items() if used / GB > limit)
     status = "exceeded_soft_limit" if above else "within_limit"
     return {
-        "peak_memory_used_gb": round(max(peaks.values()) / GIB, 3) if peaks else None,
+        "peak_memory_used_gb": round(max(peaks.values()) / GB, 3) if peaks else None,
         "soft_limit_gb": limit,
         "soft_limit_exceeded": bool(above),
         "soft_limit_devices": above,

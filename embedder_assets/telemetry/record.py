@@ -83,10 +83,9 @@ class StageMeter:
         self._started_at = time.time()
 
     def batch(self, latency_s: float, size: int) -> None:
-        """A batch of ``size`` items was computed in ``latency_s`` seconds."""
+        """A batch of ``size`` items took ``latency_s`` seconds."""
         self._latencies.append(latency_s)
         self._batch_size = max(self._batch_size, size)
-        self.count("computed", size)
 
     @property
     def rate(self) -> float:

@@ -24,7 +24,7 @@ from embedder_assets.telemetry.record import Attribute, StageRecord
 OTLP_VARIABLES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 # A collector that is down must not slow a run.
 OTLP_TIMEOUT_S = 1
-GIB = 2**30
+GB = 1e9
 
 
 class JsonLinesExporter(SpanExporter):
@@ -80,7 +80,7 @@ def span_attributes(record: StageRecord) -> dict[str, Attribute]:
         **record.attributes,
     }
     if record.gpu_peak_bytes:
-        attributes["gpu_peak_gb"] = round(max(record.gpu_peak_bytes.values()) / GIB, 3)
+        attributes["gpu_peak_gb"] = round(max(record.gpu_peak_bytes.values()) / GB, 3)
     if record.fallback_reason:
         attributes["fallback_reason"] = record.fallback_reason
     return attributes

@@ -27,6 +27,7 @@ class RunFacts:
     """What the records do not say about a run."""
 
     run_id: str
+    succeeded: bool
     collections: list[str]
     chunk_count: int
     exports: dict[str, Any] = field(default_factory=dict)
@@ -34,19 +35,15 @@ class RunFacts:
 
 
 def summarize_run(settings: Settings, records: Sequence[StageRecord], facts: RunFacts) -> tuple[Manifest, Path]:
-    """Emits metrics and spans, writes the manifest, and returns it with its path.
-
-    A run whose stages all ended well has the status ``succeeded``; any other ``failed``.
-    """
+    """Emits metrics and spans, writes the manifest, and returns it with its path."""
     by_stage = {record.stage: record for record in records}
     folder = settings.home / "runs" / facts.run_id
     folder.mkdir(parents=True, exist_ok=True)
     spans = emit_spans(facts.run_id, records, folder / "spans.jsonl")
-    failed = any(record.status == "failed" for record in records) or "export" not in by_stage
     manifest = Manifest(
         run_id=facts.run_id,
         generated_at=datetime.now(UTC).isoformat(),
-        status="failed" if failed else "succeeded",
+        status="succeeded" if facts.succeeded else "failed",
         collections=facts.collections,
         chunk_count=facts.chunk_count,
         feature_toggles={name: settings.describe(name) for name in TOGGLES},

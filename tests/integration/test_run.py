@@ -149,7 +149,7 @@ def test_killing_triton_in_the_middle_fails_the_run_and_leaves_no_half_table(
     corpus = tmp_path / "large"
     rows = [
         {"_id": f"d{n}", "title": "", "text": f"Number {n}. " + f"Words about topic {n} and {n * 7}. " * 30}
-        for n in range(400)
+        for n in range(700)
     ]
     write(corpus / "many" / "corpus.jsonl", "\n".join(map(json.dumps, rows)))
     run = subprocess.Popen(

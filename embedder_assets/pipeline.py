@@ -1,0 +1,43 @@
+"""What every asset works with: settings, tables, Triton, and where progress and footer go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from embedder_assets.serving.session import TritonSession
+from embedder_assets.settings import Settings
+from embedder_assets.tables.store import TableStore
+from embedder_assets.telemetry.record import ProgressReport, ignore_progress
+
+
+def print_now(text: str) -> None:
+    """Prints to standard output at once, whoever launched the run."""
+    print(text, flush=True)
+
+
+@dataclass
+class Pipeline:
+    """The working set of one run. ``close`` ends a Triton server that the run started.
+
+    Attributes:
+        settings: The resolved settings.
+        report: Told how far a stage is.
+        show_footer: Given the footer at the end of the run.
+        store: The tables.
+        triton: The models.
+    """
+
+    settings: Settings
+    report: ProgressReport = ignore_progress
+    show_footer: Callable[[str], None] = print_now
+    store: TableStore = field(init=False)
+    triton: TritonSession = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.store = TableStore(self.settings.home)
+        self.triton = TritonSession(self.settings)
+
+    def close(self) -> None:
+        """Gives everything back."""
+        self.triton.close()

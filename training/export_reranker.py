@@ -1,0 +1,65 @@
+"""Turn a checkpoint of ``train_reranker.py`` into what the model repository ships.
+
+python training/export_reranker.py --checkpoint CHECKPOINT_FOLDER --target model_repository/rerank_cross_encoder
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import shutil
+import tempfile
+from pathlib import Path
+
+from embedder_assets.serving.bert_onnx import BertConfig, build_bert_onnx, quantize_int8
+
+LOG_LIMIT_BYTES = 200_000
+
+
+def export_model(checkpoint: Path, target: Path, float32: Path | None) -> None:
+    """Write ``1/model.onnx`` (int8) and ``tokenizer.json``, and the float32 graph where it is wanted."""
+    import onnx
+
+    config = BertConfig.from_file(checkpoint / "config.json")
+    model = build_bert_onnx(checkpoint / "model.safetensors", config, "classify")
+    (target / "1").mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        plain = Path(scratch) / "model.onnx"
+        onnx.save(model, plain)
+        quantize_int8(plain, target / "1" / "model.onnx")
+        if float32:
+            shutil.copy(plain, float32)
+    shutil.copyfile(checkpoint / "tokenizer.json", target / "tokenizer.json")
+
+
+def thin_log(source: Path, target: Path) -> None:
+    """Copy the log, every n-th line and the last of it where the whole would be too large."""
+    lines = source.read_text(encoding="utf-8").splitlines()
+    stride = 1 + source.stat().st_size // LOG_LIMIT_BYTES
+    kept = [line for i, line in enumerate(lines) if i % stride == 0 or i == len(lines) - 1]
+    target.write_text("\n".join(kept) + "\n", encoding="utf-8")
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description="Export a trained reranker into the model repository.")
+    parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument("--target", type=Path, required=True, help="the model's folder in the repository")
+    parser.add_argument("--log", type=Path, help="where a copy of the training log goes")
+    parser.add_argument("--float32", type=Path, help="where the float32 graph goes, for comparison")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Export, and print the digests that ``model.toml`` pins."""
+    args = parse_args()
+    export_model(args.checkpoint, args.target, args.float32)
+    if args.log:
+        thin_log(args.checkpoint / "log.jsonl", args.log)
+    for path in (args.target / "1" / "model.onnx", args.target / "tokenizer.json"):
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        print(f"{path}: {path.stat().st_size} bytes, SHA-256 {digest}")
+
+
+if __name__ == "__main__":
+    main()
