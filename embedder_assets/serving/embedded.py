@@ -89,6 +89,7 @@ class EmbeddedTriton:
             f"--backend-directory={_copy_backends(distribution, scratch)}",
             f"--backend-config=python,shm-region-prefix-name={self._server_id}_",
             "--model-control-mode=explicit",
+            "--disable-auto-complete-config",
             "--metrics-interval-ms=500",
         ]
         for service, port in ports.items():

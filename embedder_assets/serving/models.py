@@ -90,7 +90,7 @@ def load_description(folder: Path) -> ModelDescription:
     path = folder / DESCRIPTION_FILE
     try:
         description = ModelDescription(**tomllib.loads(path.read_text("utf-8")))
-    except (OSError, tomllib.TOMLDecodeError, ValidationError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, ValidationError) as error:
         raise ModelBuildError(
             str(path),
             expected="a model description (docs/models.md)",
