@@ -1,0 +1,194 @@
+import polars as pl
+import pytest
+
+from embedder_assets.checks import rules
+from embedder_assets.checks.data import RULES
+from embedder_assets.stages.export import ExportStage, export_folder
+from embedder_assets.stages.fuse import RetrievalModels
+from embedder_assets.tables.schemas import SCHEMAS
+from tests.unit.factories import (
+    chunk_id,
+    dense_vector,
+    document_text,
+    make_chunks,
+    make_documents,
+    make_pipeline,
+    make_queries,
+)
+
+TEXTS = ("red apple", "größer 日本 ✓", "blue sky")
+FIRST = chunk_id("a.md", 0)
+
+
+@pytest.fixture
+def pipeline(tmp_path):
+    """A collection with good rows in every table, and its export."""
+    pipeline = make_pipeline(tmp_path)
+    store, chunks = pipeline.store, make_chunks(*TEXTS)
+    key = chunks.select("collection", "chunk_id", "content_sha256").with_columns(model=pl.lit("m"))
+    dense = pl.Series("embedding", [dense_vector(text).tolist() for text in TEXTS])
+    candidates = [
+        ("kb", query, chunk_id("a.md", number), "a.md", number + 1) for query in ("q0", "q1") for number in range(3)
+    ]
+    named = pl.DataFrame(candidates, ["collection", "query_id", "chunk_id", "doc_id", "rank"], orient="row")
+    good = {
+        "documents": make_documents(a=document_text(*TEXTS), b="unchunked"),
+        "chunks": chunks,
+        "dense_embeddings": key.with_columns(dense, model_fingerprint=pl.lit("dense-1")),
+        "sparse_embeddings": key.with_columns(
+            pl.Series("indices", [[1, 2], [3], []], pl.List(pl.Int32)),
+            pl.Series("values", [[2.0, 1.0], [0.5], []], pl.List(pl.Float32)),
+            source=pl.lit("model"),
+            model_fingerprint=pl.lit("sparse-1"),
+        ),
+        "queries": make_queries("apple", "sky"),
+        "fused_candidates": _completed("fused_candidates", named),
+        "reranked_candidates": _completed("reranked_candidates", named),
+    }
+    for table, rows in good.items():
+        store.replace(table, "kb", rows)
+    models = RetrievalModels(("m", "dense-1"), ("m", "sparse-1"))
+    ExportStage(store, pipeline.settings, models).run("kb")
+    return pipeline
+
+
+def _completed(table: str, rows: pl.DataFrame) -> pl.DataFrame:
+    missing = {name: kind for name, kind in SCHEMAS[table].items() if name not in rows.columns}
+    return rows.with_columns(pl.lit(None, kind).alias(name) for name, kind in missing.items())
+
+
+def change(pipeline, table: str, *changes: pl.Expr) -> None:
+    """Rewrites the columns of the collection's rows."""
+    pipeline.store.replace(table, "kb", pipeline.store.read(table, "kb").with_columns(*changes))
+
+
+def drop(pipeline, table: str, condition: pl.Expr) -> None:
+    pipeline.store.replace(table, "kb", pipeline.store.read(table, "kb").filter(~condition))
+
+
+def repeat(pipeline, table: str) -> None:
+    pipeline.store.append(table, pipeline.store.read(table, "kb").head(1))
+
+
+def first_becomes(column: str, value: object) -> pl.Expr:
+    """A column with another value for the first chunk."""
+    return pl.when(pl.col("chunk_id") == FIRST).then(value).otherwise(pl.col(column)).alias(column)
+
+
+ALL_RULES = [rule for table_rules in RULES.values() for rule in table_rules]
+
+
+@pytest.mark.parametrize("rule", ALL_RULES)
+def test_good_rows_pass(pipeline, rule):
+    assert rule(pipeline, "kb") is None
+
+
+@pytest.mark.parametrize("rule", [rule for rule in ALL_RULES if rule is not rules.export_digests])
+def test_a_collection_without_documents_passes(pipeline, rule):
+    assert rule(pipeline, "empty") is None
+
+
+@pytest.mark.parametrize("rule", ALL_RULES)
+def test_every_rule_says_what_must_hold(rule):
+    assert rule.__doc__.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("rule", "table", "example"),
+    [(rules.unique_document_ids, "documents", ".md"), (rules.unique_chunk_ids, "chunks", "-")],
+)
+def test_a_repeated_id_fails(pipeline, rule, table, example):
+    repeat(pipeline, table)
+    assert rule(pipeline, "kb").startswith("1 keys that occur more than once, for example ")
+    assert example in rule(pipeline, "kb")
+
+
+@pytest.mark.parametrize("column", ["start", "end"])
+def test_an_offset_that_is_off_by_one_fails_and_names_the_chunk(pipeline, column):
+    change(pipeline, "chunks", first_becomes(column, pl.col(column) + 1))
+    assert FIRST in rules.offsets_reproduce_text(pipeline, "kb")
+
+
+def test_a_chunk_of_no_document_fails(pipeline):
+    drop(pipeline, "documents", pl.col("doc_id") == "a.md")
+    assert rules.offsets_reproduce_text(pipeline, "kb").startswith("3 chunks whose offsets")
+
+
+@pytest.mark.parametrize(("tokens", "fails"), [(256, False), (257, True)])
+def test_a_chunk_over_the_token_budget_fails(pipeline, tokens, fails):
+    change(pipeline, "chunks", first_becomes("token_count", tokens))
+    assert (rules.within_token_budget(pipeline, "kb") is not None) == fails
+
+
+COVERAGE = [(rules.dense_coverage, "dense_embeddings"), (rules.sparse_coverage, "sparse_embeddings")]
+
+
+@pytest.mark.parametrize(("rule", "table"), COVERAGE)
+@pytest.mark.parametrize("column", ["model_fingerprint", "content_sha256", "chunk_id"])
+def test_a_chunk_without_a_current_row_fails(pipeline, rule, table, column):
+    change(pipeline, table, first_becomes(column, pl.lit("other")))
+    assert rule(pipeline, "kb") == f"1 of 3 chunks without a row, for example {FIRST}"
+
+
+@pytest.mark.parametrize(("rule", "table"), COVERAGE)
+def test_a_chunk_with_two_rows_fails(pipeline, rule, table):
+    repeat(pipeline, table)
+    assert "more than once" in rule(pipeline, "kb")
+
+
+@pytest.mark.parametrize(("rule", "table"), COVERAGE)
+def test_rows_of_an_older_model_beside_the_current_ones_do_not_fail(pipeline, rule, table):
+    older = pipeline.store.read(table, "kb").with_columns(model_fingerprint=pl.lit("older"))
+    pipeline.store.append(table, older)
+    assert rule(pipeline, "kb") is None
+
+
+@pytest.mark.parametrize("factor", [0.0, 1.01, float("nan"), float("inf")])
+def test_a_vector_not_of_length_one_fails(pipeline, factor):
+    change(
+        pipeline, "dense_embeddings", first_becomes("embedding", pl.col("embedding").list.eval(pl.element() * factor))
+    )
+    assert rules.dense_unit_vectors(pipeline, "kb").endswith(f"for example {FIRST}")
+
+
+def test_vectors_of_different_dimensions_fail(pipeline):
+    change(pipeline, "dense_embeddings", first_becomes("embedding", pl.lit([1.0], pl.List(pl.Float32))))
+    assert rules.dense_unit_vectors(pipeline, "kb") == "vectors of different dimensions"
+
+
+@pytest.mark.parametrize("weight", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_wrong_sparse_weight_fails(pipeline, weight):
+    change(pipeline, "sparse_embeddings", first_becomes("values", pl.lit([2.0, weight], pl.List(pl.Float32))))
+    assert rules.sparse_weights(pipeline, "kb").startswith("1 rows with weights")
+
+
+def test_a_weight_without_an_index_fails(pipeline):
+    change(pipeline, "sparse_embeddings", first_becomes("values", pl.lit([2.0], pl.List(pl.Float32))))
+    assert rules.sparse_weights(pipeline, "kb").startswith("1 rows with unequal numbers")
+
+
+RANKED = [(rules.fused_every_query, "fused_candidates"), (rules.reranked_every_query, "reranked_candidates")]
+
+
+@pytest.mark.parametrize(("rule", "table"), RANKED)
+def test_a_query_without_a_candidate_fails(pipeline, rule, table):
+    drop(pipeline, table, pl.col("query_id") == "q1")
+    assert rule(pipeline, "kb") == "1 queries without a candidate, for example q1"
+
+
+@pytest.mark.parametrize(("rule", "table"), RANKED)
+@pytest.mark.parametrize("rank", [0, 2, 4])
+def test_ranks_that_do_not_count_up_from_one_fail(pipeline, rule, table, rank):
+    condition = (pl.col("query_id") == "q1") & (pl.col("rank") == 1)
+    change(pipeline, table, pl.when(condition).then(rank).otherwise(pl.col("rank")).alias("rank"))
+    assert rule(pipeline, "kb").endswith("for example q1")
+
+
+def test_a_changed_missing_or_undescribed_export_fails(pipeline):
+    folder = export_folder(pipeline.settings.home, "kb")
+    (folder / "dense.npz").write_bytes(b"changed")
+    assert "for example dense.npz" in rules.export_digests(pipeline, "kb")
+    (folder / "dense.npz").unlink()
+    assert "for example dense.npz" in rules.export_digests(pipeline, "kb")
+    (folder / "manifest.json").unlink()
+    assert "no readable manifest" in rules.export_digests(pipeline, "kb")

@@ -1,0 +1,121 @@
+import pytest
+
+from embedder_assets.errors import SettingsError
+from embedder_assets.settings import ENV_PREFIX, Settings, load_settings, unknown_variables
+
+
+@pytest.fixture
+def load(tmp_path):
+    """Resolves settings from the text of embedder.toml, environment variables and overrides."""
+
+    def load(file: str | None = None, overrides=None, **environ: str) -> Settings:
+        if file is not None:
+            (tmp_path / "embedder.toml").write_text(file, "utf-8")
+        return load_settings(overrides, environ=environ, directory=tmp_path)
+
+    return load
+
+
+def test_each_layer_wins_over_the_one_below_and_says_so_in_words(load):
+    seen = [
+        load(),
+        load("enable_rerank = false"),
+        load("enable_rerank = false", EMBEDDER_ENABLE_RERANK="true"),
+        load("enable_rerank = false", {"enable_rerank": (False, "cli:--disable-rerank")}, EMBEDDER_ENABLE_RERANK="1"),
+    ]
+    assert [settings.describe("enable_rerank") for settings in seen] == [
+        {"value": True, "provenance": "default"},
+        {"value": False, "provenance": "file:embedder.toml"},
+        {"value": True, "provenance": "env:EMBEDDER_ENABLE_RERANK"},
+        {"value": False, "provenance": "cli:--disable-rerank"},
+    ]
+
+
+def test_a_layer_changes_only_what_it_names(load):
+    settings = load("metrics_port = 1234", EMBEDDER_CANDIDATE_DEPTH="7")
+    assert (settings.metrics_port, settings.candidate_depth, settings.rerank_depth) == (1234, 7, 30)
+    assert settings.provenance("rerank_depth") == "default"
+
+
+def test_the_documented_defaults_hold(load):
+    settings = load()
+    assert (settings.enable_sparse, settings.enable_rerank, settings.metrics_enabled) == (True, True, True)
+    assert (settings.gpu_soft_limit_gb, settings.metrics_port, settings.triton_url) == (12.0, 9464, None)
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_every_setting_can_be_set_by_its_variable(load, name):
+    values = {"triton_url": "gpu-host:8001", "triton_metrics_url": "http://gpu-host:8002/metrics"}
+    settings = load(**{ENV_PREFIX + name.upper(): values.get(name, "1")})
+    assert settings.provenance(name) == f"env:{ENV_PREFIX}{name.upper()}"
+
+
+def test_an_empty_variable_counts_as_unset(load):
+    settings = load("triton_url = 'host:8001'", EMBEDDER_TRITON_URL="", EMBEDDER_ENABLE_SPARSE="")
+    assert (settings.triton_url, settings.provenance("triton_url")) == ("host:8001", "file:embedder.toml")
+    assert settings.provenance("enable_sparse") == "default"
+
+
+def test_paths_become_absolute_whichever_layer_they_come_from(load, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/someone")
+    settings = load("corpus_dir = 'docs'", EMBEDDER_MODEL_REPOSITORY="~/models")
+    assert settings.home == tmp_path / ".embedder"
+    assert settings.corpus_dir == tmp_path / "docs"
+    assert str(settings.model_repository) == "/home/someone/models"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "expected"),
+    [
+        ("EMBEDDER_ENABLE_SPARSE", "perhaps", "boolean"),
+        ("EMBEDDER_METRICS_PORT", "70000", "less than or equal to 65535"),
+        ("EMBEDDER_METRICS_PORT", "nine", "integer"),
+        ("EMBEDDER_TRITON_URL", "http://host:8001", "pattern"),
+        ("EMBEDDER_GPU_SOFT_LIMIT_GB", "0", "greater than 0"),
+        ("EMBEDDER_GPU_SOFT_LIMIT_GB", "nan", "greater than 0"),
+        ("EMBEDDER_RERANK_WEIGHT", "-1", "greater than or equal to 0"),
+    ],
+)
+def test_a_wrong_value_names_variable_expectation_value_and_remedy(load, variable, value, expected):
+    with pytest.raises(SettingsError) as caught:
+        load(**{variable: value})
+    assert f"env:{variable}" in caught.value.thing
+    assert expected in caught.value.expected
+    assert caught.value.got == repr(value)
+    assert "docs/settings.md" in caught.value.remedy
+
+
+def test_a_wrong_value_in_the_file_or_on_the_command_line_names_its_layer(load):
+    with pytest.raises(SettingsError, match=r"'rerank_depth' \(cli:--depth\)"):
+        load(overrides={"rerank_depth": (0, "cli:--depth")})
+    with pytest.raises(SettingsError, match=r"'rerank_depth' \(file:embedder.toml\)"):
+        load("rerank_depth = 0")
+
+
+def test_an_unknown_key_in_the_file_suggests_the_nearest(load, tmp_path):
+    with pytest.raises(SettingsError, match=r"'enable_reranking'.*Did you mean 'enable_rerank'\?") as caught:
+        load("enable_reranking = false")
+    assert str(tmp_path / "embedder.toml") in caught.value.thing
+
+
+def test_an_unknown_override_is_refused(load):
+    with pytest.raises(SettingsError, match=r"'nonsense' \(cli\)"):
+        load(overrides={"nonsense": (1, "cli")})
+
+
+@pytest.mark.parametrize("content", [b"home = ", b"home = '\xff'"])
+def test_a_file_that_is_no_toml_is_refused_by_name(tmp_path, content):
+    (tmp_path / "embedder.toml").write_bytes(content)
+    with pytest.raises(SettingsError, match="readable TOML") as caught:
+        load_settings(environ={}, directory=tmp_path)
+    assert caught.value.thing == str(tmp_path / "embedder.toml")
+
+
+def test_an_unknown_variable_suggests_the_nearest():
+    environ = {"EMBEDDER_ENABLE_RERANKING": "0", "EMBEDDER_XYZZY": "", "EMBEDDER_HOME": "/x", "HOME": "/y"}
+    assert unknown_variables(environ) == {"EMBEDDER_ENABLE_RERANKING": "EMBEDDER_ENABLE_RERANK", "EMBEDDER_XYZZY": None}
+
+
+def test_every_setting_says_what_it_means():
+    assert [name for name, field in Settings.model_fields.items() if not field.description] == []

@@ -1,0 +1,178 @@
+import polars as pl
+import pytest
+from deltalake import DeltaTable
+from polars.testing import assert_frame_equal
+
+from embedder_assets.errors import TableError
+from embedder_assets.tables.schemas import SCHEMAS
+from embedder_assets.tables.staging import Staging
+from embedder_assets.tables.store import TableStore
+from tests.unit.factories import make_chunks, make_documents, make_queries
+
+AWKWARD_NAMES = ["it's", '"quoted"', "two words", "a/b", "100%", "c=d", "日本語", "'; DROP", "a\\b"]
+
+# The contract of the design: columns that others rely on.
+CONTRACT = {
+    "chunks": "collection doc_id chunk_id chunk_index text start end token_count heading content_sha256",
+    "dense_embeddings": "collection chunk_id content_sha256 model model_fingerprint embedding",
+    "sparse_embeddings": "collection chunk_id content_sha256 model model_fingerprint indices values source",
+    "queries": "collection query_id text source",
+    "fused_candidates": "collection query_id chunk_id doc_id rank score dense_rank sparse_rank",
+    "reranked_candidates": "collection query_id chunk_id doc_id rank score fused_rank fallback_used",
+}
+
+
+@pytest.fixture
+def store(tmp_path) -> TableStore:
+    return TableStore(tmp_path)
+
+
+def version(store: TableStore, table: str = "chunks") -> int:
+    return DeltaTable(str(store.path(table))).version()
+
+
+def texts(store: TableStore, collection: str = "kb") -> list[str]:
+    return sorted(store.read("chunks", collection)["text"])
+
+
+@pytest.mark.parametrize("table", CONTRACT)
+def test_the_promised_columns_are_there_and_partition_by_collection(store, table):
+    assert set(CONTRACT[table].split()) <= SCHEMAS[table].keys()
+    store.replace(table, "kb", pl.DataFrame(schema=SCHEMAS[table]))
+    delta = DeltaTable(str(store.path(table)))
+    assert delta.metadata().partition_columns == ["collection"]
+    assert [field.name for field in delta.schema().fields] == list(SCHEMAS[table])
+
+
+def test_a_dense_vector_is_a_list_of_float32():
+    assert SCHEMAS["dense_embeddings"]["embedding"] == pl.List(pl.Float32)
+
+
+def test_rows_come_back_as_they_were_written(store):
+    chunks = make_chunks("one", "two")
+    assert store.replace("chunks", "kb", chunks)
+    assert_frame_equal(store.read("chunks", "kb"), chunks, check_row_order=False)
+
+
+def test_a_missing_table_reads_as_no_rows_of_the_right_types(store):
+    assert store.read("chunks", "kb").schema == SCHEMAS["chunks"]
+    assert store.read("chunks", "kb", ["text"]).columns == ["text"]
+    assert (store.count("chunks", "kb"), store.collections("chunks"), store.exists("chunks")) == (0, [], False)
+
+
+def test_replace_is_one_commit_and_leaves_other_collections_alone(store):
+    store.replace("chunks", "kb", make_chunks("old one", "old two"))
+    store.replace("chunks", "other", make_chunks("untouched", collection="other"))
+    before = version(store)
+    assert store.replace("chunks", "kb", make_chunks("new"))
+    assert version(store) == before + 1
+    assert (texts(store), texts(store, "other")) == (["new"], ["untouched"])
+    assert (store.count("chunks", "kb"), store.count("chunks", "other")) == (1, 1)
+
+
+def test_the_version_before_a_replace_still_reads_whole(store):
+    store.replace("chunks", "kb", make_chunks("old one", "old two"))
+    store.replace("chunks", "kb", make_chunks("new"))
+    earlier = pl.scan_delta(store.path("chunks"), version=0).collect()
+    assert sorted(earlier["text"]) == ["old one", "old two"]
+
+
+def test_nothing_is_committed_when_nothing_changed(store):
+    store.replace("chunks", "kb", make_chunks("one", "two"))
+    before = version(store)
+    assert not store.replace("chunks", "kb", make_chunks("one", "two").reverse())
+    assert not store.replace("chunks", "nobody", make_chunks().clear())
+    assert version(store) == before
+
+
+def test_a_change_in_a_list_alone_is_a_change(store):
+    row = {name: ["x"] for name in ("collection", "chunk_id", "content_sha256", "model", "model_fingerprint")}
+    store.replace("dense_embeddings", "x", pl.DataFrame({**row, "embedding": [[1.0, 0.0]]}))
+    assert store.replace("dense_embeddings", "x", pl.DataFrame({**row, "embedding": [[0.0, 1.0]]}))
+    assert store.read("dense_embeddings", "x")["embedding"].to_list() == [[0.0, 1.0]]
+
+
+def test_replacing_with_no_rows_empties_the_collection(store):
+    store.replace("chunks", "kb", make_chunks("one"))
+    store.replace("chunks", "other", make_chunks("two", collection="other"))
+    assert store.replace("chunks", "kb", make_chunks())
+    assert (store.count("chunks", "kb"), store.collections("chunks")) == (0, ["other"])
+
+
+@pytest.mark.parametrize("name", AWKWARD_NAMES)
+def test_any_collection_name_can_be_replaced_read_and_deleted(store, name):
+    store.replace("queries", "kb", make_queries("bystander"))
+    store.replace("queries", name, make_queries("first", "second", collection=name))
+    store.replace("queries", name, make_queries("changed", "second", collection=name))
+    assert sorted(store.read("queries", name)["text"]) == ["changed", "second"]
+    assert store.collections("queries") == sorted(["kb", name])
+    assert store.delete_rows("queries", name, pl.DataFrame({"query_id": ["q0"]})) == 1
+    assert (store.count("queries", name), store.count("queries", "kb")) == (1, 1)
+    store.replace("queries", name, make_queries())
+    assert store.collections("queries") == ["kb"]
+
+
+def test_only_rows_that_agree_in_all_key_columns_are_deleted(store):
+    pairs = [("a", "1"), ("a", "2"), ("b", "1"), ("b", "2")]
+    rows = pl.DataFrame([{"collection": "kb", "path": a, "kind": b, "message": ""} for a, b in pairs])
+    store.append("document_issues", rows)
+    store.append("document_issues", rows.with_columns(collection=pl.lit("other")))
+    keys = pl.DataFrame({"path": ["a", "b"], "kind": ["1", "2"]})
+    assert store.delete_rows("document_issues", "kb", keys) == 2
+    assert set(store.read("document_issues", "kb", ["path", "kind"]).iter_rows()) == {("a", "2"), ("b", "1")}
+    assert store.count("document_issues", "other") == 4
+
+
+def test_deleting_no_keys_or_absent_keys_deletes_nothing(store):
+    store.append("queries", make_queries("one"))
+    assert store.delete_rows("queries", "kb", pl.DataFrame({"query_id": []}, schema={"query_id": pl.String})) == 0
+    assert store.delete_rows("queries", "kb", pl.DataFrame({"query_id": ["none"]})) == 0
+    assert store.count("queries", "kb") == 1
+
+
+def test_append_adds_rows_in_one_commit(store):
+    store.append("chunks", make_chunks("one"))
+    store.append("chunks", make_chunks("two", "three", doc_id="b.md"))
+    assert (version(store), texts(store)) == (1, ["one", "three", "two"])
+
+
+def test_rows_without_a_promised_column_are_refused(store):
+    with pytest.raises(TableError, match="without heading, content_sha256"):
+        store.append("chunks", make_chunks("one").drop("heading", "content_sha256"))
+    assert not store.exists("chunks")
+
+
+@pytest.mark.parametrize("broken", ["*/*.parquet", "_delta_log/*.json"])
+@pytest.mark.parametrize("action", ["read", "count", "collections"])
+def test_a_corrupted_file_is_an_error_that_says_what_to_do(store, broken, action):
+    store.replace("documents", "kb", make_documents(a="text"))
+    for file in store.path("documents").glob(broken):
+        file.write_bytes(b"this is no table file " * 20)
+    calls = {"read": ("documents", "kb"), "count": ("documents", "kb"), "collections": ("documents",)}
+    with pytest.raises(TableError, match="Restore the folder from a backup") as caught:
+        getattr(store, action)(*calls[action])
+    assert str(store.path("documents")) in caught.value.thing
+
+
+def test_staging_keeps_what_was_appended_until_it_is_cleared(tmp_path):
+    staging = Staging(tmp_path, "queries", "a/b's", "f1")
+    assert staging.read(SCHEMAS["queries"]).schema == SCHEMAS["queries"]
+    staging.append(make_queries("one"))
+    staging.append(make_queries("two"))
+    again = Staging(tmp_path, "queries", "a/b's", "f1")
+    assert sorted(again.read(SCHEMAS["queries"])["text"]) == ["one", "two"]
+    again.clear()
+    assert not staging.read(SCHEMAS["queries"]).height
+
+
+def test_staging_ignores_a_file_that_was_not_finished(tmp_path):
+    staging = Staging(tmp_path, "queries", "kb", "f1")
+    staging.append(make_queries("one"))
+    (staging.folder / "half.unfinished").write_bytes(b"PAR1")
+    assert staging.read(SCHEMAS["queries"])["text"].to_list() == ["one"]
+
+
+def test_staging_never_mixes_models_collections_or_tables(tmp_path):
+    Staging(tmp_path, "queries", "kb", "f1").append(make_queries("one"))
+    for other in [("queries", "kb", "f2"), ("queries", "kc", "f1"), ("chunks", "kb", "f1")]:
+        assert not Staging(tmp_path, *other).read(SCHEMAS["queries"]).height

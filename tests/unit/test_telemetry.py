@@ -1,0 +1,477 @@
+import json
+import re
+import socket
+import urllib.error
+import urllib.request
+import uuid
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from prometheus_client import CollectorRegistry, Counter
+
+from embedder_assets.errors import TelemetryError
+from embedder_assets.telemetry import endpoint
+from embedder_assets.telemetry.endpoint import EmissionStatus, emit, scrape, served
+from embedder_assets.telemetry.event_log import ASSET_OF_STAGE, RecordFollower, as_observation, records_of_run
+from embedder_assets.telemetry.exporter import exporter_registry
+from embedder_assets.telemetry.footer import render_footer
+from embedder_assets.telemetry.manifest import Manifest, performance_baseline
+from embedder_assets.telemetry.metrics import LATENCY_METRICS, StageMetrics
+from embedder_assets.telemetry.record import StageMeter, StageRecord
+from embedder_assets.telemetry.spans import emit_spans, read_spans
+from embedder_assets.telemetry.summary import RunFacts, summarize_run
+from tests.unit.factories import GB, make_record, make_settings
+
+RUN_ID = "3f2b8c1e-9d4a-4c7b-8e6f-1a2b3c4d5e6f"
+ALL_STAGES = [make_record(stage, batch_latencies_s=[0.1, 0.2]) for stage in ASSET_OF_STAGE]
+OFF = make_record("rerank", "off", reason="disabled via cli:--disable-rerank")
+FAILED = make_record("dense", "failed", reason="InferenceError: no answer")
+
+# As in the design, letter for letter.
+FOOTER = """\
+Metrics emission summary:
+  rag.dense: emitted (rag_dense_latency_seconds)
+  rag.sparse: emitted (rag_sparse_latency_seconds)
+  rag.rerank: skipped (disabled via cli:--disable-rerank)
+  rag.export: emitted (rag_export_latency_seconds)
+  gpu_soft_limit: within_limit"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return make_settings(tmp_path, metrics_port=free_port())
+
+
+@pytest.fixture
+def metrics() -> StageMetrics:
+    return StageMetrics(CollectorRegistry())
+
+
+@pytest.fixture
+def summarize(settings):
+    """Summarizes a run with these records, and returns manifest and path."""
+
+    def summarize(*records: StageRecord, chosen=settings, run_id=RUN_ID, succeeded=True) -> tuple[Manifest, Path]:
+        return summarize_run(chosen, records, RunFacts(run_id, succeeded, ["kb"], chunk_count=7))
+
+    return summarize
+
+
+def with_off(*off: StageRecord) -> list[StageRecord]:
+    stages = {record.stage for record in off}
+    return [record for record in ALL_STAGES if record.stage not in stages] + list(off)
+
+
+# The meter and its record
+
+
+def test_the_meter_keeps_every_batch_and_the_largest_size():
+    meter = StageMeter("dense", ["kb"])
+    for latency_s, size in [(0.5, 3), (0.25, 64), (0.75, 1)]:
+        meter.batch(latency_s, size)
+    record = meter.record()
+    assert (record.batch_latencies_s, record.batch_size) == ([0.5, 0.25, 0.75], 64)
+    assert (record.status, record.reason, record.items) == ("ok", None, {})
+    assert record.started_at <= record.ended_at
+
+
+def test_the_meter_adds_up_items_by_outcome():
+    meter = StageMeter("dense", ["kb"])
+    for outcome, items in [("computed", 3), ("reused", 5), ("computed", 4)]:
+        meter.count(outcome, items)
+    assert meter.record().items == {"computed": 7, "reused": 5}
+    assert meter.rate > 0
+
+
+def test_a_record_does_not_change_with_its_meter():
+    meter = StageMeter("dense", ["kb"])
+    record = meter.record()
+    meter.batch(1.0, 1)
+    meter.coverage["kb"] = 1.0
+    assert (record.batch_latencies_s, record.items, record.coverage) == ([], {}, {})
+
+
+def test_the_meter_keeps_the_highest_gpu_memory_a_device():
+    readings = iter([{"a": 3, "b": 1}, {"a": 2}, {"a": 1, "b": 9}])
+    meter = StageMeter("dense", [], gpu_memory=lambda: next(readings))
+    for _ in range(3):
+        meter.sample_gpu()
+    assert meter.record().gpu_peak_bytes == {"a": 3, "b": 9}
+
+
+# Metrics
+
+
+def test_observed_records_become_the_documented_series(metrics):
+    sparse = {"coverage": {"kb": 0.5}, "gpu_peak_bytes": {"GPU-1": 2 * GB}, "items": {"computed": 3}}
+    metrics.observe(make_record("sparse", batch_latencies_s=[0.2, 0.3], **sparse))
+    metrics.observe(make_record("rerank", fallback_used=True, fallback_reason="out_of_memory"))
+    metrics.observe(make_record("export", collections=["kb", "docs"], ended_at=1234.0))
+    value = metrics.registry.get_sample_value
+    assert value("rag_sparse_latency_seconds_count") == 2
+    assert value("rag_sparse_latency_seconds_sum") == pytest.approx(0.5)
+    assert value("rag_sparse_coverage_ratio", {"collection": "kb"}) == 0.5
+    assert value("rag_gpu_peak_bytes", {"stage": "sparse", "device": "GPU-1"}) == 2 * GB
+    assert value("rag_stage_items_total", {"stage": "sparse", "outcome": "computed"}) == 3
+    assert value("rag_rerank_fallback_total", {"reason": "out_of_memory"}) == 1
+    for collection in ("kb", "docs"):
+        assert value("rag_last_success_timestamp_seconds", {"collection": collection}) == 1234.0
+
+
+def test_only_an_export_that_succeeded_moves_the_last_success(metrics):
+    metrics.observe(make_record("export", "failed", reason="disk full"))
+    metrics.observe(make_record("dense"))
+    assert metrics.registry.get_sample_value("rag_last_success_timestamp_seconds", {"collection": "kb"}) is None
+
+
+def test_a_stage_that_was_off_adds_no_sample(metrics):
+    def samples():
+        families = metrics.registry.collect()
+        return {(item.name, *item.labels.values()): item.value for family in families for item in family.samples}
+
+    before = samples()
+    metrics.observe(make_record("rerank", "off", batch_latencies_s=[1.0], items={"computed": 1}))
+    assert samples() == before
+
+
+# The endpoint
+
+
+def test_what_is_served_can_be_scraped_until_the_context_ends():
+    registry = CollectorRegistry()
+    Counter("apples", "Apples.", registry=registry).inc(3)
+    with served(registry, free_port()) as url:
+        assert scrape(url)["apples_total"] == 3
+    with pytest.raises(urllib.error.URLError):
+        scrape(url)
+
+
+def test_a_taken_port_gives_way_to_a_free_one_unless_exactly_it_is_wanted():
+    with served(CollectorRegistry(), free_port()) as first:
+        port = int(first.split(":")[2].split("/")[0])
+        with served(CollectorRegistry(), port) as second:
+            assert second != first
+        wanted = served(CollectorRegistry(), port, exactly=True)
+        with pytest.raises(TelemetryError, match=f"127.0.0.1:{port}.*EMBEDDER_METRICS_PORT"), wanted:
+            pass
+
+
+def test_a_proxy_of_the_environment_does_not_see_the_scrape(monkeypatch):
+    monkeypatch.setattr(urllib.request, "_opener", None)  # keeps the proxies of its first use
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with served(CollectorRegistry(), free_port()) as url:
+        assert scrape(url) == {}
+
+
+# Emission: only what a scrape has shown
+
+
+def test_samples_that_a_scrape_has_shown_are_emitted(settings):
+    assert emit(settings, ALL_STAGES) == {
+        stage: EmissionStatus(status="emitted", metric=metric, samples=2) for stage, metric in LATENCY_METRICS.items()
+    }
+
+
+@pytest.mark.parametrize(("times", "seen"), [(0, 0), (2, 4)])
+def test_without_exactly_the_samples_in_the_scrape_nothing_counts_as_emitted(settings, monkeypatch, times, seen):
+    observe = StageMetrics.observe
+    monkeypatch.setattr(StageMetrics, "observe", lambda self, record: [observe(self, record) for _ in range(times)])
+    for status in emit(settings, ALL_STAGES).values():
+        assert (status.status, status.reason) == ("skipped", f"the scrape showed {seen} of 2 samples")
+
+
+def test_each_emission_counts_only_its_own_run(settings):
+    emit(settings, ALL_STAGES)
+    assert emit(settings, ALL_STAGES)["dense"].samples == 2
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        (OFF, "disabled via cli:--disable-rerank"),
+        (make_record("rerank", "failed", reason="InferenceError: no"), "the stage failed"),
+        (make_record("rerank"), "up to date, nothing to compute"),
+    ],
+)
+def test_a_stage_without_samples_says_why(settings, record, reason):
+    statuses = emit(settings, with_off(record))
+    metric = "rag_rerank_latency_seconds"
+    assert statuses["rerank"] == EmissionStatus(status="skipped", metric=metric, reason=reason)
+    assert statuses["dense"].status == "emitted"
+
+
+def test_a_stage_that_failed_midway_has_still_emitted_its_samples(settings):
+    record = make_record("dense", "failed", reason="x", batch_latencies_s=[0.1])
+    assert emit(settings, [record])["dense"].status == "emitted"
+
+
+def test_a_stage_that_was_not_reached_did_not_run(settings):
+    statuses = emit(settings, [])
+    assert {status.reason for status in statuses.values()} == {"the stage did not run"}
+
+
+def test_disabled_metrics_open_no_endpoint_and_name_who_disabled_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(endpoint, "served", None)
+    statuses = emit(make_settings(tmp_path, "env:EMBEDDER_METRICS_ENABLED", metrics_enabled=False), with_off(OFF))
+    assert statuses["dense"].reason == "metrics disabled via env:EMBEDDER_METRICS_ENABLED"
+    assert statuses["rerank"].reason == OFF.reason
+
+
+def test_an_endpoint_that_cannot_be_reached_skips_with_the_reason(settings, monkeypatch):
+    elsewhere = f"http://127.0.0.1:{free_port()}/metrics"
+    monkeypatch.setattr(endpoint, "scrape", lambda url: scrape(elsewhere))
+    statuses = emit(settings, with_off(OFF))
+    assert statuses["dense"].status == "skipped"
+    assert re.match("the endpoint could not be scraped: .*refused", statuses["dense"].reason)
+    assert statuses["rerank"].reason == OFF.reason
+
+
+# Spans
+
+
+def test_the_run_is_one_trace_whose_id_is_the_run_id(tmp_path):
+    emit_spans(RUN_ID, ALL_STAGES, tmp_path / "spans.jsonl")
+    spans = read_spans(tmp_path / "spans.jsonl")
+    assert {span["context"]["trace_id"] for span in spans} == {f"0x{uuid.UUID(RUN_ID).hex}"}
+    root = next(span for span in spans if span["name"] == "rag.run")
+    children = [span for span in spans if span is not root]
+    assert {span["name"] for span in children} == {f"rag.{stage}" for stage in ASSET_OF_STAGE}
+    assert {span["parent_id"] for span in children} == {root["context"]["span_id"]}
+
+
+def test_a_span_carries_times_and_attributes_of_its_record(tmp_path):
+    record = make_record(
+        "dense",
+        batch_size=64,
+        gpu_peak_bytes={"a": GB, "b": 3 * GB},
+        fallback_used=True,
+        fallback_reason="out_of_memory",
+        attributes={"models_executed": ["m"], "chunks_per_second": 2.5},
+    )
+    written = emit_spans(RUN_ID, [record], tmp_path / "spans.jsonl")
+    assert written == {
+        "rag.dense": {
+            "latency_ms": 2500.0,
+            "batch_size": 64,
+            "gpu_peak_gb": 3.0,
+            "fallback_used": True,
+            "fallback_reason": "out_of_memory",
+            "models_executed": ["m"],
+            "chunks_per_second": 2.5,
+        }
+    }
+    span = next(span for span in read_spans(tmp_path / "spans.jsonl") if span["name"] == "rag.dense")
+    assert (span["start_time"], span["end_time"]) == ("1970-01-01T00:16:40.000000Z", "1970-01-01T00:16:42.500000Z")
+
+
+def test_a_failed_stage_has_an_error_status_and_so_has_the_run_but_no_message_goes_out(tmp_path):
+    emit_spans(RUN_ID, [make_record("chunk"), FAILED], tmp_path / "spans.jsonl")
+    spans = {span["name"]: span["status"] for span in read_spans(tmp_path / "spans.jsonl")}
+    assert spans == {
+        "rag.chunk": {"status_code": "UNSET"},
+        "rag.dense": {"status_code": "ERROR"},
+        "rag.run": {"status_code": "ERROR"},
+    }
+    assert "no answer" not in (tmp_path / "spans.jsonl").read_text()
+
+
+def test_a_stage_that_was_off_has_no_span(tmp_path):
+    assert "rag.rerank" not in emit_spans(RUN_ID, with_off(OFF), tmp_path / "spans.jsonl")
+    assert "rerank" not in (tmp_path / "spans.jsonl").read_text()
+
+
+def test_emitting_again_replaces_the_spans(tmp_path):
+    for _ in range(2):
+        emit_spans(RUN_ID, [FAILED], tmp_path / "spans.jsonl")
+    assert len(read_spans(tmp_path / "spans.jsonl")) == 2
+
+
+def test_a_run_without_any_stage_has_no_spans(tmp_path):
+    assert emit_spans(RUN_ID, [], tmp_path / "spans.jsonl") == {}
+
+
+# Manifest and footer
+
+
+def test_the_footer_is_the_one_of_the_design(summarize):
+    on_a_gpu = make_record("dense", batch_latencies_s=[0.1], gpu_peak_bytes={"GPU-1": GB})
+    manifest, _ = summarize(*with_off(OFF, on_a_gpu))
+    assert render_footer(manifest) == FOOTER
+
+
+def test_the_manifest_has_every_section_of_v41(summarize):
+    _, path = summarize(*ALL_STAGES)
+    content = json.loads(path.read_text())
+    assert (content["schema_version"], content["run_id"], content["chunk_count"]) == ("v4.1", RUN_ID, 7)
+    assert content["compatibility"] == {"current": "v4.1", "legacy": ["v4.0"]}
+    assert (content["status"], content["collections"]) == ("succeeded", ["kb"])
+    assert content["generated_at"].endswith("+00:00")
+    assert content["feature_toggles"]["enable_rerank"] == {"value": True, "provenance": "default"}
+    assert content["performance_baseline"]["batch_latency_ms"]["dense"] == {"p50": 150.0, "p95": 195.0, "p99": 199.0}
+    assert content["telemetry"]["metrics"]["dense"]["status"] == "emitted"
+    assert set(content["telemetry"]["spans"]) == {f"rag.{stage}" for stage in ASSET_OF_STAGE}
+    assert {"dense_run", "sparse_run", "rerank_run", "exports", "lease_events", "mitigations", "warnings"} <= set(
+        content
+    )
+
+
+def test_a_stage_that_was_off_has_no_section_but_its_toggle_says_why(tmp_path, summarize):
+    chosen = make_settings(tmp_path, "cli:--disable-rerank", enable_rerank=False, metrics_port=free_port())
+    content = json.loads(summarize(*with_off(OFF), chosen=chosen)[1].read_text())
+    assert "rerank_run" not in content
+    assert "rag.rerank" not in content["telemetry"]["spans"]
+    assert content["feature_toggles"]["enable_rerank"] == {"value": False, "provenance": "cli:--disable-rerank"}
+    assert content["status"] == "succeeded"
+
+
+def test_a_failed_stage_has_a_section_with_its_reason(summarize):
+    content = json.loads(summarize(FAILED, succeeded=False)[1].read_text())
+    assert content["status"] == "failed"
+    assert content["dense_run"]["reason"] == "InferenceError: no answer"
+    assert "sparse_run" not in content
+
+
+def test_the_latest_manifest_is_a_copy_of_the_newest(tmp_path, summarize):
+    for run_id in (RUN_ID, str(uuid.uuid4())):
+        path = summarize(*ALL_STAGES, run_id=run_id)[1]
+        assert path == tmp_path / "runs" / run_id / "processing_summary.json"
+        assert (tmp_path / "runs" / "latest.json").read_bytes() == path.read_bytes()
+    assert list((tmp_path / "runs").rglob("*.unfinished")) == []
+
+
+@pytest.mark.parametrize(
+    ("peaks", "status", "devices"),
+    [
+        ([{}], "no_gpu", []),
+        ([{"a": 12 * GB}], "within_limit", []),
+        ([{"a": GB, "b": 12 * GB + 1}, {"b": GB}], "exceeded_soft_limit", ["b"]),
+    ],
+)
+def test_the_gpu_status_compares_each_device_with_the_limit(settings, peaks, status, devices):
+    records = [make_record("dense", gpu_peak_bytes=peak) for peak in peaks]
+    gpu = performance_baseline(settings, records)["gpu"]
+    assert (gpu["status"], gpu["soft_limit_devices"]) == (status, devices)
+    assert gpu["soft_limit_exceeded"] == bool(devices)
+    assert gpu["soft_limit_gb"] == 12.0
+
+
+def test_the_gpu_peak_is_the_highest_of_all_stages(settings):
+    records = [make_record("dense", gpu_peak_bytes={"a": 3 * GB}), make_record("sparse", gpu_peak_bytes={"a": GB})]
+    assert performance_baseline(settings, records)["gpu"]["peak_memory_used_gb"] == 3.0
+    assert performance_baseline(settings, [])["gpu"]["peak_memory_used_gb"] is None
+
+
+# The event log and the exporter that follows it
+
+
+@pytest.fixture
+def instance():
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+def leave(instance: dg.DagsterInstance, *records: StageRecord, then_raise: bool = False) -> str:
+    """A Dagster run whose assets leave these records; returns its run id."""
+
+    def asset_of(record: StageRecord):
+        @dg.asset(name=ASSET_OF_STAGE[record.stage])
+        def stage():
+            yield as_observation(record)
+            if then_raise:
+                raise RuntimeError("after the record")
+            yield dg.MaterializeResult()
+
+        return stage
+
+    result = dg.materialize([asset_of(record) for record in records], instance=instance, raise_on_error=False)
+    assert result.success is not then_raise
+    return result.run_id
+
+
+RICH = make_record(
+    "dense",
+    batch_latencies_s=[0.1, 0.2],
+    items={"computed": 2},
+    coverage={"kb": 1.0},
+    attributes={"models_executed": ["m"]},
+)
+
+
+@pytest.mark.parametrize("then_raise", [False, True])
+def test_a_record_comes_back_from_the_event_log_also_when_the_asset_fails(instance, then_raise):
+    run_id = leave(instance, RICH, then_raise=then_raise)
+    assert records_of_run(instance, run_id) == [RICH]
+
+
+def test_each_run_has_only_its_own_records(instance):
+    first, second = leave(instance, RICH), leave(instance, OFF, FAILED)
+    assert records_of_run(instance, first) == [RICH]
+    assert {record.stage for record in records_of_run(instance, second)} == {"rerank", "dense"}
+
+
+def test_observations_of_others_are_passed_over(instance):
+    @dg.asset(name="chunks")
+    def chunks():
+        yield dg.AssetObservation("chunks", metadata={"note": "by hand"})
+        yield dg.MaterializeResult()
+
+    run_id = dg.materialize([chunks], instance=instance).run_id
+    assert records_of_run(instance, run_id) == []
+    assert list(RecordFollower(instance).new_records()) == []
+
+
+def test_the_event_describes_itself():
+    assert as_observation(OFF).description == "rag.rerank: off (disabled via cli:--disable-rerank)"
+    assert as_observation(RICH).description == "rag.dense: ok"
+
+
+def test_the_follower_reads_each_record_once(instance, monkeypatch):
+    monkeypatch.setattr("embedder_assets.telemetry.event_log.PAGE", 2)
+    follower = RecordFollower(instance)
+    assert list(follower.new_records()) == []
+    for _ in range(5):
+        leave(instance, RICH)
+    assert list(follower.new_records()) == [RICH] * 5
+    assert list(follower.new_records()) == []
+    leave(instance, OFF)
+    assert list(follower.new_records()) == [OFF]
+
+
+def dump(registry: CollectorRegistry) -> dict[tuple, float]:
+    samples = (sample for family in registry.collect() for sample in family.samples)
+    return {
+        (item.name, *sorted(item.labels.items())): item.value for item in samples if not item.name.endswith("_created")
+    }
+
+
+def test_the_exporter_counts_over_runs_and_a_restart_changes_nothing(instance):
+    registry = exporter_registry(instance)
+    leave(instance, RICH)
+    assert dump(registry)[("rag_dense_latency_seconds_count",)] == 2
+    leave(instance, RICH, make_record("export", ended_at=1234.0))
+    values = dump(registry)
+    assert values[("rag_dense_latency_seconds_count",)] == 4
+    assert values["rag_stage_items_total", ("outcome", "computed"), ("stage", "dense")] == 4
+    assert values["rag_last_success_timestamp_seconds", ("collection", "kb")] == 1234.0
+    assert dump(registry) == values
+    assert dump(exporter_registry(instance)) == values
+
+
+def test_no_label_ever_holds_an_id(instance):
+    gpu = {"gpu_peak_bytes": {"GPU-1": 1}, "items": {"computed": 1}}
+    records = [record.model_copy(update=gpu) for record in ALL_STAGES]
+    registry = exporter_registry(instance)
+    run_id = leave(instance, *records)
+    labels = [sample.labels for family in registry.collect() for sample in family.samples]
+    assert {name for item in labels for name in item} <= {"stage", "device", "collection", "reason", "outcome", "le"}
+    assert not [item for item in labels if run_id in str(item)]

@@ -1,0 +1,115 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from embedder_assets.serving.watched import WatchedProcess
+
+SLEEP = ["sleep", "600"]
+
+OWNER = """
+import sys, time
+from pathlib import Path
+from embedder_assets.serving.watched import WatchedProcess
+log, scratch, prefix = sys.argv[1:]
+print(WatchedProcess(["sleep", "600"], Path(log), scratch=Path(scratch), shm_prefix=prefix).pid, flush=True)
+time.sleep(600)
+"""
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def soon(condition: Callable[[], bool], seconds: float = 10) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return False
+
+
+@pytest.fixture
+def scratch(tmp_path) -> Path:
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    (folder / "file").write_text("left over")
+    return folder
+
+
+@pytest.fixture
+def shm():
+    """A file in /dev/shm and the prefix of its name."""
+    prefix = f"embedder-test-{uuid.uuid4().hex}"
+    file = Path("/dev/shm") / f"{prefix}-region"
+    file.write_text("x")
+    yield file, prefix
+    file.unlink(missing_ok=True)
+
+
+def test_the_command_ends_and_leaves_nothing_when_its_owner_is_killed(tmp_path, scratch, shm):
+    file, prefix = shm
+    command = [sys.executable, "-c", OWNER, str(tmp_path / "log"), str(scratch), prefix]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as owner:
+        pid = int(owner.stdout.readline())
+        assert alive(pid)
+        owner.send_signal(signal.SIGKILL)
+    assert soon(lambda: not alive(pid))
+    assert soon(lambda: not scratch.exists())
+    assert not file.exists()
+
+
+def test_the_command_ends_when_its_watchdog_is_killed(tmp_path):
+    process = WatchedProcess(SLEEP, tmp_path / "log")
+    os.kill(process._watchdog.pid, signal.SIGKILL)
+    assert soon(lambda: not alive(process.pid))
+    process.stop()
+
+
+def test_stop_ends_the_command_cleans_up_and_may_be_called_twice(tmp_path, scratch, shm):
+    file, prefix = shm
+    process = WatchedProcess(SLEEP, tmp_path / "log", scratch=scratch, shm_prefix=prefix)
+    assert process.running
+    assert alive(process.pid)
+    process.stop()
+    process.stop()
+    assert not process.running
+    assert not alive(process.pid)
+    assert not scratch.exists()
+    assert not file.exists()
+
+
+def test_children_of_the_command_end_with_it(tmp_path):
+    log = tmp_path / "log"
+    process = WatchedProcess(["sh", "-c", "sleep 600 & echo $!; wait"], log)
+    assert soon(lambda: log.read_text().endswith("\n"))
+    child = int(log.read_text())
+    assert alive(child)
+    process.stop()
+    assert soon(lambda: not alive(child))
+
+
+def test_a_command_that_ends_by_itself_is_seen_and_its_output_is_kept(tmp_path, scratch):
+    log = tmp_path / "folder" / "log"
+    for word in ("first", "second"):
+        process = WatchedProcess(["sh", "-c", f"echo {word}; echo oops >&2"], log, scratch=scratch)
+        assert soon(lambda process=process: not process.running)
+        process.stop()
+    assert sorted(log.read_text().split()) == ["first", "oops", "oops", "second"]
+    assert not scratch.exists()
+
+
+def test_the_command_gets_the_environment_it_is_given(tmp_path):
+    process = WatchedProcess(["sh", "-c", "echo $FRUIT"], tmp_path / "log", environment={"FRUIT": "pear", **os.environ})
+    assert soon(lambda: not process.running)
+    assert (tmp_path / "log").read_text() == "pear\n"
