@@ -47,7 +47,7 @@ class TritonClient:
 
         self.address = address
         self._timeout_s = timeout_s
-        self._client: InferenceServerClient = InferenceServerClient(address.grpc)
+        self._client: InferenceServerClient = InferenceServerClient(address.grpc, channel_args=_channel_args(address))
         self._pool = ThreadPoolExecutor(REQUESTS_IN_FLIGHT, thread_name_prefix="triton")
 
     def close(self) -> None:
@@ -111,6 +111,13 @@ class TritonClient:
         finally:
             for future in pending:
                 future.cancel()
+
+
+def _channel_args(address: TritonAddress) -> list[tuple[str, int]]:
+    unlimited = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+    # A proxy that the environment names cannot reach this machine's own server.
+    past_proxy = [("grpc.enable_http_proxy", 0)] if address.grpc.startswith(("127.", "localhost:")) else []
+    return [*unlimited, *past_proxy]
 
 
 def _verified(model: str, outputs: Outputs, rows: int) -> Outputs:

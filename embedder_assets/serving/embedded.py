@@ -17,12 +17,12 @@ import sys
 import sysconfig
 import tempfile
 import time
-import urllib.request
 import uuid
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from embedder_assets import loopback
 from embedder_assets.errors import TritonUnavailableError
 from embedder_assets.serving.watched import WatchedProcess
 
@@ -133,9 +133,9 @@ class EmbeddedTriton:
         while self.running and time.monotonic() < deadline:
             # The name tells our server from another that took the port first.
             with contextlib.suppress(OSError, ValueError):
-                ready = urllib.request.urlopen(f"http://127.0.0.1:{http_port}/v2/health/ready", timeout=1).status == 200
-                with urllib.request.urlopen(f"http://127.0.0.1:{http_port}/v2", timeout=1) as response:
-                    if ready and json.load(response)["name"] == self._server_id:
+                loopback.get(f"http://127.0.0.1:{http_port}/v2/health/ready", timeout_s=1).close()
+                with loopback.get(f"http://127.0.0.1:{http_port}/v2", timeout_s=1) as response:
+                    if json.load(response)["name"] == self._server_id:
                         return True
             time.sleep(0.05)
         return False

@@ -7,6 +7,7 @@ import urllib.request
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from embedder_assets import loopback
 from embedder_assets.errors import ModelBuildError
 from embedder_assets.serving.build import require_built
 from embedder_assets.serving.client import Answer, Row, TritonClient
@@ -80,7 +81,12 @@ class TritonSession:
         if url is None:
             return {}
         try:
-            with urllib.request.urlopen(url, timeout=SCRAPE_TIMEOUT_S) as response:
+            remote = self._settings.triton_url is not None
+            with (
+                urllib.request.urlopen(url, timeout=SCRAPE_TIMEOUT_S)
+                if remote
+                else loopback.get(url, SCRAPE_TIMEOUT_S) as response
+            ):
                 families = list(text_string_to_metric_families(response.read().decode()))
         except OSError:
             return {}

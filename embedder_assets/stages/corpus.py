@@ -24,6 +24,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
+from urllib.parse import quote
 
 from embedder_assets.errors import CorpusError, DocumentError
 from embedder_assets.stages.document import MEDIA_TYPES, DocumentIssue
@@ -34,6 +35,7 @@ BEIR_QRELS = "qrels.tsv"
 _NOT_DOCUMENTS = (BEIR_CORPUS, BEIR_QUERIES, BEIR_QRELS, "qrels_*.tsv")
 
 # Dagster refuses "..." and control characters in the name of a partition, and a collection is a partition.
+_MAX_ENCODED_NAME = 200
 _BAD_NAME = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]|\.\.\.")
 
 
@@ -154,6 +156,14 @@ def _checked_name(name: str) -> str:
             expected="a collection name in UTF-8 without control characters and without '...'",
             got=repr(name),
             remedy="Rename the folder.",
+        )
+    encoded = len(quote(name, safe=""))
+    if encoded > _MAX_ENCODED_NAME:
+        raise CorpusError(
+            f"collection '{name}'",
+            expected=f"a name of at most {_MAX_ENCODED_NAME} bytes, percent-encoded as in the folders of tables",
+            got=f"{encoded} bytes",
+            remedy="Give the folder a shorter name.",
         )
     return name
 

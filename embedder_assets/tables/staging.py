@@ -30,10 +30,18 @@ class Staging:
         unfinished.rename(self.folder / f"{name}.parquet")
 
     def read(self, schema: dict[str, pl.DataType]) -> pl.DataFrame:
-        """Everything kept so far."""
-        files = sorted(self.folder.glob("*.parquet"))
-        return pl.concat([pl.read_parquet(file) for file in files]) if files else pl.DataFrame(schema=schema)
+        """Everything kept so far. A file that cannot be read is dropped: its rows are computed again."""
+        frames = [frame for file in sorted(self.folder.glob("*.parquet")) if (frame := _read(file)) is not None]
+        return pl.concat(frames) if frames else pl.DataFrame(schema=schema)
 
     def clear(self) -> None:
         """Forgets everything, after it was published, and what an earlier model has left."""
         shutil.rmtree(self.folder.parent, ignore_errors=True)
+
+
+def _read(file: Path) -> pl.DataFrame | None:
+    try:
+        return pl.read_parquet(file)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
+        file.unlink(missing_ok=True)
+        return None

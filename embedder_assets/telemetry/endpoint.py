@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import urllib.request
 from collections.abc import Iterable, Iterator
 
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import BaseModel, ConfigDict
 
+from embedder_assets import loopback
 from embedder_assets.errors import TelemetryError
 from embedder_assets.settings import Settings
 from embedder_assets.telemetry.metrics import LATENCY_METRICS, StageMetrics
@@ -17,8 +17,6 @@ from embedder_assets.telemetry.record import StageName, StageRecord
 
 ADDRESS = "127.0.0.1"
 SCRAPE_TIMEOUT_S = 5
-# A proxy that the environment names cannot reach this machine's own endpoint.
-_WITHOUT_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class EmissionStatus(BaseModel):
@@ -85,7 +83,7 @@ def served(registry: CollectorRegistry, port: int, *, exactly: bool = False) -> 
 
 def scrape(url: str) -> dict[str, float]:
     """One HTTP scrape: the value of every sample without labels, by name."""
-    with _WITHOUT_PROXY.open(url, timeout=SCRAPE_TIMEOUT_S) as response:
+    with loopback.get(url, SCRAPE_TIMEOUT_S) as response:
         families = text_string_to_metric_families(response.read().decode())
         return {sample.name: sample.value for family in families for sample in family.samples if not sample.labels}
 

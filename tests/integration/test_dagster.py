@@ -66,7 +66,17 @@ def test_the_definitions_validate(home: Path, corpus: Path) -> None:
 
 
 def test_loading_the_location_starts_nothing_and_imports_nothing_heavy(home: Path) -> None:
-    heavy = ["torch", "transformers", "onnxruntime", "onnx", "tritonclient", "scipy", "docutils", "pypdfium2", "mammoth"]
+    heavy = [
+        "torch",
+        "transformers",
+        "onnxruntime",
+        "onnx",
+        "tritonclient",
+        "scipy",
+        "docutils",
+        "pypdfium2",
+        "mammoth",
+    ]
     code = (
         "import sys, embedder_assets.definitions as d; d.defs.get_repository_def(); "
         f"print([name for name in {heavy} if name in sys.modules])"

@@ -42,7 +42,7 @@ def listening_addresses(pid: int) -> set[str]:
     """Local addresses, as hex, of the TCP sockets that a process listens on."""
     inodes = set()
     for entry in Path(f"/proc/{pid}/fd").iterdir():
-        target = os.readlink(entry)
+        target = str(entry.readlink())
         if target.startswith("socket:["):
             inodes.add(target[8:-1])
     addresses = set()

@@ -204,3 +204,9 @@ def test_a_name_that_is_not_utf8_is_an_issue_that_can_be_printed(tmp_path):
     issue = only_issue(discover_collections(tmp_path)[0])
     assert (issue.path, issue.kind) == (r"caf\xe9.md", "unreadable")
     issue.message.encode("utf-8")
+
+
+def test_a_name_too_long_for_the_folders_of_tables_is_refused(tmp_path: Path) -> None:
+    (tmp_path / ("\u732b" * 40)).mkdir()
+    with pytest.raises(CorpusError, match="shorter name"):
+        discover_collections(tmp_path)

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import polars as pl
 import pytest
 from deltalake import DeltaTable
@@ -176,3 +178,11 @@ def test_staging_never_mixes_models_collections_or_tables(tmp_path):
     Staging(tmp_path, "queries", "kb", "f1").append(make_queries("one"))
     for other in [("queries", "kb", "f2"), ("queries", "kc", "f1"), ("chunks", "kb", "f1")]:
         assert not Staging(tmp_path, *other).read(SCHEMAS["queries"]).height
+
+
+def test_a_staged_file_that_cannot_be_read_is_dropped_and_the_others_stay(tmp_path: Path) -> None:
+    staging = Staging(tmp_path, "dense_embeddings", "animals", "f1")
+    staging.append(pl.DataFrame({"content_sha256": ["a"]}))
+    (staging.folder / "torn.parquet").write_bytes(b"PAR1 and nothing more")
+    assert staging.read({"content_sha256": pl.String()})["content_sha256"].to_list() == ["a"]
+    assert not (staging.folder / "torn.parquet").exists()
