@@ -36,8 +36,9 @@ bench: $(VENV)/.installed-dev  ## Dense throughput of the asset against a bare O
 	$(BIN)/python -m benchmarks.dense_throughput.run
 
 lock:            ## Resolve the dependencies anew into requirements*.lock (needs uv)
-	uv pip compile --universal --python-version 3.11 --no-annotate --no-header pyproject.toml -o requirements.lock
-	uv pip compile --universal --python-version 3.11 --no-annotate --no-header pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
+	uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header pyproject.toml -o requirements.lock
+	uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
+	@sed -i "s/ ; python_full_version < '3.13'$$//; s/ ; python_full_version < '3.13' and / ; /" requirements*.lock
 
 clean:           ## Remove the environment, the built models and the state of ./.embedder
 	rm -rf $(VENV) .embedder model_repository/*/build.json
