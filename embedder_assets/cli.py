@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
+import threading
 import time
-from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,8 @@ import click
 from embedder_assets import display
 from embedder_assets.errors import EmbedderError
 from embedder_assets.settings import Settings, load_settings
+
+POLL_S = 0.2
 
 
 class Commands(click.Group):
@@ -32,6 +36,8 @@ class Commands(click.Group):
 @click.version_option(package_name="embedder-assets")
 def main() -> None:
     """RAG tables as Dagster assets, computed by models in a real NVIDIA Triton server."""
+    # SIGTERM ends a command as Ctrl-C does: with everything that it started.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @main.command()
@@ -124,10 +130,15 @@ def serve() -> None:
     settings = load_settings()
     require_built(settings.model_repository)
     state = settings.home / "triton"
-    with EmbeddedTriton(settings.model_repository, state) as server, published(server, state):
+    with (
+        suppress(KeyboardInterrupt),
+        EmbeddedTriton(settings.model_repository, state) as server,
+        published(server, state),
+    ):
         click.echo(f"gRPC:    {server.address.grpc}\nMetrics: {server.address.metrics_url}\nLog:     {server.log_file}")
-        _stay(lambda: server.running)
-    raise click.ClickException(f"the embedded Triton server has ended by itself; its log is {server.log_file}")
+        while server.running:
+            time.sleep(POLL_S)
+        raise click.ClickException(f"the embedded Triton server has ended by itself; its log is {server.log_file}")
 
 
 @main.command()
@@ -139,11 +150,12 @@ def exporter() -> None:
 
     settings = load_settings()
     with (
+        suppress(KeyboardInterrupt),
         dagster_instance(settings) as instance,
         served(exporter_registry(instance), settings.metrics_port, exactly=True) as url,
     ):
         click.echo(f"Metrics: {url}")
-        _stay(lambda: True)
+        threading.Event().wait()
 
 
 @main.command()
@@ -151,10 +163,9 @@ def up() -> None:
     """Run Triton, exporter, Dagster webserver and daemon until Ctrl-C."""
     from embedder_assets.stack import run_stack
 
-    try:
+    with suppress(KeyboardInterrupt):
         run_stack(load_settings(), click.echo)
-    except KeyboardInterrupt:
-        click.echo("ended")
+    click.echo("ended")
 
 
 @main.command()
@@ -176,15 +187,3 @@ def _settings(corpus: Path | None, *, disable_rerank: bool, disable_sparse: bool
     if disable_sparse:
         overrides["enable_sparse"] = (False, "cli:--disable-sparse")
     return load_settings(overrides)
-
-
-def _stay(alive: Callable[[], bool]) -> None:
-    """Returns when ``alive`` says no; Ctrl-C and SIGTERM end the command well."""
-    import signal
-
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    try:
-        while alive():
-            time.sleep(0.2)
-    except KeyboardInterrupt:
-        sys.exit(0)

@@ -25,6 +25,8 @@ DAGSTER_CONFIG = """\
 # Written by embedder-assets; yours to change.
 telemetry:
   enabled: false
+nux:
+  enabled: false
 """
 # What happened is told from the events afterwards; Dagster's own log of it is in the event log.
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}

@@ -52,14 +52,15 @@ def contiguous_ranges(instance: dg.DagsterInstance, names: Sequence[str]) -> lis
 
 
 def collections_of_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[str]:
-    """The collections that a run is about."""
-    if "dagster/partition" in run.tags:
-        return [run.tags["dagster/partition"]]
-    key_range = dg.PartitionKeyRange(
-        run.tags["dagster/asset_partition_range_start"], run.tags["dagster/asset_partition_range_end"]
-    )
+    """The collections that a run is about; all of them for a run without partitions, as of a check alone."""
+    tags = run.tags
+    if "dagster/partition" in tags:
+        return [tags["dagster/partition"]]
     with dg.partition_loading_context(dynamic_partitions_store=instance):
-        return list(collections.get_partition_keys_in_range(key_range))
+        if "dagster/asset_partition_range_start" not in tags:
+            return list(collections.get_partition_keys())
+        first, last = tags["dagster/asset_partition_range_start"], tags["dagster/asset_partition_range_end"]
+        return list(collections.get_partition_keys_in_range(dg.PartitionKeyRange(first, last)))
 
 
 def _folders() -> list[str]:
