@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 CORPUS ?=
 
-.PHONY: run test up check format lock bench clean help
+.PHONY: run test up check format lock parity bench clean help
 
 help:            ## Say what there is
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -31,6 +31,9 @@ format: $(VENV)/.installed-dev  ## Format and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+parity: .venv-parity/.installed  ## The graphs that are written without torch, held against torch (in an environment of its own)
+	.venv-parity/bin/python -m pytest tests/parity
+
 bench: $(VENV)/.installed-dev  ## Dense throughput of the asset against a bare ONNX Runtime loop
 	@$(BIN)/embedder models build
 	$(BIN)/python -m benchmarks.dense_throughput.run
@@ -41,7 +44,12 @@ lock:            ## Resolve the dependencies anew into requirements*.lock (needs
 	@sed -i "s/ ; python_full_version < '3.13'$$//; s/ ; python_full_version < '3.13' and / ; /" requirements*.lock
 
 clean:           ## Remove the environment, the built models and the state of ./.embedder
-	rm -rf $(VENV) .embedder model_repository/*/build.json
+	rm -rf $(VENV) .venv-parity .embedder model_repository/*/build.json
+
+.venv-parity/.installed: requirements-parity.txt
+	@$(PYTHON) -m venv .venv-parity
+	@.venv-parity/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-parity.txt
+	@touch $@
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 12) else \
