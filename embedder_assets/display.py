@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 if TYPE_CHECKING:
     from embedder_assets.doctor import Finding
@@ -55,7 +55,7 @@ def progress() -> Iterator[ProgressReport]:
 def show_outcome(outcome: RunOutcome, pipeline: Pipeline) -> None:
     """The result of a run: rows a table, what went wrong, where things are, and the footer last."""
     store = pipeline.store
-    table = Table("rows in", *TABLES.values())
+    table = Table(Column("rows in", overflow="fold"), *TABLES.values())
     for name in outcome.collections:
         table.add_row(escape(name), *(str(store.count(each, name)) for each in TABLES))
     out.print(table)

@@ -193,7 +193,8 @@ def _copy_backends(distribution: Path, target: Path) -> Path:
 
 
 def _server_environment(distribution: Path) -> dict[str, str]:
-    libraries = [distribution.parent.parent / "nvidia_pytriton.libs", sysconfig.get_config_var("LIBDIR")]
+    bundled = [distribution.parent.parent / "nvidia_pytriton.libs", sysconfig.get_config_var("LIBDIR")]
+    libraries = [*bundled, *filter(None, [os.environ.get("LD_LIBRARY_PATH")])]
     return {
         **os.environ,
         "LD_LIBRARY_PATH": os.pathsep.join(map(str, libraries)),
