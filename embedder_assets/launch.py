@@ -28,6 +28,7 @@ telemetry:
 nux:
   enabled: false
 """
+INTERRUPTED = "interrupted; what was computed is kept, and the next run goes on from there"
 # What happened is told from the events afterwards; Dagster's own log of it is in the event log.
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -84,7 +85,8 @@ def launch(pipeline: Pipeline, names: Sequence[str] = ()) -> RunOutcome:
     with dagster_instance(settings) as instance:
         partitions.register(instance, found)
         for first, last in partitions.contiguous_ranges(instance, chosen):
-            _run_range(pipeline, instance, first, last, outcome)
+            if INTERRUPTED not in outcome.problems:
+                _run_range(pipeline, instance, first, last, outcome)
     return outcome
 
 
@@ -110,7 +112,7 @@ def _run_range(pipeline: Pipeline, instance: dg.DagsterInstance, first: str, las
 
 
 def _problems(result: dg.ExecuteInProcessResult) -> list[str]:
-    failures = [f"{event.step_key}: {_message(event)}" for event in result.all_events if event.is_step_failure]
+    failures = [_problem(event) for event in result.all_events if event.is_step_failure]
     checks = [
         f"check {evaluation.check_name} of {evaluation.asset_key.to_user_string()}: {evaluation.description}"
         for evaluation in result.get_asset_check_evaluations()
@@ -119,13 +121,13 @@ def _problems(result: dg.ExecuteInProcessResult) -> list[str]:
     return checks + failures
 
 
-def _message(event: dg.DagsterEvent) -> str:
+def _problem(event: dg.DagsterEvent) -> str:
     data = event.step_failure_data
     if data.user_failure_data is not None and data.user_failure_data.description:
-        return data.user_failure_data.description
+        return f"{event.step_key}: {data.user_failure_data.description}"
     error = data.error
     while error is not None and error.cause is not None:
         error = error.cause
     if error is not None and error.cls_name == dg.DagsterExecutionInterruptedError.__name__:
-        return "interrupted; what was computed is kept, and the next run goes on from there"
-    return error.message.strip() if error is not None else "unknown failure"
+        return INTERRUPTED
+    return f"{event.step_key}: {error.message.strip() if error is not None else 'unknown failure'}"
