@@ -90,7 +90,8 @@ def _aligned(
             f"table '{table}', collections {', '.join(collections)}",
             expected=f"a row of model fingerprint {fingerprint} for each of {chunks.height} chunks",
             got=f"{aligned.height} rows",
-            remedy="Run `embedder run` for these collections with this model.",
+            remedy="Run `embedder run` for these collections with this model"
+            + (", or set EMBEDDER_ENABLE_SPARSE=false." if table == "sparse_embeddings" else "."),
         )
     return aligned
 
