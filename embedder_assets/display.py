@@ -71,6 +71,8 @@ def show_outcome(outcome: RunOutcome, pipeline: Pipeline) -> None:
         out.print(f"[red]failed[/] {escape(problem)}")
     home = pipeline.settings.home
     out.print(f"Tables:   {home / 'tables'}\nExports:  {home / 'exports'}\nManifest: {home / 'runs' / 'latest.json'}")
+    if outcome.success:
+        out.print('Next:     `embedder search "a question"`, or `make up` for the Dagster UI')
     for footer in outcome.footers:
         out.print(escape(footer))
 
