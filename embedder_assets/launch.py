@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import dagster as dg
+from filelock import FileLock
 
 from embedder_assets import partitions
 from embedder_assets.assets.documents import find_collection
@@ -68,7 +69,12 @@ def dagster_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
             got=str(error),
             remedy="Set EMBEDDER_HOME to a folder that you may write.",
         ) from error
-    with dg.DagsterInstance.get() as instance:
+    # Dagster makes its SQLite files at the first look, and two processes that both make them collide.
+    with FileLock(folder / ".first_look.lock"):
+        instance = dg.DagsterInstance.get()
+        instance.get_runs(limit=1)
+        instance.get_dynamic_partitions(partitions.PARTITIONS_NAME)
+    with instance:
         yield instance
 
 

@@ -43,7 +43,7 @@ def documents(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipe
             "issues_preview": table_preview(issue_rows, ["path", "kind", "message"]),
         }
 
-    yield from materialize_each(context, work)
+    yield from materialize_each(context, pipeline, work)
 
 
 def find_collection(settings: Settings, name: str) -> Collection:

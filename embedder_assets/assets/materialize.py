@@ -4,9 +4,11 @@ import functools
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
+from urllib.parse import quote
 
 import dagster as dg
 from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
+from filelock import FileLock
 
 from embedder_assets.errors import EmbedderError
 from embedder_assets.partitions import collections, collections_of_run
@@ -25,10 +27,10 @@ collection_asset = functools.partial(
 )
 
 
-def materialize_each(context: dg.AssetExecutionContext, work: Callable[[str], Metadata]) -> Events:
+def materialize_each(context: dg.AssetExecutionContext, pipeline: Pipeline, work: Callable[[str], Metadata]) -> Events:
     """Does the work for each collection of the run, for an asset without telemetry of its own."""
     names = collections_of_run(context.instance, context.run)
-    metadata = {name: _explained(work, name) for name in names}
+    metadata = {name: _work_alone(pipeline, work, name) for name in names}
     yield _materialized(context, metadata)
 
 
@@ -57,7 +59,7 @@ def materialize_stage(
         yield _nothing_materialized()
         return
     try:
-        metadata = {name: _explained(lambda name: work(name, meter), name) for name in names}
+        metadata = {name: _work_alone(pipeline, lambda name: work(name, meter), name) for name in names}
     except (Exception, dg.DagsterExecutionInterruptedError) as error:
         cause = error.__cause__ or error
         yield as_observation(meter.record("failed", f"{type(cause).__name__}: {cause}"))
@@ -66,10 +68,16 @@ def materialize_stage(
     yield _materialized(context, metadata)
 
 
-def _explained(work: Callable[[str], Metadata], collection: str) -> Metadata:
-    """Lets our own errors through as failures that Dagster shows without a wall of frames, and does not retry."""
+def _work_alone(pipeline: Pipeline, work: Callable[[str], Metadata], collection: str) -> Metadata:
+    """Works on a collection while no other run of this machine does: a second run waits, then finds the work done.
+
+    Our own errors come out as failures that Dagster shows without a wall of frames, and does not retry.
+    """
+    locks = pipeline.settings.home / "locks"
+    locks.mkdir(parents=True, exist_ok=True)
     try:
-        return work(collection)
+        with FileLock(locks / f"{quote(collection, safe='')}.lock"):
+            return work(collection)
     except EmbedderError as error:
         raise dg.Failure(f"collection '{collection}': {error}", allow_retries=False) from error
 

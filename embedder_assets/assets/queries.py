@@ -34,7 +34,7 @@ def queries(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeli
             "preview": table_preview(rows, ["query_id", "text", "source"]),
         }
 
-    yield from materialize_each(context, work)
+    yield from materialize_each(context, pipeline, work)
 
 
 def _titles(pipeline: Pipeline, name: str) -> Iterator[tuple[str, str]]:

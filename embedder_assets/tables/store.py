@@ -64,31 +64,35 @@ class TableStore:
         current = self.read(table, collection)
         if self.exists(table) and _same_rows(current, rows):
             return False
-        if not self.exists(table) or not len(current):
-            rows.write_delta(self.path(table), mode="append", delta_write_options=_PARTITIONED)
-        elif not len(rows):
-            self._delete_all(table, collection)
-        else:
-            options = {**_PARTITIONED, "predicate": f"collection = {_quoted(collection)}"}
-            rows.write_delta(self.path(table), mode="overwrite", delta_write_options=options)
+        with self._writable(table):
+            if not self.exists(table) or not len(current):
+                rows.write_delta(self.path(table), mode="append", delta_write_options=_PARTITIONED)
+            elif not len(rows):
+                DeltaTable(str(self.path(table))).delete(f"collection = {_quoted(collection)}")
+            else:
+                options = {**_PARTITIONED, "predicate": f"collection = {_quoted(collection)}"}
+                rows.write_delta(self.path(table), mode="overwrite", delta_write_options=options)
         return True
 
     def append(self, table: str, rows: pl.DataFrame) -> None:
         """Adds rows in one commit."""
-        self._conform(table, rows).write_delta(self.path(table), mode="append", delta_write_options=_PARTITIONED)
+        rows = self._conform(table, rows)
+        with self._writable(table):
+            rows.write_delta(self.path(table), mode="append", delta_write_options=_PARTITIONED)
 
     def delete_rows(self, table: str, collection: str, keys: pl.DataFrame) -> int:
         """Deletes the collection's rows that agree with a row of ``keys`` in all its columns; returns how many."""
         if not keys.height:
             return 0
         same = " AND ".join(f"target.{name} = source.{name}" for name in keys.columns)
-        merge = DeltaTable(str(self.path(table))).merge(
-            keys,
-            predicate=f"target.collection = {_quoted(collection)} AND {same}",
-            source_alias="source",
-            target_alias="target",
-        )
-        return int(merge.when_matched_delete().execute()["num_target_rows_deleted"])
+        with self._writable(table):
+            merge = DeltaTable(str(self.path(table))).merge(
+                keys,
+                predicate=f"target.collection = {_quoted(collection)} AND {same}",
+                source_alias="source",
+                target_alias="target",
+            )
+            return int(merge.when_matched_delete().execute()["num_target_rows_deleted"])
 
     @contextlib.contextmanager
     def _readable(self, table: str) -> Iterator[None]:
@@ -102,8 +106,17 @@ class TableStore:
                 remedy="Restore the folder from a backup, or delete it: the next run computes it anew.",
             ) from error
 
-    def _delete_all(self, table: str, collection: str) -> None:
-        DeltaTable(str(self.path(table))).delete(f"collection = {_quoted(collection)}")
+    @contextlib.contextmanager
+    def _writable(self, table: str) -> Iterator[None]:
+        try:
+            yield
+        except _BROKEN_FILES as error:
+            raise TableError(
+                f"table '{table}' at {self.path(table)}",
+                expected="to take a commit",
+                got=str(error),
+                remedy="The table is as it was. Check free space and permissions, then run again.",
+            ) from error
 
     def _conform(self, table: str, rows: pl.DataFrame) -> pl.DataFrame:
         schema = SCHEMAS[table]

@@ -180,6 +180,19 @@ def test_killing_triton_in_the_middle_fails_the_run_and_leaves_no_half_table(
     assert not any(staging.rglob("*.parquet"))
 
 
+def test_two_runs_at_once_on_a_fresh_home_share_the_work(home: Path, corpus: Path) -> None:
+    command = [str(BIN / "embedder"), "run", "--corpus", str(corpus)]
+    runs = [subprocess.Popen(command, env=environment(home), stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    outputs = [run.communicate(timeout=120)[0] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], outputs
+    store = TableStore(home)
+    for table in ("dense_embeddings", "sparse_embeddings"):
+        for name in ("animals", "tools"):
+            assert store.count(table, name) == store.count("chunks", name), table
+    manifests = [json.loads(path.read_text("utf-8")) for path in (home / "runs").glob("*/processing_summary.json")]
+    assert sum(manifest["dense_run"]["items"].get("computed", 0) for manifest in manifests) == 3
+
+
 def test_a_killed_runner_leaves_no_server(home: Path, corpus: Path) -> None:
     run = subprocess.Popen(
         [str(BIN / "embedder"), "run", "--corpus", str(corpus)],
