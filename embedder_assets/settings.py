@@ -27,7 +27,15 @@ def _absolute(path: Path) -> Path:
     return path.expanduser().absolute()
 
 
+def _without_brackets(path: Path) -> Path:
+    # delta-rs takes the folder for a URL and ends the process over these.
+    if set("[]%") & set(str(path)):
+        raise ValueError("a path without '[', ']' and '%'")
+    return path
+
+
 FolderPath = Annotated[Path, AfterValidator(_absolute)]
+StatePath = Annotated[Path, AfterValidator(_absolute), AfterValidator(_without_brackets)]
 
 
 class Settings(BaseModel):
@@ -37,7 +45,7 @@ class Settings(BaseModel):
 
     _provenance: dict[str, str] = PrivateAttr(default_factory=dict)
 
-    home: FolderPath = Field(Path(".embedder"), description="Folder of all state: tables, runs, exports, logs.")
+    home: StatePath = Field(Path(".embedder"), description="Folder of all state: tables, runs, exports, logs.")
     corpus_dir: FolderPath = Field(
         PROJECT_ROOT / "examples" / "corpus", description="Folder whose sub-folders are the collections."
     )

@@ -33,7 +33,7 @@ class TableStore:
         if not self.exists(table):
             return []
         with self._readable(table):
-            frame = pl.scan_delta(self.path(table)).select("collection").unique().collect()
+            frame = self._scan(table).select("collection").unique().collect()
         return sorted(frame["collection"])
 
     def read(self, table: str, collection: str, columns: Sequence[str] | None = None) -> pl.DataFrame:
@@ -47,7 +47,7 @@ class TableStore:
         if not self.exists(table):
             return pl.DataFrame(schema=schema).select(wanted)
         with self._readable(table):
-            rows = pl.scan_delta(self.path(table)).filter(pl.col("collection") == collection)
+            rows = self._scan(table).filter(pl.col("collection") == collection)
             return rows.select(pl.col(name).cast(schema[name]) for name in wanted).collect()
 
     def count(self, table: str, collection: str) -> int:
@@ -55,7 +55,7 @@ class TableStore:
         if not self.exists(table):
             return 0
         with self._readable(table):
-            rows = pl.scan_delta(self.path(table)).filter(pl.col("collection") == collection)
+            rows = self._scan(table).filter(pl.col("collection") == collection)
             return int(rows.select(pl.len()).collect().item())
 
     def replace(self, table: str, collection: str, rows: pl.DataFrame) -> bool:
@@ -93,6 +93,15 @@ class TableStore:
                 target_alias="target",
             )
             return int(merge.when_matched_delete().execute()["num_target_rows_deleted"])
+
+    def _scan(self, table: str) -> pl.LazyFrame:
+        delta = DeltaTable(str(self.path(table)))
+        # Names the files itself: deltalake percent-encodes the folder, where pl.scan_delta then looks for them.
+        encoded_root = len(delta.table_uri.removeprefix("file://"))
+        files = [f"{self.path(table)}/{uri[encoded_root:]}" for uri in delta.file_uris()]
+        if not files:
+            return pl.LazyFrame(schema=SCHEMAS[table])
+        return pl.scan_parquet(files, glob=False, hive_partitioning=True, hive_schema={"collection": pl.String()})
 
     @contextlib.contextmanager
     def _readable(self, table: str) -> Iterator[None]:

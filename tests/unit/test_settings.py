@@ -119,3 +119,9 @@ def test_an_unknown_variable_suggests_the_nearest():
 
 def test_every_setting_says_what_it_means():
     assert [name for name, field in Settings.model_fields.items() if not field.description] == []
+
+
+@pytest.mark.parametrize("folder", ["my[home]", "my%20home"])
+def test_a_home_that_tables_cannot_lie_in_is_refused(folder: str) -> None:
+    with pytest.raises(SettingsError, match=r"without '\['.*EMBEDDER|EMBEDDER_HOME.*without '\['"):
+        load_settings(environ={"EMBEDDER_HOME": f"/somewhere/{folder}"})

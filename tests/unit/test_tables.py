@@ -186,3 +186,13 @@ def test_a_staged_file_that_cannot_be_read_is_dropped_and_the_others_stay(tmp_pa
     (staging.folder / "torn.parquet").write_bytes(b"PAR1 and nothing more")
     assert staging.read({"content_sha256": pl.String()})["content_sha256"].to_list() == ["a"]
     assert not (staging.folder / "torn.parquet").exists()
+
+
+def test_a_home_and_collections_with_odd_names_are_read_back(tmp_path: Path) -> None:
+    store = TableStore(tmp_path / "my home \u00e9")
+    for name in ("a b'c%20\u00e9", "plain", "x=y&z"):
+        store.replace("queries", name, make_queries("a text", collection=name))
+    for name in ("a b'c%20\u00e9", "plain", "x=y&z"):
+        assert set(store.read("queries", name)["collection"]) == {name}
+        assert store.count("queries", name) == 1
+    assert store.collections("queries") == sorted(["a b'c%20\u00e9", "plain", "x=y&z"])
