@@ -9,7 +9,6 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import click
@@ -41,11 +40,11 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--corpus", type=click.Path(path_type=Path), help="Folder whose sub-folders are the collections.")
+@click.option("--corpus", metavar="DIR", help="Folder whose sub-folders are the collections.")
 @click.option("--collection", "names", multiple=True, metavar="NAME", help="Only this collection; may be repeated.")
 @click.option("--disable-rerank", is_flag=True, help="Leave the rerank stage out.")
 @click.option("--disable-sparse", is_flag=True, help="Leave the sparse stage out.")
-def run(corpus: Path | None, names: tuple[str, ...], disable_rerank: bool, disable_sparse: bool) -> None:
+def run(corpus: str | None, names: tuple[str, ...], disable_rerank: bool, disable_sparse: bool) -> None:
     """Bring the tables of all collections up to date."""
     from embedder_assets.launch import launch
     from embedder_assets.pipeline import Pipeline
@@ -124,11 +123,9 @@ def models_list() -> None:
 @main.command()
 def serve() -> None:
     """Run the embedded Triton in the foreground; runs on the same home use it."""
-    from embedder_assets.serving.build import require_built
     from embedder_assets.serving.embedded import EmbeddedTriton, published
 
     settings = load_settings()
-    require_built(settings.model_repository)
     state = settings.home / "triton"
     with (
         suppress(KeyboardInterrupt),
@@ -178,8 +175,10 @@ def doctor() -> None:
     sys.exit(1 if any(finding.level == "problem" for finding in findings) else 0)
 
 
-def _settings(corpus: Path | None, *, disable_rerank: bool, disable_sparse: bool) -> Settings:
+def _settings(corpus: str | None, *, disable_rerank: bool, disable_sparse: bool) -> Settings:
     overrides: dict[str, tuple[Any, str]] = {}
+    if corpus == "":
+        raise click.BadParameter("it is empty; name a folder, or '.' for this one", param_hint="--corpus")
     if corpus is not None:
         overrides["corpus_dir"] = (corpus, "cli:--corpus")
     if disable_rerank:

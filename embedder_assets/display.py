@@ -12,12 +12,15 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 
+from embedder_assets.errors import TableError
+
 if TYPE_CHECKING:
     from embedder_assets.doctor import Finding
     from embedder_assets.launch import RunOutcome
     from embedder_assets.pipeline import Pipeline
     from embedder_assets.serving.build import ModelState
     from embedder_assets.stages.search import Hit
+    from embedder_assets.tables.store import TableStore
     from embedder_assets.telemetry.record import ProgressReport
 
 TABLES = {
@@ -30,9 +33,10 @@ TABLES = {
     "reranked_candidates": "reranked",
 }
 ISSUES_SHOWN = 10
+DAMAGED = "damaged"
 
 # A file or a pipe has no width: nothing that a script reads is cut.
-out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
+out = Console(highlight=False, soft_wrap=True, emoji=False, width=None if sys.stdout.isatty() else 160)
 
 
 @contextmanager
@@ -57,15 +61,17 @@ def show_outcome(outcome: RunOutcome, pipeline: Pipeline) -> None:
     store = pipeline.store
     table = Table(Column("rows in", overflow="fold"), *TABLES.values())
     for name in outcome.collections:
-        table.add_row(escape(name), *(str(store.count(each, name)) for each in TABLES))
+        table.add_row(escape(name), *(_count(store, each, name) for each in TABLES))
     out.print(table)
     for name in outcome.collections:
+        if _count(store, "document_issues", name) == DAMAGED:
+            continue
         issues = store.read("document_issues", name)
         for row in issues.head(ISSUES_SHOWN).iter_rows(named=True):
             out.print(f"[yellow]left out[/] {escape(name)}/{escape(row['path'])}: {escape(row['message'])}")
         if issues.height > ISSUES_SHOWN:
             out.print(f"… and {issues.height - ISSUES_SHOWN} more, in the table document_issues")
-        if not store.count("documents", name):
+        if _count(store, "documents", name) == "0":
             out.print(f"[yellow]warning[/] collection '{escape(name)}' holds no document that can be used")
     for problem in outcome.problems:
         out.print(f"[red]failed[/] {escape(problem)}")
@@ -75,6 +81,13 @@ def show_outcome(outcome: RunOutcome, pipeline: Pipeline) -> None:
         out.print('Next:     `embedder search "a question"`, or `make up` for the Dagster UI')
     for footer in outcome.footers:
         out.print(escape(footer))
+
+
+def _count(store: TableStore, table: str, collection: str) -> str:
+    try:
+        return str(store.count(table, collection))
+    except TableError:
+        return DAMAGED
 
 
 def show_hits(hits: Sequence[Hit], query: str) -> None:

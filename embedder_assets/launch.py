@@ -56,7 +56,8 @@ class RunOutcome:
 @contextmanager
 def dagster_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
     """The instance at ``DAGSTER_HOME``; by default one under the home, made when it is missing."""
-    folder = Path(os.environ.setdefault("DAGSTER_HOME", str(settings.home / "dagster")))
+    folder = Path(os.environ.get("DAGSTER_HOME") or settings.home / "dagster").absolute()
+    os.environ["DAGSTER_HOME"] = str(folder)
     config = folder / "dagster.yaml"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -86,7 +87,7 @@ def launch(pipeline: Pipeline, names: Sequence[str] = ()) -> RunOutcome:
     """
     settings = pipeline.settings
     found = [collection.name for collection in discover_collections(settings.corpus_dir)]
-    chosen = [find_collection(settings, name).name for name in names] or found
+    chosen = [find_collection(settings, name).name for name in dict.fromkeys(names)] or found
     outcome = RunOutcome(collections=chosen)
     with dagster_instance(settings) as instance:
         partitions.register(instance, found)

@@ -8,6 +8,7 @@ import dagster as dg
 
 from embedder_assets.assets.exports import exports
 from embedder_assets.assets.materialize import collection_asset
+from embedder_assets.errors import TableError
 from embedder_assets.partitions import collections_of_run
 from embedder_assets.pipeline import Pipeline
 from embedder_assets.stages.export import export_folder, read_manifest
@@ -43,14 +44,19 @@ def write_summary(
 ) -> Manifest:
     """Writes the manifest of a run from the records that its stages left in the event log."""
     records = records_of_run(instance, run_id)
-    issues = {name: pipeline.store.read("document_issues", name).height for name in names}
+    warnings: list[str] = []
+    issues = {name: _count(pipeline, "document_issues", name, warnings) for name in names}
+    exported = any(record.stage == "export" and record.status == "ok" for record in records)
     facts = RunFacts(
         run_id=run_id,
         succeeded=succeeded,
         collections=list(names),
-        chunk_count=sum(pipeline.store.read("chunks", name, ["chunk_id"]).height for name in names),
-        exports={name: _export_facts(pipeline, name) for name in names},
-        warnings=[f"{name}: {count} documents could not be used" for name, count in issues.items() if count],
+        chunk_count=sum(_count(pipeline, "chunks", name, warnings) for name in names),
+        exports={name: _export_facts(pipeline, name) for name in names} if exported else {},
+        warnings=[
+            *(f"{name}: {count} documents could not be used" for name, count in issues.items() if count),
+            *warnings,
+        ],
     )
     manifest, _ = summarize_run(pipeline.settings, records, facts)
     return manifest
@@ -59,6 +65,15 @@ def write_summary(
 def manifest_file(pipeline: Pipeline, run_id: str) -> Path:
     """Where the manifest of a run lies."""
     return pipeline.settings.home / "runs" / run_id / FILE_NAME
+
+
+def _count(pipeline: Pipeline, table: str, collection: str, warnings: list[str]) -> int:
+    """Rows of a table; a damaged one must not keep the summary of the failure from being written."""
+    try:
+        return pipeline.store.count(table, collection)
+    except TableError as error:
+        warnings.append(f"not counted: {error}")
+        return 0
 
 
 def _export_facts(pipeline: Pipeline, collection: str) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from embedder_assets.serving.models import (
     ShippedSource,
     WheelSource,
     list_descriptions,
+    load_description,
     render_config,
 )
 
@@ -74,16 +75,13 @@ def inspect_models(repository: Path) -> Iterator[ModelState]:
         yield ModelState(description, _problem(description, folder), graph.stat().st_size if graph.exists() else 0)
 
 
-def require_built(repository: Path) -> None:
+def require_built(repository: Path, name: str) -> None:
     """Raises a ModelBuildError that names the remedy when a model is missing or damaged."""
-    for state in inspect_models(repository):
-        if state.problem is not None:
-            raise ModelBuildError(
-                f"model '{state.description.name}'",
-                expected="a built model",
-                got=state.problem,
-                remedy="Run `embedder models build`.",
-            )
+    problem = _problem(load_description(repository / name), repository / name)
+    if problem is not None:
+        raise ModelBuildError(
+            f"model '{name}'", expected="a built model", got=problem, remedy="Run `embedder models build`."
+        )
 
 
 def _problem(description: ModelDescription, folder: Path) -> str | None:
@@ -97,8 +95,9 @@ def _problem(description: ModelDescription, folder: Path) -> str | None:
         return "build.json is damaged"
     if built.get("fingerprint") != description.fingerprint:
         return "the description has changed since the build"
-    if built.get("model_sha256") != _sha256(graph):
-        return "model.onnx is not the file that was built"
+    for key, path in (("model_sha256", graph), ("tokenizer_sha256", folder / "tokenizer.json")):
+        if built.get(key) != _sha256(path):
+            return f"{path.name} is not the file that was built"
     if (folder / "config.pbtxt").read_text("utf-8") != render_config(description):
         return "config.pbtxt differs from the description"
     return None
@@ -116,6 +115,7 @@ def _build(description: ModelDescription, folder: Path) -> None:
     record = {
         "fingerprint": description.fingerprint,
         "model_sha256": _sha256(folder / "1" / "model.onnx"),
+        "tokenizer_sha256": _sha256(folder / "tokenizer.json"),
     }
     # Last, so that an interrupted build is a missing build.
     (folder / "build.json").write_text(json.dumps(record, indent=2) + "\n", "utf-8")

@@ -63,13 +63,13 @@ class TritonClient:
             TritonUnavailableError: Triton does not answer.
         """
         with _errors_of(self.address, f"loading model '{model}'"):
-            if not self._client.is_model_ready(model):
-                self._client.load_model(model)
+            if not self._client.is_model_ready(model, client_timeout=self._timeout_s):
+                self._client.load_model(model, client_timeout=self._timeout_s)
 
     def model_parameters(self, model: str) -> dict[str, str]:
         """The ``parameters`` of a loaded model's configuration, the fingerprint among them."""
         with _errors_of(self.address, f"reading the configuration of model '{model}'"):
-            config = self._client.get_model_config(model, as_json=True)["config"]
+            config = self._client.get_model_config(model, as_json=True, client_timeout=self._timeout_s)["config"]
         return {key: item["string_value"] for key, item in config.get("parameters", {}).items()}
 
     def infer(self, model: str, rows: Sequence[Row]) -> Answer:

@@ -79,13 +79,16 @@ class EmbeddedTriton:
 
     def _start(self, model_repository: Path) -> int:
         distribution = _distribution_folder()
-        scratch = Path(tempfile.mkdtemp(prefix="embedder-triton-"))
+        scratch = _scratch_folder()
+        # Triton starts its Python stub through a shell line without quotes: it gets paths without spaces.
+        repository = scratch / "models"
+        repository.symlink_to(model_repository)
         ports = _free_ports()
         self._server_id = f"embedder_{os.getpid()}_{uuid.uuid4().hex[:8]}"
         command = [
             str(distribution / "bin" / "tritonserver"),
             f"--id={self._server_id}",
-            f"--model-repository={model_repository}",
+            f"--model-repository={repository}",
             f"--backend-directory={_copy_backends(distribution, scratch)}",
             f"--backend-config=python,shm-region-prefix-name={self._server_id}_",
             "--model-control-mode=explicit",
@@ -143,8 +146,20 @@ class EmbeddedTriton:
 
 @contextlib.contextmanager
 def published(server: EmbeddedTriton, state_folder: Path) -> Iterator[None]:
-    """While the context lasts, runs on the same home find and use this server."""
+    """While the context lasts, runs on the same home find and use this server.
+
+    Raises:
+        TritonUnavailableError: Another living server is published there.
+    """
     path = state_folder / "server.json"
+    other = find_running(state_folder)
+    if other is not None:
+        raise TritonUnavailableError(
+            f"`embedder serve` on {state_folder.parent}",
+            expected="one server a home",
+            got=f"another one at {other.grpc}",
+            remedy="Use that one, end it, or set EMBEDDER_HOME to another folder.",
+        )
     path.write_text(json.dumps({"pid": server.pid, **asdict(server.address)}), "utf-8")
     try:
         yield
@@ -222,6 +237,11 @@ def _is_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def _scratch_folder() -> Path:
+    usual = tempfile.gettempdir()
+    return Path(tempfile.mkdtemp(prefix="embedder-triton-", dir="/tmp" if " " in usual else usual))
 
 
 def _new_log(folder: Path) -> Path:

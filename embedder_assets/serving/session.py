@@ -41,11 +41,8 @@ class TritonSession:
     def fingerprint(self, model: str, stage: Stage) -> str:
         """The fingerprint that a model's rows carry, from its description, without starting a server.
 
-        A server at ``EMBEDDER_TRITON_URL`` is asked too, and must serve the very model that the repository describes:
-        chunks are cut with the repository's tokenizer.
-
         Raises:
-            ModelBuildError: The model is of another stage, or the server's fingerprint is another.
+            ModelBuildError: The model is of another stage.
         """
         description = load_description(self._settings.model_repository / model)
         if description.stage != stage:
@@ -55,8 +52,6 @@ class TritonSession:
                 got=f"'{description.stage}'",
                 remedy=f"Correct EMBEDDER_{stage.upper()}_MODEL; `embedder models list` shows what there is.",
             )
-        if self._settings.triton_url:
-            self._require_served(model, description.fingerprint)
         return description.fingerprint
 
     def max_tokens(self, model: str) -> int:
@@ -65,7 +60,7 @@ class TritonSession:
 
     def tokenizer_file(self, model: str) -> Path:
         """The tokenizer of a model, which the repository keeps beside it."""
-        require_built(self._settings.model_repository)
+        require_built(self._settings.model_repository, model)
         return self._settings.model_repository / model / "tokenizer.json"
 
     def infer_many(self, model: str, requests: Iterable[Sequence[Row]]) -> Iterator[Answer]:
@@ -102,20 +97,26 @@ class TritonSession:
         self._client = self._embedded = None
         self._loaded.clear()
 
-    def _require_served(self, model: str, fingerprint: str) -> None:
-        self._ensure_loaded(model)
-        served = self._connected().model_parameters(model).get("fingerprint")
-        if served != fingerprint:
+    def _require_described(self, model: str, client: TritonClient) -> None:
+        """A server that others started must serve the very model that rows would be labelled with."""
+        described = load_description(self._settings.model_repository / model).fingerprint
+        served = client.model_parameters(model).get("fingerprint")
+        if served != described:
             raise ModelBuildError(
-                f"model '{model}' at {self._settings.triton_url}",
-                expected=f"fingerprint {fingerprint}, as {self._settings.model_repository / model} describes",
+                f"model '{model}' at {client.address.grpc}",
+                expected=f"fingerprint {described}, as {self._settings.model_repository / model} describes",
                 got=served or "no parameter 'fingerprint' in its configuration",
-                remedy="Serve the model repository that `embedder models build` wrote.",
+                remedy="Serve the model repository that `embedder models build` wrote; restart a server that is older.",
             )
 
     def _ensure_loaded(self, model: str) -> None:
         if model not in self._loaded:
-            self._connected().ensure_loaded(model)
+            if not self._settings.triton_url and (self._settings.model_repository / model).exists():
+                require_built(self._settings.model_repository, model)
+            client = self._connected()
+            client.ensure_loaded(model)
+            if self._embedded is None:
+                self._require_described(model, client)
             self._loaded.add(model)
 
     def _connected(self) -> TritonClient:
@@ -132,6 +133,5 @@ class TritonSession:
         running = find_running(state)
         if running is not None:
             return running
-        require_built(settings.model_repository)
         self._embedded = EmbeddedTriton(settings.model_repository, state)
         return self._embedded.address

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 import polars as pl
@@ -48,7 +47,7 @@ class ExportStage:
         self._models = models
 
     def run(self, collection: str) -> ExportOutcome:
-        """Brings the export folder up to date. Files are replaced whole, the manifest last."""
+        """Brings the export folder up to date: the manifest goes first and comes back last."""
         folder = export_folder(self._home, collection)
         chunks, digest = self._chunks(collection)
         previous = read_manifest(folder)
@@ -57,8 +56,8 @@ class ExportStage:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / MANIFEST).unlink(missing_ok=True)
         files = [_file_entry(path) for path in self._write(folder, collection, chunks)]
-        for left_over in {path.name for path in folder.iterdir()} - {entry["name"] for entry in files}:
-            (folder / left_over).unlink()
+        for left_over in (_sizes(previous) if previous else {}).keys() - {entry["name"] for entry in files}:
+            (folder / left_over).unlink(missing_ok=True)
         manifest = {"collection": collection, "input_digest": digest, "chunk_count": chunks.height, "files": files}
         (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
         return ExportOutcome(folder, _sizes(manifest), written=True)
@@ -102,15 +101,17 @@ class ExportStage:
 
 
 def export_folder(home: Path, collection: str) -> Path:
-    """Where the exports of a collection lie."""
-    return home / "exports" / quote(collection, safe=" ")
+    """Where the exports of a collection lie: in a folder of its name, which is a folder's name already."""
+    name = collection.replace("/", "%2F")
+    return home / "exports" / (name if name.strip(".") else name.replace(".", "%2E"))
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
     """The manifest of an export folder, or None when the export is missing or unfinished."""
     try:
         manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text("utf-8"))
-    except (OSError, ValueError):
+        manifest["input_digest"], _sizes(manifest)
+    except (OSError, ValueError, KeyError, TypeError):
         return None
     return manifest
 
@@ -136,5 +137,5 @@ def _sizes(manifest: dict[str, Any]) -> dict[str, int]:
 
 
 def _whole(folder: Path, manifest: dict[str, Any]) -> bool:
-    sizes = _sizes(manifest)
-    return all((folder / name).is_file() and (folder / name).stat().st_size == size for name, size in sizes.items())
+    paths = [folder / name for name in _sizes(manifest)]
+    return all(path.is_file() for path in paths) and [_file_entry(path) for path in paths] == manifest["files"]

@@ -15,7 +15,7 @@ from markdown_it.token import Token
 
 HEADING_SEPARATOR = " > "
 _LINE_END = re.compile(r"\r\n?|\n")  # what markdown-it takes for one
-_FRONT_MATTER = re.compile(r"---[ \t]*\n[\w\"'-]+[^\n]*:.*?\n---[ \t]*(\n|\Z)", re.DOTALL)
+_FRONT_MATTER = re.compile(r"---[ \t]*\n[\w\"'-][^\n:]*+:.*?\n---[ \t]*(\n|\Z)", re.DOTALL)
 _MAX_TITLE_CHARS = 200
 
 

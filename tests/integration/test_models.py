@@ -106,7 +106,7 @@ def test_a_damaged_model_is_found_before_it_is_served(copied_repository: Path) -
     graph = copied_repository / "dense_minilm" / "1" / "model.onnx"
     graph.write_bytes(graph.read_bytes()[:-100])
     with pytest.raises(ModelBuildError, match=r"dense_minilm.*not the file that was built.*models build"):
-        require_built(copied_repository)
+        require_built(copied_repository, "dense_minilm")
 
 
 def test_a_shipped_model_with_another_digest_is_refused(copied_repository: Path) -> None:
