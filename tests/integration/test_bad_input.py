@@ -116,3 +116,10 @@ def test_a_folder_of_documents_without_sub_folders_is_one_collection(
     result = embedder("run", "--corpus", str(tmp_path / "notes"), "--disable-rerank", "--disable-sparse")
     assert result.returncode == 0, result.stdout
     assert TableStore(home).collections("chunks") == ["notes"]
+
+
+def test_an_empty_corpus_option_is_refused(embedder: Embedder, home: Path) -> None:
+    result = embedder("run", "--corpus", "")
+    assert result.returncode == 2
+    assert "it is empty" in result.stderr
+    assert not home.exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from embedder_assets.errors import TritonUnavailableError
+from embedder_assets.errors import ModelBuildError, TritonUnavailableError
 from embedder_assets.serving.client import TritonClient
 from embedder_assets.serving.embedded import EmbeddedTriton, TritonAddress, find_running
 from embedder_assets.serving.session import TritonSession
@@ -135,3 +136,29 @@ def test_serve_publishes_its_address_until_it_ends(settings: Settings) -> None:
     assert serve.wait(30) == 0
     assert find_running(settings.home / "triton") is None
     assert eventually(lambda: not tritonservers_of(settings.home))
+
+
+def test_a_repository_and_a_temporary_folder_with_spaces_are_served(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spaced = tmp_path / "my models"
+    spaced.symlink_to(settings.model_repository)
+    (tmp_path / "my temp").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "my temp"))
+    with EmbeddedTriton(spaced, settings.home / "triton") as server:
+        client = TritonClient(server.address, timeout_s=30)
+        client.ensure_loaded("sparse_splade")
+        client.close()
+
+
+def test_a_server_that_serves_another_model_than_described_is_refused(settings: Settings, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(settings.model_repository, other)
+    described = other / "dense_minilm" / "model.toml"
+    described.write_text(described.read_text("utf-8").replace("max_tokens = 256", "max_tokens = 128"), "utf-8")
+    with EmbeddedTriton(settings.model_repository, settings.home / "triton") as server:
+        overrides = {"home": settings.home, "triton_url": server.address.grpc, "model_repository": other}
+        session = TritonSession(load_settings({name: (value, "test") for name, value in overrides.items()}, environ={}))
+        with pytest.raises(ModelBuildError, match="expected fingerprint"):
+            list(session.infer_many("dense_minilm", [[("text",)]]))
+        session.close()
