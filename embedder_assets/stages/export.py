@@ -14,6 +14,7 @@ import polars as pl
 
 from embedder_assets.settings import Settings
 from embedder_assets.stages.dense import as_matrix
+from embedder_assets.stages.digest import input_digest
 from embedder_assets.stages.fuse import RetrievalModels
 from embedder_assets.tables.store import TableStore
 
@@ -78,7 +79,7 @@ class ExportStage:
         ]
         parts = [str(self._models), str(self._candidates), str(ranked)]
         parts += map(str, chunks.select(*KEY, "start", "end", "heading").iter_rows())
-        return chunks, hashlib.sha256("\x1e".join(parts).encode()).hexdigest()
+        return chunks, input_digest(parts)
 
     def _vectors(self, table: str, collection: str, fingerprint: str) -> pl.DataFrame:
         rows = self._store.read(table, collection).filter(pl.col("model_fingerprint") == fingerprint)

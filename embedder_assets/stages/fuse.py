@@ -6,7 +6,6 @@ Cormack, Clarke and Büttcher, "Reciprocal Rank Fusion outperforms Condorcet and
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from embedder_assets.serving.client import Outputs
 from embedder_assets.serving.session import TritonSession
 from embedder_assets.settings import Settings
+from embedder_assets.stages.digest import input_digest
 from embedder_assets.stages.index import EMPTY_RANKING, ChunkIndex, sparse_matrix
 from embedder_assets.stages.sparse import SparseEncoder
 from embedder_assets.tables.store import TableStore
@@ -115,7 +115,7 @@ class FuseStage:
         parts = [str(self._models), str(self._depth), str(RRF_K)]
         parts += ["\x1f".join(row) for row in chunks.iter_rows()]
         parts += ["\x1f".join(row) for row in queries.select("query_id", "text").iter_rows()]
-        return hashlib.sha256("\x1e".join(parts).encode()).hexdigest()
+        return input_digest(parts)
 
 
 def fuse(dense: pl.DataFrame, sparse: pl.DataFrame, depth: int) -> pl.DataFrame:

@@ -7,13 +7,12 @@ over the candidates of its query,  z(-log(fused rank)) + weight * z(cross-encode
 
 from __future__ import annotations
 
-import hashlib
-
 import numpy as np
 import polars as pl
 
 from embedder_assets.serving.session import TritonSession
 from embedder_assets.settings import Settings
+from embedder_assets.stages.digest import input_digest
 from embedder_assets.tables.store import TableStore
 from embedder_assets.telemetry.record import StageMeter
 
@@ -76,7 +75,7 @@ class RerankStage:
 
     def _input_digest(self, fused: pl.DataFrame) -> str:
         parts = [*sorted(fused["input_digest"].unique()), self._fingerprint, str(self._depth), str(self._weight)]
-        return hashlib.sha256("\x1e".join(parts).encode()).hexdigest()
+        return input_digest(parts)
 
 
 def combine(scored: pl.DataFrame, weight: float) -> pl.DataFrame:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import polars as pl
@@ -103,29 +103,27 @@ class TableStore:
             return pl.LazyFrame(schema=SCHEMAS[table])
         return pl.scan_parquet(files, glob=False, hive_partitioning=True, hive_schema={"collection": pl.String()})
 
-    @contextlib.contextmanager
-    def _readable(self, table: str) -> Iterator[None]:
-        try:
-            yield
-        except _BROKEN_FILES as error:
-            raise TableError(
-                f"table '{table}' at {self.path(table)}",
-                expected="readable Delta Lake files",
-                got=str(error),
-                remedy="Restore the folder from a backup, or delete it: the next run computes it anew.",
-            ) from error
+    def _readable(self, table: str) -> AbstractContextManager[None]:
+        return self._guarded(
+            table,
+            expected="readable Delta Lake files",
+            remedy="Restore the folder from a backup, or delete it: the next run computes it anew.",
+        )
 
-    @contextlib.contextmanager
-    def _writable(self, table: str) -> Iterator[None]:
+    def _writable(self, table: str) -> AbstractContextManager[None]:
+        return self._guarded(
+            table,
+            expected="to take a commit",
+            remedy="The table is as it was. Check free space and permissions, then run again.",
+        )
+
+    @contextmanager
+    def _guarded(self, table: str, *, expected: str, remedy: str) -> Iterator[None]:
         try:
             yield
         except _BROKEN_FILES as error:
-            raise TableError(
-                f"table '{table}' at {self.path(table)}",
-                expected="to take a commit",
-                got=str(error),
-                remedy="The table is as it was. Check free space and permissions, then run again.",
-            ) from error
+            thing = f"table '{table}' at {self.path(table)}"
+            raise TableError(thing, expected=expected, got=str(error), remedy=remedy) from error
 
     def _conform(self, table: str, rows: pl.DataFrame) -> pl.DataFrame:
         schema = SCHEMAS[table]
