@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import signal
 import sys
@@ -118,6 +119,38 @@ def models_list() -> None:
     from embedder_assets.serving.build import inspect_models
 
     display.show_models(list(inspect_models(load_settings().model_repository)))
+
+
+@main.group()
+def baseline() -> None:
+    """Accept and show what the retrieval of a collection has to reach."""
+
+
+@baseline.command("accept")
+@click.option("--collection", "names", multiple=True, metavar="NAME", help="Only this collection; may be repeated.")
+@click.option("--note", default="", metavar="TEXT", help="Why, for those who come later.")
+@click.option("--by", "accepted_by", metavar="NAME", help="Who accepts; the user of this machine by default.")
+def baseline_accept(names: tuple[str, ...], note: str, accepted_by: str | None) -> None:
+    """Make the newest evaluation of each collection its baseline."""
+    from embedder_assets.stages.baseline import accept
+    from embedder_assets.tables.store import TableStore
+
+    settings = load_settings()
+    store = TableStore(settings.home)
+    display.show_baselines(accept(store, settings, names, accepted_by=accepted_by or getpass.getuser(), note=note))
+
+
+@baseline.command("show")
+def baseline_show() -> None:
+    """Show the baseline of each collection."""
+    from embedder_assets.stages.baseline import accepted_baselines
+    from embedder_assets.tables.store import TableStore
+
+    found = list(accepted_baselines(TableStore(load_settings().home)))
+    if found:
+        display.show_baselines(found)
+    else:
+        click.echo("no baseline is accepted yet; `embedder baseline accept` accepts the newest evaluation")
 
 
 @main.command()

@@ -7,6 +7,7 @@ import dagster as dg
 from embedder_assets.assets.chunks import chunks
 from embedder_assets.assets.dense_embeddings import dense_embeddings
 from embedder_assets.assets.documents import documents
+from embedder_assets.assets.evaluation import evaluation
 from embedder_assets.assets.exports import exports
 from embedder_assets.assets.fused_candidates import fused_candidates
 from embedder_assets.assets.processing_summary import processing_summary
@@ -15,6 +16,7 @@ from embedder_assets.assets.reranked_candidates import reranked_candidates
 from embedder_assets.assets.sparse_embeddings import sparse_embeddings
 from embedder_assets.automation import rag_tables
 from embedder_assets.checks.data import data_checks
+from embedder_assets.checks.retrieval import retrieval_checks
 from embedder_assets.resources import PipelineResource
 
 defs = dg.Definitions(
@@ -26,10 +28,11 @@ defs = dg.Definitions(
         queries,
         fused_candidates,
         reranked_candidates,
+        evaluation,
         exports,
         processing_summary,
     ],
-    asset_checks=data_checks,
+    asset_checks=[*data_checks, *retrieval_checks],
     jobs=[rag_tables],
     resources={"pipeline": PipelineResource()},
     # All steps in one process: they share one Triton, and a step costs milliseconds instead of a second.

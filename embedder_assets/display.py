@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from embedder_assets.launch import RunOutcome
     from embedder_assets.pipeline import Pipeline
     from embedder_assets.serving.build import ModelState
+    from embedder_assets.stages.baseline import Baseline
     from embedder_assets.stages.search import Hit
     from embedder_assets.tables.store import TableStore
     from embedder_assets.telemetry.record import ProgressReport
@@ -63,6 +64,7 @@ def show_outcome(outcome: RunOutcome, pipeline: Pipeline) -> None:
     for name in outcome.collections:
         table.add_row(escape(name), *(_count(store, each, name) for each in TABLES))
     out.print(table)
+    _show_quality(outcome, pipeline)
     for name in outcome.collections:
         if _count(store, "document_issues", name) == DAMAGED:
             continue
@@ -81,6 +83,20 @@ def show_outcome(outcome: RunOutcome, pipeline: Pipeline) -> None:
         out.print('Next:     `embedder search "a question"`, or `make up` for the Dagster UI')
     for footer in outcome.footers:
         out.print(escape(footer))
+
+
+def _show_quality(outcome: RunOutcome, pipeline: Pipeline) -> None:
+    """nDCG@10 of each ranking, one line a collection that brings judged queries."""
+    from embedder_assets.stages.evaluate import EvaluateStage
+    from embedder_assets.stages.quality import NDCG, RANKINGS, newest_figures
+
+    table = Table(Column(f"{NDCG} in", overflow="fold"), *RANKINGS, "baseline")
+    for now in EvaluateStage(pipeline.store, pipeline.settings).all_current(outcome.collections):
+        cells = [f"{now.ndcg(name):.4f}" if name in now.rankings else "-" for name in RANKINGS]
+        baseline = newest_figures(pipeline.store, "quality_baselines", now.collection)
+        table.add_row(escape(now.collection), *cells, f"{baseline.ndcg(baseline.final):.4f}" if baseline else "none")
+    if table.row_count:
+        out.print(table)
 
 
 def _count(store: TableStore, table: str, collection: str) -> str:
@@ -102,6 +118,26 @@ def show_hits(hits: Sequence[Hit], query: str) -> None:
         out.print(f"   {_highlighted(hit.snippet, set(query_words(query)))}\n")
     if not hits:
         out.print("nothing found")
+
+
+def show_baselines(baselines: Sequence[Baseline]) -> None:
+    """Accepted figures, each beside the one that it replaces, and who accepted them."""
+    from embedder_assets.stages.quality import MEASURES
+
+    table = Table(Column("collection", overflow="fold"), "ranking", *MEASURES)
+    for baseline in baselines:
+        figures, former = baseline.figures, baseline.former
+        for ranking, values in figures.by_ranking().items():
+            was = former.by_ranking().get(ranking, {}) if former else {}
+            cells = [f"{values[name]:.4f}" + (f" (was {was[name]:.4f})" if was else "") for name in MEASURES]
+            table.add_row(escape(figures.collection), ranking, *cells)
+    out.print(table)
+    for baseline in baselines:
+        figures, note = baseline.figures, f": {baseline.note}" if baseline.note else ""
+        by = f"accepted {figures.at:%Y-%m-%d %H:%M} UTC by {baseline.accepted_by}{note}"
+        out.print(
+            escape(f"{figures.collection}: {by}\n  over {figures.queries} judged queries, with {figures.models_named}")
+        )
 
 
 def show_models(states: Sequence[ModelState]) -> None:

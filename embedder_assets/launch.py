@@ -12,14 +12,13 @@ import dagster as dg
 from filelock import FileLock
 
 from embedder_assets import partitions
-from embedder_assets.assets.documents import find_collection
 from embedder_assets.assets.processing_summary import write_summary
 from embedder_assets.automation import rag_tables
 from embedder_assets.definitions import defs
 from embedder_assets.errors import SettingsError
 from embedder_assets.pipeline import Pipeline
 from embedder_assets.settings import Settings
-from embedder_assets.stages.corpus import discover_collections
+from embedder_assets.stages.corpus import discover_collections, find_collection
 from embedder_assets.telemetry.footer import render_footer
 
 DAGSTER_CONFIG = """\
@@ -87,7 +86,7 @@ def launch(pipeline: Pipeline, names: Sequence[str] = ()) -> RunOutcome:
     """
     settings = pipeline.settings
     found = [collection.name for collection in discover_collections(settings.corpus_dir)]
-    chosen = [find_collection(settings, name).name for name in dict.fromkeys(names)] or found
+    chosen = [find_collection(settings.corpus_dir, name).name for name in dict.fromkeys(names)] or found
     outcome = RunOutcome(collections=chosen)
     with dagster_instance(settings) as instance:
         partitions.register(instance, found)

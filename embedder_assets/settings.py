@@ -76,6 +76,9 @@ class Settings(BaseModel):
     rerank_weight: float = Field(
         0.2, ge=0, description="Weight of the cross-encoder beside the fused rank in the final score."
     )
+    quality_tolerance: float = Field(
+        0.02, ge=0, le=1, description="How far nDCG@10 may lie below the fused ranking and below the accepted baseline."
+    )
     max_synthetic_queries: int = Field(
         50, ge=0, description="Queries made from headings for a collection that brings none."
     )

@@ -7,10 +7,8 @@ import polars as pl
 
 from embedder_assets.assets.materialize import Events, Metadata, collection_asset, materialize_each
 from embedder_assets.assets.preview import table_preview
-from embedder_assets.errors import CorpusError
 from embedder_assets.pipeline import Pipeline
-from embedder_assets.settings import Settings
-from embedder_assets.stages.corpus import Collection, discover_collections
+from embedder_assets.stages.corpus import Collection, find_collection
 from embedder_assets.stages.extract import Document, DocumentIssue, read_documents
 from embedder_assets.tables.schemas import SCHEMAS
 
@@ -22,7 +20,7 @@ def documents(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipe
     """The text of every document of a collection, extracted from Markdown, text, reST, HTML, PDF, DOCX or BEIR."""
 
     def work(name: str) -> Metadata:
-        collection = find_collection(pipeline.settings, name)
+        collection = find_collection(pipeline.settings.corpus_dir, name)
         rows, issues = _read(collection, pipeline.settings.max_document_mb)
         for issue in issues[:ISSUES_LOGGED]:
             context.log.warning(f"{issue.collection}/{issue.path}: {issue.message}")
@@ -44,23 +42,6 @@ def documents(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipe
         }
 
     yield from materialize_each(context, pipeline, work)
-
-
-def find_collection(settings: Settings, name: str) -> Collection:
-    """A collection of the corpus folder by its name.
-
-    Raises:
-        CorpusError: The folder has none of that name.
-    """
-    found = {collection.name: collection for collection in discover_collections(settings.corpus_dir)}
-    if name not in found:
-        raise CorpusError(
-            f"collection '{name}'",
-            expected=f"one of: {', '.join(found)}",
-            got=f"no such collection in {settings.corpus_dir}",
-            remedy="Correct the name, or point EMBEDDER_CORPUS_DIR (--corpus) to the folder that has it.",
-        )
-    return found[name]
 
 
 def _read(collection: Collection, max_document_mb: float) -> tuple[pl.DataFrame, list[DocumentIssue]]:

@@ -4,6 +4,7 @@ import time
 
 import dagster as dg
 
+from embedder_assets.assets.evaluation import evaluation
 from embedder_assets.assets.fused_candidates import fused_candidates
 from embedder_assets.assets.materialize import Events, Metadata, collection_asset, materialize_stage
 from embedder_assets.assets.reranked_candidates import reranked_candidates
@@ -16,7 +17,10 @@ MIB = 2**20
 
 
 @collection_asset(
-    deps=[fused_candidates, reranked_candidates], group_name="delivery", kinds={"parquet", "numpy", "qdrant"}
+    # Not read, but its blocking checks are the gate that worse rankings do not pass.
+    deps=[fused_candidates, reranked_candidates, evaluation],
+    group_name="delivery",
+    kinds={"parquet", "numpy", "qdrant"},
 )
 def exports(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> Events:
     """Parquet, NumPy and Qdrant-ready JSON lines, with a manifest of sizes and SHA-256 digests."""

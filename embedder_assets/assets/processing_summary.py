@@ -11,6 +11,7 @@ from embedder_assets.assets.materialize import collection_asset
 from embedder_assets.errors import TableError
 from embedder_assets.partitions import collections_of_run
 from embedder_assets.pipeline import Pipeline
+from embedder_assets.stages.evaluate import EvaluateStage
 from embedder_assets.stages.export import export_folder, read_manifest
 from embedder_assets.telemetry.event_log import records_of_run
 from embedder_assets.telemetry.footer import render_footer
@@ -52,6 +53,7 @@ def write_summary(
         succeeded=succeeded,
         collections=list(names),
         chunk_count=sum(_count(pipeline, "chunks", name, warnings) for name in names),
+        evaluation=_evaluation_facts(pipeline, names),
         exports={name: _export_facts(pipeline, name) for name in names} if exported else {},
         warnings=[
             *(f"{name}: {count} documents could not be used" for name, count in issues.items() if count),
@@ -74,6 +76,17 @@ def _count(pipeline: Pipeline, table: str, collection: str, warnings: list[str])
     except TableError as error:
         warnings.append(f"not counted: {error}")
         return 0
+
+
+def _evaluation_facts(pipeline: Pipeline, names: Sequence[str]) -> dict[str, Any]:
+    return {
+        figures.collection: {
+            "judged_queries": figures.queries,
+            "input_digest": figures.input_digest,
+            "rankings": figures.by_ranking(),
+        }
+        for figures in EvaluateStage(pipeline.store, pipeline.settings).all_current(names)
+    }
 
 
 def _export_facts(pipeline: Pipeline, collection: str) -> dict[str, Any]:

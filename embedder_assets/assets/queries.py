@@ -6,10 +6,11 @@ import dagster as dg
 import polars as pl
 
 from embedder_assets.assets.chunks import chunks
-from embedder_assets.assets.documents import documents, find_collection
+from embedder_assets.assets.documents import documents
 from embedder_assets.assets.materialize import Events, Metadata, collection_asset, materialize_each
 from embedder_assets.assets.preview import table_preview
 from embedder_assets.pipeline import Pipeline
+from embedder_assets.stages.corpus import find_collection
 from embedder_assets.stages.outline import HEADING_SEPARATOR
 from embedder_assets.stages.queries import load_queries, synthetic_queries
 from embedder_assets.tables.schemas import SCHEMAS
@@ -20,7 +21,7 @@ def queries(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeli
     """The questions of a collection: its own (``provided``), or made from titles and headings (``synthetic``)."""
 
     def work(name: str) -> Metadata:
-        found, issues = load_queries(find_collection(pipeline.settings, name))
+        found, issues = load_queries(find_collection(pipeline.settings.corpus_dir, name))
         for issue in issues:
             context.log.warning(f"{issue.collection}/{issue.path}: {issue.message}")
         if not found:

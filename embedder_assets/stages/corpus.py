@@ -82,6 +82,23 @@ def discover_collections(corpus_dir: Path) -> list[Collection]:
     return sorted(collections, key=lambda collection: collection.name)
 
 
+def find_collection(corpus_dir: Path, name: str) -> Collection:
+    """A collection of a corpus folder by its name.
+
+    Raises:
+        CorpusError: The folder has none of that name.
+    """
+    found = {collection.name: collection for collection in discover_collections(corpus_dir)}
+    if name not in found:
+        raise CorpusError(
+            f"collection '{name}'",
+            expected=f"one of: {', '.join(found)}",
+            got=f"no such collection in {corpus_dir}",
+            remedy="Correct the name, or point EMBEDDER_CORPUS_DIR (--corpus) to the folder that has it.",
+        )
+    return found[name]
+
+
 def list_sources(collection: Collection) -> tuple[list[SourceFile], list[DocumentIssue], Counter[str]]:
     """List the files that hold a collection's documents.
 

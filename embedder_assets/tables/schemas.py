@@ -9,12 +9,20 @@ Schema = dict[str, pl.DataType]
 _TEXT = pl.String()
 _COUNT = pl.Int64()
 _REAL = pl.Float64()
+_INSTANT = pl.Datetime("us", "UTC")
 _EMBEDDING_KEY: Schema = {
     "collection": _TEXT,
     "chunk_id": _TEXT,
     "content_sha256": _TEXT,
     "model": _TEXT,
     "model_fingerprint": _TEXT,
+}
+_FIGURE: Schema = {
+    "collection": _TEXT,
+    "ranking": _TEXT,
+    "measure": _TEXT,
+    "value": _REAL,
+    "queries": _COUNT,
 }
 
 SCHEMAS: dict[str, Schema] = {
@@ -78,6 +86,34 @@ SCHEMAS: dict[str, Schema] = {
         "cross_encoder_score": _REAL,
         "fused_rank": _COUNT,
         "fallback_used": pl.Boolean(),
+        "input_digest": _TEXT,
+    },
+    # One row a ranking and measure of each evaluation; `models` is JSON: stage to model name to fingerprint.
+    "evaluation": {
+        **_FIGURE,
+        "evaluated_at": _INSTANT,
+        "run_id": _TEXT,
+        "models": _TEXT,
+        "qrels_digest": _TEXT,
+        "input_digest": _TEXT,
+    },
+    # The same for each judged query, of the newest evaluation and of the accepted one.
+    "evaluation_queries": {
+        "collection": _TEXT,
+        "query_id": _TEXT,
+        "ranking": _TEXT,
+        "measure": _TEXT,
+        "value": _REAL,
+        "input_digest": _TEXT,
+    },
+    # Evaluations that a person has accepted as what a collection has to reach; the newest counts.
+    "quality_baselines": {
+        **_FIGURE,
+        "accepted_at": _INSTANT,
+        "accepted_by": _TEXT,
+        "note": _TEXT,
+        "models": _TEXT,
+        "qrels_digest": _TEXT,
         "input_digest": _TEXT,
     },
 }

@@ -36,6 +36,7 @@ class Manifest(BaseModel):
     dense_run: dict[str, Any] | None = None
     sparse_run: dict[str, Any] | None = None
     rerank_run: dict[str, Any] | None = None
+    evaluation: dict[str, Any] | None = None
     exports: dict[str, Any] = Field(default_factory=dict)
     telemetry: dict[str, Any]
     performance_baseline: dict[str, Any]

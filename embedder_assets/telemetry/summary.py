@@ -30,6 +30,7 @@ class RunFacts:
     succeeded: bool
     collections: list[str]
     chunk_count: int
+    evaluation: dict[str, Any] = field(default_factory=dict)
     exports: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
@@ -50,6 +51,7 @@ def summarize_run(settings: Settings, records: Sequence[StageRecord], facts: Run
         dense_run=stage_section(by_stage.get("dense")),
         sparse_run=stage_section(by_stage.get("sparse")),
         rerank_run=stage_section(by_stage.get("rerank")),
+        evaluation=facts.evaluation or None,
         exports=facts.exports,
         telemetry=telemetry_section(spans, emit(settings, records)),
         performance_baseline=performance_baseline(settings, records),

@@ -1,0 +1,70 @@
+"""``evaluation``: how good the rankings are, where a collection brings judged queries."""
+
+import dagster as dg
+import polars as pl
+
+from embedder_assets.assets.fused_candidates import fused_candidates
+from embedder_assets.assets.materialize import Events, Metadata, collection_asset, materialize_each
+from embedder_assets.assets.preview import table_preview
+from embedder_assets.assets.queries import queries
+from embedder_assets.assets.reranked_candidates import reranked_candidates
+from embedder_assets.pipeline import Pipeline
+from embedder_assets.stages.evaluate import EvaluateStage
+from embedder_assets.stages.fuse import RetrievalModels
+from embedder_assets.stages.quality import Figures, Models, changes_by_query, newest_figures
+
+# Dagster draws a line of a number with the same key over all materializations.
+KEYS = {"nDCG@10": "ndcg_at_10", "R@100": "recall_at_100", "RR@10": "mrr_at_10"}
+NO_JUDGEMENTS = "no judged query: put queries.jsonl and qrels.tsv at the top of the collection to have it evaluated"
+
+
+@collection_asset(deps=[queries, fused_candidates, reranked_candidates], group_name="retrieval", kinds={"delta"})
+def evaluation(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> Events:
+    """nDCG@10, recall@100 and reciprocal rank of each ranking on the collection's judged queries."""
+
+    def work(collection: str) -> Metadata:
+        stage = EvaluateStage(pipeline.store, pipeline.settings)
+        now = stage.run(collection, _models(pipeline), context.run_id)
+        idle = stage.idle_judgements(collection)
+        for sentence in idle:
+            context.log.warning(f"{collection}: {sentence}")
+        if now is None:
+            return {"judged_queries": 0, "note": NO_JUDGEMENTS}
+        return {**_metadata(pipeline, now), **({"idle_judgements": "\n".join(idle)} if idle else {})}
+
+    yield from materialize_each(context, pipeline, work)
+
+
+def _models(pipeline: Pipeline) -> Models:
+    """The models that the candidate tables were computed with: stage to name to fingerprint."""
+    settings, triton = pipeline.settings, pipeline.triton
+    first_stage = RetrievalModels.of(settings, triton)
+    models = {"dense": dict([first_stage.dense])}
+    if first_stage.sparse:
+        models["sparse"] = dict([first_stage.sparse])
+    if settings.enable_rerank:
+        models["rerank"] = {settings.rerank_model: triton.fingerprint(settings.rerank_model, "rerank")}
+    return models
+
+
+def _metadata(pipeline: Pipeline, now: Figures) -> Metadata:
+    baseline = newest_figures(pipeline.store, "quality_baselines", now.collection)
+    compared = {}
+    if now.final != "fused":
+        compared["worst_against_fused"] = (now.input_digest, "fused")
+    if baseline is not None:
+        compared["worst_against_baseline"] = (baseline.input_digest, baseline.comparable(now.final))
+    return {
+        "judged_queries": now.queries,
+        **{f"{KEYS[measure]}_{ranking}": round(value, 6) for (ranking, measure), value in now.values.items()},
+        **({"ndcg_at_10_baseline": round(baseline.ndcg(baseline.final), 6)} if baseline else {}),
+        "models": dg.MetadataValue.json(now.models),
+        **{title: _worst(pipeline, now, former) for title, former in compared.items()},
+    }
+
+
+def _worst(pipeline: Pipeline, now: Figures, former: tuple[str, str]) -> dg.MarkdownMetadataValue:
+    changes = changes_by_query(pipeline.store, now.collection, (now.input_digest, now.final), former)
+    texts = pipeline.store.read("queries", now.collection, ["query_id", "text"])
+    lost = changes.filter(pl.col("change") < 0).join(texts, on="query_id", how="left", maintain_order="left")
+    return table_preview(lost, ["query_id", "former", "now", "change", "text"])

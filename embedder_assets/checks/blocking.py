@@ -1,0 +1,43 @@
+"""Blocking asset checks from rules: one Dagster op an asset, every rule a check of its own."""
+
+from collections.abc import Iterator, Sequence
+
+import dagster as dg
+
+from embedder_assets.checks.verdict import Note, Rule
+from embedder_assets.partitions import collections_of_run
+from embedder_assets.pipeline import Pipeline
+
+OFF = "the stage is off, its table was not touched"
+
+
+def blocking_checks(asset: str, rules: Sequence[Rule], toggle: str | None = None) -> dg.AssetChecksDefinition:
+    """Checks of an asset that ask each rule about each collection of the run.
+
+    Args:
+        asset: Name of the asset.
+        rules: What must hold; a check has the name and the docstring of its rule.
+        toggle: The setting that switches the asset's stage off, if there is one. No rule is asked then.
+    """
+    specs = [dg.AssetCheckSpec(rule.__name__, asset=asset, description=rule.__doc__, blocking=True) for rule in rules]
+
+    @dg.multi_asset_check(name=f"check_{asset}", specs=specs)
+    def check(
+        context: dg.AssetCheckExecutionContext, pipeline: dg.ResourceParam[Pipeline]
+    ) -> Iterator[dg.AssetCheckResult]:
+        names = collections_of_run(context.instance, context.run)
+        off = toggle is not None and not getattr(pipeline.settings, toggle)
+        for rule in rules:
+            verdicts = {} if off else {name: rule(pipeline, name) for name in names}
+            notes = {name: verdict for name, verdict in verdicts.items() if isinstance(verdict, Note)}
+            problems = {name: verdict for name, verdict in verdicts.items() if verdict and name not in notes}
+            yield dg.AssetCheckResult(
+                asset_key=asset,
+                check_name=rule.__name__,
+                passed=not problems,
+                description="\n".join(f"{name}: {words}" for name, words in (problems or notes).items())
+                or (OFF if off else None),
+                metadata={"collections": names, **problems, **notes},
+            )
+
+    return check

@@ -1,0 +1,17 @@
+"""What a rule may say about a collection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from embedder_assets.pipeline import Pipeline
+
+
+class Note(str):
+    """A remark on something that is not wrong: the check passes and shows it."""
+
+    __slots__ = ()
+
+
+# Looks at one collection and returns what is wrong with it, a Note, or None.
+Rule = Callable[[Pipeline, str], str | None]

@@ -1,0 +1,119 @@
+"""The figures of an evaluation, and of an accepted baseline, as the tables hold them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+import polars as pl
+
+from embedder_assets.tables.store import TableStore
+
+# In the order of the pipeline: the last one that an evaluation has is what search and exports end with.
+RANKINGS = ("dense", "sparse", "fused", "reranked")
+NDCG = "nDCG@10"
+MEASURES = (NDCG, "R@100", "RR@10")
+_INSTANTS = {"evaluation": "evaluated_at", "quality_baselines": "accepted_at"}
+
+Models = dict[str, dict[str, str]]
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What one collection reached.
+
+    Attributes:
+        values: (ranking, measure) to its mean over the judged queries, 0 to 1.
+        queries: Judged queries.
+        models: Stage to model name to fingerprint; a stage that was off is absent.
+        qrels_digest: Of the judgements.
+        input_digest: Of everything that was evaluated.
+        at: When it was evaluated or accepted, UTC.
+    """
+
+    collection: str
+    values: dict[tuple[str, str], float]
+    queries: int
+    models: Models
+    qrels_digest: str
+    input_digest: str
+    at: datetime
+
+    @property
+    def rankings(self) -> list[str]:
+        """The rankings that were evaluated, in the order of the pipeline."""
+        return [name for name in RANKINGS if (name, NDCG) in self.values]
+
+    @property
+    def final(self) -> str:
+        """The ranking that search and exports end with."""
+        return self.rankings[-1]
+
+    def ndcg(self, ranking: str) -> float:
+        """Mean nDCG@10 of a ranking."""
+        return self.values[ranking, NDCG]
+
+    def by_ranking(self) -> dict[str, dict[str, float]]:
+        """Ranking to measure to value, in the order of the pipeline."""
+        return {name: {measure: self.values[name, measure] for measure in MEASURES} for name in self.rankings}
+
+    @property
+    def models_named(self) -> str:
+        """Every model with its fingerprint, for a message."""
+        return ", ".join(f"{name} {mark}" for stage in self.models.values() for name, mark in stage.items())
+
+    def comparable(self, ranking: str) -> str:
+        """The ranking of these figures to hold another evaluation's ``ranking`` against: the same, or the final one."""
+        return ranking if ranking in self.rankings else self.final
+
+
+def newest_figures(
+    store: TableStore, table: Literal["evaluation", "quality_baselines"], collection: str
+) -> Figures | None:
+    """The newest evaluation or the newest accepted baseline of a collection, or None without one."""
+    rows = newest_rows(store, table, collection)
+    if not rows.height:
+        return None
+    first = rows.row(0, named=True)
+    return Figures(
+        collection=collection,
+        values={(ranking, measure): value for ranking, measure, value in rows.select(_NAMED).iter_rows()},
+        queries=first["queries"],
+        models=json.loads(first["models"]),
+        qrels_digest=first["qrels_digest"],
+        input_digest=first["input_digest"],
+        at=first[_INSTANTS[table]],
+    )
+
+
+def newest_rows(store: TableStore, table: Literal["evaluation", "quality_baselines"], collection: str) -> pl.DataFrame:
+    """The rows of the newest evaluation or of the newest accepted baseline; empty without one."""
+    rows, instant = store.read(table, collection), pl.col(_INSTANTS[table])
+    return rows.filter(instant == instant.max())
+
+
+def changes_by_query(store: TableStore, collection: str, now: tuple[str, str], former: tuple[str, str]) -> pl.DataFrame:
+    """How nDCG@10 of each query differs between two rankings, those that lost most first.
+
+    Args:
+        store: The tables.
+        collection: Name of the collection.
+        now: (input digest of the evaluation, ranking).
+        former: The same of what it is held against.
+
+    Returns:
+        Columns query_id, former, now, change; empty where ``evaluation_queries`` does not hold one of them.
+    """
+    rows = store.read("evaluation_queries", collection).filter(pl.col("measure") == NDCG)
+
+    def of(which: tuple[str, str], column: str) -> pl.DataFrame:
+        chosen = rows.filter((pl.col("input_digest") == which[0]) & (pl.col("ranking") == which[1]))
+        return chosen.select("query_id", pl.col("value").alias(column))
+
+    both = of(former, "former").join(of(now, "now"), on="query_id")
+    return both.with_columns(change=pl.col("now") - pl.col("former")).sort("change", "query_id")
+
+
+_NAMED = ["ranking", "measure", "value"]

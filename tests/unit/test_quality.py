@@ -1,0 +1,177 @@
+import math
+
+import pytest
+
+from embedder_assets.checks import quality
+from embedder_assets.checks.retrieval import QUALITY_RULES
+from embedder_assets.checks.verdict import Note
+from embedder_assets.stages.baseline import accept
+from tests.unit.judged import GOOD, MODELS, WORSE, evaluate, judged_pipeline, rank, write_qrels
+
+# What q0 loses from GOOD to WORSE, halved by the perfect q1.
+WORSE_NDCG = ((1 / math.log2(4) + 2 / math.log2(5)) / (2 + 1 / math.log2(3)) + 1) / 2
+FALL = 1 - WORSE_NDCG
+
+
+@pytest.fixture
+def make(tmp_path):
+    """A pipeline with the fused order GOOD."""
+
+    def make(**settings):
+        pipeline = judged_pipeline(tmp_path, enable_sparse=False, **settings)
+        rank(pipeline, "1", fused=GOOD)
+        return pipeline
+
+    return make
+
+
+def accepted(pipeline, order=GOOD, **models) -> None:
+    """Accepts an evaluation with a reranked order."""
+    rank(pipeline, "accepted", reranked=order)
+    evaluate(pipeline, models={**MODELS, **models})
+    accept(pipeline.store, pipeline.settings, ["kb"], accepted_by="ana", note="")
+
+
+def reranked(pipeline, order) -> None:
+    """Reranks and evaluates."""
+    rank(pipeline, "new", reranked=order)
+    evaluate(pipeline)
+
+
+@pytest.mark.parametrize("rule", QUALITY_RULES)
+def test_every_rule_says_what_must_hold(rule):
+    assert rule.__doc__.endswith(".")
+
+
+@pytest.mark.parametrize("rule", QUALITY_RULES)
+def test_without_judgements_a_rule_passes_and_says_so(tmp_path, rule):
+    pipeline = judged_pipeline(tmp_path, "")
+    verdict = rule(pipeline, "kb")
+    assert isinstance(verdict, Note)
+    assert "no judged queries" in verdict
+
+
+@pytest.mark.parametrize("rule", QUALITY_RULES)
+def test_tables_that_were_not_evaluated_fail(make, rule):
+    verdict = rule(make(), "kb")
+    assert not isinstance(verdict, Note)
+    assert "materialize the asset `evaluation`" in verdict
+
+
+# reranked_not_below_fused
+
+
+@pytest.mark.parametrize(("tolerance", "fails"), [(FALL + 0.001, False), (FALL, False), (FALL - 0.001, True)])
+def test_reranked_may_be_below_fused_by_the_tolerance(make, tolerance, fails):
+    pipeline = make(quality_tolerance=tolerance)
+    reranked(pipeline, WORSE)
+    assert (quality.reranked_not_below_fused(pipeline, "kb") is not None) == fails
+
+
+def test_a_fall_below_fused_names_what_a_person_needs(make):
+    pipeline = make()
+    reranked(pipeline, WORSE)
+    verdict = quality.reranked_not_below_fused(pipeline, "kb")
+    assert f"reranked nDCG@10 is {WORSE_NDCG:.4f} over 2 judged queries, the fused ranking has 1.0000" in verdict
+    assert "EMBEDDER_QUALITY_TOLERANCE allows 0.02 less" in verdict
+    assert f"Queries that lost most: q0 (1.000 to {2 * WORSE_NDCG - 1:.3f})." in verdict
+    assert "dense_minilm dense-1, rerank_cross_encoder rerank-1" in verdict
+    assert "EMBEDDER_RERANK_WEIGHT" in verdict
+
+
+def test_with_rerank_off_there_is_nothing_to_hold_against_fused(make):
+    pipeline = make(enable_rerank=False)
+    evaluate(pipeline)
+    verdict = quality.reranked_not_below_fused(pipeline, "kb")
+    assert isinstance(verdict, Note)
+    assert "off" in verdict
+
+
+# quality_not_below_baseline
+
+
+def test_without_a_baseline_the_rule_passes_and_names_the_command(make):
+    pipeline = make()
+    reranked(pipeline, WORSE)
+    verdict = quality.quality_not_below_baseline(pipeline, "kb")
+    assert isinstance(verdict, Note)
+    assert "`embedder baseline accept --collection kb`" in verdict
+
+
+@pytest.mark.parametrize(("tolerance", "fails"), [(FALL + 0.001, False), (FALL, False), (FALL - 0.001, True)])
+def test_the_final_order_may_be_below_the_baseline_by_the_tolerance(make, tolerance, fails):
+    pipeline = make(quality_tolerance=tolerance)
+    accepted(pipeline)
+    reranked(pipeline, WORSE)
+    assert (quality.quality_not_below_baseline(pipeline, "kb") is not None) == fails
+
+
+def test_a_rise_above_the_baseline_passes(make):
+    pipeline = make()
+    accepted(pipeline, WORSE)
+    reranked(pipeline, GOOD)
+    assert quality.quality_not_below_baseline(pipeline, "kb") is None
+
+
+def test_accepting_the_fall_opens_the_gate(make):
+    pipeline = make()
+    accepted(pipeline)
+    reranked(pipeline, WORSE)
+    accept(pipeline.store, pipeline.settings, [], accepted_by="ana", note="smaller model on purpose")
+    assert quality.quality_not_below_baseline(pipeline, "kb") is None
+
+
+def test_a_fall_below_the_baseline_names_what_a_person_needs(make):
+    pipeline = make()
+    accepted(pipeline, rerank={"rerank_cross_encoder": "rerank-0"})
+    reranked(pipeline, WORSE)
+    verdict = quality.quality_not_below_baseline(pipeline, "kb")
+    assert f"reranked nDCG@10 is {WORSE_NDCG:.4f} over 2 judged queries, the baseline accepted on 20" in verdict
+    assert "has 1.0000, and EMBEDDER_QUALITY_TOLERANCE allows 0.02 less" in verdict
+    assert f"Queries that lost most: q0 (1.000 to {2 * WORSE_NDCG - 1:.3f})." in verdict
+    assert "Models now: dense_minilm dense-1, rerank_cross_encoder rerank-1; " in verdict
+    assert "of the baseline: dense_minilm dense-1, rerank_cross_encoder rerank-0." in verdict
+    assert "embedder models compare" in verdict
+    assert "`embedder baseline accept --collection kb`" in verdict
+    assert "judgements are not those of then" not in verdict
+
+
+def test_a_fall_with_the_same_models_says_that_something_else_differs(make):
+    pipeline = make()
+    accepted(pipeline)
+    reranked(pipeline, WORSE)
+    assert "the same, so a setting, the documents or the judgements differ" in quality.quality_not_below_baseline(
+        pipeline, "kb"
+    )
+
+
+def test_changed_judgements_are_told(make, tmp_path):
+    pipeline = make()
+    accepted(pipeline)
+    write_qrels(tmp_path, "q0\td.md\t1\n")
+    reranked(pipeline, GOOD)
+    assert "The judgements are not those of then." in quality.quality_not_below_baseline(pipeline, "kb")
+
+
+def test_with_rerank_off_the_fused_order_is_held_against_the_fused_baseline(make, tmp_path):
+    pipeline = make()
+    accepted(pipeline, WORSE)
+    pipeline.settings = pipeline.settings.model_copy(update={"enable_rerank": False})
+    evaluate(pipeline)
+    assert quality.quality_not_below_baseline(pipeline, "kb") is None
+    rank(pipeline, "2", fused=WORSE)
+    evaluate(pipeline)
+    verdict = quality.quality_not_below_baseline(pipeline, "kb")
+    assert verdict.startswith(f"fused nDCG@10 is {WORSE_NDCG:.4f}")
+    assert "has 1.0000" in verdict
+
+
+def test_a_baseline_without_reranking_is_held_by_its_final_order(make):
+    pipeline = make(enable_rerank=False)
+    evaluate(pipeline)
+    accept(pipeline.store, pipeline.settings, ["kb"], accepted_by="ana", note="")
+    pipeline.settings = pipeline.settings.model_copy(update={"enable_rerank": True})
+    reranked(pipeline, WORSE)
+    verdict = quality.quality_not_below_baseline(pipeline, "kb")
+    assert "reranked nDCG@10 is" in verdict
+    assert "has (fused) 1.0000" in verdict
