@@ -24,7 +24,7 @@ def evaluation(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pip
 
     def work(collection: str) -> Metadata:
         stage = EvaluateStage(pipeline.store, pipeline.settings)
-        now = stage.run(collection, _models(pipeline), context.run_id)
+        now = stage.run(collection, _models(pipeline), context.run.run_id)
         idle = stage.idle_judgements(collection)
         for sentence in idle:
             context.log.warning(f"{collection}: {sentence}")

@@ -160,8 +160,11 @@ class EvaluateStage:
         ]
 
     def _rankings(self, collection: str) -> dict[str, pl.DataFrame]:
-        reranked = self._store.read("reranked_candidates", collection) if self._settings.enable_rerank else None
-        fused = self._store.read("fused_candidates", collection)
+        columns = ["query_id", "chunk_id", "doc_id", "rank"]
+        fused = self._store.read("fused_candidates", collection, [*columns, "dense_rank", "sparse_rank"])
+        reranked = None
+        if self._settings.enable_rerank:
+            reranked = self._store.read("reranked_candidates", collection, columns)
         return candidate_rankings(fused, reranked, sparse=self._settings.enable_sparse)
 
     def _keep_queries(self, collection: str, by_query: pl.DataFrame) -> None:

@@ -76,6 +76,7 @@ def test_loading_the_location_starts_nothing_and_imports_nothing_heavy(home: Pat
         "docutils",
         "pypdfium2",
         "mammoth",
+        "ir_measures",
     ]
     code = (
         "import sys, embedder_assets.definitions as d; d.defs.get_repository_def(); "
@@ -124,6 +125,30 @@ def test_materializations_are_per_collection_with_metadata_that_people_look_at(r
     assert dense["coverage_ratio"].value == 1.0
     assert "cat" in events["chunks"].materialization.metadata["preview"].value
     assert "data:image/svg+xml;base64," in events["chunks"].materialization.metadata["token_lengths"].value
+
+
+def test_an_evaluation_is_told_in_numbers_that_dagster_plots(run_in_process, corpus: Path) -> None:  # type: ignore[no-untyped-def]
+    write(corpus / "animals" / "qrels.tsv", "query-id\tcorpus-id\tscore\nq1\tcat.md\t1\n")
+    result, _ = run_in_process("animals")
+    assert result.success
+    metadata = evaluation_of(result)
+    assert metadata["judged_queries"] == metadata["ndcg_at_10_fused"] == metadata["mrr_at_10_reranked"] == 1
+    assert isinstance(metadata["ndcg_at_10_fused"], float)
+    passed = {check.check_name: check for check in result.get_asset_check_evaluations() if check.passed}
+    assert "no baseline is accepted" in passed["quality_not_below_baseline"].description
+    assert passed["quality_not_below_baseline"].blocking
+
+
+def test_a_collection_without_judgements_is_materialized_and_says_so(run_in_process) -> None:  # type: ignore[no-untyped-def]
+    result, _ = run_in_process("tools", enable_rerank=False)
+    assert result.success
+    assert evaluation_of(result)["judged_queries"] == 0
+    assert "qrels.tsv" in evaluation_of(result)["note"]
+
+
+def evaluation_of(result: dg.ExecuteInProcessResult) -> dict[str, object]:
+    events = {event.asset_key.to_user_string(): event for event in result.get_asset_materialization_events()}
+    return {name: value.value for name, value in events["evaluation"].materialization.metadata.items()}
 
 
 def test_a_failed_blocking_check_stops_what_comes_after(run_in_process, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
