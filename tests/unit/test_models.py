@@ -168,7 +168,7 @@ def test_the_configuration_in_git_is_the_generated_one(folder):
 def test_the_models_of_the_default_settings_are_in_git():
     settings = load_settings(environ={})
     assert {description.stage: description.name for description in list_descriptions(REPOSITORY)} == {
-        "dense": settings.dense_model,
+        "dense": settings.dense_models[0],
         "sparse": settings.sparse_model,
         "rerank": settings.rerank_model,
     }
