@@ -61,8 +61,19 @@ def run(corpus: str | None, names: tuple[str, ...], disable_rerank: bool, disabl
     sys.exit(0 if outcome.success else 1)
 
 
+def _query(_: click.Context, parameter: click.Parameter, value: str) -> str:
+    """Refuses a query that no model can read, or whose hits would mean nothing."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise click.BadParameter("it is not valid UTF-8; check the terminal's encoding", param=parameter) from None
+    if not any(character.isalnum() for character in value):
+        raise click.BadParameter("it has neither a letter nor a digit; type what to look for", param=parameter)
+    return value
+
+
 @main.command()
-@click.argument("query")
+@click.argument("query", callback=_query)
 @click.option("--collection", "names", multiple=True, metavar="NAME", help="Only this collection; may be repeated.")
 @click.option("--top", default=5, show_default=True, type=click.IntRange(1, 100), help="Hits to show.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")

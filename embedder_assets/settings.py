@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
 
 from embedder_assets.errors import SettingsError
 
@@ -34,8 +34,20 @@ def _without_brackets(path: Path) -> Path:
     return path
 
 
+def _listed(value: object) -> object:
+    """The names of a text with commas, as a variable of the environment has them."""
+    return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+
+def _distinct_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    if "" in names or len(set(names)) < len(names):
+        raise ValueError("different names, none of them empty")
+    return names
+
+
 FolderPath = Annotated[Path, AfterValidator(_absolute)]
 StatePath = Annotated[Path, AfterValidator(_absolute), AfterValidator(_without_brackets)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_listed), AfterValidator(_distinct_names), Field(min_length=1)]
 
 
 class Settings(BaseModel):
@@ -65,12 +77,16 @@ class Settings(BaseModel):
     triton_timeout_s: float = Field(120.0, gt=0, description="Seconds one inference request may take.")
     enable_sparse: bool = Field(True, description="Whether the sparse stage runs.")
     enable_rerank: bool = Field(True, description="Whether the rerank stage runs.")
-    dense_model: str = Field("dense_minilm", description="Name of the dense model in the model repository.")
+    dense_models: Names = Field(
+        ("dense_minilm",),
+        description="Names of the dense models in the model repository, separated by commas (a list in embedder.toml). "
+        "The first is the primary: chunks are cut with its tokenizer.",
+    )
     sparse_model: str = Field("sparse_splade", description="Name of the sparse model in the model repository.")
     rerank_model: str = Field("rerank_cross_encoder", description="Name of the cross-encoder in the model repository.")
     request_batch_size: int = Field(64, ge=1, le=512, description="Texts in one request to Triton.")
     candidate_depth: int = Field(
-        100, ge=1, description="Chunks a query takes from each first-stage ranking, and from their fusion."
+        100, ge=1, description="Chunks a query takes from each first-stage ranking; their union is fused."
     )
     rerank_depth: int = Field(30, ge=1, description="Fused candidates a query sends to the cross-encoder.")
     rerank_weight: float = Field(
@@ -99,6 +115,8 @@ class Settings(BaseModel):
 
 
 FIELDS = Settings.model_fields
+# Ignoring the old name would quietly compute with the default. Old name to new.
+RENAMED = {"dense_model": "dense_models"}
 
 
 def load_settings(
@@ -158,10 +176,20 @@ def _shown(default: object) -> str:
         default = default.relative_to(PROJECT_ROOT).as_posix()
     if isinstance(default, bool):
         default = str(default).lower()
+    if isinstance(default, tuple):
+        default = ",".join(default)
     return "unset" if default is None else f"`{default}`"
 
 
 def _environment_layer(environ: Mapping[str, str]) -> dict[str, tuple[Any, str]]:
+    for old, new in RENAMED.items():
+        if environ.get(ENV_PREFIX + old.upper(), "") != "":
+            raise SettingsError(
+                f"environment variable {ENV_PREFIX}{old.upper()}",
+                expected=f"{ENV_PREFIX}{new.upper()}, its new name",
+                got=repr(environ[ENV_PREFIX + old.upper()]),
+                remedy=f"Set {ENV_PREFIX}{new.upper()} to this value and unset the old one.",
+            )
     variables = {name: ENV_PREFIX + name.upper() for name in FIELDS}
     return {
         name: (environ[variable], f"env:{variable}")
@@ -197,7 +225,7 @@ def _rejected(error: ValidationError, merged: Mapping[str, tuple[Any, str]]) -> 
     meaning = FIELDS[name].description if name in FIELDS else "a known setting"
     return SettingsError(
         f"setting '{name}' ({provenance})",
-        expected=f"{first['msg'].lower()} ({meaning})",
+        expected=f"{first['msg'].lower().removeprefix('value error, ')} ({meaning})",
         got=repr(value),
         remedy="docs/settings.md lists every setting with its default.",
     )

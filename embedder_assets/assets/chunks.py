@@ -1,4 +1,4 @@
-"""``chunks``: the documents, cut at headings into pieces that the dense model reads whole."""
+"""``chunks``: the documents, cut at headings into pieces that every dense model reads whole."""
 
 import hashlib
 
@@ -10,6 +10,7 @@ from embedder_assets.assets.materialize import Events, Metadata, collection_asse
 from embedder_assets.assets.preview import histogram, table_preview
 from embedder_assets.pipeline import Pipeline
 from embedder_assets.stages.chunk import Chunker
+from embedder_assets.stages.dense import token_budget
 from embedder_assets.stages.document import Document
 from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.telemetry.record import StageMeter
@@ -20,9 +21,9 @@ CHUNKING_RULES = "1"
 
 @collection_asset(deps=[documents], group_name="corpus", kinds={"delta"})
 def chunks(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> Events:
-    """Pieces of the documents, with exact character offsets, that fit the dense model's token budget."""
-    model = pipeline.settings.dense_model
-    tokenizer_file, max_tokens = pipeline.triton.tokenizer_file(model), pipeline.triton.max_tokens(model)
+    """Pieces of the documents, with exact character offsets, that fit the token budget of the dense models."""
+    tokenizer_file = pipeline.triton.tokenizer_file(pipeline.settings.dense_models[0])
+    max_tokens = token_budget(pipeline.settings, pipeline.triton)
     chunker = Chunker(tokenizer_file, max_tokens)
     tokenizer_digest = hashlib.sha256(tokenizer_file.read_bytes()).hexdigest()
     chunking = hashlib.sha256(f"{CHUNKING_RULES} {max_tokens} {tokenizer_digest}".encode()).hexdigest()[:16]

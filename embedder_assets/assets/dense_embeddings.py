@@ -1,4 +1,4 @@
-"""``dense_embeddings``: one unit vector a chunk, computed in Triton only where one is missing."""
+"""``dense_embeddings``: one unit vector a chunk and dense model, computed in Triton only where one is missing."""
 
 import dagster as dg
 
@@ -12,13 +12,13 @@ from embedder_assets.telemetry.record import StageMeter
 
 @collection_asset(deps=[chunks], group_name="vectors", kinds={"triton", "delta"})
 def dense_embeddings(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> Events:
-    """One unit vector a chunk, by the dense model in Triton."""
-    model = pipeline.settings.dense_model
+    """One unit vector a chunk and dense model, by the dense models in Triton."""
+    models = pipeline.settings.dense_models
 
     def work(collection: str, meter: StageMeter) -> Metadata:
-        encoder = DenseEncoder(model, pipeline.triton.fingerprint(model, "dense"))
-        metadata = embed_collection(pipeline, encoder, collection, meter)
-        meter.attributes["models_executed"] = [model]
+        encoders = [DenseEncoder(model, pipeline.triton.fingerprint(model, "dense")) for model in models]
+        metadata = embed_collection(pipeline, encoders, collection, meter)
+        meter.attributes["models_executed"] = list(models)
         meter.attributes["chunks_per_second"] = meter.rate
         return metadata
 

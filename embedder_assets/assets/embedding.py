@@ -3,27 +3,38 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import dagster as dg
 
 from embedder_assets.assets.materialize import Metadata
-from embedder_assets.assets.preview import rate, table_preview
+from embedder_assets.assets.preview import PREVIEW_ROWS, rate, table_preview
 from embedder_assets.pipeline import Pipeline
-from embedder_assets.stages.embed import EmbeddingStage, Encoder
+from embedder_assets.stages.embed import EmbeddingStage, Encoder, embed_together
 from embedder_assets.telemetry.record import StageMeter
 
 
-def embed_collection(pipeline: Pipeline, encoder: Encoder, collection: str, meter: StageMeter) -> Metadata:
-    """Brings a collection's rows of an embedding table up to date and describes them."""
+def embed_collection(pipeline: Pipeline, encoders: Sequence[Encoder], collection: str, meter: StageMeter) -> Metadata:
+    """Brings a collection's rows of an embedding table up to date, for all models of the table, and describes them."""
     started = time.monotonic()
-    outcome = EmbeddingStage(pipeline.store, pipeline.triton, pipeline.settings, encoder).run(collection, meter)
-    rows = pipeline.store.read(encoder.table, collection)
+    meter.models.update({encoder.model: encoder.fingerprint for encoder in encoders})
+    stages = [EmbeddingStage(pipeline.store, pipeline.triton, pipeline.settings, encoder) for encoder in encoders]
+    outcomes = embed_together(stages, collection, meter)
+    computed = sum(outcome.computed for outcome in outcomes)
+    rows = pipeline.store.read(encoders[0].table, collection, limit=PREVIEW_ROWS)
     return {
-        "dagster/row_count": outcome.rows,
-        "computed": outcome.computed,
-        "reused": outcome.reused,
-        "deleted": outcome.deleted,
-        "coverage_ratio": outcome.coverage,
-        "texts_per_second": rate(outcome.computed, time.monotonic() - started),
-        "model": encoder.model,
-        "model_fingerprint": encoder.fingerprint,
-        "preview": table_preview(rows, [name for name in rows.columns if name not in ("collection", "model")]),
+        "dagster/row_count": sum(outcome.rows for outcome in outcomes),
+        "computed": computed,
+        "reused": sum(outcome.reused for outcome in outcomes),
+        "deleted": sum(outcome.deleted for outcome in outcomes),
+        "coverage_ratio": meter.coverage[collection],
+        "texts_per_second": rate(computed, time.monotonic() - started),
+        "models": dg.MetadataValue.json(
+            {
+                encoder.model: {"fingerprint": encoder.fingerprint, **asdict(outcome)}
+                for encoder, outcome in zip(encoders, outcomes, strict=True)
+            }
+        ),
+        "preview": table_preview(rows, [name for name in rows.columns if name != "collection"]),
     }

@@ -39,7 +39,7 @@ def _models(pipeline: Pipeline) -> Models:
     """The models that the candidate tables were computed with: stage to name to fingerprint."""
     settings, triton = pipeline.settings, pipeline.triton
     first_stage = RetrievalModels.of(settings, triton)
-    models = {"dense": dict([first_stage.dense])}
+    models = {"dense": dict(first_stage.dense)}
     if first_stage.sparse:
         models["sparse"] = dict([first_stage.sparse])
     if settings.enable_rerank:

@@ -1,4 +1,4 @@
-"""``fused_candidates``: the dense and the sparse ranking of each query, fused by reciprocal rank."""
+"""``fused_candidates``: the dense and the sparse rankings of each query, fused by reciprocal rank."""
 
 import dagster as dg
 
@@ -22,7 +22,7 @@ def fused_candidates(context: dg.AssetExecutionContext, pipeline: dg.ResourcePar
     def work(collection: str, meter: StageMeter) -> Metadata:
         models = RetrievalModels.of(pipeline.settings, pipeline.triton)
         rows = FuseStage(pipeline.store, pipeline.triton, pipeline.settings, models).run(collection, meter)
-        shown = ["query_id", "rank", "doc_id", "score", "dense_rank", "sparse_rank"]
+        shown = ["query_id", "rank", "doc_id", "score", "dense_rank", "dense_ranks", "sparse_rank"]
         return {
             "dagster/row_count": rows.height,
             "queries": rows["query_id"].n_unique(),

@@ -17,7 +17,7 @@ def sparse_embeddings(context: dg.AssetExecutionContext, pipeline: dg.ResourcePa
 
     def work(collection: str, meter: StageMeter) -> Metadata:
         encoder = SparseEncoder(model, pipeline.triton.fingerprint(model, "sparse"))
-        metadata = embed_collection(pipeline, encoder, collection, meter)
+        metadata = embed_collection(pipeline, [encoder], collection, meter)
         meter.attributes["coverage_ratio"] = min(meter.coverage.values())
         return metadata
 

@@ -9,8 +9,16 @@ from embedder_assets.checks.verdict import Rule
 RULES: dict[str, Sequence[Rule]] = {
     "documents": [rules.unique_document_ids],
     "chunks": [rules.unique_chunk_ids, rules.offsets_reproduce_text, rules.within_token_budget],
-    "dense_embeddings": [rules.dense_coverage, rules.dense_unit_vectors],
-    "sparse_embeddings": [rules.sparse_coverage, rules.sparse_weights],
+    "dense_embeddings": [
+        rules.dense_coverage,
+        rules.dense_unit_vectors,
+        rules.one_fingerprint_per_model_in("dense_embeddings"),
+    ],
+    "sparse_embeddings": [
+        rules.sparse_coverage,
+        rules.sparse_weights,
+        rules.one_fingerprint_per_model_in("sparse_embeddings"),
+    ],
     "fused_candidates": [rules.fused_every_query],
     "reranked_candidates": [rules.reranked_every_query],
     "exports": [rules.export_digests],

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
 from embedder_assets.pipeline import Pipeline
-from embedder_assets.stages.dense import UNIT_LENGTH_TOLERANCE, as_matrix
+from embedder_assets.serving.models import Stage
+from embedder_assets.stages.dense import UNIT_LENGTH_TOLERANCE, as_matrix, token_budget
 from embedder_assets.stages.export import export_folder, read_manifest
 
 KEY = ["chunk_id", "content_sha256"]
@@ -38,33 +40,41 @@ def offsets_reproduce_text(pipeline: Pipeline, collection: str) -> str | None:
 
 
 def within_token_budget(pipeline: Pipeline, collection: str) -> str | None:
-    """No chunk is longer than what the dense model reads."""
-    budget = pipeline.triton.max_tokens(pipeline.settings.dense_model)
+    """No chunk is longer than what every dense model reads."""
+    budget = token_budget(pipeline.settings, pipeline.triton)
     chunks = pipeline.store.read("chunks", collection, ["chunk_id", "token_count"])
     return _examples(chunks.filter(pl.col("token_count") > budget)["chunk_id"], f"chunks of more than {budget} tokens")
 
 
 def dense_coverage(pipeline: Pipeline, collection: str) -> str | None:
-    """Every chunk has exactly one dense vector of the current model."""
-    return _coverage(pipeline, collection, "dense_embeddings", _dense_fingerprint(pipeline))
+    """Every chunk has exactly one dense vector of each dense model."""
+    return _all_models_cover(pipeline, collection, "dense_embeddings", "dense", pipeline.settings.dense_models)
 
 
 def dense_unit_vectors(pipeline: Pipeline, collection: str) -> str | None:
-    """Every dense vector is finite and has length 1."""
-    rows = pipeline.store.read("dense_embeddings", collection, ["chunk_id", "embedding"])
-    if not rows.height:
-        return None
-    if rows["embedding"].list.len().n_unique() != 1:
-        return "vectors of different dimensions"
-    lengths = np.linalg.norm(as_matrix(rows["embedding"]), axis=1)
-    wrong = rows.filter(~pl.Series(np.isclose(lengths, 1.0, atol=UNIT_LENGTH_TOLERANCE)))
-    return _examples(wrong["chunk_id"], "vectors that are not finite or not of length 1")
+    """Every dense vector is finite, has length 1, and the dimension of its model."""
+    models = pipeline.store.read("dense_embeddings", collection, ["model"])["model"].unique().sort()
+    problems = (_unit_vectors(pipeline, collection, model) for model in models)
+    return next(filter(None, problems), None)
 
 
 def sparse_coverage(pipeline: Pipeline, collection: str) -> str | None:
     """Every chunk has exactly one sparse vector of the current model."""
-    model = pipeline.settings.sparse_model
-    return _coverage(pipeline, collection, "sparse_embeddings", pipeline.triton.fingerprint(model, "sparse"))
+    return _all_models_cover(pipeline, collection, "sparse_embeddings", "sparse", [pipeline.settings.sparse_model])
+
+
+def one_fingerprint_per_model_in(table: str) -> Callable[[Pipeline, str], str | None]:
+    """The rule ``one_fingerprint_per_model`` of an embedding table."""
+
+    def one_fingerprint_per_model(pipeline: Pipeline, collection: str) -> str | None:
+        """All rows of a model name are of one fingerprint."""
+        rows = pipeline.store.read(table, collection, ["model", "model_fingerprint"]).unique()
+        models = rows.group_by("model").agg(pl.col("model_fingerprint").sort()).sort("model")
+        mixed = models.filter(pl.col("model_fingerprint").list.len() > 1)
+        found = [f"model '{name}' has rows of {' and '.join(prints)}" for name, prints in mixed.iter_rows()]
+        return "; ".join(found) or None
+
+    return one_fingerprint_per_model
 
 
 def sparse_weights(pipeline: Pipeline, collection: str) -> str | None:
@@ -102,16 +112,30 @@ def _digest(file: Path) -> str | None:
     return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
 
 
-def _dense_fingerprint(pipeline: Pipeline) -> str:
-    return pipeline.triton.fingerprint(pipeline.settings.dense_model, "dense")
-
-
-def _coverage(pipeline: Pipeline, collection: str, table: str, fingerprint: str) -> str | None:
+def _all_models_cover(
+    pipeline: Pipeline, collection: str, table: str, stage: Stage, models: Sequence[str]
+) -> str | None:
     chunks = pipeline.store.read("chunks", collection, KEY)
-    rows = pipeline.store.read(table, collection, [*KEY, "model_fingerprint"])
-    current = rows.filter(pl.col("model_fingerprint") == fingerprint)
-    missing = chunks.join(current, on=KEY, how="anti")
-    return _examples(missing["chunk_id"], f"of {chunks.height} chunks without a row") or _duplicates(current, KEY)
+    found = []
+    for model in models:
+        fingerprint = pipeline.triton.fingerprint(model, stage)
+        of_model = (pl.col("model") == model) & (pl.col("model_fingerprint") == fingerprint)
+        rows = pipeline.store.read(table, collection, KEY, where=of_model)
+        missing = chunks.join(rows, on=KEY, how="anti")
+        problem = _examples(missing["chunk_id"], f"of {chunks.height} chunks without a row") or _duplicates(rows, KEY)
+        if problem:
+            found.append(f"model '{model}': {problem}")
+    return "; ".join(found) or None
+
+
+def _unit_vectors(pipeline: Pipeline, collection: str, model: str) -> str | None:
+    columns = ["chunk_id", "embedding"]
+    rows = pipeline.store.read("dense_embeddings", collection, columns, where=pl.col("model") == model)
+    if rows["embedding"].list.len().n_unique() != 1:
+        return f"model '{model}': vectors of different dimensions"
+    lengths = np.linalg.norm(as_matrix(rows["embedding"]), axis=1)
+    wrong = rows.filter(~pl.Series(np.isclose(lengths, 1.0, atol=UNIT_LENGTH_TOLERANCE)))
+    return _examples(wrong["chunk_id"], f"vectors of model '{model}' that are not finite or not of length 1")
 
 
 def _every_query_ranked(pipeline: Pipeline, collection: str, table: str) -> str | None:

@@ -50,7 +50,8 @@ class TritonSession:
                 f"model '{model}'",
                 expected=f"a model of stage '{stage}'",
                 got=f"'{description.stage}'",
-                remedy=f"Correct EMBEDDER_{stage.upper()}_MODEL; `embedder models list` shows what there is.",
+                remedy=f"Correct the setting {stage}_model{'s' if stage == 'dense' else ''}; "
+                "`embedder models list` shows what there is.",
             )
         return description.fingerprint
 

@@ -8,8 +8,15 @@ from numpy.typing import NDArray
 
 from embedder_assets.errors import InferenceError
 from embedder_assets.serving.client import Outputs
+from embedder_assets.serving.session import TritonSession
+from embedder_assets.settings import Settings
 
 UNIT_LENGTH_TOLERANCE = 1e-3
+
+
+def token_budget(settings: Settings, triton: TritonSession) -> int:
+    """The most tokens a chunk may have, special tokens included: what every dense model reads whole."""
+    return min(triton.max_tokens(model) for model in settings.dense_models)
 
 
 class DenseEncoder:

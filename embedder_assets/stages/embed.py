@@ -1,25 +1,29 @@
 """Computes the rows of an embedding table that are missing, each distinct text once, and removes the stale ones.
 
 A row's key is (chunk_id, content_sha256, model_fingerprint), so a row is valid by itself: an unchanged collection
-costs no inference, and a moved text takes the vector that its text already has.
+costs no inference, and a moved text takes the vector that its text already has. New rows come and stale rows go in one
+commit, for all models of the table: a reader sees the old set or the new one, never a mixture.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import polars as pl
 
+from embedder_assets.errors import TableError
 from embedder_assets.serving.client import Outputs
 from embedder_assets.serving.session import TritonSession
 from embedder_assets.settings import Settings
 from embedder_assets.tables.schemas import SCHEMAS, Schema
-from embedder_assets.tables.staging import Staging
+from embedder_assets.tables.staging import Staging, forget_unused
 from embedder_assets.tables.store import TableStore
 from embedder_assets.telemetry.record import StageMeter
 
 KEY = ["chunk_id", "content_sha256"]
+MODEL_KEY = [*KEY, "model", "model_fingerprint"]
 # Requests between two commits to the staging folder: what a crash can cost at most.
 REQUESTS_A_COMMIT = 4
 
@@ -35,15 +39,20 @@ class Encoder(Protocol):
         """Turns a model's outputs into the table's value columns, and refuses wrong ones."""
 
 
+# Called with a collection and a new model's rows before they replace another model's; raises to keep the old ones.
+Admit = Callable[[str, pl.DataFrame], None]
+
+
 @dataclass(frozen=True)
 class EmbedOutcome:
-    """What happened to one collection.
+    """What happened to one model's rows of one collection.
 
     Attributes:
-        rows: Rows of the collection in the table now.
+        rows: Rows of the model in the table now.
         computed: Distinct texts that were sent to the model.
         reused: Rows that needed no inference.
-        deleted: Rows removed because their chunk, text or model is gone.
+        deleted: Rows removed because their chunk, text or fingerprint is gone; for the first model of a table also
+            those of models that are no longer configured.
         coverage: Share of the chunks that have a row, 1.0 when there are none.
     """
 
@@ -54,93 +63,189 @@ class EmbedOutcome:
     coverage: float
 
 
-class EmbeddingStage:
-    """Brings one embedding table up to date, collection by collection."""
+@dataclass(frozen=True)
+class _Prepared:
+    """A model's part of a collection, all of whose missing values are in the table or staged.
 
-    def __init__(self, store: TableStore, triton: TritonSession, settings: Settings, encoder: Encoder) -> None:
-        self._store = store
+    Attributes:
+        wanted: The keys that the model should have rows of, with its name and fingerprint.
+        missing: Those of them that the table does not hold.
+        is_new: Whether the table has no row of this fingerprint yet.
+        computed: Distinct texts that were sent to the model for it.
+    """
+
+    wanted: pl.DataFrame
+    missing: pl.DataFrame
+    is_new: bool
+    computed: int
+
+
+class EmbeddingStage:
+    """One model's part of an embedding table, collection by collection.
+
+    Args:
+        store: The tables.
+        triton: The models.
+        settings: The resolved settings.
+        encoder: The model, and how its outputs become rows.
+        admit: Asked before rows of another fingerprint are replaced by this model's; not asked otherwise.
+    """
+
+    def __init__(
+        self,
+        store: TableStore,
+        triton: TritonSession,
+        settings: Settings,
+        encoder: Encoder,
+        admit: Admit | None = None,
+    ) -> None:
+        self.encoder = encoder
+        self.admit = admit
+        self.store = store
+        self.home = settings.home
         self._triton = triton
-        self._home = settings.home
         self._batch_size = settings.request_batch_size
-        self._encoder = encoder
         schema = SCHEMAS[encoder.table]
         self._value_schema: Schema = {
             name: schema[name] for name in schema if name in ("embedding", "indices", "values", "source")
         }
 
     def run(self, collection: str, meter: StageMeter) -> EmbedOutcome:
-        """Computes what is missing, publishes it in one commit, then deletes what is stale."""
-        wanted = self._store.read("chunks", collection, [*KEY, "text", "token_count"])
-        present = self._present(collection)
-        missing = wanted.select(KEY).join(present, on=KEY, how="anti")
-        staging = Staging(self._home, self._encoder.table, collection, self._encoder.fingerprint)
-        known = self._known_values(collection, missing, staging)
-        to_compute = self._distinct_texts(wanted, missing, known)
-        meter.count("reused", wanted.height - to_compute.height)
-        if to_compute.height:
-            self._compute(collection, to_compute, staging, meter)
-            known = self._known_values(collection, missing, staging)
-        if missing.height:
-            self._store.append(self._encoder.table, self._rows(collection, missing.join(known, on="content_sha256")))
-        staging.clear()
-        deleted = self._delete_stale(collection, wanted)
-        rows = self._present(collection)
-        covered = wanted.join(rows, on=KEY, how="semi").height
-        meter.coverage[collection] = covered / wanted.height if wanted.height else 1.0
-        return EmbedOutcome(
-            rows=rows.height,
-            computed=to_compute.height,
-            reused=wanted.height - to_compute.height,
-            deleted=deleted,
-            coverage=meter.coverage[collection],
-        )
+        """Makes this model's rows the collection's only ones; see ``embed_together``."""
+        return embed_together([self], collection, meter)[0]
 
-    def _present(self, collection: str) -> pl.DataFrame:
-        rows = self._store.read(self._encoder.table, collection, [*KEY, "model_fingerprint"])
-        return rows.filter(pl.col("model_fingerprint") == self._encoder.fingerprint).select(KEY)
+    def candidate_rows(self, collection: str, meter: StageMeter) -> pl.DataFrame:
+        """This model's row of every chunk, as the table would hold it; publishes nothing.
 
-    def _known_values(self, collection: str, missing: pl.DataFrame, staging: Staging) -> pl.DataFrame:
-        """Values by text, for the missing rows: of equal texts in the table, and of an interrupted run."""
-        columns = ["content_sha256", *self._value_schema]
-        staged = staging.read({"content_sha256": pl.String(), **self._value_schema}).select(columns)
-        if not missing.height:
-            return staged.clear()
-        table = self._store.read(self._encoder.table, collection, [*columns, "model_fingerprint"])
-        table = table.filter(pl.col("model_fingerprint") == self._encoder.fingerprint).select(columns)
-        known = pl.concat([table, staged]).join(missing, on="content_sha256", how="semi")
-        return known.unique("content_sha256", keep="first")
+        What the table lacks is computed and stays staged, so that a run which publishes the model computes nothing.
+        """
+        return self.rows(collection, self.prepare(collection, meter).wanted)
 
-    def _distinct_texts(self, wanted: pl.DataFrame, missing: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
-        texts = wanted.join(missing, on=KEY, how="semi").unique("content_sha256", maintain_order=True)
-        return texts.join(known, on="content_sha256", how="anti")
+    def prepare(self, collection: str, meter: StageMeter) -> _Prepared:
+        """Computes into the staging folder what neither it nor the table has."""
+        chunks = self.store.read("chunks", collection, [*KEY, "text", "token_count"])
+        wanted = chunks.select(*KEY, model=pl.lit(self.encoder.model), model_fingerprint=pl.lit(self._fingerprint))
+        present = self.store.read(self.encoder.table, collection, MODEL_KEY, where=self._own)
+        missing = wanted.join(present, on=MODEL_KEY, how="anti")
+        staged = self.staging(collection).read({"content_sha256": pl.String()})
+        texts = chunks.join(missing, on=KEY, how="semi").unique("content_sha256", maintain_order=True)
+        for known in (present, staged):
+            texts = texts.join(known, on="content_sha256", how="anti")
+        meter.count("reused", wanted.height - texts.height)
+        if texts.height:
+            self._compute(collection, texts, meter)
+        return _Prepared(wanted, missing, is_new=not present.height, computed=texts.height)
 
-    def _compute(self, collection: str, texts: pl.DataFrame, staging: Staging, meter: StageMeter) -> None:
+    def rows(self, collection: str, keys: pl.DataFrame) -> pl.DataFrame:
+        """Whole rows for keys that were prepared, with the values of their texts from the table and from staging.
+
+        Raises:
+            TableError: A value is not there any more.
+        """
+        if not keys.height:
+            return pl.DataFrame(schema=SCHEMAS[self.encoder.table])
+        columns: Schema = {"content_sha256": pl.String(), **self._value_schema}
+        of_keys = pl.col("content_sha256").is_in(keys["content_sha256"].unique().implode())
+        published = self.store.read(self.encoder.table, collection, list(columns), where=self._own & of_keys)
+        staged = self.staging(collection).read(columns).filter(of_keys)
+        values = pl.concat([published, staged]).unique("content_sha256", keep="first")
+        rows = keys.join(values, on="content_sha256").with_columns(collection=pl.lit(collection))
+        if rows.height != keys.height:
+            raise TableError(
+                f"staged rows of model '{self.encoder.model}' for collection '{collection}'",
+                expected=f"a value for each of {keys.height} chunks",
+                got=f"{rows.height}: files in {self.staging(collection).folder} have gone or are damaged",
+                remedy="Nothing was published. Run again: what is missing is computed anew.",
+            )
+        return rows.select(list(SCHEMAS[self.encoder.table]))
+
+    def staging(self, collection: str) -> Staging:
+        """Where this model's computed rows wait."""
+        return Staging(self.home, self.encoder.table, collection, self._fingerprint)
+
+    @property
+    def _fingerprint(self) -> str:
+        return self.encoder.fingerprint
+
+    @property
+    def _own(self) -> pl.Expr:
+        # By fingerprint alone: a model under a new name has the values already.
+        return pl.col("model_fingerprint") == self._fingerprint
+
+    def _compute(self, collection: str, texts: pl.DataFrame, meter: StageMeter) -> None:
         # The longest first: what remains at the end is short, so no core waits long for another.
         texts = texts.sort("token_count", descending=True)
         frames = list(texts.iter_slices(self._batch_size))
         requests = ([(text,) for text in frame["text"]] for frame in frames)
         done, uncommitted = 0, []
-        for frame, answer in zip(frames, self._triton.infer_many(self._encoder.model, requests), strict=True):
-            values = self._encoder.values(answer.outputs)
+        for frame, answer in zip(frames, self._triton.infer_many(self.encoder.model, requests), strict=True):
+            values = self.encoder.values(answer.outputs)
             uncommitted.append(values.with_columns(frame["content_sha256"]))
             meter.batch(answer.latency_s, frame.height)
             meter.count("computed", frame.height)
             done += frame.height
             meter.progress(collection, done, texts.height)
             if len(uncommitted) == REQUESTS_A_COMMIT or done == texts.height:
-                staging.append(pl.concat(uncommitted))
+                self.staging(collection).append(pl.concat(uncommitted))
                 meter.sample_gpu()
                 uncommitted = []
 
-    def _rows(self, collection: str, keyed_values: pl.DataFrame) -> pl.DataFrame:
-        return keyed_values.with_columns(
-            collection=pl.lit(collection),
-            model=pl.lit(self._encoder.model),
-            model_fingerprint=pl.lit(self._encoder.fingerprint),
-        )
 
-    def _delete_stale(self, collection: str, wanted: pl.DataFrame) -> int:
-        rows = self._store.read(self._encoder.table, collection, [*KEY, "model_fingerprint"])
-        kept = wanted.select(KEY).with_columns(model_fingerprint=pl.lit(self._encoder.fingerprint))
-        gone = rows.join(kept, on=rows.columns, how="anti")
-        return self._store.delete_rows(self._encoder.table, collection, gone)
+def embed_together(stages: Sequence[EmbeddingStage], collection: str, meter: StageMeter) -> list[EmbedOutcome]:
+    """Makes the rows of some models the only ones that their table has of a collection.
+
+    First all that is missing is computed, and staged; then one commit adds the new rows and removes the stale ones:
+    those of chunks, texts, fingerprints and models that are gone. A crash before the commit leaves the table as it was
+    and the staged rows for the next run.
+
+    Args:
+        stages: One a model, all of one table.
+        collection: The collection.
+        meter: Takes the batches, the items, and the smallest coverage of the models.
+
+    Returns:
+        An outcome a stage, in their order.
+    """
+    store, table = stages[0].store, stages[0].encoder.table
+    prepared = [stage.prepare(collection, meter) for stage in stages]
+    stale = store.read(table, collection, MODEL_KEY).join(
+        pl.concat([each.wanted for each in prepared]), on=MODEL_KEY, how="anti"
+    )
+    added = [stage.rows(collection, each.missing) for stage, each in zip(stages, prepared, strict=True)]
+    if not set(stale["model_fingerprint"]) <= {stage.encoder.fingerprint for stage in stages}:
+        for stage, each, rows in zip(stages, prepared, added, strict=True):
+            if stage.admit is not None and each.is_new and rows.height:
+                stage.admit(collection, rows)
+    store.exchange(table, collection, pl.concat(added), stale)
+    for stage in stages:
+        stage.staging(collection).clear()
+    forget_unused(stages[0].home)
+    return _outcomes(stages, prepared, stale, collection, meter)
+
+
+def _outcomes(
+    stages: Sequence[EmbeddingStage],
+    prepared: Sequence[_Prepared],
+    stale: pl.DataFrame,
+    collection: str,
+    meter: StageMeter,
+) -> list[EmbedOutcome]:
+    present = stages[0].store.read(stages[0].encoder.table, collection, MODEL_KEY)
+    models = [stage.encoder.model for stage in stages]
+    owners = pl.when(pl.col("model").is_in(models)).then("model").otherwise(pl.lit(models[0]))
+    deleted = stale.select(owners)["model"].to_list()
+    outcomes = []
+    for model, each in zip(models, prepared, strict=True):
+        rows, wanted = present.filter(pl.col("model") == model), each.wanted
+        covered = wanted.join(rows, on=MODEL_KEY, how="semi").height
+        outcomes.append(
+            EmbedOutcome(
+                rows=rows.height,
+                computed=each.computed,
+                reused=wanted.height - each.computed,
+                deleted=deleted.count(model),
+                coverage=covered / wanted.height if wanted.height else 1.0,
+            )
+        )
+    meter.coverage[collection] = min(outcome.coverage for outcome in outcomes)
+    return outcomes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from embedder_assets.settings import Settings
 from embedder_assets.stages.dense import as_matrix
 from embedder_assets.stages.digest import input_digest
 from embedder_assets.stages.fuse import RetrievalModels
+from embedder_assets.stages.index import Model
 from embedder_assets.tables.store import TableStore
 
 MANIFEST = "manifest.json"
@@ -68,11 +69,13 @@ class ExportStage:
         chunks = (
             self._store.read("chunks", collection).drop("document_sha256", "chunking").sort("doc_id", "chunk_index")
         )
-        dense = self._vectors("dense_embeddings", collection, self._models.dense[1]).drop("source", strict=False)
-        chunks = chunks.join(dense, on=KEY, how="inner", maintain_order="left")
+        for model in self._models.dense:
+            dense = self._vectors("dense_embeddings", collection, model, ["embedding"])
+            dense = dense.rename({"embedding": self._named("embedding", model)})
+            chunks = chunks.join(dense, on=KEY, how="inner", maintain_order="left")
         if self._models.sparse:
-            sparse = self._vectors("sparse_embeddings", collection, self._models.sparse[1])
-            chunks = chunks.join(sparse.drop("source"), on=KEY, how="inner", maintain_order="left")
+            sparse = self._vectors("sparse_embeddings", collection, self._models.sparse, ["indices", "values"])
+            chunks = chunks.join(sparse, on=KEY, how="inner", maintain_order="left")
         ranked = [
             self._store.read(table, collection, ["input_digest"])["input_digest"].unique().sort().to_list()
             for table in self._candidates
@@ -81,19 +84,26 @@ class ExportStage:
         parts += map(str, chunks.select(*KEY, "start", "end", "heading").iter_rows())
         return chunks, input_digest(parts)
 
-    def _vectors(self, table: str, collection: str, fingerprint: str) -> pl.DataFrame:
-        rows = self._store.read(table, collection).filter(pl.col("model_fingerprint") == fingerprint)
-        return rows.drop("collection", "model", "model_fingerprint")
+    def _vectors(self, table: str, collection: str, model: Model, columns: Sequence[str]) -> pl.DataFrame:
+        of_model = (pl.col("model") == model[0]) & (pl.col("model_fingerprint") == model[1])
+        return self._store.read(table, collection, [*KEY, *columns], where=of_model)
+
+    def _named(self, word: str, model: Model) -> str:
+        """The name of a dense model's vectors in a file: a word, and the model's name where there are several."""
+        return word if len(self._models.dense) == 1 else f"{word}.{model[0]}"
 
     def _write(self, folder: Path, collection: str, chunks: pl.DataFrame) -> Iterator[Path]:
         """Writes every file and names it."""
         chunks.write_parquet(path := folder / "chunks.parquet")
         yield path
-        vectors = as_matrix(chunks["embedding"])
-        np.savez(path := folder / "dense.npz", chunk_id=chunks["chunk_id"].to_numpy().astype(str), embedding=vectors)
-        yield path
+        ids = chunks["chunk_id"].to_numpy().astype(str)
+        for model in self._models.dense:
+            vectors = as_matrix(chunks[self._named("embedding", model)])
+            np.savez(path := folder / f"{self._named('dense', model)}.npz", chunk_id=ids, embedding=vectors)
+            yield path
+        names = {self._named("dense", model): self._named("embedding", model) for model in self._models.dense}
         with (path := folder / "qdrant_points.jsonl").open("w", encoding="utf-8") as file:
-            file.writelines(json.dumps(point, ensure_ascii=False) + "\n" for point in _points(chunks))
+            file.writelines(json.dumps(point, ensure_ascii=False) + "\n" for point in _points(chunks, names))
         yield path
         for table in self._candidates:
             rows = self._store.read(table, collection).drop("input_digest").sort("query_id", "rank")
@@ -117,11 +127,11 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     return manifest
 
 
-def _points(chunks: pl.DataFrame) -> Iterator[dict[str, Any]]:
-    """Points as Qdrant's upsert takes them, with a named dense and a named sparse vector."""
+def _points(chunks: pl.DataFrame, dense: dict[str, str]) -> Iterator[dict[str, Any]]:
+    """Points as Qdrant's upsert takes them, with named vectors; ``dense`` is name to column of the dense ones."""
     payload_columns = ["collection", "doc_id", "chunk_index", "heading", "start", "end", "text"]
     for row in chunks.iter_rows(named=True):
-        vector: dict[str, Any] = {"dense": row["embedding"]}
+        vector: dict[str, Any] = {name: row[column] for name, column in dense.items()}
         if "indices" in row:
             vector["sparse"] = {"indices": row["indices"], "values": row["values"]}
         yield {"id": row["chunk_id"], "vector": vector, "payload": {name: row[name] for name in payload_columns}}

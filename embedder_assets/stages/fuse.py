@@ -1,4 +1,4 @@
-"""Reciprocal rank fusion of the dense and the sparse ranking.
+"""Reciprocal rank fusion of the rankings by the dense models and by the sparse one.
 
 Cormack, Clarke and Büttcher, "Reciprocal Rank Fusion outperforms Condorcet and individual Rank Learning Methods"
 (SIGIR 2009): the score of a chunk is the sum of 1 / (k + rank) over the rankings that hold it, with k = 60.
@@ -18,7 +18,7 @@ from embedder_assets.serving.client import Outputs
 from embedder_assets.serving.session import TritonSession
 from embedder_assets.settings import Settings
 from embedder_assets.stages.digest import input_digest
-from embedder_assets.stages.index import EMPTY_RANKING, ChunkIndex, sparse_matrix
+from embedder_assets.stages.index import EMPTY_RANKING, ChunkIndex, Model, sparse_matrix
 from embedder_assets.stages.sparse import SparseEncoder
 from embedder_assets.tables.store import TableStore
 from embedder_assets.telemetry.record import StageMeter
@@ -35,19 +35,19 @@ class RetrievalModels:
     """The first-stage models of a run; ``sparse`` is None when that stage is off.
 
     Attributes:
-        dense: (model name, fingerprint).
+        dense: (model name, fingerprint) of each dense model, the primary first.
         sparse: (model name, fingerprint) or None.
     """
 
-    dense: tuple[str, str]
-    sparse: tuple[str, str] | None
+    dense: tuple[Model, ...]
+    sparse: Model | None
 
     @classmethod
     def of(cls, settings: Settings, triton: TritonSession) -> RetrievalModels:
         """The models that the settings name, with the fingerprints of what would serve them now."""
-        dense, sparse = settings.dense_model, settings.sparse_model
+        sparse = settings.sparse_model
         return cls(
-            (dense, triton.fingerprint(dense, "dense")),
+            tuple((name, triton.fingerprint(name, "dense")) for name in settings.dense_models),
             (sparse, triton.fingerprint(sparse, "sparse")) if settings.enable_sparse else None,
         )
 
@@ -66,12 +66,11 @@ class FuseStage:
         """Brings ``fused_candidates`` of a collection up to date and returns its rows."""
         queries = self._store.read("queries", collection).sort("query_id")
         digest = self._input_digest(collection, queries)
-        current = self._store.read("fused_candidates", collection)
+        current = self._store.read("fused_candidates", collection, ["input_digest"])
         if current.height and current["input_digest"].unique().to_list() == [digest]:
             meter.count("reused", queries.height)
-            return current
-        sparse = self._models.sparse
-        index = ChunkIndex.load(self._store, [collection], self._models.dense[1], sparse[1] if sparse else None)
+            return self._store.read("fused_candidates", collection)
+        index = ChunkIndex.load(self._store, [collection], self._models.dense, self._models.sparse)
         fused = self.rank(index, queries["text"].to_list(), meter)
         meter.count("computed", queries.height)
         rows = named_candidates(fused, index, queries).with_columns(
@@ -83,16 +82,19 @@ class FuseStage:
     def rank(self, index: ChunkIndex, texts: Sequence[str], meter: StageMeter) -> pl.DataFrame:
         """Fused ranking of an index for query texts: columns query, chunk (positions), rank, score, … ."""
         if not texts or not index.chunks.height:
-            return fuse(EMPTY_RANKING, EMPTY_RANKING, self._depth)
-        dense = index.rank_dense(self._embed_dense(texts, meter), self._depth)
+            return fuse([EMPTY_RANKING] * len(self._models.dense), EMPTY_RANKING)
+        dense = [
+            index.rank_dense(position, self._embed_dense(model, texts, meter), self._depth)
+            for position, (model, _) in enumerate(self._models.dense)
+        ]
         sparse = EMPTY_RANKING
         if index.sparse is not None:
             sparse = index.rank_sparse(self._embed_sparse(texts, index.sparse.shape[1], meter), self._depth)
         meter.sample_gpu()
-        return fuse(dense, sparse, self._depth)
+        return fuse(dense, sparse)
 
-    def _embed_dense(self, texts: Sequence[str], meter: StageMeter) -> NDArray[np.float32]:
-        return np.concatenate([outputs["embedding"] for outputs in self._infer(self._models.dense[0], texts, meter)])
+    def _embed_dense(self, model: str, texts: Sequence[str], meter: StageMeter) -> NDArray[np.float32]:
+        return np.concatenate([outputs["embedding"] for outputs in self._infer(model, texts, meter)])
 
     def _embed_sparse(self, texts: Sequence[str], vocabulary: int, meter: StageMeter) -> csr_array:
         assert self._models.sparse is not None
@@ -118,28 +120,29 @@ class FuseStage:
         return input_digest(parts)
 
 
-def fuse(dense: pl.DataFrame, sparse: pl.DataFrame, depth: int) -> pl.DataFrame:
-    """Reciprocal rank fusion of two rankings.
+def fuse(dense: Sequence[pl.DataFrame], sparse: pl.DataFrame) -> pl.DataFrame:
+    """Reciprocal rank fusion of any number of rankings; keeps every chunk that one of them holds.
 
     Args:
-        dense: Columns query, chunk, rank (from 1).
+        dense: One ranking a dense model, at least one: columns query, chunk, rank (from 1).
         sparse: The same of the sparse ranking; may be empty.
-        depth: Candidates kept a query.
 
     Returns:
-        Columns query, chunk, rank, score, dense_rank, sparse_rank (null where a ranking lacks the chunk), sorted by
-        query and rank. Equal scores are ordered by the dense rank, then by the chunk's position.
+        Columns query, chunk, rank, score, dense_rank (the best of the dense ranks), dense_ranks (list, one a dense
+        model), sparse_rank, null where a ranking lacks the chunk; sorted by query and rank. Equal scores are ordered
+        by the dense rank, then by the chunk's position.
     """
     keys = ["query", "chunk"]
-    both = dense.select(*keys, dense_rank="rank").join(
-        sparse.select(*keys, sparse_rank="rank"), on=keys, how="full", coalesce=True
-    )
-    terms = [(1.0 / (RRF_K + pl.col(name))).fill_null(0.0) for name in ("dense_rank", "sparse_rank")]
-    ranked = both.with_columns(score=terms[0] + terms[1]).sort(
-        ["query", "score", "dense_rank", "chunk"], descending=[False, True, False, False], nulls_last=True
-    )
+    names = [f"dense_{position}" for position in range(len(dense))]
+    ranked = sparse.select(*keys, sparse_rank="rank")
+    for name, ranking in zip(names, dense, strict=True):
+        ranked = ranked.join(ranking.select(*keys, pl.col("rank").alias(name)), on=keys, how="full", coalesce=True)
+    reciprocals = [(1.0 / (RRF_K + pl.col(name))).fill_null(0.0) for name in (*names, "sparse_rank")]
+    ranked = ranked.with_columns(
+        score=pl.sum_horizontal(reciprocals), dense_rank=pl.min_horizontal(names), dense_ranks=pl.concat_list(names)
+    ).sort(["query", "score", "dense_rank", "chunk"], descending=[False, True, False, False], nulls_last=True)
     ranked = ranked.with_columns(rank=pl.int_range(1, pl.len() + 1).over("query"))
-    return ranked.filter(pl.col("rank") <= depth).select(*keys, "rank", "score", "dense_rank", "sparse_rank")
+    return ranked.select(*keys, "rank", "score", "dense_rank", "dense_ranks", "sparse_rank")
 
 
 def named_candidates(ranking: pl.DataFrame, index: ChunkIndex, queries: pl.DataFrame) -> pl.DataFrame:

@@ -17,6 +17,8 @@ from embedder_assets.tables.store import TableStore
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
+# Name and fingerprint.
+Model = tuple[str, str]
 # Queries scored at a time: bounds the score matrix to this many rows of one float32 a chunk.
 QUERY_BLOCK = 128
 RANKING_SCHEMA = {"query": pl.Int64(), "chunk": pl.Int64(), "rank": pl.Int64(), "score": pl.Float64()}
@@ -29,35 +31,47 @@ class ChunkIndex:
 
     Attributes:
         chunks: collection, chunk_id, doc_id, heading, text, start, end, token_count of each chunk.
-        dense: float32 [chunks, dimension], unit rows.
+        dense: For each dense model float32 [chunks, dimension], unit rows.
         sparse: float32 [chunks, vocabulary], or None when the sparse stage is off.
     """
 
     chunks: pl.DataFrame
-    dense: NDArray[np.float32]
+    dense: tuple[NDArray[np.float32], ...]
     sparse: csr_array | None
 
     @classmethod
     def load(
-        cls, store: TableStore, collections: Sequence[str], dense_fingerprint: str, sparse_fingerprint: str | None
+        cls, store: TableStore, collections: Sequence[str], dense: Sequence[Model], sparse: Model | None
     ) -> ChunkIndex:
-        """Reads the chunks of some collections that have a vector of the given models.
+        """Reads the chunks of some collections with their vectors of the given models.
 
         Raises:
             TableError: A chunk has no vector of these models.
         """
         chunks = pl.concat([store.read("chunks", name) for name in collections])
-        dense = _aligned(store, "dense_embeddings", chunks, collections, dense_fingerprint)
-        sparse = None
-        if sparse_fingerprint is not None:
-            sparse = sparse_matrix(_aligned(store, "sparse_embeddings", chunks, collections, sparse_fingerprint))
-        return cls(chunks, as_matrix(dense["embedding"]), sparse)
+        vectors = tuple(
+            as_matrix(_aligned(store, "dense_embeddings", chunks, collections, model)["embedding"]) for model in dense
+        )
+        terms = None
+        if sparse is not None:
+            terms = sparse_matrix(_aligned(store, "sparse_embeddings", chunks, collections, sparse))
+        return cls(chunks, vectors, terms)
 
-    def rank_dense(self, queries: NDArray[np.float32], depth: int) -> pl.DataFrame:
-        """Chunks by cosine. Returns columns query, chunk (positions), rank (from 1), score."""
+    def rank_dense(self, model: int, queries: NDArray[np.float32], depth: int) -> pl.DataFrame:
+        """Chunks by cosine.
+
+        Args:
+            model: Position of the dense model.
+            queries: Its unit vectors of the queries, [queries, dimension].
+            depth: Chunks a query.
+
+        Returns:
+            Columns query, chunk (positions), rank (from 1), score.
+        """
         if not self.chunks.height:
             return EMPTY_RANKING
-        return _rank(lambda block: queries[block] @ self.dense.T, len(queries), depth, drop_zero=False)
+        vectors = self.dense[model].T
+        return _rank(lambda block: queries[block] @ vectors, len(queries), depth, drop_zero=False)
 
     def rank_sparse(self, queries: csr_array, depth: int) -> pl.DataFrame:
         """Chunks by dot product, those without a common term left out. Columns as ``rank_dense``."""
@@ -79,18 +93,19 @@ def sparse_matrix(rows: pl.DataFrame, vocabulary: int | None = None) -> csr_arra
 
 
 def _aligned(
-    store: TableStore, table: str, chunks: pl.DataFrame, collections: Sequence[str], fingerprint: str
+    store: TableStore, table: str, chunks: pl.DataFrame, collections: Sequence[str], model: Model
 ) -> pl.DataFrame:
-    rows = pl.concat([store.read(table, name) for name in collections])
-    rows = rows.filter(pl.col("model_fingerprint") == fingerprint)
+    name, fingerprint = model
+    of_model = (pl.col("model") == name) & (pl.col("model_fingerprint") == fingerprint)
+    rows = pl.concat([store.read(table, collection, where=of_model) for collection in collections])
     keys = ["collection", "chunk_id", "content_sha256"]
     aligned = chunks.select(keys).join(rows, on=keys, how="inner", maintain_order="left")
     if aligned.height != chunks.height:
         raise TableError(
             f"table '{table}', collections {', '.join(collections)}",
-            expected=f"a row of model fingerprint {fingerprint} for each of {chunks.height} chunks",
+            expected=f"a row of model '{name}' with fingerprint {fingerprint} for each of {chunks.height} chunks",
             got=f"{aligned.height} rows",
-            remedy="Run `embedder run` for these collections with this model"
+            remedy="Run `embedder run` for these collections with these models"
             + (", or set EMBEDDER_ENABLE_SPARSE=false." if table == "sparse_embeddings" else "."),
         )
     return aligned

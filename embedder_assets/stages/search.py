@@ -63,9 +63,7 @@ class Search:
                 got="no rows in the table 'chunks'",
                 remedy="Run `embedder run` first; `--collection NAME` picks one of the above.",
             )
-        self._index = ChunkIndex.load(
-            store, list(collections) or available, models.dense[1], models.sparse[1] if models.sparse else None
-        )
+        self._index = ChunkIndex.load(store, list(collections) or available, models.dense, models.sparse)
         self._fuse = FuseStage(store, triton, settings, models)
         self._rerank = None
         if settings.enable_rerank:

@@ -63,8 +63,9 @@ SCHEMAS: dict[str, Schema] = {
         "source": _TEXT,
     },
     "queries": {"collection": _TEXT, "query_id": _TEXT, "text": _TEXT, "source": _TEXT},
-    # Ranks start at 1; a null rank means the ranking did not hold the chunk. `input_digest` identifies everything
-    # the rows were computed from, so that an unchanged input is not computed again.
+    # Ranks start at 1; a null rank means the ranking did not hold the chunk. `dense_rank` is the best of `dense_ranks`,
+    # which has one entry a dense model. `input_digest` identifies everything the rows were computed from, so that an
+    # unchanged input is not computed again.
     "fused_candidates": {
         "collection": _TEXT,
         "query_id": _TEXT,
@@ -73,6 +74,7 @@ SCHEMAS: dict[str, Schema] = {
         "rank": _COUNT,
         "score": _REAL,
         "dense_rank": _COUNT,
+        "dense_ranks": pl.List(pl.Int64),
         "sparse_rank": _COUNT,
         "input_digest": _TEXT,
     },

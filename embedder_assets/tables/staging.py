@@ -2,24 +2,31 @@
 
 A stage writes the rows of a few requests at a time here and publishes them to its table in one commit at the end. So a
 reader never sees half a collection, and a run that was killed loses only the last few requests: the next run finds the
-rest here.
+rest here. The rows of a model that is only a candidate yet wait here too, until it is chosen or forgotten.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
+import time
 import uuid
 from pathlib import Path
 from urllib.parse import quote
 
 import polars as pl
 
+FOLDER = "staging"
+# Since a row was last written or read. Bounds the disk that models cost which nobody chose.
+KEPT_DAYS = 7
+DAY_S = 24 * 60 * 60
+
 
 class Staging:
     """Rows of one table, one collection and one model fingerprint, as Parquet files."""
 
     def __init__(self, home: Path, table: str, collection: str, fingerprint: str) -> None:
-        self.folder = home / "staging" / table / quote(collection, safe="") / fingerprint
+        self.folder = home / FOLDER / table / quote(collection, safe="") / fingerprint
 
     def append(self, rows: pl.DataFrame) -> None:
         """Keeps a micro-batch; it is there whole or not at all."""
@@ -30,18 +37,34 @@ class Staging:
         unfinished.rename(self.folder / f"{name}.parquet")
 
     def read(self, schema: dict[str, pl.DataType]) -> pl.DataFrame:
-        """Everything kept so far. A file that cannot be read is dropped: its rows are computed again."""
-        frames = [frame for file in sorted(self.folder.glob("*.parquet")) if (frame := _read(file)) is not None]
+        """The columns of ``schema`` of everything kept so far.
+
+        A file that cannot be read is dropped: its rows are computed again.
+        """
+        files = sorted(self.folder.glob("*.parquet"))
+        frames = [frame for file in files if (frame := _read(file, list(schema))) is not None]
         return pl.concat(frames) if frames else pl.DataFrame(schema=schema)
 
     def clear(self) -> None:
-        """Forgets everything, after it was published, and what an earlier model has left."""
-        shutil.rmtree(self.folder.parent, ignore_errors=True)
+        """Forgets everything, after it was published. What other models have here stays."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def _read(file: Path) -> pl.DataFrame | None:
+def forget_unused(home: Path) -> None:
+    """Removes the staged files of any table, collection and model that nobody wrote or read for a week."""
+    oldest = time.time() - KEPT_DAYS * DAY_S
+    for file in (home / FOLDER).glob("*/*/*/*"):
+        try:
+            if file.stat().st_mtime < oldest:
+                file.unlink()
+        except FileNotFoundError:  # another run has published it
+            continue
+
+
+def _read(file: Path, columns: list[str]) -> pl.DataFrame | None:
     try:
-        return pl.read_parquet(file)
+        os.utime(file)
+        return pl.read_parquet(file, columns=columns, glob=False)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
         file.unlink(missing_ok=True)
         return None

@@ -36,8 +36,23 @@ class TableStore:
             frame = self._scan(table).select("collection").unique().collect()
         return sorted(frame["collection"])
 
-    def read(self, table: str, collection: str, columns: Sequence[str] | None = None) -> pl.DataFrame:
+    def read(
+        self,
+        table: str,
+        collection: str,
+        columns: Sequence[str] | None = None,
+        *,
+        where: pl.Expr | None = None,
+        limit: int | None = None,
+    ) -> pl.DataFrame:
         """The rows of one collection, empty with the right columns when there are none.
+
+        Args:
+            table: Name of the table.
+            collection: The collection.
+            columns: The columns that are wanted; all by default.
+            where: Which rows are wanted; others are left out while reading, not after it.
+            limit: How many rows are wanted at most; which ones is left open.
 
         Raises:
             TableError: The table's files cannot be read.
@@ -48,6 +63,8 @@ class TableStore:
             return pl.DataFrame(schema=schema).select(wanted)
         with self._readable(table):
             rows = self._scan(table).filter(pl.col("collection") == collection)
+            rows = rows if where is None else rows.filter(where)
+            rows = rows if limit is None else rows.head(limit)
             return rows.select(pl.col(name).cast(schema[name]) for name in wanted).collect()
 
     def count(self, table: str, collection: str) -> int:
@@ -61,11 +78,11 @@ class TableStore:
     def replace(self, table: str, collection: str, rows: pl.DataFrame) -> bool:
         """Makes ``rows`` the collection's only rows. Writes nothing, and returns False, when they already are."""
         rows = self._conform(table, rows)
-        current = self.read(table, collection)
-        if self.exists(table) and _same_rows(current, rows):
+        if self.exists(table) and self._holds(table, collection, rows):
             return False
+        present = self.count(table, collection)
         with self._writable(table):
-            if not self.exists(table) or not len(current):
+            if not present:
                 rows.write_delta(self.path(table), mode="append", delta_write_options=_PARTITIONED)
             elif not len(rows):
                 DeltaTable(str(self.path(table))).delete(f"collection = {_quoted(collection)}")
@@ -80,19 +97,44 @@ class TableStore:
         with self._writable(table):
             rows.write_delta(self.path(table), mode="append", delta_write_options=_PARTITIONED)
 
-    def delete_rows(self, table: str, collection: str, keys: pl.DataFrame) -> int:
-        """Deletes the collection's rows that agree with a row of ``keys`` in all its columns; returns how many."""
-        if not keys.height:
+    def exchange(self, table: str, collection: str, added: pl.DataFrame, removed: pl.DataFrame) -> int:
+        """Adds rows to a collection and removes others in one commit, a plain append where none is removed.
+
+        Args:
+            table: Name of the table.
+            collection: The collection.
+            added: New rows, none of which has the key of a row that is there.
+            removed: Some of the table's columns: rows that agree with a row of this frame in all of them go.
+
+        Returns:
+            How many rows were removed.
+        """
+        if not removed.height:
+            if added.height:
+                self.append(table, added)
             return 0
-        same = " AND ".join(f"target.{name} = source.{name}" for name in keys.columns)
+        # A row without a collection is one to remove: so both kinds are one source, and the merge one commit.
+        changes = pl.concat([self._conform(table, added), removed.unique()], how="diagonal")
+        same = " AND ".join(f'old."{name}" = new."{name}"' for name in removed.columns)
         with self._writable(table):
-            merge = DeltaTable(str(self.path(table))).merge(
-                keys,
-                predicate=f"target.collection = {_quoted(collection)} AND {same}",
-                source_alias="source",
-                target_alias="target",
+            merge = changes.write_delta(
+                self.path(table),
+                mode="merge",
+                delta_merge_options={
+                    "predicate": f"old.collection = {_quoted(collection)} AND {same}",
+                    "source_alias": "new",
+                    "target_alias": "old",
+                },
             )
-            return int(merge.when_matched_delete().execute()["num_target_rows_deleted"])
+            merge = merge.when_matched_delete(predicate="new.collection IS NULL")
+            merge = merge.when_not_matched_insert_all(predicate="new.collection IS NOT NULL")
+            return int(merge.execute()["num_target_rows_deleted"])
+
+    def _holds(self, table: str, collection: str, rows: pl.DataFrame) -> bool:
+        """Whether rows are the collection's only rows already."""
+        # The digest first, where there is one: rows that differ in it need not all be read and sorted.
+        looks = [["input_digest"], rows.columns] if "input_digest" in rows.columns else [rows.columns]
+        return all(_same_rows(self.read(table, collection, look), rows.select(look)) for look in looks)
 
     def _scan(self, table: str) -> pl.LazyFrame:
         delta = DeltaTable(str(self.path(table)))
@@ -101,7 +143,16 @@ class TableStore:
         files = [f"{self.path(table)}/{uri[encoded_root:]}" for uri in delta.file_uris()]
         if not files:
             return pl.LazyFrame(schema=SCHEMAS[table])
-        return pl.scan_parquet(files, glob=False, hive_partitioning=True, hive_schema={"collection": pl.String()})
+        # A file that is older than a column of its table reads as null there.
+        return pl.scan_parquet(
+            files,
+            glob=False,
+            schema=SCHEMAS[table],
+            missing_columns="insert",
+            extra_columns="ignore",
+            hive_partitioning=True,
+            hive_schema={"collection": pl.String()},
+        )
 
     def _readable(self, table: str) -> AbstractContextManager[None]:
         return self._guarded(
@@ -140,7 +191,7 @@ class TableStore:
 
 # Polars panics on a Parquet file that was cut short, with an exception that is no Exception.
 _BROKEN_FILES = (pl.exceptions.PolarsError, pl.exceptions.PanicException, DeltaError, OSError)
-_PARTITIONED = {"partition_by": ["collection"]}
+_PARTITIONED = {"partition_by": ["collection"], "schema_mode": "merge"}
 
 
 def _quoted(value: str) -> str:

@@ -54,6 +54,7 @@ def stage_section(record: StageRecord | None) -> dict[str, Any] | None:
         "status": record.status,
         **({"reason": record.reason} if record.reason else {}),
         **span_attributes(record),
+        **({"models": record.models} if record.models else {}),
         "items": record.items,
         "batches": len(record.batch_latencies_s),
         **({"coverage": record.coverage} if record.coverage else {}),

@@ -32,6 +32,7 @@ class StageRecord(BaseModel):
         batch_size: Items of the largest batch.
         items: Items by outcome, for example ``computed`` and ``reused``.
         coverage: Share of the chunks that have a row, by collection.
+        models: The models that made the rows, name to fingerprint, the primary first.
         gpu_peak_bytes: Highest GPU memory seen, by device; empty without a GPU.
         attributes: What only this stage has, by the span attribute's name.
     """
@@ -48,6 +49,7 @@ class StageRecord(BaseModel):
     batch_size: int = 0
     items: dict[str, int] = Field(default_factory=dict)
     coverage: dict[str, float] = Field(default_factory=dict)
+    models: dict[str, str] = Field(default_factory=dict)
     gpu_peak_bytes: dict[str, int] = Field(default_factory=dict)
     fallback_used: bool = False
     fallback_reason: str | None = None
@@ -74,6 +76,7 @@ class StageMeter:
         self.collections = collections
         self.attributes: dict[str, Attribute] = {}
         self.coverage: dict[str, float] = {}
+        self.models: dict[str, str] = {}
         self._report = report
         self._gpu_memory = gpu_memory
         self._gpu_peak: dict[str, int] = {}
@@ -118,6 +121,7 @@ class StageMeter:
             batch_size=self._batch_size,
             items=dict(self._items),
             coverage=self.coverage,
+            models=self.models,
             gpu_peak_bytes=self._gpu_peak,
             attributes=self.attributes,
         )

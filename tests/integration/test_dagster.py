@@ -154,8 +154,8 @@ def evaluation_of(result: dg.ExecuteInProcessResult) -> dict[str, object]:
 def test_a_failed_blocking_check_stops_what_comes_after(run_in_process, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
     real = TableStore.read
 
-    def damaged(self: TableStore, table: str, collection: str, columns=None):  # type: ignore[no-untyped-def]
-        rows = real(self, table, collection, columns)
+    def damaged(self: TableStore, table: str, collection: str, columns=None, **options):  # type: ignore[no-untyped-def]
+        rows = real(self, table, collection, columns, **options)
         return rows.head(rows.height - 1) if table == "documents" and columns == ["doc_id", "text"] else rows
 
     monkeypatch.setattr(TableStore, "read", damaged)

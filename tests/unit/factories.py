@@ -18,6 +18,7 @@ from embedder_assets.tables.store import TableStore
 from embedder_assets.telemetry.record import StageMeter, StageName, StageRecord
 
 DENSE, SPARSE, RERANK = "dense_minilm", "sparse_splade", "rerank_cross_encoder"
+SECOND = "dense_second"
 GB = 10**9
 
 
@@ -104,6 +105,11 @@ def dense_vector(text: str) -> np.ndarray:
     return vector / np.linalg.norm(vector)
 
 
+def second_vector(text: str) -> np.ndarray:
+    """The same of another model, of another dimension."""
+    return np.append(dense_vector(f"second {text}"), np.float32(0))
+
+
 def term(word: str) -> int:
     """The vocabulary index of a word."""
     return int(sha256(word)[:4], 16)
@@ -119,7 +125,8 @@ class FakeTriton:
     def __init__(self, fail_at: int | None = None) -> None:
         self.fail_at = fail_at
         self.requests: list[list[Row]] = []
-        self.fingerprints = {DENSE: "dense-1", SPARSE: "sparse-1", RERANK: "rerank-1"}
+        self.fingerprints = {DENSE: "dense-1", SECOND: "second-1", SPARSE: "sparse-1", RERANK: "rerank-1"}
+        self.token_budgets = {DENSE: 256, SECOND: 512}
 
     @property
     def texts(self) -> list[str]:
@@ -130,7 +137,7 @@ class FakeTriton:
         return self.fingerprints[model]
 
     def max_tokens(self, model: str) -> int:
-        return 256
+        return self.token_budgets[model]
 
     def infer_many(self, model: str, requests: Iterable[Sequence[Row]]) -> Iterator[Answer]:
         for rows in requests:
@@ -142,6 +149,10 @@ class FakeTriton:
 
 def _dense(rows: Sequence[Row]) -> Outputs:
     return {"embedding": np.stack([dense_vector(text) for (text,) in rows])}
+
+
+def _second(rows: Sequence[Row]) -> Outputs:
+    return {"embedding": np.stack([second_vector(text) for (text,) in rows])}
 
 
 def _sparse(rows: Sequence[Row]) -> Outputs:
@@ -160,4 +171,4 @@ def _rerank(rows: Sequence[Row]) -> Outputs:
     return {"score": np.array(shared, np.float32).reshape(-1, 1)}
 
 
-_OUTPUTS = {DENSE: _dense, SPARSE: _sparse, RERANK: _rerank}
+_OUTPUTS = {DENSE: _dense, SECOND: _second, SPARSE: _sparse, RERANK: _rerank}

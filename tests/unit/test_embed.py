@@ -1,14 +1,25 @@
+import contextlib
+import shutil
+import tempfile
+from pathlib import Path
+
 import polars as pl
 import pytest
+from deltalake import DeltaTable
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
 
-from embedder_assets.errors import InferenceError
+from embedder_assets.errors import InferenceError, TableError
 from embedder_assets.stages import embed
 from embedder_assets.stages.dense import DenseEncoder
-from embedder_assets.stages.embed import EmbeddingStage, EmbedOutcome
+from embedder_assets.stages.embed import EmbeddingStage, EmbedOutcome, embed_together
 from embedder_assets.stages.sparse import SparseEncoder
+from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.store import TableStore
 from tests.unit.factories import (
     DENSE,
+    SECOND,
     SPARSE,
     FakeTriton,
     chunk_id,
@@ -16,6 +27,7 @@ from tests.unit.factories import (
     make_chunks,
     make_meter,
     make_settings,
+    second_vector,
     sha256,
     term,
 )
@@ -37,6 +49,10 @@ def bring_up_to_date(store, tmp_path):
         return stage.run("kb", meter or make_meter())
 
     return bring
+
+
+def version(store: TableStore) -> int:
+    return DeltaTable(str(store.path("dense_embeddings"))).version()
 
 
 def keys(store: TableStore, table: str = "dense_embeddings") -> set[tuple[str, str, str]]:
@@ -120,6 +136,15 @@ def test_another_fingerprint_computes_all_anew_and_drops_the_old_rows(store, bri
     assert keys(store) == {key(0, "one", fingerprint="dense-2"), key(1, "two", fingerprint="dense-2")}
 
 
+def test_a_swap_takes_one_commit_and_an_update_too(store, bring_up_to_date):
+    bring_up_to_date(make_chunks("one", "two"))
+    before = version(store)
+    bring_up_to_date(make_chunks("one", "two edited"))
+    assert version(store) == before + 1
+    bring_up_to_date(make_chunks("one", "three edited"), fingerprint="dense-2")
+    assert version(store) == before + 2
+
+
 def test_other_collections_keep_their_rows(store, bring_up_to_date):
     bring_up_to_date(make_chunks("one"))
     row = store.read("dense_embeddings", "kb").with_columns(collection=pl.lit("other"))
@@ -198,3 +223,258 @@ def test_sparse_rows_go_the_same_way(store, bring_up_to_date):
     triton = FakeTriton()
     bring_up_to_date(make_chunks("red apple", "red apple"), triton, encoder=encoder)
     assert (triton.requests, len(keys(store, "sparse_embeddings"))) == ([], 2)
+
+
+# Model swaps: rows of several models side by side, replaced in one commit
+
+
+class Killed(BaseException):
+    """Ends a run at once, as a signal does."""
+
+
+@pytest.fixture
+def embed_all(store, tmp_path):
+    """Makes some models' rows the only ones of some collections, as a run of these settings does."""
+
+    def embed_all(models, *, triton=None, admit=None, collections=("kb",), meter=None) -> list[EmbedOutcome]:
+        settings = make_settings(tmp_path, request_batch_size=1)
+        stages = [
+            EmbeddingStage(store, triton or FakeTriton(), settings, DenseEncoder(*model), admit) for model in models
+        ]
+        return [outcome for name in collections for outcome in embed_together(stages, name, meter or make_meter())]
+
+    return embed_all
+
+
+def labels(store: TableStore, collection: str = "kb") -> dict[tuple[str, str], int]:
+    """Rows by model name and fingerprint."""
+    rows = store.read("dense_embeddings", collection)
+    assert not rows.select("chunk_id", "model", "model_fingerprint").is_duplicated().any()
+    return {
+        (model, print_): count for model, print_, count in rows.group_by("model", "model_fingerprint").len().iter_rows()
+    }
+
+
+A1, A2, B1, B2 = (DENSE, "a-1"), (DENSE, "a-2"), (SECOND, "b-1"), (SECOND, "b-2")
+
+
+def test_several_models_have_a_row_of_every_chunk_each(store, embed_all):
+    store.replace("chunks", "kb", make_chunks("one", "two", "one"))
+    meter = make_meter()
+    outcomes = embed_all([A1, B1], meter=meter)
+    assert labels(store) == {A1: 3, B1: 3}
+    assert outcomes == [EmbedOutcome(rows=3, computed=2, reused=1, deleted=0, coverage=1.0)] * 2
+    assert meter.record().items == {"computed": 4, "reused": 2}
+    assert meter.record().coverage == {"kb": 1.0}
+    vectors = {
+        (model, text): vector
+        for model, text, vector in store.read("dense_embeddings", "kb", ["model", "content_sha256", "embedding"]).rows()
+    }
+    assert vectors[DENSE, sha256("two")] == pytest.approx(dense_vector("two").tolist())
+    assert vectors[SECOND, sha256("two")] == pytest.approx(second_vector("two").tolist())
+
+
+def test_a_model_that_joins_costs_its_own_inference_only_and_one_that_leaves_none(store, embed_all):
+    store.replace("chunks", "kb", make_chunks("one", "two"))
+    embed_all([A1])
+    triton = FakeTriton()
+    outcomes = embed_all([A1, B1], triton=triton)
+    assert ([outcome.computed for outcome in outcomes], len(triton.texts)) == ([0, 2], 2)
+    leaving = FakeTriton()
+    (outcome,) = embed_all([B1], triton=leaving)
+    assert (leaving.requests, outcome.deleted, labels(store)) == ([], 2, {B1: 2})
+
+
+def test_a_replaced_model_goes_in_the_commit_that_completes_the_new_set(store, embed_all):
+    store.replace("chunks", "kb", make_chunks("one", "two"))
+    embed_all([A1])
+    before = version(store)
+    embed_all([B1, A2])
+    assert (version(store), labels(store)) == (before + 1, {B1: 2, A2: 2})
+
+
+def test_a_model_under_a_new_name_keeps_its_vectors_without_inference(store, embed_all):
+    store.replace("chunks", "kb", make_chunks("one", "two"))
+    embed_all([A1])
+    triton, asked = FakeTriton(), []
+    embed_all([("renamed", "a-1")], triton=triton, admit=lambda name, rows: asked.append(name))
+    assert (triton.requests, labels(store), asked) == ([], {("renamed", "a-1"): 2}, [])
+
+
+def test_the_coverage_is_that_of_the_worst_model(store, embed_all, monkeypatch):
+    store.replace("chunks", "kb", make_chunks("one", "two"))
+    real = store.exchange
+    monkeypatch.setattr(store, "exchange", lambda table, name, added, removed: real(table, name, added[:3], removed))
+    meter = make_meter()
+    outcomes = embed_all([A1, B1], meter=meter)
+    assert [outcome.coverage for outcome in outcomes] == [1.0, 0.5]
+    assert meter.record().coverage == {"kb": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "asked"),
+    [
+        ([], [A1], []),
+        ([A1], [A1], []),
+        ([A1], [A2], [A2]),
+        ([A1], [B1], [B1]),
+        ([A1], [A1, B1], []),
+        ([A1, B1], [A1], []),
+        ([A1, B1], [A1, B2], [B2]),
+        ([A1, B1], [A2, B2], [A2, B2]),
+        ([A1], [B1, A2], [B1, A2]),
+    ],
+)
+def test_a_model_is_admitted_only_where_it_replaces_another_and_with_all_its_rows(store, embed_all, old, new, asked):
+    store.replace("chunks", "kb", make_chunks("one", "two"))
+    if old:
+        embed_all(old)
+    store.replace("chunks", "kb", make_chunks("one", "two edited", "three"))
+    seen = []
+
+    def admit(collection: str, rows: pl.DataFrame) -> None:
+        assert labels(store) == dict.fromkeys(old, 2)
+        assert (collection, rows.columns) == ("kb", list(SCHEMAS["dense_embeddings"]))
+        assert set(rows["content_sha256"]) == {sha256(text) for text in ("one", "two edited", "three")}
+        seen.extend(rows.select("model", "model_fingerprint").unique().rows())
+
+    embed_all(new, admit=admit)
+    assert seen == asked
+    assert labels(store) == dict.fromkeys(new, 3)
+
+
+def test_a_model_that_is_not_admitted_publishes_nothing_and_its_rows_wait(store, embed_all):
+    store.replace("chunks", "kb", make_chunks("one", "two"))
+    embed_all([A1, B1])
+    before = version(store)
+
+    def refuse(collection: str, rows: pl.DataFrame) -> None:
+        raise InferenceError("the model", expected="a better one", got="a worse one", remedy="Keep the old one.")
+
+    with pytest.raises(InferenceError, match="a worse one"):
+        embed_all([A1, B2], admit=refuse)
+    assert (version(store), labels(store)) == (before, {A1: 2, B1: 2})
+    triton = FakeTriton()
+    embed_all([A1, B2], triton=triton)
+    assert (triton.requests, labels(store)) == ([], {A1: 2, B2: 2})
+
+
+def test_a_kill_before_the_commit_leaves_the_old_rows_and_the_next_run_computes_nothing(store, embed_all, monkeypatch):
+    store.replace("chunks", "kb", make_chunks("one", "two"))
+    embed_all([A1])
+
+    def kill(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "exchange", kill)
+        with pytest.raises(Killed):
+            embed_all([A2, B1])
+    assert labels(store) == {A1: 2}
+    triton = FakeTriton()
+    embed_all([A2, B1], triton=triton)
+    assert (triton.requests, labels(store)) == ([], {A2: 2, B1: 2})
+
+
+def test_a_kill_after_the_commit_leaves_nothing_to_do(store, embed_all, monkeypatch):
+    store.replace("chunks", "kb", make_chunks("one", "two"))
+    embed_all([A1])
+
+    def kill(_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(embed.Staging, "clear", kill)
+        with pytest.raises(Killed):
+            embed_all([A2])
+    before, triton = version(store), FakeTriton()
+    assert labels(store) == {A2: 2}
+    embed_all([A2], triton=triton)
+    assert (triton.requests, version(store)) == ([], before)
+
+
+def test_staged_values_that_vanish_before_the_commit_publish_nothing(store, embed_all, tmp_path):
+    store.replace("chunks", "kb", make_chunks("one", "two"))
+    embed_all([A1])
+
+    class Careless(FakeTriton):
+        def infer_many(self, model, requests):
+            yield from super().infer_many(model, requests)
+            if model == SECOND:
+                shutil.rmtree(tmp_path / "staging" / "dense_embeddings" / "kb" / "a-2")
+
+    with pytest.raises(TableError, match=r"a value for each of 2 chunks, got 0.*Run again"):
+        embed_all([A2, B1], triton=Careless())
+    assert labels(store) == {A1: 2}
+    embed_all([A2, B1])
+    assert labels(store) == {A2: 2, B1: 2}
+
+
+def test_publishing_one_model_leaves_what_is_staged_of_a_candidate(store, embed_all, tmp_path):
+    store.replace("chunks", "kb", make_chunks("one", "two"))
+    settings, triton = make_settings(tmp_path), FakeTriton()
+    candidate = EmbeddingStage(store, triton, settings, DenseEncoder(*B1))
+    rows = candidate.candidate_rows("kb", make_meter())
+    assert not store.exists("dense_embeddings")
+    embed_all([A1])
+    again = FakeTriton()
+    embed_all([B1], triton=again)
+    assert (again.requests, labels(store)) == ([], {B1: 2})
+    published = store.read("dense_embeddings", "kb")
+    assert_frame_equal(published, rows, check_row_order=False)
+
+
+def test_candidate_rows_come_from_table_staging_and_model_and_nothing_is_published(store, embed_all, tmp_path):
+    store.replace("chunks", "kb", make_chunks("published"))
+    embed_all([A1])
+    store.replace("chunks", "kb", make_chunks("published", "staged"))
+    EmbeddingStage(store, FakeTriton(), make_settings(tmp_path), DenseEncoder(*A1)).candidate_rows("kb", make_meter())
+    store.replace("chunks", "kb", make_chunks("published", "staged", "computed", "staged"))
+    before, triton = version(store), FakeTriton()
+    stage = EmbeddingStage(store, triton, make_settings(tmp_path), DenseEncoder(*A1))
+    rows = stage.candidate_rows("kb", make_meter())
+    assert (triton.texts, version(store)) == (["computed"], before)
+    assert rows.schema == SCHEMAS["dense_embeddings"]
+    assert rows.height == rows["chunk_id"].n_unique() == 4
+    by_chunk = dict(rows.select("chunk_id", "embedding").iter_rows())
+    for index, text in enumerate(("published", "staged", "computed", "staged")):
+        assert by_chunk[chunk_id("a.md", index)] == pytest.approx(dense_vector(text).tolist())
+
+
+words = st.sampled_from(["one", "two", "three", "four"])
+a_set = st.sampled_from([[A1], [A2], [B1], [A1, B1], [B2, A1], [A2, B2]])
+steps = st.lists(st.tuples(a_set, st.lists(words, max_size=4), st.sampled_from(["ok", "killed", "failed"])), max_size=6)
+
+
+@settings(max_examples=25, deadline=None)
+@given(steps)
+def test_no_version_of_the_table_ever_mixes_fingerprints_or_holds_half_a_set(steps):
+    """Any sequence of swaps, edits, kills and failures: each version is the whole set of one step that ended well."""
+    with tempfile.TemporaryDirectory() as folder:
+        store, home = TableStore(Path(folder)), Path(folder)
+        whole = [{}]
+        for models, texts, fate in steps:
+            store.replace("chunks", "kb", make_chunks(*texts))
+            triton = FakeTriton(fail_at=1 if fate == "failed" else None)
+            chosen = make_settings(home, request_batch_size=1)
+            stages = [EmbeddingStage(store, triton, chosen, DenseEncoder(*model)) for model in models]
+            with pytest.MonkeyPatch.context() as patched, contextlib.suppress(Killed, InferenceError):
+                if fate == "killed":
+                    patched.setattr(store, "exchange", _killed)
+                embed_together(stages, "kb", make_meter())
+                whole.append(
+                    {(*model, chunk_id("a.md", n), sha256(text)) for model in models for n, text in enumerate(texts)}
+                )
+        if store.exists("dense_embeddings"):
+            for number in range(version(store) + 1):
+                rows = pl.read_delta(store.path("dense_embeddings"), version=number)
+                found = rows.select("model", "model_fingerprint", "chunk_id", "content_sha256").rows()
+                assert len(found) == len(set(found))
+                assert set(found) in [set(each) for each in whole]
+                assert rows.group_by("model").agg(pl.col("model_fingerprint").n_unique())[
+                    "model_fingerprint"
+                ].to_list() in ([], [1], [1, 1])
+
+
+def _killed(*_: object) -> None:
+    raise Killed

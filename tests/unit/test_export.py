@@ -8,20 +8,23 @@ import polars as pl
 import pytest
 
 from embedder_assets.stages.dense import DenseEncoder
-from embedder_assets.stages.embed import EmbeddingStage
+from embedder_assets.stages.embed import EmbeddingStage, embed_together
 from embedder_assets.stages.export import ExportOutcome, ExportStage, export_folder, read_manifest
 from embedder_assets.stages.fuse import FuseStage, RetrievalModels
 from embedder_assets.stages.rerank import RerankStage
 from embedder_assets.stages.sparse import SparseEncoder
 from embedder_assets.tables.store import TableStore
 from tests.unit.factories import (
+    DENSE,
     RERANK,
+    SECOND,
     FakeTriton,
     dense_vector,
     make_chunks,
     make_meter,
     make_queries,
     make_settings,
+    second_vector,
 )
 
 ALL_FILES = {
@@ -45,8 +48,10 @@ def materialize(tmp_path):
         store.replace("chunks", collection, chunks)
         store.replace("queries", collection, make_queries("apple", collection=collection))
         models = RetrievalModels.of(settings, triton)
-        for encoder in [DenseEncoder(*models.dense), *([SparseEncoder(*models.sparse)] if models.sparse else [])]:
-            EmbeddingStage(store, triton, settings, encoder).run(collection, make_meter())
+        dense = [EmbeddingStage(store, triton, settings, DenseEncoder(*model)) for model in models.dense]
+        embed_together(dense, collection, make_meter())
+        if models.sparse:
+            EmbeddingStage(store, triton, settings, SparseEncoder(*models.sparse)).run(collection, make_meter())
         FuseStage(store, triton, settings, models).run(collection, make_meter())
         if settings.enable_rerank:
             RerankStage(store, triton, settings, (RERANK, "rerank-1")).run(collection, make_meter())
@@ -140,6 +145,26 @@ def test_each_line_is_a_point_with_named_vectors_and_a_uuid(materialize):
         sparse = point["vector"]["sparse"]
         assert len(sparse["indices"]) == len(set(sparse["indices"])) == len(sparse["values"]) == 2
         assert (point["payload"]["text"], point["payload"]["collection"]) == (text, "kb")
+
+
+def test_with_several_dense_models_each_ones_vectors_carry_its_name(materialize):
+    materialize()
+    outcome = materialize(dense_models=(DENSE, SECOND))
+    names = {f"dense.{DENSE}": dense_vector, f"dense.{SECOND}": second_vector}
+    assert set(outcome.files) == ALL_FILES - {"dense.npz"} | {f"{name}.npz" for name in names}
+    assert not (outcome.folder / "dense.npz").exists()
+    for name, vector_of in names.items():
+        vectors = [vector_of(text) for text in TEXTS]
+        with np.load(outcome.folder / f"{name}.npz") as archive:
+            assert archive["embedding"] == pytest.approx(np.stack(vectors))
+        for point, vector in zip(points(outcome), vectors, strict=True):
+            assert set(point["vector"]) == {*names, "sparse"}
+            assert point["vector"][name] == pytest.approx(vector.tolist())
+    columns = pl.read_parquet(outcome.folder / "chunks.parquet").columns
+    assert {f"embedding.{DENSE}", f"embedding.{SECOND}"} <= {*columns}
+    assert "embedding" not in columns
+    assert set(materialize().files) == ALL_FILES
+    assert set(files(outcome.folder)) == ALL_FILES | {"manifest.json"}
 
 
 def test_the_npz_pairs_chunk_ids_with_unit_vectors(materialize):

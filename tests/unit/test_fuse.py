@@ -8,9 +8,11 @@ from scipy.sparse import csr_array
 from embedder_assets.errors import TableError
 from embedder_assets.stages.fuse import FuseStage, RetrievalModels, fuse
 from embedder_assets.stages.index import EMPTY_RANKING, RANKING_SCHEMA, ChunkIndex, sparse_matrix
+from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.store import TableStore
 from tests.unit.factories import (
     DENSE,
+    SECOND,
     SPARSE,
     FakeTriton,
     chunk_id,
@@ -19,10 +21,12 @@ from tests.unit.factories import (
     make_meter,
     make_queries,
     make_settings,
+    second_vector,
     term,
 )
 
-MODELS = RetrievalModels((DENSE, "dense-1"), (SPARSE, "sparse-1"))
+MODELS = RetrievalModels(((DENSE, "dense-1"),), (SPARSE, "sparse-1"))
+BOTH = RetrievalModels(((DENSE, "dense-1"), (SECOND, "second-1")), (SPARSE, "sparse-1"))
 
 
 def ranking(*queries: list[int]) -> pl.DataFrame:
@@ -36,52 +40,67 @@ def order(fused: pl.DataFrame) -> list[int]:
 
 
 def index_of(dense, sparse=None) -> ChunkIndex:
-    return ChunkIndex(make_chunks(*["x"] * len(dense)), np.asarray(dense, np.float32), sparse)
+    return ChunkIndex(make_chunks(*["x"] * len(dense)), (np.asarray(dense, np.float32),), sparse)
 
 
 # Fusion
 
 
 def test_a_score_is_the_sum_of_the_reciprocal_ranks():
-    fused = fuse(ranking([10, 20]), ranking([20, 30]), 10)
-    assert fused.drop("score").rows() == [(0, 20, 1, 2, 1), (0, 10, 2, 1, None), (0, 30, 3, None, 2)]
+    fused = fuse([ranking([10, 20])], ranking([20, 30]))
+    assert fused.drop("score", "dense_ranks").rows() == [(0, 20, 1, 2, 1), (0, 10, 2, 1, None), (0, 30, 3, None, 2)]
     assert fused["score"].to_list() == pytest.approx([1 / 61 + 1 / 62, 1 / 61, 1 / 62])
 
 
+def test_all_dense_rankings_count_and_the_best_of_their_ranks_is_shown():
+    fused = fuse([ranking([10, 20]), ranking([30, 20])], ranking([20]))
+    ranks = fused.select("chunk", "dense_rank", "dense_ranks", "sparse_rank").rows()
+    assert ranks == [(20, 2, [2, 2], 1), (10, 1, [1, None], None), (30, 1, [None, 1], None)]
+    assert fused["score"].to_list() == pytest.approx([2 / 62 + 1 / 61, 1 / 61, 1 / 61])
+
+
+def test_what_any_ranking_holds_is_kept():
+    fused = fuse([ranking([1, 2]), ranking([3, 4])], ranking([5, 6]))
+    assert sorted(order(fused)) == [1, 2, 3, 4, 5, 6]
+
+
 def test_equal_scores_go_by_the_dense_rank_then_by_position():
-    assert order(fuse(ranking([7, 3]), ranking([3, 7]), 10)) == [7, 3]
-    assert order(fuse(ranking([9]), ranking([2]), 10)) == [9, 2]
+    assert order(fuse([ranking([7, 3])], ranking([3, 7]))) == [7, 3]
+    assert order(fuse([ranking([9])], ranking([2]))) == [9, 2]
 
 
 def test_without_a_sparse_ranking_the_dense_order_stays():
-    fused = fuse(ranking([5, 1, 3]), EMPTY_RANKING, 10)
+    fused = fuse([ranking([5, 1, 3])], EMPTY_RANKING)
     assert order(fused) == [5, 1, 3]
     assert fused["sparse_rank"].null_count() == 3
 
 
 def test_each_query_has_its_own_ranks():
-    fused = fuse(ranking([1, 2], [2, 1]), ranking([], [2]), 1)
-    assert fused.select("query", "chunk", "rank").rows() == [(0, 1, 1), (1, 2, 1)]
+    fused = fuse([ranking([1, 2], [2, 1])], ranking([], [2]))
+    assert fused.select("query", "chunk", "rank").rows() == [(0, 1, 1), (0, 2, 2), (1, 2, 1), (1, 1, 2)]
 
 
 def test_no_rankings_fuse_to_nothing():
-    assert fuse(EMPTY_RANKING, EMPTY_RANKING, 10).height == 0
+    assert fuse([EMPTY_RANKING, EMPTY_RANKING], EMPTY_RANKING).height == 0
 
 
 best_first = st.lists(st.integers(0, 30), unique=True, max_size=20)
-rankings = st.lists(st.tuples(best_first, best_first), min_size=1, max_size=3)
+rankings = st.lists(st.tuples(best_first, best_first, best_first), min_size=1, max_size=3)
 
 
-@given(rankings, st.integers(1, 25))
-def test_ranks_count_up_scores_never_rise_and_the_depth_is_kept(queries, depth):
-    fused = fuse(ranking(*(dense for dense, _ in queries)), ranking(*(sparse for _, sparse in queries)), depth)
-    for query, (dense, sparse) in enumerate(queries):
+@given(rankings)
+def test_ranks_count_up_scores_never_rise_and_every_chunk_is_kept_with_its_ranks(queries):
+    first, second, sparse = (ranking(*each) for each in zip(*queries, strict=True))
+    fused = fuse([first, second], sparse)
+    for query, held in enumerate(queries):
         rows = fused.filter(pl.col("query") == query)
-        assert rows["rank"].to_list() == list(range(1, min(depth, len({*dense, *sparse})) + 1))
+        assert rows["rank"].to_list() == list(range(1, len(set().union(*held)) + 1))
         assert rows["score"].is_sorted(descending=True)
-        for chunk, dense_rank, sparse_rank in rows.select("chunk", "dense_rank", "sparse_rank").iter_rows():
-            assert dense_rank == (dense.index(chunk) + 1 if chunk in dense else None)
-            assert sparse_rank == (sparse.index(chunk) + 1 if chunk in sparse else None)
+        for row in rows.iter_rows(named=True):
+            *dense, last = (best.index(row["chunk"]) + 1 if row["chunk"] in best else None for best in held)
+            assert (row["dense_ranks"], row["sparse_rank"]) == (dense, last)
+            assert row["dense_rank"] == min((rank for rank in dense if rank), default=None)
+            assert row["score"] == pytest.approx(sum(1 / (60 + rank) for rank in (*dense, last) if rank))
 
 
 # Exact search
@@ -107,7 +126,7 @@ small_matrix = st.tuples(st.integers(1, 12), st.integers(1, 4)).flatmap(
 @given(small_matrix, st.integers(1, 15))
 def test_rank_dense_equals_a_sort_of_everything(rows, depth):
     vectors = np.array(rows, np.float32)
-    found = index_of(vectors).rank_dense(vectors, depth)
+    found = index_of(vectors).rank_dense(0, vectors, depth)
     assert found.rows() == brute_force(vectors @ vectors.T, depth, drop_zero=False)
 
 
@@ -121,7 +140,7 @@ def test_rank_sparse_equals_a_sort_of_everything_that_matches(rows, depth):
 
 def test_more_queries_than_a_block_are_all_ranked():
     vectors = np.random.default_rng(1).integers(0, 9, (300, 3)).astype(np.float32)
-    found = index_of(vectors).rank_dense(vectors, 2)
+    found = index_of(vectors).rank_dense(0, vectors, 2)
     assert found.rows() == brute_force(vectors @ vectors.T, 2, drop_zero=False)
 
 
@@ -157,17 +176,17 @@ def store(tmp_path) -> TableStore:
     store = TableStore(tmp_path)
     chunks = make_chunks(*TEXTS)
     store.replace("chunks", "kb", chunks)
-    key = chunks.select("collection", "chunk_id", "content_sha256").with_columns(model=pl.lit("m"))
-    dense = [dense_vector(text).tolist() for text in TEXTS]
-    # Reversed: the order of the rows in a table means nothing.
-    store.append(
-        "dense_embeddings",
-        key.with_columns(pl.Series("embedding", dense), model_fingerprint=pl.lit("dense-1")).reverse(),
-    )
+    key = chunks.select("collection", "chunk_id", "content_sha256")
+    for model, vector_of, fingerprint in [(DENSE, dense_vector, "dense-1"), (SECOND, second_vector, "second-1")]:
+        vectors = pl.Series("embedding", [vector_of(text).tolist() for text in TEXTS])
+        labels = {"model": pl.lit(model), "model_fingerprint": pl.lit(fingerprint)}
+        # Reversed: the order of the rows in a table means nothing.
+        store.append("dense_embeddings", key.with_columns(vectors, **labels).reverse())
     sparse = key.with_columns(
         pl.Series("indices", [[term(word) for word in text.split()] for text in TEXTS]),
         pl.Series("values", [[1.0, 1.0]] * 3),
         source=pl.lit("model"),
+        model=pl.lit(SPARSE),
         model_fingerprint=pl.lit("sparse-1"),
     )
     store.append("sparse_embeddings", sparse)
@@ -185,18 +204,22 @@ def run(store, triton, tmp_path, meter=None, models=MODELS, **settings) -> pl.Da
 
 
 def test_the_index_puts_vectors_beside_their_chunks(store):
-    index = ChunkIndex.load(store, ["kb"], "dense-1", "sparse-1")
+    index = ChunkIndex.load(store, ["kb"], BOTH.dense, BOTH.sparse)
     for position, text in enumerate(index.chunks["text"]):
-        assert index.dense[position] == pytest.approx(dense_vector(text))
+        assert index.dense[0][position] == pytest.approx(dense_vector(text))
+        assert index.dense[1][position] == pytest.approx(second_vector(text))
         assert set(index.sparse[[position]].indices) == {term(word) for word in text.split()}
 
 
 def test_a_chunk_without_a_vector_of_the_model_is_refused(store):
-    with pytest.raises(TableError, match="fingerprint other for each of 3 chunks, got 0 rows"):
-        ChunkIndex.load(store, ["kb"], "other", None)
-    store.delete_rows("sparse_embeddings", "kb", pl.DataFrame({"chunk_id": [chunk_id("a.md", 1)]}))
+    with pytest.raises(TableError, match=f"'{DENSE}' with fingerprint other for each of 3 chunks, got 0 rows"):
+        ChunkIndex.load(store, ["kb"], [(DENSE, "other")], None)
+    with pytest.raises(TableError, match="'other' with fingerprint dense-1 for each of 3 chunks, got 0 rows"):
+        ChunkIndex.load(store, ["kb"], [MODELS.dense[0], ("other", "dense-1")], None)
+    none = pl.DataFrame(schema=SCHEMAS["sparse_embeddings"])
+    store.exchange("sparse_embeddings", "kb", none, pl.DataFrame({"chunk_id": [chunk_id("a.md", 1)]}))
     with pytest.raises(TableError, match=r"sparse_embeddings.*got 2 rows"):
-        ChunkIndex.load(store, ["kb"], "dense-1", "sparse-1")
+        ChunkIndex.load(store, ["kb"], MODELS.dense, MODELS.sparse)
 
 
 def test_candidates_carry_names_and_the_ranks_they_come_from(store, triton, tmp_path):
@@ -215,9 +238,41 @@ def test_without_the_sparse_model_only_the_dense_one_is_asked(store, triton, tmp
     assert (len(triton.requests), rows["sparse_rank"].null_count()) == (1, 3)
 
 
-def test_the_candidate_depth_bounds_each_query(store, triton, tmp_path):
+def test_two_dense_models_are_both_asked_and_both_rankings_count(store, triton, tmp_path):
+    store.replace("queries", "kb", make_queries("blue sky"))
+    rows = run(store, triton, tmp_path, models=BOTH)
+    assert [len(requests) for requests in triton.requests] == [1, 1, 1]
+    vectors = [[vector_of(text) for text in TEXTS] for vector_of in (dense_vector, second_vector)]
+    for ranks, own, query in zip(
+        zip(*rows.sort("chunk_id")["dense_ranks"], strict=True),
+        vectors,
+        (dense_vector("blue sky"), second_vector("blue sky")),
+        strict=True,
+    ):
+        order = np.argsort([-float(vector @ query) for vector in own])
+        expected = {chunk_id("a.md", int(chunk)): rank for rank, chunk in enumerate(order, 1)}
+        assert list(ranks) == [expected[name] for name in sorted(expected)]
+    best = rows.row(0, named=True)
+    assert (best["chunk_id"], best["dense_ranks"], best["dense_rank"]) == (chunk_id("a.md", 2), [1, 1], 1)
+    assert best["score"] == pytest.approx(3 / 61)
+
+
+def test_another_dense_model_makes_the_candidates_stale(store, triton, tmp_path):
+    store.replace("queries", "kb", make_queries("apple"))
+    run(store, triton, tmp_path)
+    assert run(store, triton, tmp_path, models=BOTH)["dense_ranks"].list.len().unique().to_list() == [2]
+    assert run(store, triton, tmp_path)["dense_ranks"].list.len().unique().to_list() == [1]
+
+
+def test_the_candidate_depth_bounds_each_ranking_and_the_union_is_kept(store, triton, tmp_path):
     store.replace("queries", "kb", make_queries("blue sky", "apple"))
-    assert run(store, triton, tmp_path, candidate_depth=2).group_by("query_id").len()["len"].to_list() == [2, 2]
+    rows = run(store, triton, tmp_path, candidate_depth=1)
+    for name in ("dense_rank", "sparse_rank"):
+        assert rows[name].drop_nulls().to_list() == [1, 1]
+    both_best = rows.filter(pl.col("query_id") == "q0")
+    assert both_best.height == 1
+    kept = rows.filter(pl.col("dense_rank").is_not_null() | pl.col("sparse_rank").is_not_null())
+    assert kept.height == rows.height
 
 
 def test_a_second_run_computes_nothing_until_an_input_changes(store, triton, tmp_path):

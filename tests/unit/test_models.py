@@ -6,6 +6,7 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from embedder_assets.errors import ModelBuildError
 from embedder_assets.serving.models import ModelDescription, list_descriptions, load_description, render_config
+from embedder_assets.serving.session import TritonSession
 from embedder_assets.settings import load_settings
 
 REPOSITORY = load_settings(environ={}).model_repository
@@ -168,7 +169,17 @@ def test_the_configuration_in_git_is_the_generated_one(folder):
 def test_the_models_of_the_default_settings_are_in_git():
     settings = load_settings(environ={})
     assert {description.stage: description.name for description in list_descriptions(REPOSITORY)} == {
-        "dense": settings.dense_model,
+        "dense": settings.dense_models[0],
         "sparse": settings.sparse_model,
         "rerank": settings.rerank_model,
     }
+
+
+@pytest.mark.parametrize(
+    ("model", "stage", "setting"),
+    [("sparse_splade", "dense", "dense_models"), ("dense_minilm", "sparse", "sparse_model")],
+)
+def test_a_model_of_another_stage_is_refused_with_the_name_of_the_setting(tmp_path, model, stage, setting):
+    session = TritonSession(load_settings({"home": (tmp_path, "test")}, environ={}))
+    with pytest.raises(ModelBuildError, match=f"a model of stage '{stage}'.*Correct the setting {setting};"):
+        session.fingerprint(model, stage)

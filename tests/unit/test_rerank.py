@@ -72,7 +72,7 @@ def store(tmp_path) -> TableStore:
     store = TableStore(tmp_path)
     store.replace("chunks", "kb", make_chunks("nothing", "reset the password", "a password and more words"))
     store.replace("queries", "kb", make_queries("reset password"))
-    rows = [("kb", "q0", chunk_id("a.md", number), "a.md", number + 1, 0.1, 1, None, "d1") for number in range(3)]
+    rows = [("kb", "q0", chunk_id("a.md", number), "a.md", number + 1, 0.1, 1, [1], None, "d1") for number in range(3)]
     store.replace("fused_candidates", "kb", pl.DataFrame(rows, schema=SCHEMAS["fused_candidates"], orient="row"))
     return store
 

@@ -7,6 +7,9 @@ from embedder_assets.stages.export import ExportStage, export_folder
 from embedder_assets.stages.fuse import RetrievalModels
 from embedder_assets.tables.schemas import SCHEMAS
 from tests.unit.factories import (
+    DENSE,
+    SECOND,
+    SPARSE,
     chunk_id,
     dense_vector,
     document_text,
@@ -14,6 +17,8 @@ from tests.unit.factories import (
     make_documents,
     make_pipeline,
     make_queries,
+    make_settings,
+    second_vector,
 )
 
 TEXTS = ("red apple", "größer 日本 ✓", "blue sky")
@@ -25,7 +30,7 @@ def pipeline(tmp_path):
     """A collection with good rows in every table, and its export."""
     pipeline = make_pipeline(tmp_path)
     store, chunks = pipeline.store, make_chunks(*TEXTS)
-    key = chunks.select("collection", "chunk_id", "content_sha256").with_columns(model=pl.lit("m"))
+    key = chunks.select("collection", "chunk_id", "content_sha256").with_columns(model=pl.lit(DENSE))
     dense = pl.Series("embedding", [dense_vector(text).tolist() for text in TEXTS])
     candidates = [
         ("kb", query, chunk_id("a.md", number), "a.md", number + 1) for query in ("q0", "q1") for number in range(3)
@@ -39,6 +44,7 @@ def pipeline(tmp_path):
             pl.Series("indices", [[1, 2], [3], []], pl.List(pl.Int32)),
             pl.Series("values", [[2.0, 1.0], [0.5], []], pl.List(pl.Float32)),
             source=pl.lit("model"),
+            model=pl.lit(SPARSE),
             model_fingerprint=pl.lit("sparse-1"),
         ),
         "queries": make_queries("apple", "sky"),
@@ -47,7 +53,7 @@ def pipeline(tmp_path):
     }
     for table, rows in good.items():
         store.replace(table, "kb", rows)
-    models = RetrievalModels(("m", "dense-1"), ("m", "sparse-1"))
+    models = RetrievalModels(((DENSE, "dense-1"),), (SPARSE, "sparse-1"))
     ExportStage(store, pipeline.settings, models).run("kb")
     return pipeline
 
@@ -120,14 +126,22 @@ def test_a_chunk_over_the_token_budget_fails(pipeline, tokens, fails):
     assert (rules.within_token_budget(pipeline, "kb") is not None) == fails
 
 
+def test_a_chunk_longer_than_what_a_second_dense_model_reads_fails(pipeline, tmp_path):
+    pipeline.settings = make_settings(tmp_path, dense_models=(DENSE, SECOND))
+    pipeline.triton.token_budgets[SECOND] = 100
+    assert rules.within_token_budget(pipeline, "kb") is None
+    change(pipeline, "chunks", first_becomes("token_count", 101))
+    assert "1 chunks of more than 100 tokens" in rules.within_token_budget(pipeline, "kb")
+
+
 COVERAGE = [(rules.dense_coverage, "dense_embeddings"), (rules.sparse_coverage, "sparse_embeddings")]
 
 
 @pytest.mark.parametrize(("rule", "table"), COVERAGE)
-@pytest.mark.parametrize("column", ["model_fingerprint", "content_sha256", "chunk_id"])
+@pytest.mark.parametrize("column", ["model", "model_fingerprint", "content_sha256", "chunk_id"])
 def test_a_chunk_without_a_current_row_fails(pipeline, rule, table, column):
     change(pipeline, table, first_becomes(column, pl.lit("other")))
-    assert rule(pipeline, "kb") == f"1 of 3 chunks without a row, for example {FIRST}"
+    assert rule(pipeline, "kb").endswith(f"1 of 3 chunks without a row, for example {FIRST}")
 
 
 @pytest.mark.parametrize(("rule", "table"), COVERAGE)
@@ -143,6 +157,38 @@ def test_rows_of_an_older_model_beside_the_current_ones_do_not_fail(pipeline, ru
     assert rule(pipeline, "kb") is None
 
 
+def of_second_model(pipeline) -> pl.DataFrame:
+    vectors = pl.Series("embedding", [second_vector(text).tolist() for text in TEXTS])
+    labels = {"model": pl.lit(SECOND), "model_fingerprint": pl.lit("second-1")}
+    return pipeline.store.read("dense_embeddings", "kb").sort("chunk_id").with_columns(vectors, **labels)
+
+
+def test_each_configured_dense_model_needs_a_row_for_every_chunk(pipeline, tmp_path):
+    pipeline.settings = make_settings(tmp_path, dense_models=(DENSE, SECOND))
+    pipeline.store.append("dense_embeddings", of_second_model(pipeline).tail(2))
+    problem = rules.dense_coverage(pipeline, "kb")
+    assert problem.startswith(f"model '{SECOND}': 1 of 3 chunks without a row, for example ")
+    assert DENSE not in problem
+
+
+def test_several_dense_models_with_a_row_for_every_chunk_pass_also_with_other_dimensions(pipeline, tmp_path):
+    pipeline.settings = make_settings(tmp_path, dense_models=(DENSE, SECOND))
+    pipeline.store.append("dense_embeddings", of_second_model(pipeline))
+    for rule in RULES["dense_embeddings"]:
+        assert rule(pipeline, "kb") is None
+
+
+@pytest.mark.parametrize(("table", "model"), [("dense_embeddings", DENSE), ("sparse_embeddings", SPARSE)])
+def test_two_fingerprints_of_one_model_fail_and_both_are_named(pipeline, table, model):
+    (rule,) = (rule for rule in RULES[table] if rule.__name__ == "one_fingerprint_per_model")
+    older = pipeline.store.read(table, "kb").head(1).with_columns(model_fingerprint=pl.lit("stale"))
+    pipeline.store.append(table, older.with_columns(collection=pl.lit("another")))
+    assert rule(pipeline, "kb") is None
+    pipeline.store.append(table, older)
+    current = {"dense_embeddings": "dense-1", "sparse_embeddings": "sparse-1"}[table]
+    assert rule(pipeline, "kb") == f"model '{model}' has rows of {current} and stale"
+
+
 @pytest.mark.parametrize("factor", [0.0, 1.01, float("nan"), float("inf")])
 def test_a_vector_not_of_length_one_fails(pipeline, factor):
     change(
@@ -153,7 +199,7 @@ def test_a_vector_not_of_length_one_fails(pipeline, factor):
 
 def test_vectors_of_different_dimensions_fail(pipeline):
     change(pipeline, "dense_embeddings", first_becomes("embedding", pl.lit([1.0], pl.List(pl.Float32))))
-    assert rules.dense_unit_vectors(pipeline, "kb") == "vectors of different dimensions"
+    assert rules.dense_unit_vectors(pipeline, "kb") == f"model '{DENSE}': vectors of different dimensions"
 
 
 @pytest.mark.parametrize("weight", [0.0, -1.0, float("nan"), float("inf")])

@@ -117,6 +117,38 @@ def test_an_unknown_variable_suggests_the_nearest():
     assert unknown_variables(environ) == {"EMBEDDER_ENABLE_RERANKING": "EMBEDDER_ENABLE_RERANK", "EMBEDDER_XYZZY": None}
 
 
+@pytest.mark.parametrize(
+    ("value", "models"), [("one", ("one",)), ("one,two", ("one", "two")), (" two , one ", ("two", "one"))]
+)
+def test_the_dense_models_are_a_list_with_commas_in_the_environment(load, value, models):
+    assert load(EMBEDDER_DENSE_MODELS=value).dense_models == models
+
+
+def test_the_dense_models_are_a_list_in_the_file(load):
+    assert load().dense_models == ("dense_minilm",)
+    assert load("dense_models = ['one', 'two']").dense_models == ("one", "two")
+
+
+@pytest.mark.parametrize("value", ["one,one", "one,", ",", "one,,two"])
+def test_an_empty_or_repeated_name_of_a_dense_model_is_refused(load, value):
+    with pytest.raises(SettingsError, match=r"EMBEDDER_DENSE_MODELS.*expected different names, none of them empty"):
+        load(EMBEDDER_DENSE_MODELS=value)
+
+
+def test_no_dense_model_at_all_is_refused(load):
+    with pytest.raises(SettingsError, match=r"'dense_models' \(file:embedder.toml\).*at least 1"):
+        load("dense_models = []")
+
+
+def test_the_old_name_of_the_dense_models_is_refused_with_the_new_one(load):
+    with pytest.raises(SettingsError, match=r"EMBEDDER_DENSE_MODEL: expected EMBEDDER_DENSE_MODELS.*got 'bge'"):
+        load(EMBEDDER_DENSE_MODEL="bge")
+    with pytest.raises(SettingsError, match="Did you mean 'dense_models'"):
+        load("dense_model = 'bge'")
+    assert load("", EMBEDDER_DENSE_MODEL="").dense_models == ("dense_minilm",)
+    assert unknown_variables({"EMBEDDER_DENSE_MODEL": "bge"}) == {"EMBEDDER_DENSE_MODEL": "EMBEDDER_DENSE_MODELS"}
+
+
 def test_every_setting_says_what_it_means():
     assert [name for name, field in Settings.model_fields.items() if not field.description] == []
 

@@ -1,3 +1,5 @@
+import os
+import time
 from pathlib import Path
 
 import polars as pl
@@ -7,7 +9,7 @@ from polars.testing import assert_frame_equal
 
 from embedder_assets.errors import TableError
 from embedder_assets.tables.schemas import SCHEMAS
-from embedder_assets.tables.staging import Staging
+from embedder_assets.tables.staging import KEPT_DAYS, Staging, forget_unused
 from embedder_assets.tables.store import TableStore
 from tests.unit.factories import make_chunks, make_documents, make_queries
 
@@ -108,7 +110,7 @@ def test_any_collection_name_can_be_replaced_read_and_deleted(store, name):
     store.replace("queries", name, make_queries("changed", "second", collection=name))
     assert sorted(store.read("queries", name)["text"]) == ["changed", "second"]
     assert store.collections("queries") == sorted(["kb", name])
-    assert store.delete_rows("queries", name, pl.DataFrame({"query_id": ["q0"]})) == 1
+    assert store.exchange("queries", name, make_queries(), pl.DataFrame({"query_id": ["q0"]})) == 1
     assert (store.count("queries", name), store.count("queries", "kb")) == (1, 1)
     store.replace("queries", name, make_queries())
     assert store.collections("queries") == ["kb"]
@@ -120,16 +122,81 @@ def test_only_rows_that_agree_in_all_key_columns_are_deleted(store):
     store.append("document_issues", rows)
     store.append("document_issues", rows.with_columns(collection=pl.lit("other")))
     keys = pl.DataFrame({"path": ["a", "b"], "kind": ["1", "2"]})
-    assert store.delete_rows("document_issues", "kb", keys) == 2
+    assert store.exchange("document_issues", "kb", rows.clear(), keys) == 2
     assert set(store.read("document_issues", "kb", ["path", "kind"]).iter_rows()) == {("a", "2"), ("b", "1")}
     assert store.count("document_issues", "other") == 4
 
 
-def test_deleting_no_keys_or_absent_keys_deletes_nothing(store):
+def test_removing_no_keys_or_absent_keys_removes_nothing(store):
     store.append("queries", make_queries("one"))
-    assert store.delete_rows("queries", "kb", pl.DataFrame({"query_id": []}, schema={"query_id": pl.String})) == 0
-    assert store.delete_rows("queries", "kb", pl.DataFrame({"query_id": ["none"]})) == 0
+    before = version(store, "queries")
+    none = pl.DataFrame({"query_id": []}, schema={"query_id": pl.String})
+    assert store.exchange("queries", "kb", make_queries(), none) == 0
+    assert version(store, "queries") == before
+    assert store.exchange("queries", "kb", make_queries(), pl.DataFrame({"query_id": ["none"]})) == 0
     assert store.count("queries", "kb") == 1
+
+
+@pytest.mark.parametrize("name", AWKWARD_NAMES)
+def test_an_exchange_adds_and_removes_in_one_commit_and_leaves_other_collections_alone(store, name):
+    store.append("queries", make_queries("one", "two", collection=name))
+    store.append("queries", make_queries("one", "two", collection="kb"))
+    before = version(store, "queries")
+    added = make_queries("new", collection=name).with_columns(query_id=pl.lit("q9"))
+    assert store.exchange("queries", name, added, pl.DataFrame({"query_id": ["q0"]})) == 1
+    assert version(store, "queries") == before + 1
+    assert set(store.read("queries", name)["text"]) == {"new", "two"}
+    assert set(store.read("queries", "kb")["text"]) == {"one", "two"}
+
+
+def test_an_exchange_that_removes_nothing_is_a_plain_append(store):
+    store.append("queries", make_queries("one"))
+    none = pl.DataFrame({"query_id": []}, schema={"query_id": pl.String})
+    store.exchange("queries", "kb", make_queries("two"), none)
+    history = DeltaTable(str(store.path("queries"))).history(1)
+    assert (history[0]["operation"], history[0]["operationParameters"]["mode"]) == ("WRITE", "Append")
+
+
+def test_columns_whose_names_are_words_of_sql_are_exchanged_too(store):
+    row = {name: ["x"] for name in ("collection", "chunk_id", "content_sha256", "model", "model_fingerprint", "source")}
+    rows = pl.DataFrame({**row, "indices": [[1, 2]], "values": [[0.5, 0.25]]})
+    store.append("sparse_embeddings", rows)
+    new = rows.with_columns(chunk_id=pl.lit("y"))
+    assert store.exchange("sparse_embeddings", "x", new, rows.select("chunk_id", "source")) == 1
+    assert_frame_equal(
+        store.read("sparse_embeddings", "x"), new.cast(SCHEMAS["sparse_embeddings"]), check_column_order=False
+    )
+
+
+def test_only_the_rows_and_the_number_that_are_wanted_are_read(store):
+    store.append("queries", make_queries("one", "two", "three"))
+    found = store.read("queries", "kb", ["text"], where=pl.col("query_id") == "q1")
+    assert found.rows() == [("two",)]
+    assert store.read("queries", "kb", limit=2).height == 2
+
+
+def test_a_column_that_came_with_a_later_version_reads_as_null_in_older_files(store, monkeypatch):
+    store.replace("queries", "kb", make_queries("one"))
+    store.replace("queries", "old", make_queries("one", collection="old"))
+    newer = make_queries("one").with_columns(ranks=pl.Series([[1, None]], dtype=pl.List(pl.Int64)))
+    monkeypatch.setitem(SCHEMAS, "queries", {**SCHEMAS["queries"], "ranks": pl.List(pl.Int64)})
+    assert store.read("queries", "kb")["ranks"].to_list() == [None]
+    assert store.replace("queries", "kb", newer)
+    assert store.read("queries", "kb")["ranks"].to_list() == [[1, None]]
+    assert store.read("queries", "old")["ranks"].to_list() == [None]
+    monkeypatch.undo()
+    assert store.read("queries", "kb")["text"].to_list() == ["one"]
+
+
+def test_rows_with_another_input_digest_are_told_apart_without_reading_them(store, monkeypatch):
+    columns = {name: pl.Series([None], dtype=data_type) for name, data_type in SCHEMAS["fused_candidates"].items()}
+    rows = pl.DataFrame(columns).with_columns(collection=pl.lit("kb"), input_digest=pl.lit("first"))
+    assert store.replace("fused_candidates", "kb", rows)
+    assert not store.replace("fused_candidates", "kb", rows)
+    read, looks = store.read, []
+    monkeypatch.setattr(store, "read", lambda table, name, columns: looks.append(columns) or read(table, name, columns))
+    assert store.replace("fused_candidates", "kb", rows.with_columns(input_digest=pl.lit("second")))
+    assert looks == [["input_digest"]]
 
 
 def test_append_adds_rows_in_one_commit(store):
@@ -178,6 +245,38 @@ def test_staging_never_mixes_models_collections_or_tables(tmp_path):
     Staging(tmp_path, "queries", "kb", "f1").append(make_queries("one"))
     for other in [("queries", "kb", "f2"), ("queries", "kc", "f1"), ("chunks", "kb", "f1")]:
         assert not Staging(tmp_path, *other).read(SCHEMAS["queries"]).height
+
+
+def test_clearing_the_rows_of_one_model_leaves_those_of_another(tmp_path):
+    first, second = (Staging(tmp_path, "queries", "kb", fingerprint) for fingerprint in ("f1", "f2"))
+    for staging in (first, second):
+        staging.append(make_queries("one"))
+    first.clear()
+    assert [staging.read(SCHEMAS["queries"]).height for staging in (first, second)] == [0, 1]
+
+
+def test_only_the_wanted_columns_of_staged_rows_are_read(tmp_path):
+    staging = Staging(tmp_path, "queries", "kb", "f1")
+    staging.append(make_queries("one"))
+    assert staging.read({"text": pl.String()}).rows() == [("one",)]
+
+
+def test_staged_rows_that_nobody_used_for_a_week_are_forgotten(tmp_path):
+    used, read, unused = (Staging(tmp_path, "queries", name, "f1") for name in ("used", "read", "unused"))
+    week_ago = time.time() - (KEPT_DAYS * 24 + 1) * 3600
+    for staging in (used, read, unused):
+        staging.append(make_queries("one"))
+    for staging in (read, unused):
+        for file in staging.folder.iterdir():
+            os.utime(file, (week_ago, week_ago))
+    read.read(SCHEMAS["queries"])
+    forget_unused(tmp_path)
+    assert [staging.read(SCHEMAS["queries"]).height for staging in (used, read, unused)] == [1, 1, 0]
+
+
+def test_a_home_without_staged_rows_has_nothing_to_forget(tmp_path):
+    forget_unused(tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_staged_file_that_cannot_be_read_is_dropped_and_the_others_stay(tmp_path: Path) -> None:
