@@ -135,7 +135,9 @@ def _remedy(name: str) -> str:
     if name.startswith("cls."):
         return "A sparse model needs the masked-LM head: use a BertForMaskedLM that was trained as SPLADE."
     if name.startswith(("classifier.", "pooler.")):
-        return "A reranker needs pooler and classifier with one logit: use a BertForSequenceClassification, num_labels 1."
+        return (
+            "A reranker needs pooler and classifier with one logit: use a BertForSequenceClassification, num_labels 1."
+        )
     return "Use weights that belong to this config.json."
 
 
@@ -145,7 +147,7 @@ def _load_tensors(path: Path) -> dict[str, NDArray[Any]]:
     from safetensors.numpy import load
 
     content = path.read_bytes()
-    stored = dict(deserialize(content))
+    stored = dict(deserialize(content))  # type: ignore[no-untyped-call]
     brain = {name: tensor for name, tensor in stored.items() if tensor["dtype"] == "BF16"}
     if not brain:
         return load(content)

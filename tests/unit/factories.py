@@ -119,6 +119,7 @@ class FakeTriton:
     def __init__(self, fail_at: int | None = None) -> None:
         self.fail_at = fail_at
         self.requests: list[list[Row]] = []
+        self.roles: list[str] = []
         self.fingerprints = {DENSE: "dense-1", SPARSE: "sparse-1", RERANK: "rerank-1"}
 
     @property
@@ -132,11 +133,12 @@ class FakeTriton:
     def max_tokens(self, model: str) -> int:
         return 256
 
-    def infer_many(self, model: str, requests: Iterable[Sequence[Row]]) -> Iterator[Answer]:
+    def infer_many(self, model: str, requests: Iterable[Sequence[Row]], *, role: str = "passage") -> Iterator[Answer]:
         for rows in requests:
             if len(self.requests) == self.fail_at:
                 raise InferenceError("the fake", expected="an answer", got="a failure", remedy="None.")
             self.requests.append(list(rows))
+            self.roles.append(role)
             yield Answer(_OUTPUTS[model](rows), 0.01)
 
 

@@ -16,6 +16,7 @@ from embedder_assets.errors import ModelBuildError
 from embedder_assets.serving.bert_graph import BertConfig
 from embedder_assets.serving.bert_onnx import build_bert_onnx
 from embedder_assets.serving.precision import convert_fp16, quantize_int8
+from tests.unit.checkpoints import random_weights
 
 if TYPE_CHECKING:
     import onnx
@@ -32,35 +33,6 @@ CONFIG = BertConfig(
 )
 TOP_K = 10
 HEADS = ["mean_pool", "cls_pool", "last_token_pool", "splade_topk", "classify"]
-
-
-def random_weights(seed: int = 0) -> dict[str, np.ndarray]:
-    c = CONFIG
-    shapes: dict[str, tuple[int, ...]] = {
-        "embeddings.word_embeddings.weight": (c.vocab_size, c.hidden_size),
-        "embeddings.position_embeddings.weight": (c.max_position_embeddings, c.hidden_size),
-        "embeddings.token_type_embeddings.weight": (2, c.hidden_size),
-        "cls.predictions.bias": (c.vocab_size,),
-    }
-    linears = {
-        "pooler.dense": (c.hidden_size, c.hidden_size),
-        "classifier": (1, c.hidden_size),
-        "cls.predictions.transform.dense": (c.hidden_size, c.hidden_size),
-    }
-    norms = ["embeddings.LayerNorm", "cls.predictions.transform.LayerNorm"]
-    for i in range(c.num_hidden_layers):
-        layer = f"encoder.layer.{i}"
-        for part in ("self.query", "self.key", "self.value", "output.dense"):
-            linears[f"{layer}.attention.{part}"] = (c.hidden_size, c.hidden_size)
-        linears[f"{layer}.intermediate.dense"] = (c.intermediate_size, c.hidden_size)
-        linears[f"{layer}.output.dense"] = (c.hidden_size, c.intermediate_size)
-        norms += [f"{layer}.attention.output.LayerNorm", f"{layer}.output.LayerNorm"]
-    for name, shape in linears.items():
-        shapes |= {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
-    for name in norms:
-        shapes |= {f"{name}.weight": (c.hidden_size,), f"{name}.bias": (c.hidden_size,)}
-    rng = np.random.default_rng(seed)
-    return {name: rng.normal(0, 0.5, shape).astype(np.float32) for name, shape in shapes.items()}
 
 
 def with_prefix(weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -153,7 +125,7 @@ def run(model: onnx.ModelProto, feed: dict[str, np.ndarray]) -> dict[str, np.nda
 
 @pytest.fixture
 def weights() -> dict[str, np.ndarray]:
-    return random_weights()
+    return random_weights(CONFIG)
 
 
 @pytest.fixture
@@ -356,7 +328,9 @@ def test_float16_is_close_and_answers_in_float32(saved, tmp_path, head):
     for name, values in exact.items():
         assert rough[name].dtype == values.dtype
         if name != "indices":
-            cosines = (values * rough[name]).sum(1) / np.linalg.norm(values, axis=1) / np.linalg.norm(rough[name], axis=1)
+            cosines = (
+                (values * rough[name]).sum(1) / np.linalg.norm(values, axis=1) / np.linalg.norm(rough[name], axis=1)
+            )
             assert cosines.min() > 0.999
     if "embedding" in rough:
         np.testing.assert_allclose(np.linalg.norm(rough["embedding"], axis=1), 1.0, atol=1e-6)
