@@ -88,14 +88,15 @@ def export_onnx(checkpoint: Checkpoint, description: ModelDescription, target: P
     torch, _ = _require("torch", "onnxscript", checkpoint=checkpoint)
     module = load_module(checkpoint, description)
     outputs = OUTPUTS[description.stage]
-    # Lengths that no dimension of the model has, two texts: the exporter must not take them for constants.
-    ids = torch.ones((2, 7), dtype=torch.int64)
+    # Two texts, one of them padded, in three tensors: the exporter takes equal ones for the same input.
+    ids, mask, types = torch.full((2, 7), 5), torch.ones((2, 7), dtype=torch.int64), torch.zeros((2, 7)).long()
+    mask[1, 4:] = 0
     sizes = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
     try:
         with _quiet():
             program = torch.onnx.export(
                 module,
-                (ids, ids, torch.zeros_like(ids)),
+                (ids, mask, types),
                 input_names=list(INPUTS),
                 output_names=[EXPORTED + name for name in outputs],
                 dynamic_shapes=(sizes, sizes, sizes),

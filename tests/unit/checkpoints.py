@@ -14,7 +14,29 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 
 from embedder_assets.serving.bert_graph import BertConfig
 
-WORDS = "how do i a model from the server to call it text query passage whale sea bread : . ? !".split()
+WORDS = [
+    "how",
+    "do",
+    "i",
+    "a",
+    "model",
+    "from",
+    "the",
+    "server",
+    "to",
+    "call",
+    "it",
+    "text",
+    "query",
+    "passage",
+    "whale",
+    "sea",
+    "bread",
+    ":",
+    ".",
+    "?",
+    "!",
+]
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
 CONFIG = BertConfig(
     hidden_size=32,
