@@ -98,38 +98,65 @@ def models() -> None:
     """Fill, verify and list the model repository."""
 
 
+@models.command("add")
+@click.argument("name")
+@click.option("--stage", required=True, type=click.Choice(["dense", "sparse", "rerank"]), help="What it is for.")
+@click.option("--from", "origin", required=True, metavar="DIR|ID", help="Checkpoint folder, or Hugging Face id.")
+@click.option("--revision", help="Commit, branch or tag on the hub; its commit is pinned.")
+@click.option("--license", help="Licence of the weights, if the checkpoint does not state it.")
+@click.option("--pooling", type=click.Choice(["mean", "cls", "last_token"]), help="Of a dense model.")
+@click.option("--max-tokens", type=int, help="Longest input; the checkpoint's own up to 512 by default.")
+@click.option("--dimension", type=int, help="Pairs of a sparse model, 256 by default.")
+@click.option("--query-prefix", help="Put before every query.")
+@click.option("--passage-prefix", help="Put before every passage.")
+def models_add(**options: Any) -> None:
+    """Look at a checkpoint and describe it in the model repository."""
+    from embedder_assets.serving.add import NewModel, add_model
+
+    display.show_added(add_model(load_settings().model_repository, NewModel(**options)))
+
+
 @models.command("build")
-def models_build() -> None:
-    """Fetch, verify, convert, quantize and configure every model that is missing or stale."""
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+def models_build(names: tuple[str, ...]) -> None:
+    """Fetch, verify, convert and configure every model (or those named) that is missing or stale."""
     from embedder_assets.serving.build import build_models
 
-    built = build_models(load_settings().model_repository, click.echo)
+    settings = load_settings()
+    built = build_models(settings.model_repository, click.echo, names=names, device=settings.device)
     click.echo(f"{len(built)} built" if built else "all models are built")
 
 
 @models.command("verify")
-def models_verify() -> None:
-    """Check every model's files, load it in Triton, and check its answer to a known text."""
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+def models_verify(names: tuple[str, ...]) -> None:
+    """Check the files of every model (or those named), and its answers in Triton against its reference."""
     from embedder_assets.serving.session import TritonSession
     from embedder_assets.serving.verify import verify_models
 
     settings = load_settings()
     session = TritonSession(settings)
     try:
-        verdicts = list(verify_models(settings, session))
+        verdicts = list(verify_models(settings, session, names))
     finally:
         session.close()
-    for name, problem in verdicts:
-        click.echo(f"{name}: {problem or 'ok'}")
-    sys.exit(1 if any(problem for _, problem in verdicts) else 0)
+    for verdict in verdicts:
+        click.echo(f"{verdict.name}: {verdict.problem or f'ok, {verdict.figure}'}")
+    sys.exit(1 if any(verdict.problem for verdict in verdicts) else 0)
 
 
 @models.command("list")
-def models_list() -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
+def models_list(as_json: bool) -> None:
     """Show every model of the repository."""
     from embedder_assets.serving.build import inspect_models
 
-    display.show_models(list(inspect_models(load_settings().model_repository)))
+    settings = load_settings()
+    states = list(inspect_models(settings.model_repository, device=settings.device))
+    if as_json:
+        click.echo(json.dumps([state.as_row() for state in states], ensure_ascii=False, indent=2))
+    else:
+        display.show_models(states)
 
 
 @main.group()

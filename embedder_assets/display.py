@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from embedder_assets.doctor import Finding
     from embedder_assets.launch import RunOutcome
     from embedder_assets.pipeline import Pipeline
+    from embedder_assets.serving.add import AddedModel
     from embedder_assets.serving.build import ModelState
     from embedder_assets.stages.baseline import Baseline
     from embedder_assets.stages.search import Hit
@@ -142,14 +143,24 @@ def show_baselines(baselines: Sequence[Baseline]) -> None:
 
 def show_models(states: Sequence[ModelState]) -> None:
     """The model repository as a table."""
-    table = Table("name", "stage", "fingerprint", "precision", "size", "source", "license", "state")
-    for state in states:
-        model = state.description
-        source = f"{model.source.package} {model.source.version}" if model.source.kind == "wheel" else "this project"
-        size = f"{state.size_bytes / 2**20:.1f} MiB"
-        cells = [model.name, model.stage, model.fingerprint, model.precision, size, source, model.license]
-        table.add_row(*cells, state.problem or "built")
+    rows = [state.as_row() for state in states]
+    shown = ["name", "stage", "fingerprint", "precision", "size", "source", "license", "state"]
+    table = Table(*shown)
+    for row in rows:
+        row["size"] = f"{row['size_bytes'] / 2**20:.1f} MiB"
+        table.add_row(*(escape(str(row[column])) for column in shown))
     out.print(table)
+
+
+def show_added(added: AddedModel) -> None:
+    """What `embedder models add` wrote, and what to do next."""
+    model = added.description
+    texts = f"{model.max_tokens} tokens, dimension {model.dimension}, pooling {model.pooling}"
+    out.print(f"{escape(str(added.path))}: {texts}, licence {escape(model.license)}")
+    for note in added.notes:
+        out.print(f"[yellow]note[/] {escape(note)}")
+    commands = f"`embedder models build {model.name}`, then `embedder models verify {model.name}`"
+    out.print(f"Next: {commands}; {added.setting}={model.name} makes runs use it.", soft_wrap=True)
 
 
 def show_findings(findings: Sequence[Finding]) -> None:

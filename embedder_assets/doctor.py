@@ -76,10 +76,10 @@ def _triton(settings: Settings) -> Iterator[Finding]:
 
 def _models(settings: Settings) -> Iterator[Finding]:
     try:
-        for state in inspect_models(settings.model_repository):
+        for state in inspect_models(settings.model_repository, device=settings.device):
             name = f"model {state.description.name}"
             if state.problem is None:
-                yield Finding("ok", name, f"{state.size_bytes / 2**20:.1f} MiB, {state.description.fingerprint}")
+                yield Finding("ok", name, f"{state.size_bytes / 2**20:.1f} MiB, {state.precision}, {state.fingerprint}")
             else:
                 yield Finding("problem", name, state.problem, "Run `embedder models build`.")
     except EmbedderError as error:
@@ -124,12 +124,15 @@ def _variables(_: Settings) -> Iterator[Finding]:
         yield Finding("note", "environment", f"{name} is no setting", remedy)
 
 
-def _extras(_: Settings) -> Iterator[Finding]:
+def _extras(settings: Settings) -> Iterator[Finding]:
     has: Callable[[str], bool] = lambda name: importlib.util.find_spec(name) is not None  # noqa: E731
-    yield Finding("ok", "torch (optional)", "installed" if has("torch") else "not installed; only training needs it")
-    yield Finding(
-        "ok", "GPU (optional)", f"{'found' if Path('/dev/nvidia0').exists() else 'none'}; the models run on the CPU"
-    )
+    torch = "installed" if has("torch") else "not installed; training and other architectures than BERT need it"
+    yield Finding("ok", "torch (optional)", torch)
+    gpu = Path("/dev/nvidia0").exists()
+    found = f"{'found' if gpu else 'none'}; the models run on the {'GPU' if settings.device == 'gpu' else 'CPU'}"
+    missing = settings.device == "gpu" and not gpu and not settings.triton_url
+    remedy = "Set EMBEDDER_DEVICE=cpu and build the models again." if missing else ""
+    yield Finding("problem" if missing else "ok", "GPU (optional)", found, remedy)
 
 
 def _connects(host: str, port: int) -> bool:

@@ -12,7 +12,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
 
@@ -46,6 +46,7 @@ def _distinct_names(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 FolderPath = Annotated[Path, AfterValidator(_absolute)]
+Device = Literal["cpu", "gpu"]
 StatePath = Annotated[Path, AfterValidator(_absolute), AfterValidator(_without_brackets)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_listed), AfterValidator(_distinct_names), Field(min_length=1)]
 
@@ -84,6 +85,7 @@ class Settings(BaseModel):
     )
     sparse_model: str = Field("sparse_splade", description="Name of the sparse model in the model repository.")
     rerank_model: str = Field("rerank_cross_encoder", description="Name of the cross-encoder in the model repository.")
+    device: Device = Field("cpu", description="What the models are built for and served on: `cpu` or `gpu`.")
     request_batch_size: int = Field(64, ge=1, le=512, description="Texts in one request to Triton.")
     candidate_depth: int = Field(
         100, ge=1, description="Chunks a query takes from each first-stage ranking; their union is fused."

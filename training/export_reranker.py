@@ -11,7 +11,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from embedder_assets.serving.bert_onnx import BertConfig, build_bert_onnx, quantize_int8
+from embedder_assets.serving.bert_graph import BertConfig
+from embedder_assets.serving.bert_onnx import build_bert_onnx
+from embedder_assets.serving.precision import quantize_int8
 
 LOG_LIMIT_BYTES = 200_000
 

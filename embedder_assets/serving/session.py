@@ -12,8 +12,8 @@ from embedder_assets.errors import ModelBuildError
 from embedder_assets.serving.build import require_built
 from embedder_assets.serving.client import Answer, Row, TritonClient
 from embedder_assets.serving.embedded import EmbeddedTriton, TritonAddress, find_running
-from embedder_assets.serving.models import Stage, load_description
-from embedder_assets.settings import Settings
+from embedder_assets.serving.models import ModelDescription, Role, Stage, load_description
+from embedder_assets.settings import Device, Settings
 
 GPU_MEMORY_SERIES = "nv_gpu_memory_used_bytes"
 SCRAPE_TIMEOUT_S = 2
@@ -34,6 +34,11 @@ class TritonSession:
         self._lock = threading.Lock()
 
     @property
+    def device(self) -> Device:
+        """What the models are served on."""
+        return self._settings.device
+
+    @property
     def address(self) -> TritonAddress | None:
         """Where the server answers, or None while none was needed."""
         return self._client.address if self._client else None
@@ -44,7 +49,7 @@ class TritonSession:
         Raises:
             ModelBuildError: The model is of another stage.
         """
-        description = load_description(self._settings.model_repository / model)
+        description = self._description(model)
         if description.stage != stage:
             raise ModelBuildError(
                 f"model '{model}'",
@@ -53,21 +58,36 @@ class TritonSession:
                 remedy=f"Correct the setting {stage}_model{'s' if stage == 'dense' else ''}; "
                 "`embedder models list` shows what there is.",
             )
-        return description.fingerprint
+        return description.fingerprint(self._settings.device)
 
     def max_tokens(self, model: str) -> int:
-        """The longest input of a model, special tokens included."""
-        return load_description(self._settings.model_repository / model).max_tokens
+        """The longest passage that a model reads whole: special tokens included, its passage prefix not."""
+        from tokenizers import Tokenizer
+
+        description = self._description(model)
+        prefix = description.passage_prefix
+        if not prefix:
+            return description.max_tokens
+        tokenizer = Tokenizer.from_file(str(self.tokenizer_file(model)))
+        return description.max_tokens - len(tokenizer.encode(prefix, add_special_tokens=False).ids)
 
     def tokenizer_file(self, model: str) -> Path:
         """The tokenizer of a model, which the repository keeps beside it."""
-        require_built(self._settings.model_repository, model)
+        require_built(self._settings.model_repository, model, self._settings.device)
         return self._settings.model_repository / model / "tokenizer.json"
 
-    def infer_many(self, model: str, requests: Iterable[Sequence[Row]]) -> Iterator[Answer]:
-        """Answers in the order of the requests; see ``TritonClient.infer_many``."""
+    def infer_many(self, model: str, requests: Iterable[Sequence[Row]], *, role: Role = "passage") -> Iterator[Answer]:
+        """Answers in the order of the requests; see ``TritonClient.infer_many``.
+
+        Args:
+            model: Name of the model.
+            requests: The texts, without the model's prefixes.
+            role: Which prefix single texts get; each pair gets both.
+        """
         self._ensure_loaded(model)
-        return self._connected().infer_many(model, requests)
+        description = self._description(model)
+        prefixed = ([description.prefixed(row, role) for row in rows] for rows in requests)
+        return self._connected().infer_many(model, prefixed)
 
     def gpu_memory_bytes(self) -> dict[str, int]:
         """GPU memory in use by device, from Triton's own metrics; empty without a GPU or without a server."""
@@ -98,22 +118,26 @@ class TritonSession:
         self._client = self._embedded = None
         self._loaded.clear()
 
+    def _description(self, model: str) -> ModelDescription:
+        return load_description(self._settings.model_repository / model)
+
     def _require_described(self, model: str, client: TritonClient) -> None:
         """A server that others started must serve the very model that rows would be labelled with."""
-        described = load_description(self._settings.model_repository / model).fingerprint
+        described = self._description(model).fingerprint(self._settings.device)
         served = client.model_parameters(model).get("fingerprint")
         if served != described:
             raise ModelBuildError(
                 f"model '{model}' at {client.address.grpc}",
                 expected=f"fingerprint {described}, as {self._settings.model_repository / model} describes",
                 got=served or "no parameter 'fingerprint' in its configuration",
-                remedy="Serve the model repository that `embedder models build` wrote; restart a server that is older.",
+                remedy="Serve the model repository that `embedder models build` wrote, with the same EMBEDDER_DEVICE; "
+                "restart a server that is older.",
             )
 
     def _ensure_loaded(self, model: str) -> None:
         if model not in self._loaded:
             if not self._settings.triton_url and (self._settings.model_repository / model).exists():
-                require_built(self._settings.model_repository, model)
+                require_built(self._settings.model_repository, model, self._settings.device)
             client = self._connected()
             client.ensure_loaded(model)
             if self._embedded is None:

@@ -1,63 +1,78 @@
-"""``embedder models verify``: every model's files, and its answers to known texts in Triton."""
+"""``embedder models verify``: every model's files, and its answers in Triton against those of its reference."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import numpy as np
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 from embedder_assets.errors import EmbedderError
-from embedder_assets.serving.build import inspect_models
+from embedder_assets.serving.build import ModelState, inspect_models
 from embedder_assets.serving.client import Outputs, Row
-from embedder_assets.serving.models import ModelDescription
+from embedder_assets.serving.golden import LEAST_AGREEMENT, agreement, golden_rows, read_golden, vectors
+from embedder_assets.serving.models import Stage
 from embedder_assets.serving.session import TritonSession
 from embedder_assets.settings import Settings
 
-QUESTION = "How do I unload a model from the inference server?"
-ANSWER = "To unload a model, call the unload endpoint of the server; the model leaves memory a little later."
-UNRELATED = "The bakery on the corner sells bread and cakes from six in the morning."
 
+@dataclass(frozen=True)
+class Verdict:
+    """What was found about one model.
 
-def verify_models(settings: Settings, session: TritonSession) -> Iterator[tuple[str, str | None]]:
-    """Yields each model's name and what is wrong with it, or None.
-
-    A model is right when its files have the digests of its build, Triton loads it, and it finds an answer closer to
-    its question than an unrelated text.
+    Attributes:
+        problem: Why it must not be used, or None.
+        figure: How close its answers come to the reference, and the reference; empty when it was not asked.
     """
-    for state in inspect_models(settings.model_repository):
+
+    name: str
+    problem: str | None
+    figure: str = ""
+
+
+def verify_models(settings: Settings, session: TritonSession, names: Sequence[str] = ()) -> Iterator[Verdict]:
+    """Looks at every model, or at the named ones.
+
+    A model is right when its files have the digests of its build, Triton loads it, and its answers agree with the
+    golden values beside it. Without golden values it has to find an answer closer to its question than another text.
+    """
+    for state in inspect_models(settings.model_repository, names=names, device=settings.device):
         name = state.description.name
         if state.problem is not None:
-            yield name, f"{state.problem}: run `embedder models build`"
+            yield Verdict(name, f"{state.problem}: run `embedder models build`")
             continue
         try:
-            yield name, _judge(state.description, session)
+            yield _judge(state, settings.model_repository / name, session)
         except EmbedderError as error:
-            yield name, str(error)
+            yield Verdict(name, str(error))
 
 
-def _judge(model: ModelDescription, session: TritonSession) -> str | None:
-    texts = [QUESTION, ANSWER, UNRELATED]
-    pairs: list[Row] = [(QUESTION, ANSWER), (QUESTION, UNRELATED)]
-    rows: list[Row] = pairs if model.stage == "rerank" else [(text,) for text in texts]
+def _judge(state: ModelState, folder: Path, session: TritonSession) -> Verdict:
+    model = state.description
+    golden = read_golden(folder, model)
+    rows: list[Row] = golden.rows if golden else golden_rows(model.stage)
     outputs = next(session.infer_many(model.name, [rows])).outputs
-    related, unrelated = _similarities(model, outputs)
-    if related <= unrelated:
-        return f"it finds an unrelated text closer ({unrelated:.3f}) than the answer ({related:.3f})"
-    return None
+    if golden is None:
+        return _plausible(model.name, model.stage, outputs)
+    found = agreement(model.stage, outputs, golden.outputs)
+    least = LEAST_AGREEMENT[model.precision_on(session.device)]
+    measure = "correlation of scores" if model.stage == "rerank" else "lowest cosine"
+    against = golden.reference if golden.of_framework else f"{golden.reference}, no reference values"
+    figure = f"{measure} {found:.4f} of {len(rows)} texts, against {against}"
+    # Not found < least: a value that is no number must not pass.
+    return Verdict(model.name, None if found >= least else f"expected {least} or more: {figure}", figure)
 
 
-def _similarities(model: ModelDescription, outputs: Outputs) -> tuple[float, float]:
-    if model.stage == "rerank":
-        related, unrelated = outputs["score"].ravel()
-    elif model.stage == "dense":
-        question, answer, other = outputs["embedding"]
-        related, unrelated = question @ answer, question @ other
-    else:
-        rows = [
-            dict(zip(ids, weights, strict=True))
-            for ids, weights in zip(outputs["indices"], outputs["values"], strict=True)
-        ]
-        related, unrelated = (
-            np.sum([weight * other.get(term, 0.0) for term, weight in rows[0].items()]) for other in rows[1:]
-        )
-    return float(related), float(unrelated)
+def _plausible(name: str, stage: Stage, outputs: Outputs) -> Verdict:
+    related, unrelated = _similarities(stage, outputs)
+    figure = f"no reference values; the answer {related:.3f}, an unrelated text {unrelated:.3f}"
+    return Verdict(name, None if related > unrelated else f"expected the answer to be closer: {figure}", figure)
+
+
+def _similarities(stage: Stage, outputs: Outputs) -> tuple[float, float]:
+    """Of the question with its answer, and with an unrelated text: the first of ``golden_rows``."""
+    if stage == "rerank":
+        related, unrelated = outputs["score"].ravel()[:2]
+        return float(related), float(unrelated)
+    question, *others = vectors(outputs)[:3]
+    related, unrelated = (sum(value * other.get(at, 0.0) for at, value in question.items()) for other in others)
+    return related, unrelated

@@ -108,7 +108,7 @@ class FuseStage:
             [(text,) for text in texts[start : start + self._batch_size]]
             for start in range(0, len(texts), self._batch_size)
         ]
-        for request, answer in zip(requests, self._triton.infer_many(model, requests), strict=True):
+        for request, answer in zip(requests, self._triton.infer_many(model, requests, role="query"), strict=True):
             meter.batch(answer.latency_s, len(request))
             yield answer.outputs
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 from pathlib import Path
 
@@ -39,15 +41,33 @@ def test_a_second_build_builds_nothing() -> None:
 @pytest.mark.parametrize("state", list(inspect_models(REPOSITORY)), ids=lambda state: state.description.name)
 def test_the_configuration_in_git_is_what_the_description_gives(state) -> None:  # type: ignore[no-untyped-def]
     committed = (REPOSITORY / state.description.name / "config.pbtxt").read_text("utf-8")
-    assert committed == render_config(state.description)
+    assert committed == render_config(state.description, "cpu")
     config = text_format.Parse(committed, model_config_pb2.ModelConfig())
     assert config.backend == "text_encoder"
     assert all(tensor.data_type == model_config_pb2.TYPE_STRING and list(tensor.dims) == [1] for tensor in config.input)
 
 
-def test_verify_finds_every_model_right(triton: TritonSession) -> None:
-    verdicts = dict(verify_models(load_settings(environ={}), triton))
-    assert verdicts == {"dense_minilm": None, "rerank_cross_encoder": None, "sparse_splade": None}
+def test_verify_compares_every_model_with_its_reference(triton: TritonSession) -> None:
+    verdicts = {verdict.name: verdict for verdict in verify_models(load_settings(environ={}), triton)}
+    assert {name: verdict.problem for name, verdict in verdicts.items()} == {
+        "dense_minilm": None,
+        "rerank_cross_encoder": None,
+        "sparse_splade": None,
+    }
+    for name in ("dense_minilm", "sparse_splade"):
+        assert re.fullmatch(r"lowest cosine 0\.9\d+ of 6 texts, against transformers .*", verdicts[name].figure)
+
+
+def test_verify_finds_a_model_that_answers_something_else(triton: TritonSession, copied_repository: Path) -> None:
+    """Golden values of other texts stand for a model that is wrong."""
+    path = copied_repository / "dense_minilm" / "golden.json"
+    content = json.loads(path.read_text("utf-8"))
+    content["outputs"]["embedding"].reverse()
+    path.write_text(json.dumps(content), "utf-8")
+    settings = load_settings({"model_repository": (copied_repository, "test")}, environ={})
+    (verdict,) = verify_models(settings, triton, ["dense_minilm"])
+    assert verdict.problem is not None
+    assert re.match(r"expected 0\.95 or more: lowest cosine -?0\.[0-8]", verdict.problem)
 
 
 def test_an_answer_does_not_depend_on_the_other_texts_of_its_request(triton: TritonSession) -> None:

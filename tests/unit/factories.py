@@ -125,6 +125,7 @@ class FakeTriton:
     def __init__(self, fail_at: int | None = None) -> None:
         self.fail_at = fail_at
         self.requests: list[list[Row]] = []
+        self.roles: list[str] = []
         self.fingerprints = {DENSE: "dense-1", SECOND: "second-1", SPARSE: "sparse-1", RERANK: "rerank-1"}
         self.token_budgets = {DENSE: 256, SECOND: 512}
 
@@ -139,11 +140,12 @@ class FakeTriton:
     def max_tokens(self, model: str) -> int:
         return self.token_budgets[model]
 
-    def infer_many(self, model: str, requests: Iterable[Sequence[Row]]) -> Iterator[Answer]:
+    def infer_many(self, model: str, requests: Iterable[Sequence[Row]], *, role: str = "passage") -> Iterator[Answer]:
         for rows in requests:
             if len(self.requests) == self.fail_at:
                 raise InferenceError("the fake", expected="an answer", got="a failure", remedy="None.")
             self.requests.append(list(rows))
+            self.roles.append(role)
             yield Answer(_OUTPUTS[model](rows), 0.01)
 
 

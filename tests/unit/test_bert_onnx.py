@@ -13,7 +13,10 @@ import pytest
 from safetensors.numpy import save_file
 
 from embedder_assets.errors import ModelBuildError
-from embedder_assets.serving.bert_onnx import BertConfig, build_bert_onnx, quantize_int8
+from embedder_assets.serving.bert_graph import BertConfig
+from embedder_assets.serving.bert_onnx import build_bert_onnx
+from embedder_assets.serving.precision import convert_fp16, quantize_int8
+from tests.unit.checkpoints import random_weights
 
 if TYPE_CHECKING:
     import onnx
@@ -29,35 +32,7 @@ CONFIG = BertConfig(
     hidden_act="gelu",
 )
 TOP_K = 10
-
-
-def random_weights(seed: int = 0) -> dict[str, np.ndarray]:
-    c = CONFIG
-    shapes: dict[str, tuple[int, ...]] = {
-        "embeddings.word_embeddings.weight": (c.vocab_size, c.hidden_size),
-        "embeddings.position_embeddings.weight": (c.max_position_embeddings, c.hidden_size),
-        "embeddings.token_type_embeddings.weight": (2, c.hidden_size),
-        "cls.predictions.bias": (c.vocab_size,),
-    }
-    linears = {
-        "pooler.dense": (c.hidden_size, c.hidden_size),
-        "classifier": (1, c.hidden_size),
-        "cls.predictions.transform.dense": (c.hidden_size, c.hidden_size),
-    }
-    norms = ["embeddings.LayerNorm", "cls.predictions.transform.LayerNorm"]
-    for i in range(c.num_hidden_layers):
-        layer = f"encoder.layer.{i}"
-        for part in ("self.query", "self.key", "self.value", "output.dense"):
-            linears[f"{layer}.attention.{part}"] = (c.hidden_size, c.hidden_size)
-        linears[f"{layer}.intermediate.dense"] = (c.intermediate_size, c.hidden_size)
-        linears[f"{layer}.output.dense"] = (c.hidden_size, c.intermediate_size)
-        norms += [f"{layer}.attention.output.LayerNorm", f"{layer}.output.LayerNorm"]
-    for name, shape in linears.items():
-        shapes |= {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
-    for name in norms:
-        shapes |= {f"{name}.weight": (c.hidden_size,), f"{name}.bias": (c.hidden_size,)}
-    rng = np.random.default_rng(seed)
-    return {name: rng.normal(0, 0.5, shape).astype(np.float32) for name, shape in shapes.items()}
+HEADS = ["mean_pool", "cls_pool", "last_token_pool", "splade_topk", "classify"]
 
 
 def with_prefix(weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -150,7 +125,7 @@ def run(model: onnx.ModelProto, feed: dict[str, np.ndarray]) -> dict[str, np.nda
 
 @pytest.fixture
 def weights() -> dict[str, np.ndarray]:
-    return random_weights()
+    return random_weights(CONFIG)
 
 
 @pytest.fixture
@@ -166,6 +141,18 @@ def test_mean_pool_is_the_reference(weights, saved, normalize):
     expected = [Reference(weights).mean_pool(*text, normalize) for text in zip(TEXTS, TYPES, strict=True)]
     assert out.dtype == np.float32
     np.testing.assert_allclose(out, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("head", "position"), [("cls_pool", 0), ("last_token_pool", -1)])
+@pytest.mark.parametrize("normalize", [True, False])
+def test_pooling_of_one_token_is_the_reference(weights, saved, head, position, normalize):
+    model = build_bert_onnx(saved, CONFIG, head, normalize=normalize)
+    expected = np.stack([Reference(weights).encode(*text)[position] for text in zip(TEXTS, TYPES, strict=True)])
+    if normalize:
+        expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    # Padded to the longest text and beyond: the last position is real in one text only, then in none.
+    for length in (8, 11):
+        np.testing.assert_allclose(run(model, padded(TEXTS, TYPES, length))["embedding"], expected, atol=1e-5)
 
 
 def test_splade_is_the_reference_largest_first(weights, saved):
@@ -184,7 +171,7 @@ def test_classify_is_the_reference(weights, saved):
     np.testing.assert_allclose(out, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("head", ["mean_pool", "splade_topk", "classify"])
+@pytest.mark.parametrize("head", HEADS)
 def test_padding_does_not_change_the_result(saved, head):
     model = build_bert_onnx(saved, CONFIG, head, top_k=TOP_K)
     tight = run(model, padded(TEXTS[:1], TYPES[:1], 4))
@@ -193,13 +180,13 @@ def test_padding_does_not_change_the_result(saved, head):
         np.testing.assert_allclose(loose[name], value, atol=1e-5)
 
 
-@pytest.mark.parametrize("head", ["mean_pool", "splade_topk", "classify"])
+@pytest.mark.parametrize("head", HEADS)
 def test_a_row_of_padding_only_stays_finite(saved, head):
     out = run(build_bert_onnx(saved, CONFIG, head, top_k=TOP_K), padded([[]], [[]], 4))
     assert all(np.isfinite(value).all() for value in out.values())
 
 
-@pytest.mark.parametrize("head", ["mean_pool", "splade_topk", "classify"])
+@pytest.mark.parametrize("head", HEADS)
 def test_prefix_and_old_spelling_give_the_same_model(weights, saved, tmp_path, head):
     save_file(with_prefix(weights), tmp_path / "prefixed.safetensors")
     plain = build_bert_onnx(saved, CONFIG, head, top_k=TOP_K)
@@ -219,20 +206,33 @@ def test_an_untied_decoder_is_used(weights, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("head", "name"),
+    ("head", "name", "remedy"),
     [
-        ("mean_pool", "encoder.layer.1.attention.self.key.bias"),
-        ("mean_pool", "embeddings.LayerNorm.weight"),
-        ("splade_topk", "cls.predictions.transform.dense.weight"),
-        ("classify", "classifier.weight"),
+        ("mean_pool", "encoder.layer.1.attention.self.key.bias", "config.json"),
+        ("mean_pool", "embeddings.LayerNorm.weight", "config.json"),
+        ("splade_topk", "cls.predictions.transform.dense.weight", "masked-LM head"),
+        ("classify", "classifier.weight", "num_labels 1"),
     ],
 )
-def test_a_missing_tensor_is_named(weights, tmp_path, head, name):
+def test_a_missing_tensor_is_named(weights, tmp_path, head, name, remedy):
     del weights[name]
     save_file(weights, tmp_path / "model.safetensors")
     with pytest.raises(ModelBuildError, match=name.replace(".", r"\.")) as error:
         build_bert_onnx(tmp_path / "model.safetensors", CONFIG, head, top_k=TOP_K)
-    assert "config.json" in error.value.remedy
+    assert remedy in error.value.remedy
+
+
+def test_bfloat16_weights_are_read(weights, tmp_path):
+    upper = {name: (tensor.view(np.uint32) >> 16).astype("<u2") for name, tensor in weights.items()}
+    save_file(upper, tmp_path / "half.safetensors")
+    content = (tmp_path / "half.safetensors").read_bytes()
+    size = int.from_bytes(content[:8], "little")
+    header = content[8 : 8 + size].rstrip().replace(b'"U16"', b'"BF16"')
+    (tmp_path / "half.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + content[8 + size :])
+    cut = {name: (half.astype(np.uint32) << 16).view(np.float32) for name, half in upper.items()}
+    save_file(cut, tmp_path / "cut.safetensors")
+    half, full = (build_bert_onnx(tmp_path / f"{name}.safetensors", CONFIG, "mean_pool") for name in ("half", "cut"))
+    assert half.SerializeToString() == full.SerializeToString()
 
 
 def test_a_tensor_of_another_shape_is_named(weights, tmp_path):
@@ -256,8 +256,8 @@ def test_an_unsupported_architecture_is_refused(saved, change, named):
 
 
 def test_an_unknown_head_is_refused(saved):
-    with pytest.raises(ModelBuildError, match="mean_pool, splade_topk, classify"):
-        build_bert_onnx(saved, CONFIG, "cls_pool")
+    with pytest.raises(ModelBuildError, match="mean_pool, cls_pool, last_token_pool, splade_topk, classify"):
+        build_bert_onnx(saved, CONFIG, "max_pool")
 
 
 @pytest.mark.parametrize("content", [None, b"not safetensors"])
@@ -310,6 +310,36 @@ def test_int8_is_close_and_the_same_bytes_every_time(saved, tmp_path):
     feed = padded(TEXTS, TYPES, 8)
     exact, approximate = run(onnx.load(source), feed)["embedding"], run(quantized, feed)["embedding"]
     assert (exact * approximate).sum(-1).min() > 0.95
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_float16_is_close_and_answers_in_float32(saved, tmp_path, head):
+    import onnx
+
+    source, target = tmp_path / "model.onnx", tmp_path / "half.onnx"
+    onnx.save(build_bert_onnx(saved, CONFIG, head, top_k=TOP_K), source)
+    convert_fp16(source, target)
+    half = onnx.load(target)
+    onnx.checker.check_model(half)
+    stored = {t.name for t in half.graph.initializer if t.data_type == onnx.TensorProto.FLOAT16}
+    assert {"encoder.layer.0.attention.self.query.weight_t", "embeddings.word_embeddings.weight"} <= stored
+    feed = padded(TEXTS, TYPES, 12)
+    exact, rough = run(onnx.load(source), feed), run(half, feed)
+    for name, values in exact.items():
+        assert rough[name].dtype == values.dtype
+        if name != "indices":
+            cosines = (
+                (values * rough[name]).sum(1) / np.linalg.norm(values, axis=1) / np.linalg.norm(rough[name], axis=1)
+            )
+            assert cosines.min() > 0.999
+    if "embedding" in rough:
+        np.testing.assert_allclose(np.linalg.norm(rough["embedding"], axis=1), 1.0, atol=1e-6)
+
+
+def test_converting_what_is_no_model_is_refused(tmp_path):
+    (tmp_path / "model.onnx").write_bytes(b"no model")
+    with pytest.raises(ModelBuildError, match="Build the float32 model again"):
+        convert_fp16(tmp_path / "model.onnx", tmp_path / "half.onnx")
 
 
 def test_quantizing_what_is_no_model_is_refused(tmp_path):

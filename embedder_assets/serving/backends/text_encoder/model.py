@@ -42,6 +42,8 @@ class TritonPythonModel:
         workers = int(parameters["threads"]) or len(os.sched_getaffinity(0))
         self.pool = ThreadPoolExecutor(workers)
         self.session = _session(folder / args["model_version"] / "model.onnx", args["model_instance_kind"])
+        # An architecture without token types has no such input.
+        self.asked = {item.name for item in self.session.get_inputs()}
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answers all requests of one batch together: shape [n, 1] in, shape [n, …] out for each."""
@@ -94,7 +96,8 @@ class TritonPythonModel:
             feeds["input_ids"][row, : len(encoding)] = encoding.ids
             feeds["attention_mask"][row, : len(encoding)] = 1
             feeds["token_type_ids"][row, : len(encoding)] = encoding.type_ids
-        result: list[NDArray[Any]] = self.session.run(list(self.outputs), feeds)
+        asked = {name: feed for name, feed in feeds.items() if name in self.asked}
+        result: list[NDArray[Any]] = self.session.run(list(self.outputs), asked)
         return result
 
     def _response(self, span: slice | Exception, outputs: dict[str, NDArray[Any]]) -> Any:
@@ -111,4 +114,10 @@ def _session(path: Path, instance_kind: str) -> onnxruntime.InferenceSession:
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     provider = "CUDAExecutionProvider" if instance_kind == "GPU" else "CPUExecutionProvider"
-    return onnxruntime.InferenceSession(str(path), options, providers=[provider])
+    session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
+    if provider not in session.get_providers():
+        # The runtime itself would go on, on the CPU.
+        raise RuntimeError(
+            f"the model is configured for a GPU, and ONNX Runtime cannot use one: {provider} is not there"
+        )
+    return session
