@@ -40,6 +40,16 @@ class ShippedSource(BaseModel):
     tokenizer_sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="Digest of tokenizer.json.")
 
 
+class Evidence(BaseModel):
+    """How a rerank model's logit joins the first stage's evidence in the final score (``stages/evidence.py``)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    cross_encoder: float = Field(0.5, ge=0, description="Weight of the logit beside the fused rank.")
+    agreement: float = Field(0.5, ge=0, description="Weight of the likeness to the candidates that score best so far.")
+    temperature: float = Field(0.5, gt=0, description="How evenly the agreement listens to the candidates.")
+
+
 class ModelDescription(BaseModel):
     """One model of the repository, as its ``model.toml`` describes it."""
 
@@ -55,6 +65,7 @@ class ModelDescription(BaseModel):
     dimension: int = Field(ge=1, description="Vector length; for sparse, the number of (index, value) pairs.")
     normalize: bool = False
     micro_batch_size: int = Field(1, ge=1, description="Texts in one call of the ONNX session; see docs/adr/0001.")
+    evidence: Evidence = Field(Evidence(), description="Of a rerank model: how its logit joins the final score.")
     threads: int = Field(0, ge=0, description="Worker threads; 0 means one a core.")
 
     @property

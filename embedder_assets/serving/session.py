@@ -12,7 +12,7 @@ from embedder_assets.errors import ModelBuildError
 from embedder_assets.serving.build import require_built
 from embedder_assets.serving.client import Answer, Row, TritonClient
 from embedder_assets.serving.embedded import EmbeddedTriton, TritonAddress, find_running
-from embedder_assets.serving.models import Stage, load_description
+from embedder_assets.serving.models import Evidence, Stage, load_description
 from embedder_assets.settings import Settings
 
 GPU_MEMORY_SERIES = "nv_gpu_memory_used_bytes"
@@ -53,6 +53,10 @@ class TritonSession:
                 remedy=f"Correct EMBEDDER_{stage.upper()}_MODEL; `embedder models list` shows what there is.",
             )
         return description.fingerprint
+
+    def evidence(self, model: str) -> Evidence:
+        """The weights of a rerank model's final score."""
+        return load_description(self._settings.model_repository / model).evidence
 
     def max_tokens(self, model: str) -> int:
         """The longest input of a model, special tokens included."""

@@ -36,8 +36,16 @@ class TableStore:
             frame = self._scan(table).select("collection").unique().collect()
         return sorted(frame["collection"])
 
-    def read(self, table: str, collection: str, columns: Sequence[str] | None = None) -> pl.DataFrame:
+    def read(
+        self, table: str, collection: str, columns: Sequence[str] | None = None, *, where: pl.Expr | None = None
+    ) -> pl.DataFrame:
         """The rows of one collection, empty with the right columns when there are none.
+
+        Args:
+            table: Name of the table.
+            collection: Name of the collection.
+            columns: Those to read; all by default.
+            where: A condition that rows have to meet.
 
         Raises:
             TableError: The table's files cannot be read.
@@ -47,7 +55,7 @@ class TableStore:
         if not self.exists(table):
             return pl.DataFrame(schema=schema).select(wanted)
         with self._readable(table):
-            rows = self._scan(table).filter(pl.col("collection") == collection)
+            rows = self._scan(table).filter(pl.col("collection") == collection, True if where is None else where)
             return rows.select(pl.col(name).cast(schema[name]) for name in wanted).collect()
 
     def count(self, table: str, collection: str) -> int:
