@@ -91,9 +91,6 @@ class Settings(BaseModel):
         100, ge=1, description="Chunks a query takes from each first-stage ranking; their union is fused."
     )
     rerank_depth: int = Field(30, ge=1, description="Fused candidates a query sends to the cross-encoder.")
-    rerank_weight: float = Field(
-        0.2, ge=0, description="Weight of the cross-encoder beside the fused rank in the final score."
-    )
     quality_tolerance: float = Field(
         0.02, ge=0, le=1, description="How far nDCG@10 may lie below the fused ranking and below the accepted baseline."
     )

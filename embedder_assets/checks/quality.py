@@ -23,8 +23,8 @@ def reranked_not_below_fused(pipeline: Pipeline, collection: str) -> str | None:
     if now.final != "reranked":
         return Note("the rerank stage is off")
     remedy = (
-        "Lower EMBEDDER_RERANK_WEIGHT, compare with other rerank models (embedder models compare), or do without it: "
-        "EMBEDDER_ENABLE_RERANK=false."
+        "Compare with other rerank models (`embedder models compare`), lower the weights under [evidence] in the "
+        "model's model.toml, or do without it: EMBEDDER_ENABLE_RERANK=false."
     )
     baseline = newest_figures(pipeline.store, "quality_baselines", collection)
     models = f"Models now: {now.models_named}" + (_models_then(now, baseline) if baseline else "")

@@ -212,16 +212,20 @@ class BertGraph:
 
     def encoder(self) -> str:
         """The token vectors [batch, seq, hidden]; also makes ``mask``, the attention mask as float32."""
+        bias = self.attention_bias()
+        x = self.embeddings()
+        for layer in range(self.config.num_hidden_layers):
+            x = self.layer(x, x, bias, f"encoder.layer.{layer}")
+        return x
+
+    def attention_bias(self) -> str:
+        """What is added to attention scores, [batch, 1, 1, seq]; also makes ``mask``."""
         from onnx import TensorProto
 
         mask = self.node("Cast", ["attention_mask"], "mask", to=TensorProto.FLOAT)
         inverse = self.node("Sub", [self.floats("one", 1.0), mask], "mask_inverse")
         bias = self.node("Mul", [inverse, self.floats("masked", MASKED)], "mask_bias_2d")
-        bias = self.node("Unsqueeze", [bias, self.ints(1, 2)], "mask_bias")
-        x = self.embeddings()
-        for layer in range(self.config.num_hidden_layers):
-            x = self.layer(x, bias, f"encoder.layer.{layer}")
-        return x
+        return self.node("Unsqueeze", [bias, self.ints(1, 2)], "mask_bias")
 
     def embeddings(self) -> str:
         """Word, type and position embeddings, summed and normalized."""
@@ -241,10 +245,10 @@ class BertGraph:
         x = self.node("Add", [x, positions], "embeddings.sum")
         return self.layer_norm(x, "embeddings.LayerNorm")
 
-    def layer(self, x: str, bias: str, name: str) -> str:
-        """One transformer layer."""
+    def layer(self, x: str, memory: str, bias: str, name: str) -> str:
+        """One transformer layer: the tokens ``x`` attend to the tokens ``memory``, both [batch, …, hidden]."""
         hidden, inner = self.config.hidden_size, self.config.intermediate_size
-        attended = self.attention(x, bias, f"{name}.attention.self")
+        attended = self.attention(x, memory, bias, f"{name}.attention.self")
         attended = self.linear(attended, f"{name}.attention.output.dense", hidden, hidden)
         attended = self.node("Add", [attended, x], f"{name}.attention.residual")
         attended = self.layer_norm(attended, f"{name}.attention.output.LayerNorm")
@@ -254,21 +258,21 @@ class BertGraph:
         out = self.node("Add", [out, attended], f"{name}.residual")
         return self.layer_norm(out, f"{name}.output.LayerNorm")
 
-    def attention(self, x: str, bias: str, name: str) -> str:
-        """Multi-head self-attention; ``bias`` silences masked tokens."""
+    def attention(self, x: str, memory: str, bias: str, name: str) -> str:
+        """Multi-head attention of ``x`` to ``memory``; ``bias`` silences masked tokens of the latter."""
         hidden = self.config.hidden_size
         width = hidden // self.config.num_attention_heads
 
-        def heads(kind: str, perm: list[int]) -> str:
-            projected = self.linear(x, f"{name}.{kind}", hidden, hidden)
+        def heads(tokens: str, kind: str, perm: list[int]) -> str:
+            projected = self.linear(tokens, f"{name}.{kind}", hidden, hidden)
             shape = self.ints(0, 0, self.config.num_attention_heads, width)
             split = self.node("Reshape", [projected, shape], f"{name}.{kind}.split")
             return self.node("Transpose", [split], f"{name}.{kind}.heads", perm=perm)
 
         query, key, value = (
-            heads("query", [0, 2, 1, 3]),
-            heads("key", [0, 2, 3, 1]),
-            heads("value", [0, 2, 1, 3]),
+            heads(x, "query", [0, 2, 1, 3]),
+            heads(memory, "key", [0, 2, 3, 1]),
+            heads(memory, "value", [0, 2, 1, 3]),
         )
         scores = self.node("MatMul", [query, key], f"{name}.scores")
         scores = self.node("Mul", [scores, self.floats("scale", 1 / math.sqrt(width))], f"{name}.scaled")

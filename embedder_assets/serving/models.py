@@ -124,6 +124,14 @@ class MicroBatchSize(Part):
     gpu: int = Field(32, ge=1)
 
 
+class Evidence(Part):
+    """How a rerank model's logit joins the first stage's evidence in the final score (``stages/evidence.py``)."""
+
+    cross_encoder: float = Field(0.35, ge=0, description="Weight of the logit beside the fused rank.")
+    agreement: float = Field(0.35, ge=0, description="Weight of the likeness to the candidates that score best so far.")
+    temperature: float = Field(0.5, gt=0, description="How evenly the agreement listens to the candidates.")
+
+
 class ModelDescription(Part):
     """One model of the repository, as its ``model.toml`` describes it."""
 
@@ -139,6 +147,7 @@ class ModelDescription(Part):
     dimension: int = Field(ge=1, description="Vector length; for sparse, the number of (index, value) pairs.")
     precision: DevicePrecision = DevicePrecision()
     micro_batch_size: MicroBatchSize = MicroBatchSize()
+    evidence: Evidence = Field(Evidence(), description="Of a rerank model: how its logit joins the final score.")
     threads: int = Field(0, ge=0, description="Worker threads; 0 means one a core.")
 
     @model_validator(mode="after")
@@ -146,6 +155,8 @@ class ModelDescription(Part):
         if self.pooling not in POOLINGS[self.stage]:
             allowed = ", ".join(POOLINGS[self.stage])
             raise ValueError(f"pooling '{self.pooling}' is not one of stage '{self.stage}' ({allowed})")
+        if self.stage != "rerank" and "evidence" in self.model_fields_set:
+            raise ValueError("[evidence] is for stage 'rerank' only")
         return self
 
     def device(self, wanted: Device) -> Device:
@@ -165,7 +176,8 @@ class ModelDescription(Part):
 
         The micro-batch is part of it: int8 activations take their range from all texts of a micro-batch.
         """
-        return _digest([*self._deciding, self.precision_on(wanted), self.micro_batch_on(wanted)])
+        evidence = [self.evidence.model_dump()] if self.stage == "rerank" else []
+        return _digest([*self._deciding, self.precision_on(wanted), self.micro_batch_on(wanted), *evidence])
 
     @property
     def reference_digest(self) -> str:

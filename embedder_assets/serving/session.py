@@ -12,7 +12,7 @@ from embedder_assets.errors import ModelBuildError
 from embedder_assets.serving.build import require_built
 from embedder_assets.serving.client import Answer, Row, TritonClient
 from embedder_assets.serving.embedded import EmbeddedTriton, TritonAddress, find_running
-from embedder_assets.serving.models import ModelDescription, Role, Stage, load_description
+from embedder_assets.serving.models import Evidence, ModelDescription, Role, Stage, load_description
 from embedder_assets.settings import Device, Settings
 
 GPU_MEMORY_SERIES = "nv_gpu_memory_used_bytes"
@@ -59,6 +59,10 @@ class TritonSession:
                 "`embedder models list` shows what there is.",
             )
         return description.fingerprint(self._settings.device)
+
+    def evidence(self, model: str) -> Evidence:
+        """The weights of a rerank model's final score."""
+        return load_description(self._settings.model_repository / model).evidence
 
     def max_tokens(self, model: str) -> int:
         """The longest passage that a model reads whole: special tokens included, its passage prefix not."""

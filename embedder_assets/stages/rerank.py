@@ -1,18 +1,20 @@
-"""Reranking: a cross-encoder reads query and passage together; its score is one piece of evidence beside the rank.
+"""Reranking: a cross-encoder reads query and passage together; its logit is one piece of evidence beside the rank.
 
-A small cross-encoder that replaces the fused order harms topical queries, and helps every kind when the two are
-combined (docs/adr/0003-rerank-combines-evidence.md). So the final score of a candidate is, both terms standardized
-over the candidates of its query,  z(-log(fused rank)) + weight * z(cross-encoder logit).
+A small cross-encoder that replaces the fused order harms topical queries, and helps every kind when its logit is
+combined with the first stage's evidence (``stages/evidence.py``).
 """
 
 from __future__ import annotations
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from embedder_assets.serving.session import TritonSession
 from embedder_assets.settings import Settings
+from embedder_assets.stages.dense import as_matrix
 from embedder_assets.stages.digest import input_digest
+from embedder_assets.stages.evidence import combine
 from embedder_assets.tables.store import TableStore
 from embedder_assets.telemetry.record import StageMeter
 
@@ -25,36 +27,44 @@ class RerankStage:
         self._triton = triton
         self._model, self._fingerprint = model
         self._depth = settings.rerank_depth
-        self._weight = settings.rerank_weight
+        self._evidence = triton.evidence(self._model)
+        self._dense_model = settings.dense_models[0]
         self._batch_size = settings.request_batch_size
 
     def run(self, collection: str, meter: StageMeter) -> pl.DataFrame:
         """Brings ``reranked_candidates`` of a collection up to date and returns its rows."""
-        fused = self._store.read("fused_candidates", collection)
+        best = pl.col("rank") <= self._depth
+        fused = self._store.read("fused_candidates", collection, where=best)
         digest = self._input_digest(fused)
         current = self._store.read("reranked_candidates", collection)
         if current.height and current["input_digest"].unique().to_list() == [digest]:
             meter.count("reused", current.height)
             return current
         pairs = self._pairs(collection, fused)
-        scored = self.score(pairs, collection, meter)
-        rows = combine(scored, self._weight).with_columns(
+        rows = self.rerank(pairs, self._vectors(collection, pairs), collection, meter).with_columns(
             collection=pl.lit(collection), fallback_used=pl.lit(value=False), input_digest=pl.lit(digest)
         )
         self._store.replace("reranked_candidates", collection, rows)
         return rows
 
-    def score(self, pairs: pl.DataFrame, collection: str, meter: StageMeter) -> pl.DataFrame:
-        """Adds the column ``cross_encoder_score`` (float64 logit).
+    def rerank(
+        self, pairs: pl.DataFrame, vectors: NDArray[np.float32], collection: str, meter: StageMeter
+    ) -> pl.DataFrame:
+        """Adds the columns ``cross_encoder_score`` (float64 logit), ``score`` and ``rank``.
 
         Args:
-            pairs: Columns query_text, text, token_count, and any others.
+            pairs: Columns query_id, query_text, text, token_count, fused_rank, and any others.
+            vectors: Unit vectors of the passages by the first dense model, float32 [rows of ``pairs``, dimension].
             collection: For the progress display.
             meter: Takes the batches.
         """
+        order = pairs["token_count"].arg_sort(descending=True)
+        scored = self._score(pairs[order], collection, meter)
+        return combine(scored, vectors[order.to_numpy()], self._evidence)
+
+    def _score(self, pairs: pl.DataFrame, collection: str, meter: StageMeter) -> pl.DataFrame:
         if not pairs.height:
             return pairs.with_columns(cross_encoder_score=pl.lit(None, pl.Float64))
-        pairs = pairs.sort("token_count", descending=True)
         frames = list(pairs.iter_slices(self._batch_size))
         requests = (list(frame.select("query_text", "text").iter_rows()) for frame in frames)
         scores = []
@@ -69,34 +79,14 @@ class RerankStage:
     def _pairs(self, collection: str, fused: pl.DataFrame) -> pl.DataFrame:
         chunks = self._store.read("chunks", collection, ["chunk_id", "text", "token_count"])
         queries = self._store.read("queries", collection, ["query_id", "text"]).rename({"text": "query_text"})
-        best = fused.filter(pl.col("rank") <= self._depth)
-        best = best.select("query_id", "chunk_id", "doc_id", fused_rank="rank")
+        best = fused.select("query_id", "chunk_id", "doc_id", fused_rank="rank")
         return best.join(queries, on="query_id").join(chunks, on="chunk_id")
 
+    def _vectors(self, collection: str, pairs: pl.DataFrame) -> NDArray[np.float32]:
+        wanted = (pl.col("model") == self._dense_model) & pl.col("chunk_id").is_in(pairs["chunk_id"].unique().implode())
+        rows = self._store.read("dense_embeddings", collection, ["chunk_id", "embedding"], where=wanted)
+        return as_matrix(pairs.select("chunk_id").join(rows, on="chunk_id", maintain_order="left")["embedding"])
+
     def _input_digest(self, fused: pl.DataFrame) -> str:
-        parts = [*sorted(fused["input_digest"].unique()), self._fingerprint, str(self._depth), str(self._weight)]
+        parts = [*sorted(fused["input_digest"].unique()), self._fingerprint, str(self._depth)]
         return input_digest(parts)
-
-
-def combine(scored: pl.DataFrame, weight: float) -> pl.DataFrame:
-    """Final score and rank of each candidate.
-
-    Args:
-        scored: Columns query_id, fused_rank, cross_encoder_score, and any others.
-        weight: Of the cross-encoder's standardized score.
-
-    Returns:
-        The rows with the columns ``score`` and ``rank`` (from 1), sorted by query and rank.
-    """
-    evidence = _standardized(-pl.col("fused_rank").log()) + weight * _standardized(pl.col("cross_encoder_score"))
-    ranked = scored.with_columns(score=evidence).sort(
-        ["query_id", "score", "fused_rank"], descending=[False, True, False]
-    )
-    return ranked.with_columns(rank=pl.int_range(1, pl.len() + 1).over("query_id"))
-
-
-def _standardized(value: pl.Expr) -> pl.Expr:
-    """Mean 0 and deviation 1 over the candidates of a query; 0 where all are equal."""
-    deviation = value.std(ddof=0).over("query_id")
-    centred = value - value.mean().over("query_id")
-    return pl.when(deviation > 0).then(centred / deviation).otherwise(0.0)

@@ -13,7 +13,7 @@ from embedder_assets.serving.session import TritonSession
 from embedder_assets.settings import Settings
 from embedder_assets.stages.fuse import FuseStage, RetrievalModels
 from embedder_assets.stages.index import ChunkIndex
-from embedder_assets.stages.rerank import RerankStage, combine
+from embedder_assets.stages.rerank import RerankStage
 from embedder_assets.tables.store import TableStore
 from embedder_assets.telemetry.record import StageMeter
 
@@ -79,7 +79,8 @@ class Search:
         if self._rerank is not None:
             candidates = hits.filter(pl.col("fused_rank") <= max(top, self._settings.rerank_depth))
             pairs = candidates.with_columns(query_text=pl.lit(query))
-            hits = combine(self._rerank.score(pairs, "", StageMeter("rerank", [])), self._settings.rerank_weight)
+            vectors = self._index.dense[0][pairs["chunk"].to_numpy()]
+            hits = self._rerank.rerank(pairs, vectors, "", StageMeter("rerank", []))
         return [_hit(row, query) for row in hits.sort("rank").head(top).iter_rows(named=True)]
 
 

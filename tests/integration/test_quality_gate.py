@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from pathlib import Path
+
+import pytest
 
 from embedder_assets.tables.store import TableStore
 from tests.conftest import PROJECT
@@ -11,8 +15,22 @@ from tests.integration.conftest import Embedder
 
 COLLECTION = "triton-cookbook"
 RUN = ("run", "--corpus", str(PROJECT / "examples" / "corpus"), "--collection", COLLECTION)
-# A cross-encoder that alone decides orders the sample corpus worse than the fused ranks do.
-DAMAGE = {"EMBEDDER_RERANK_WEIGHT": "100"}
+
+
+@pytest.fixture
+def damage(embedder: Embedder, tmp_path: Path) -> dict[str, str]:
+    """Settings with a reranker that reads next to nothing and decides alone."""
+    repository = tmp_path / "damaged"
+    shutil.copytree(PROJECT / "model_repository", repository)
+    toml = repository / "rerank_cross_encoder" / "model.toml"
+    head = re.sub(r"max_tokens = \d+", "max_tokens = 8", toml.read_text("utf-8").split("[evidence]")[0])
+    source = re.search(r"\[source\][^\[]*", toml.read_text("utf-8"))[0]
+    head = head.replace(source, "")
+    toml.write_text(f"{head}\n[evidence]\ncross_encoder = 100\nagreement = 0\n\n{source}", "utf-8")
+    settings = {"EMBEDDER_MODEL_REPOSITORY": str(repository)}
+    built = embedder("models", "build", **settings)
+    assert built.returncode == 0, built.stderr
+    return settings
 
 
 def exports_of(home: Path) -> dict[str, tuple[int, bytes]]:
@@ -37,7 +55,9 @@ def failed_checks(stdout: str) -> list[str]:
     return [line.split()[2] for line in stdout.splitlines() if line.startswith("failed check ")]
 
 
-def test_a_damaged_ranking_fails_the_run_at_the_gate_and_leaves_the_exports(embedder: Embedder, home: Path) -> None:
+def test_a_damaged_ranking_fails_the_run_at_the_gate_and_leaves_the_exports(
+    embedder: Embedder, home: Path, damage: dict[str, str]
+) -> None:
     good = embedder(*RUN)
     assert good.returncode == 0, good.stdout
     accepted = embedder("baseline", "accept", "--collection", COLLECTION, "--note", "first", "--by", "ana")
@@ -47,7 +67,7 @@ def test_a_damaged_ranking_fails_the_run_at_the_gate_and_leaves_the_exports(embe
     assert embedder(*RUN).returncode == 0
     assert versions_of(home) == versions
 
-    damaged = embedder(*RUN, **DAMAGE)
+    damaged = embedder(*RUN, **damage)
     assert damaged.returncode == 1
     assert exports_of(home) == exports
     assert failed_checks(damaged.stdout) == ["reranked_not_below_fused", "quality_not_below_baseline"]

@@ -12,6 +12,7 @@ import polars as pl
 
 from embedder_assets.errors import InferenceError
 from embedder_assets.serving.client import Answer, Outputs, Row
+from embedder_assets.serving.models import Evidence
 from embedder_assets.settings import Settings, load_settings
 from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.store import TableStore
@@ -119,10 +120,12 @@ class FakeTriton:
     """Stands at the edge where TritonSession does; answers from the text alone and remembers the requests.
 
     Args:
+        rerank_evidence: The weights of the rerank model.
         fail_at: Number of the request, from 0, that is answered with an error.
     """
 
-    def __init__(self, fail_at: int | None = None) -> None:
+    def __init__(self, rerank_evidence: Evidence | None = None, fail_at: int | None = None) -> None:
+        self.rerank_evidence = rerank_evidence or Evidence()
         self.fail_at = fail_at
         self.requests: list[list[Row]] = []
         self.roles: list[str] = []
@@ -136,6 +139,9 @@ class FakeTriton:
 
     def fingerprint(self, model: str, stage: str) -> str:
         return self.fingerprints[model]
+
+    def evidence(self, model: str) -> Evidence:
+        return self.rerank_evidence
 
     def max_tokens(self, model: str) -> int:
         return self.token_budgets[model]

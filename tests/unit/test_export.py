@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from embedder_assets.serving.models import Evidence
 from embedder_assets.stages.dense import DenseEncoder
 from embedder_assets.stages.embed import EmbeddingStage, embed_together
 from embedder_assets.stages.export import ExportOutcome, ExportStage, export_folder, read_manifest
@@ -42,7 +43,10 @@ def materialize(tmp_path):
     """Brings all tables of a collection up to date, as a run does, and then its export."""
     store, triton = TableStore(tmp_path), FakeTriton()
 
-    def materialize(*, chunks: pl.DataFrame | None = None, collection: str = "kb", **values) -> ExportOutcome:
+    def materialize(
+        *, chunks: pl.DataFrame | None = None, collection: str = "kb", evidence: Evidence | None = None, **values
+    ) -> ExportOutcome:
+        triton.rerank_evidence = evidence or Evidence()
         settings = make_settings(tmp_path, **values)
         chunks = make_chunks(*TEXTS, collection=collection) if chunks is None else chunks
         store.replace("chunks", collection, chunks)
@@ -54,7 +58,7 @@ def materialize(tmp_path):
             EmbeddingStage(store, triton, settings, SparseEncoder(*models.sparse)).run(collection, make_meter())
         FuseStage(store, triton, settings, models).run(collection, make_meter())
         if settings.enable_rerank:
-            RerankStage(store, triton, settings, (RERANK, "rerank-1")).run(collection, make_meter())
+            RerankStage(store, triton, settings, (RERANK, str(evidence))).run(collection, make_meter())
         return ExportStage(store, settings, models).run(collection)
 
     return materialize
@@ -115,8 +119,8 @@ def test_a_changed_heading_rewrites_the_files(materialize):
 
 
 def test_a_changed_order_of_the_candidates_rewrites_the_files(materialize):
-    materialize(rerank_weight=0.1)
-    assert materialize(rerank_weight=5.0).written
+    materialize(evidence=Evidence(cross_encoder=0))
+    assert materialize(evidence=Evidence(cross_encoder=5)).written
 
 
 @pytest.mark.parametrize("harm", [Path.unlink, lambda path: path.write_bytes(b"cut")])

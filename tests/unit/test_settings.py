@@ -74,7 +74,7 @@ def test_paths_become_absolute_whichever_layer_they_come_from(load, tmp_path, mo
         ("EMBEDDER_TRITON_URL", "http://host:8001", "pattern"),
         ("EMBEDDER_GPU_SOFT_LIMIT_GB", "0", "greater than 0"),
         ("EMBEDDER_GPU_SOFT_LIMIT_GB", "nan", "greater than 0"),
-        ("EMBEDDER_RERANK_WEIGHT", "-1", "greater than or equal to 0"),
+        ("EMBEDDER_QUALITY_TOLERANCE", "-1", "greater than or equal to 0"),
     ],
 )
 def test_a_wrong_value_names_variable_expectation_value_and_remedy(load, variable, value, expected):

@@ -1,0 +1,68 @@
+"""The final score of a candidate: fused rank, cross-encoder, and the agreement of the candidates with each other.
+
+The terms and their weights are part of a rerank model's description (``[evidence]`` in its ``model.toml``), because
+they were fitted together with it; docs/adr/0006 has the measurements. The third term follows the cluster hypothesis
+(van Rijsbergen, "Information Retrieval", 1979; as score regularization: Diaz, "Regularizing ad hoc retrieval scores",
+CIKM 2005): passages that answer a query resemble each other, so a candidate gains where it is close to those that
+score best so far.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from embedder_assets.serving.models import Evidence
+
+Floats = NDArray[np.float64]
+
+
+def combine(scored: pl.DataFrame, vectors: NDArray[np.float32], evidence: Evidence) -> pl.DataFrame:
+    """Final score and rank of each candidate.
+
+    Args:
+        scored: Columns query_id, fused_rank, cross_encoder_score, and any others.
+        vectors: Unit vectors of the candidates by the first dense model, float32 [rows of ``scored``, dimension].
+        evidence: The weights.
+
+    Returns:
+        The rows with the columns ``score`` and ``rank`` (from 1), sorted by query and rank. Scores compare within a
+        query only; equal ones are ordered by the fused rank.
+    """
+    rows = scored.with_row_index("row")
+    score = np.zeros(rows.height)
+    for _, candidates in rows.group_by("query_id"):
+        at = candidates["row"].to_numpy()
+        score[at] = final_scores(
+            candidates["fused_rank"].to_numpy(), candidates["cross_encoder_score"].to_numpy(), vectors[at], evidence
+        )
+    ranked = scored.with_columns(score=pl.Series(score, dtype=pl.Float64)).sort(
+        ["query_id", "score", "fused_rank"], descending=[False, True, False]
+    )
+    return ranked.with_columns(rank=pl.int_range(1, pl.len() + 1).over("query_id"))
+
+
+def final_scores(
+    fused_rank: NDArray[np.int64], logit: Floats, vectors: NDArray[np.float32], weights: Evidence
+) -> Floats:
+    """The final scores of one query's candidates, float64 [n].
+
+    Args:
+        fused_rank: From 1, [n].
+        logit: Of the cross-encoder, [n].
+        vectors: Unit vectors, [n, dimension].
+        weights: Of the terms.
+    """
+    own = standardized(-np.log(fused_rank)) + weights.cross_encoder * standardized(logit)
+    believed = np.exp((own - own.max()) / weights.temperature)
+    centroid = (believed / believed.sum()) @ vectors
+    scores: Floats = own + weights.agreement * standardized(vectors @ centroid)
+    return scores
+
+
+def standardized(values: NDArray[np.float64]) -> Floats:
+    """Mean 0 and deviation 1; all 0 where the values do not differ."""
+    centred = values - values.mean()
+    deviation = centred.std()
+    return centred / deviation if deviation > 1e-9 else np.zeros(len(values))
