@@ -159,6 +159,33 @@ def models_list(as_json: bool) -> None:
         display.show_models(states)
 
 
+@models.command("compare")
+@click.argument("former")
+@click.argument("candidate")
+@click.option("--collection", required=True, metavar="NAME", help="A collection with judged queries.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
+def models_compare(former: str, candidate: str, collection: str, as_json: bool) -> None:
+    """Try CANDIDATE in the place of FORMER on judged queries; the tables stay as they are."""
+    from embedder_assets.pipeline import Pipeline
+    from embedder_assets.stages.compare import ModelComparison
+    from embedder_assets.tables.lock import collection_lock
+    from embedder_assets.telemetry.record import StageMeter
+
+    with display.progress() as report:
+        pipeline = Pipeline(load_settings(), report)
+        try:
+            meter = StageMeter("dense", [collection], report=report)
+            comparison = ModelComparison(pipeline.store, pipeline.triton, pipeline.settings, meter)
+            with collection_lock(pipeline.settings.home, collection):
+                found = comparison.compare(former, candidate, collection)
+        finally:
+            pipeline.close()
+    if as_json:
+        click.echo(json.dumps(asdict(found), ensure_ascii=False, indent=2))
+    else:
+        display.show_comparison(found)
+
+
 @main.group()
 def baseline() -> None:
     """Accept and show what the retrieval of a collection has to reach."""

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Column, Table
 
 from embedder_assets.errors import TableError
+from embedder_assets.settings import ENV_PREFIX
 
 if TYPE_CHECKING:
     from embedder_assets.doctor import Finding
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from embedder_assets.serving.add import AddedModel
     from embedder_assets.serving.build import ModelState
     from embedder_assets.stages.baseline import Baseline
+    from embedder_assets.stages.compare import Comparison
     from embedder_assets.stages.search import Hit
     from embedder_assets.tables.store import TableStore
     from embedder_assets.telemetry.record import ProgressReport
@@ -150,6 +152,21 @@ def show_models(states: Sequence[ModelState]) -> None:
         row["size"] = f"{row['size_bytes'] / 2**20:.1f} MiB"
         table.add_row(*(escape(str(row[column])) for column in shown))
     out.print(table)
+
+
+def show_comparison(comparison: Comparison) -> None:
+    """What a candidate model changes on a collection's judged queries."""
+    former, candidate = comparison.models
+    table = Table("ranking", "measure", former, candidate, "difference", "p", "better", "worse")
+    for row in comparison.differences:
+        change = row.candidate - row.former
+        figures = [f"{row.former:.4f}", f"{row.candidate:.4f}", f"{change:+.4f}", f"{row.p_value:.3f}"]
+        table.add_row(row.ranking, row.measure, *figures, str(row.better), str(row.worse))
+    out.print(table)
+    marks = ", ".join(f"{name} {mark}" for name, mark in zip(comparison.models, comparison.fingerprints, strict=True))
+    out.print(escape(f"{comparison.collection}: {comparison.queries} judged queries; {marks}"), soft_wrap=True)
+    variable = ENV_PREFIX + comparison.setting.upper()
+    out.print(f"Nothing was published. {variable}={candidate} makes runs use the candidate.", soft_wrap=True)
 
 
 def show_added(added: AddedModel) -> None:

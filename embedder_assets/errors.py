@@ -60,6 +60,10 @@ class TableError(EmbedderError):
     """A table is missing or does not hold what its reader needs."""
 
 
+class QualityError(EmbedderError):
+    """A model retrieves worse than what was accepted."""
+
+
 class TelemetryError(EmbedderError):
     """Telemetry cannot be served."""
 

@@ -11,6 +11,7 @@ import dagster as dg
 from embedder_assets.assets.materialize import Metadata
 from embedder_assets.assets.preview import PREVIEW_ROWS, rate, table_preview
 from embedder_assets.pipeline import Pipeline
+from embedder_assets.stages.admission import Admission
 from embedder_assets.stages.embed import EmbeddingStage, Encoder, embed_together
 from embedder_assets.telemetry.record import StageMeter
 
@@ -19,7 +20,16 @@ def embed_collection(pipeline: Pipeline, encoders: Sequence[Encoder], collection
     """Brings a collection's rows of an embedding table up to date, for all models of the table, and describes them."""
     started = time.monotonic()
     meter.models.update({encoder.model: encoder.fingerprint for encoder in encoders})
-    stages = [EmbeddingStage(pipeline.store, pipeline.triton, pipeline.settings, encoder) for encoder in encoders]
+    stages = [
+        EmbeddingStage(
+            pipeline.store,
+            pipeline.triton,
+            pipeline.settings,
+            encoder,
+            Admission(pipeline.store, pipeline.triton, pipeline.settings, encoder, meter),
+        )
+        for encoder in encoders
+    ]
     outcomes = embed_together(stages, collection, meter)
     computed = sum(outcome.computed for outcome in outcomes)
     rows = pipeline.store.read(encoders[0].table, collection, limit=PREVIEW_ROWS)

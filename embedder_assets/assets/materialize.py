@@ -4,15 +4,14 @@ import functools
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
-from urllib.parse import quote
 
 import dagster as dg
 from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
-from filelock import FileLock
 
 from embedder_assets.errors import EmbedderError
 from embedder_assets.partitions import collections, collections_of_run
 from embedder_assets.pipeline import Pipeline
+from embedder_assets.tables.lock import collection_lock
 from embedder_assets.telemetry.event_log import as_observation
 from embedder_assets.telemetry.record import StageMeter, StageName
 
@@ -73,10 +72,8 @@ def _work_alone(pipeline: Pipeline, work: Callable[[str], Metadata], collection:
 
     Our own errors come out as failures that Dagster shows without a wall of frames, and does not retry.
     """
-    locks = pipeline.settings.home / "locks"
-    locks.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(locks / f"{quote(collection, safe='')}.lock"):
+        with collection_lock(pipeline.settings.home, collection):
             return work(collection)
     except EmbedderError as error:
         raise dg.Failure(f"collection '{collection}': {error}", allow_retries=False) from error

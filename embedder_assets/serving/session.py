@@ -60,9 +60,13 @@ class TritonSession:
             )
         return description.fingerprint(self._settings.device)
 
+    def stage(self, model: str) -> Stage:
+        """The stage that a model is for."""
+        return self._description(model).stage
+
     def evidence(self, model: str) -> Evidence:
         """The weights of a rerank model's final score."""
-        return load_description(self._settings.model_repository / model).evidence
+        return self._description(model).evidence
 
     def max_tokens(self, model: str) -> int:
         """The longest passage that a model reads whole: special tokens included, its passage prefix not."""

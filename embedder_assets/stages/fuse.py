@@ -124,7 +124,7 @@ def fuse(dense: Sequence[pl.DataFrame], sparse: pl.DataFrame) -> pl.DataFrame:
     """Reciprocal rank fusion of any number of rankings; keeps every chunk that one of them holds.
 
     Args:
-        dense: One ranking a dense model, at least one: columns query, chunk, rank (from 1).
+        dense: One ranking a dense model: columns query, chunk, rank (from 1).
         sparse: The same of the sparse ranking; may be empty.
 
     Returns:
@@ -138,8 +138,11 @@ def fuse(dense: Sequence[pl.DataFrame], sparse: pl.DataFrame) -> pl.DataFrame:
     for name, ranking in zip(names, dense, strict=True):
         ranked = ranked.join(ranking.select(*keys, pl.col("rank").alias(name)), on=keys, how="full", coalesce=True)
     reciprocals = [(1.0 / (RRF_K + pl.col(name))).fill_null(0.0) for name in (*names, "sparse_rank")]
+    no_rank = pl.lit(None, pl.Int64)
     ranked = ranked.with_columns(
-        score=pl.sum_horizontal(reciprocals), dense_rank=pl.min_horizontal(names), dense_ranks=pl.concat_list(names)
+        score=pl.sum_horizontal(reciprocals),
+        dense_rank=pl.min_horizontal(names) if names else no_rank,
+        dense_ranks=pl.concat_list(names or [no_rank]),
     ).sort(["query", "score", "dense_rank", "chunk"], descending=[False, True, False, False], nulls_last=True)
     ranked = ranked.with_columns(rank=pl.int_range(1, pl.len() + 1).over("query"))
     return ranked.select(*keys, "rank", "score", "dense_rank", "dense_ranks", "sparse_rank")

@@ -23,6 +23,7 @@ Model = tuple[str, str]
 QUERY_BLOCK = 128
 RANKING_SCHEMA = {"query": pl.Int64(), "chunk": pl.Int64(), "rank": pl.Int64(), "score": pl.Float64()}
 EMPTY_RANKING = pl.DataFrame(schema=RANKING_SCHEMA)
+ROW_KEY = ["collection", "chunk_id", "content_sha256"]
 
 
 @dataclass(frozen=True)
@@ -49,13 +50,23 @@ class ChunkIndex:
             TableError: A chunk has no vector of these models.
         """
         chunks = pl.concat([store.read("chunks", name) for name in collections])
-        vectors = tuple(
-            as_matrix(_aligned(store, "dense_embeddings", chunks, collections, model)["embedding"]) for model in dense
+        return cls.of(
+            chunks,
+            [_rows_of(store, "dense_embeddings", chunks, collections, model) for model in dense],
+            None if sparse is None else _rows_of(store, "sparse_embeddings", chunks, collections, sparse),
         )
-        terms = None
-        if sparse is not None:
-            terms = sparse_matrix(_aligned(store, "sparse_embeddings", chunks, collections, sparse))
-        return cls(chunks, vectors, terms)
+
+    @classmethod
+    def of(cls, chunks: pl.DataFrame, dense: Sequence[pl.DataFrame], sparse: pl.DataFrame | None) -> ChunkIndex:
+        """An index of rows that are at hand.
+
+        Args:
+            chunks: Rows of ``chunks``.
+            dense: For each dense model a row of ``dense_embeddings`` for every chunk, in any order.
+            sparse: The same of ``sparse_embeddings``.
+        """
+        vectors = tuple(as_matrix(_aligned(chunks, rows)["embedding"]) for rows in dense)
+        return cls(chunks, vectors, None if sparse is None else sparse_matrix(_aligned(chunks, sparse)))
 
     def rank_dense(self, model: int, queries: NDArray[np.float32], depth: int) -> pl.DataFrame:
         """Chunks by cosine.
@@ -92,23 +103,27 @@ def sparse_matrix(rows: pl.DataFrame, vocabulary: int | None = None) -> csr_arra
     return csr_array((values, indices, np.concatenate([[0], np.cumsum(lengths)])), shape=(rows.height, width))
 
 
-def _aligned(
+def _rows_of(
     store: TableStore, table: str, chunks: pl.DataFrame, collections: Sequence[str], model: Model
 ) -> pl.DataFrame:
     name, fingerprint = model
     of_model = (pl.col("model") == name) & (pl.col("model_fingerprint") == fingerprint)
     rows = pl.concat([store.read(table, collection, where=of_model) for collection in collections])
-    keys = ["collection", "chunk_id", "content_sha256"]
-    aligned = chunks.select(keys).join(rows, on=keys, how="inner", maintain_order="left")
-    if aligned.height != chunks.height:
+    found = chunks.join(rows, on=ROW_KEY, how="semi").height
+    if found != chunks.height:
         raise TableError(
             f"table '{table}', collections {', '.join(collections)}",
             expected=f"a row of model '{name}' with fingerprint {fingerprint} for each of {chunks.height} chunks",
-            got=f"{aligned.height} rows",
+            got=f"{found} rows",
             remedy="Run `embedder run` for these collections with these models"
             + (", or set EMBEDDER_ENABLE_SPARSE=false." if table == "sparse_embeddings" else "."),
         )
-    return aligned
+    return rows
+
+
+def _aligned(chunks: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows in the order of the chunks."""
+    return chunks.select(ROW_KEY).join(rows, on=ROW_KEY, how="inner", maintain_order="left")
 
 
 def _rank(scores_of: Any, query_count: int, depth: int, *, drop_zero: bool) -> pl.DataFrame:

@@ -303,3 +303,9 @@ def test_without_queries_or_chunks_there_are_no_candidates_and_no_inference(tmp_
         empty.replace("queries", "kb", make_queries("apple"))
     assert run(empty, triton, tmp_path, meter).height == 0
     assert (triton.requests, meter.record().batch_latencies_s) == ([], [])
+
+
+def test_without_a_dense_ranking_the_sparse_one_is_the_order():
+    sparse = pl.DataFrame({"query": [0, 0], "chunk": [7, 3], "rank": [1, 2]})
+    fused = fuse([], sparse)
+    assert fused.select("chunk", "rank", "dense_rank", "sparse_rank").rows() == [(7, 1, None, 1), (3, 2, None, 2)]
