@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from embedder_assets.errors import ModelBuildError
 from embedder_assets.serving.bert_graph import BertGraph
 
 if TYPE_CHECKING:
@@ -39,9 +40,21 @@ class InteractionConfig:
 
     @classmethod
     def from_file(cls, path: Path) -> InteractionConfig:
-        """Reads a ``config.json`` that ``training/train_reranker.py`` wrote."""
-        raw = json.loads(path.read_text("utf-8"))["interaction"]
-        return cls(raw["joint_layers"], raw["projection_size"], tuple(raw["special_token_ids"]))
+        """Reads a ``config.json`` that ``training/train_reranker.py`` wrote.
+
+        Raises:
+            ModelBuildError: It has no such section.
+        """
+        try:
+            raw = json.loads(path.read_text("utf-8"))["interaction"]
+            return cls(raw["joint_layers"], raw["projection_size"], tuple(raw["special_token_ids"]))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ModelBuildError(
+                str(path),
+                expected="a section 'interaction' with joint_layers, projection_size and special_token_ids",
+                got=f"{type(error).__name__}: {error}",
+                remedy="Use a checkpoint of training/train_reranker.py, or pooling = 'logit'.",
+            ) from error
 
 
 def interaction(graph: BertGraph, config: InteractionConfig) -> list[onnx.ValueInfoProto]:

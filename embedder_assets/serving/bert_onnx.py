@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from embedder_assets.errors import ModelBuildError
-from embedder_assets.serving import bert_heads
+from embedder_assets.serving import bert_heads, bert_interaction
 from embedder_assets.serving.bert_graph import BertConfig, BertGraph, BertWeights
+from embedder_assets.serving.bert_interaction import InteractionConfig
 
 if TYPE_CHECKING:
     import onnx
@@ -21,17 +22,17 @@ IR_VERSION = 9
 def build_bert_onnx(
     weights: Path,
     config: BertConfig,
-    head: Head,
+    head: Head | InteractionConfig,
     *,
     normalize: bool = True,
     top_k: int = 256,
 ) -> onnx.ModelProto:
-    """Build the ONNX graph of a BERT encoder with one of five heads.
+    """Build the ONNX graph of a BERT encoder with one of six heads.
 
     The inputs are ``input_ids``, ``attention_mask`` and ``token_type_ids``, all int64 ``[batch, seq]``.
     The outputs depend on the head: ``mean_pool``, ``cls_pool`` and ``last_token_pool`` give ``embedding``
     ``[batch, hidden]``, ``splade_topk`` gives ``indices`` (int64) and ``values`` ``[batch, top_k]``, largest first,
-    and ``classify`` gives the raw logit ``score`` ``[batch, 1]``.
+    and ``classify`` and an ``InteractionConfig`` give the raw logit ``score`` ``[batch, 1]``.
 
     Args:
         weights: The safetensors file.
@@ -50,13 +51,16 @@ def build_bert_onnx(
 
     _check_supported(config, head, top_k)
     graph = BertGraph(BertWeights(weights), config)
-    outputs = _head(graph, graph.encoder(), head, normalize, top_k)
+    if isinstance(head, InteractionConfig):
+        outputs = bert_interaction.interaction(graph, head)
+    else:
+        outputs = _head(graph, graph.encoder(), head, normalize, top_k)
     inputs = [
         helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "seq"])
         for name in ("input_ids", "attention_mask", "token_type_ids")
     ]
     model: onnx.ModelProto = helper.make_model(
-        helper.make_graph(graph.nodes, f"bert_{head}", inputs, outputs, list(graph.initializers.values())),
+        helper.make_graph(graph.nodes, "bert", inputs, outputs, list(graph.initializers.values())),
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
         producer_name="embedder-assets",
@@ -78,8 +82,8 @@ def _head(graph: BertGraph, hidden: str, head: Head, normalize: bool, top_k: int
     return pools[head](graph, hidden, normalize=normalize)
 
 
-def _check_supported(config: BertConfig, head: str, top_k: int) -> None:
-    if head not in get_args(Head):
+def _check_supported(config: BertConfig, head: str | InteractionConfig, top_k: int) -> None:
+    if isinstance(head, str) and head not in get_args(Head):
         raise ModelBuildError(
             "head",
             expected=f"one of {', '.join(get_args(Head))}",

@@ -16,6 +16,7 @@ from typing import Any
 from embedder_assets.errors import ModelBuildError
 from embedder_assets.serving import export_torch, golden
 from embedder_assets.serving.bert_graph import BertConfig
+from embedder_assets.serving.bert_interaction import InteractionConfig
 from embedder_assets.serving.bert_onnx import Head, build_bert_onnx
 from embedder_assets.serving.checkpoint import Checkpoint, require_fit
 from embedder_assets.serving.models import (
@@ -190,10 +191,11 @@ def write_float32(checkpoint: Checkpoint, description: ModelDescription, target:
     import onnx
 
     if not checkpoint.oddities:
+        config = checkpoint.weights_folder / "config.json"
         graph = build_bert_onnx(
             checkpoint.weights,
-            BertConfig.from_file(checkpoint.weights_folder / "config.json"),
-            HEADS[description.pooling],
+            BertConfig.from_file(config),
+            InteractionConfig.from_file(config) if description.pooling == "interaction" else HEADS[description.pooling],
             normalize=description.normalize,
             top_k=description.dimension,
         )
@@ -205,7 +207,7 @@ def write_float32(checkpoint: Checkpoint, description: ModelDescription, target:
 def _keep_golden(description: ModelDescription, checkpoint: Checkpoint, plain: Path, folder: Path) -> None:
     """Writes golden values where there are none of the reference framework yet."""
     kept = golden.read_golden(folder, description)
-    framework = export_torch.has_torch()
+    framework = export_torch.has_torch() and description.pooling != "interaction"  # transformers has no such head
     if kept is not None and (kept.of_framework or not framework):
         return
     feeds = list(golden.encode(checkpoint.tokenizer, description))

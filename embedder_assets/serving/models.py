@@ -20,14 +20,14 @@ DESCRIPTION_FILE = "model.toml"
 LONGEST_INPUT = 8192
 
 Stage = Literal["dense", "sparse", "rerank"]
-Pooling = Literal["mean", "cls", "last_token", "splade_max", "logit"]
+Pooling = Literal["mean", "cls", "last_token", "splade_max", "logit", "interaction"]
 Precision = Literal["int8", "fp16", "fp32"]
 Role = Literal["query", "passage"]
 
 POOLINGS: dict[Stage, tuple[Pooling, ...]] = {
     "dense": ("mean", "cls", "last_token"),
     "sparse": ("splade_max",),
-    "rerank": ("logit",),
+    "rerank": ("logit", "interaction"),
 }
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

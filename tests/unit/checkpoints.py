@@ -48,6 +48,7 @@ CONFIG = BertConfig(
     layer_norm_eps=1e-12,
     hidden_act="gelu",
 )
+INTERACTION: dict[str, Any] = {"joint_layers": 1, "projection_size": 8, "special_token_ids": [2, 3]}
 
 
 def random_weights(c: BertConfig, seed: int = 0) -> dict[str, np.ndarray]:
@@ -57,10 +58,16 @@ def random_weights(c: BertConfig, seed: int = 0) -> dict[str, np.ndarray]:
         "embeddings.position_embeddings.weight": (c.max_position_embeddings, c.hidden_size),
         "embeddings.token_type_embeddings.weight": (2, c.hidden_size),
         "cls.predictions.bias": (c.vocab_size,),
+        "interaction.projection.weight": (INTERACTION["projection_size"], c.hidden_size),
+        "interaction.state_scale": (1,),
+        "interaction.word_scale": (1,),
     }
     linears = {
         "pooler.dense": (c.hidden_size, c.hidden_size),
         "classifier": (1, c.hidden_size),
+        **dict.fromkeys(
+            ("token_classifier", "token_gate", "interaction.state_gate", "interaction.word_gate"), (1, c.hidden_size)
+        ),
         "cls.predictions.transform.dense": (c.hidden_size, c.hidden_size),
     }
     norms = ["embeddings.LayerNorm", "cls.predictions.transform.LayerNorm"]
@@ -96,7 +103,8 @@ def write_checkpoint(folder: Path, *, below: str = "", lowercase: bool = True, *
     place = folder / below
     place.mkdir(parents=True, exist_ok=True)
     save_file(random_weights(CONFIG), place / "model.safetensors")
-    said = {"model_type": "bert", "id2label": {"0": "LABEL_0"}, **dataclasses.asdict(CONFIG), **config}
+    said = {"model_type": "bert", "id2label": {"0": "LABEL_0"}, **dataclasses.asdict(CONFIG)}
+    said |= {"interaction": INTERACTION, **config}
     write_json(place / "config.json", said)
     write_tokenizer(place / "tokenizer.json", lowercase=lowercase)
     return folder

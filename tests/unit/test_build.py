@@ -21,6 +21,7 @@ STAGES = [
     {"pooling": "last_token"},
     {"stage": "sparse", "pooling": "splade_max", "dimension": 16},
     {"stage": "rerank", "pooling": "logit", "dimension": 1},
+    {"stage": "rerank", "pooling": "interaction", "dimension": 1},
 ]
 
 
