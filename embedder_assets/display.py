@@ -147,7 +147,7 @@ def show_models(states: Sequence[ModelState]) -> None:
     """The model repository as a table."""
     rows = [state.as_row() for state in states]
     shown = ["name", "stage", "fingerprint", "precision", "size", "source", "license", "state"]
-    table = Table(*shown)
+    table = Table(*(Column(name, overflow="fold") for name in shown))
     for row in rows:
         row["size"] = f"{row['size_bytes'] / 2**20:.1f} MiB"
         table.add_row(*(escape(str(row[column])) for column in shown))

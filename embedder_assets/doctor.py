@@ -129,9 +129,9 @@ def _extras(settings: Settings) -> Iterator[Finding]:
     torch = "installed" if has("torch") else "not installed; training and other architectures than BERT need it"
     yield Finding("ok", "torch (optional)", torch)
     gpu = Path("/dev/nvidia0").exists()
-    found = f"{'found' if gpu else 'none'}; the models run on the {'GPU' if settings.device == 'gpu' else 'CPU'}"
     missing = settings.device == "gpu" and not gpu and not settings.triton_url
-    remedy = "Set EMBEDDER_DEVICE=cpu and build the models again." if missing else ""
+    found = f"{'found' if gpu else 'none'}; EMBEDDER_DEVICE is {settings.device}"
+    remedy = "Set EMBEDDER_DEVICE=cpu, then `embedder models build`." if missing else ""
     yield Finding("problem" if missing else "ok", "GPU (optional)", found, remedy)
 
 

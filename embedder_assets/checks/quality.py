@@ -43,7 +43,7 @@ def quality_not_below_baseline(pipeline: Pipeline, collection: str) -> str | Non
     ranking = baseline.comparable(now.final)
     former = f"the baseline accepted on {baseline.at:%Y-%m-%d} has {'' if ranking == now.final else f'({ranking}) '}"
     remedy = (
-        "Compare the models (embedder models compare), go back to the former model, setting or documents, or accept "
+        "Compare the models (`embedder models compare`), go back to the former model, setting or documents, or accept "
         f"the fall on purpose: {accept}."
     )
     models = f"Models now: {now.models_named}" + _models_then(now, baseline)

@@ -188,6 +188,8 @@ def _named(model: onnx.ModelProto, outputs: Sequence[str]) -> onnx.ModelProto:
             node.input[position] = names.get(name, name)
     for output in named.graph.output:
         output.name = names[output.name]
+    # Shapes of the weights too, which the quantizer transposes.
+    del named.graph.value_info[:]
     return named
 
 

@@ -25,7 +25,7 @@ RERANK: dict[str, Any] = {"stage": "rerank", "pooling": "logit", "dimension": 1}
 
 def build(folder: Path, **arguments: Any) -> tuple[Any, Any]:
     """What the built graph answers to the golden texts, and the golden values of transformers."""
-    assert build_models(folder.parent, lambda line: None, **arguments) == [folder.name]
+    assert build_models(folder.parent, lambda line: None, names=[folder.name], **arguments) == [folder.name]
     description = load_description(folder)
     golden = read_golden(folder, description)
     assert golden is not None
@@ -87,12 +87,15 @@ def test_every_pooling_is_that_of_transformers(tmp_path: Path, family: str, pool
 )
 def test_the_other_heads_are_exported(tmp_path: Path, family: str, task: str, fields: dict[str, Any]) -> None:
     checkpoint = save(family, task, tmp_path / "checkpoint")
-    folder = write_description(tmp_path / "repository", "mine", checkpoint, precision={"cpu": "fp32"}, **fields)
-    got, golden = build(folder)
+    repository = tmp_path / "repository"
+    got, golden = build(write_description(repository, "full", checkpoint, precision={"cpu": "fp32"}, **fields))
     assert {name: values.shape for name, values in got.items()} == {name: v.shape for name, v in golden.items()}
     for name in set(got) - {"indices"}:
         np.testing.assert_allclose(got[name], golden[name], atol=2e-5)
     assert agreement(fields["stage"], got, golden) > 0.999999
+    for name, device, least in (("quantized", "cpu", 0.9), ("half", "gpu", 0.999)):
+        got, golden = build(write_description(repository, name, checkpoint, **fields), device=device)
+        assert agreement(fields["stage"], got, golden) > least
 
 
 def test_texts_of_a_batch_do_not_depend_on_their_padding(tmp_path: Path) -> None:

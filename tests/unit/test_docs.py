@@ -18,7 +18,13 @@ from embedder_assets.checks.data import RULES
 from embedder_assets.checks.retrieval import QUALITY_RULES
 from embedder_assets.cli import main
 from embedder_assets.definitions import defs
-from embedder_assets.serving.models import ModelDescription, ShippedSource, WheelSource
+from embedder_assets.serving.models import (
+    HuggingFaceSource,
+    LocalSource,
+    ModelDescription,
+    ShippedSource,
+    WheelSource,
+)
 from embedder_assets.settings import PROJECT_ROOT, settings_table
 from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.telemetry import endpoint
@@ -209,7 +215,8 @@ def kinds_of(path: Path) -> Iterator[str]:
 def test_every_field_of_a_model_description_is_documented() -> None:
     documented = names(section(page("models.md"), "model.toml"))
     fields = {*ModelDescription.model_fields} - {"source"}
-    fields |= {*WheelSource.model_fields, *ShippedSource.model_fields} - {"kind"}
+    for source in (WheelSource, ShippedSource, LocalSource, HuggingFaceSource):
+        fields |= {*source.model_fields} - {"kind"}
     assert fields - {*documented} == set()
 
 

@@ -296,6 +296,12 @@ def test_requests_hold_no_more_queries_than_allowed(store, triton, tmp_path):
     assert (meter.record().batch_size, len(meter.record().batch_latencies_s)) == (2, 4)
 
 
+def test_both_models_get_the_texts_as_queries(store, triton, tmp_path):
+    store.replace("queries", "kb", make_queries("apple"))
+    run(store, triton, tmp_path)
+    assert triton.roles == ["query", "query"]
+
+
 @pytest.mark.parametrize("missing", ["queries", "chunks"])
 def test_without_queries_or_chunks_there_are_no_candidates_and_no_inference(tmp_path, triton, missing):
     empty, meter = TableStore(tmp_path), make_meter("fuse")
