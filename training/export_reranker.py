@@ -1,6 +1,6 @@
 """Turn a checkpoint of ``train_reranker.py`` into what the model repository ships.
 
-python training/export_reranker.py --checkpoint CHECKPOINT_FOLDER --target model_repository/rerank_cross_encoder
+python -m training.export_reranker --checkpoint CHECKPOINT_FOLDER --target model_repository/rerank_cross_encoder
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 
 from embedder_assets.serving.bert_graph import BertConfig
+from embedder_assets.serving.bert_interaction import InteractionConfig
 from embedder_assets.serving.bert_onnx import build_bert_onnx
 from embedder_assets.serving.precision import quantize_int8
 
@@ -22,8 +23,9 @@ def export_model(checkpoint: Path, target: Path, float32: Path | None) -> None:
     """Write ``1/model.onnx`` (int8) and ``tokenizer.json``, and the float32 graph where it is wanted."""
     import onnx
 
-    config = BertConfig.from_file(checkpoint / "config.json")
-    model = build_bert_onnx(checkpoint / "model.safetensors", config, "classify")
+    config = checkpoint / "config.json"
+    head = InteractionConfig.from_file(config)
+    model = build_bert_onnx(checkpoint / "model.safetensors", BertConfig.from_file(config), head)
     (target / "1").mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         plain = Path(scratch) / "model.onnx"

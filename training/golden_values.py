@@ -2,16 +2,18 @@
 
 In an environment with torch and transformers (``make parity`` makes one), in the project's folder:
 
-export PYTHONPATH=.
-.venv-parity/bin/python training/golden_values.py model_repository/dense_minilm model_repository/sparse_splade
-.venv-parity/bin/python training/golden_values.py model_repository/rerank_cross_encoder --checkpoint FOLDER
+.venv-parity/bin/python -m training.golden_values model_repository/dense_minilm model_repository/sparse_splade
+.venv-parity/bin/python -m training.golden_values model_repository/rerank_cross_encoder --checkpoint FOLDER
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
 
 from embedder_assets.serving import export_torch, golden
 from embedder_assets.serving.checkpoint import read_checkpoint
@@ -32,9 +34,25 @@ def write_reference(folder: Path, checkpoint_folder: Path | None) -> None:
             checkpoint = read_checkpoint(checkpoint_folder)
         else:
             checkpoint = fetch(description.source, folder, Path(scratch))
-        module = export_torch.load_module(checkpoint, description)
-        outputs = export_torch.reference_outputs(module, list(golden.encode(checkpoint.tokenizer, description)))
+        feeds = list(golden.encode(checkpoint.tokenizer, description))
+        if description.pooling == "interaction":
+            outputs = interaction_outputs(checkpoint.folder, feeds)
+        else:
+            outputs = export_torch.reference_outputs(export_torch.load_module(checkpoint, description), feeds)
     golden.write_golden(folder, description, export_torch.versions(), outputs)
+
+
+def interaction_outputs(checkpoint: Path, feeds: Sequence[golden.Arrays]) -> golden.Arrays:
+    """What our own torch module answers; transformers has no such head."""
+    import torch
+
+    from training.interaction_ranker import InteractionRanker
+
+    model = InteractionRanker.load(checkpoint)
+    names = ("input_ids", "attention_mask", "token_type_ids")
+    with torch.no_grad():
+        scores = [float(model(*(torch.from_numpy(feed[name]) for name in names))) for feed in feeds]
+    return {"score": np.array(scores, np.float32)[:, None]}
 
 
 def main() -> None:

@@ -1,0 +1,1 @@
+"""How the default reranker was made."""
