@@ -4,10 +4,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 CORPUS ?=
 
-.PHONY: run test up check format lock parity bench clean help
+.PHONY: run test up check format lock parity bench quality quantization rerank-bench sparse-bench clean help
 
 help:            ## Say what there is
-	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
+	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
 
 run: $(VENV)/.installed  ## Set up, build the models, run the main job on the sample corpus (or CORPUS=dir)
 	@$(BIN)/embedder models build
@@ -37,6 +37,22 @@ parity: .venv-parity/.installed  ## The graphs that are written without torch, h
 bench: $(VENV)/.installed-dev  ## Dense throughput of the asset against a bare ONNX Runtime loop
 	@$(BIN)/embedder models build
 	$(BIN)/python -m benchmarks.dense_throughput.run
+
+quality: $(VENV)/.installed-dev  ## nDCG@10 of every stage on the four judged collections
+	@$(BIN)/embedder models build
+	$(BIN)/python -m benchmarks.retrieval_quality.run
+
+quantization: $(VENV)/.installed-dev  ## What int8 costs in cosine and nDCG@10
+	@$(BIN)/embedder models build
+	$(BIN)/python -m benchmarks.quantization.run
+
+rerank-bench: $(VENV)/.installed-dev  ## Pairs a second of the reranker through Triton
+	@$(BIN)/embedder models build
+	$(BIN)/python -m benchmarks.rerank_throughput.run
+
+sparse-bench: $(VENV)/.installed .venv-parity/.installed  ## The sparse graph against the plain forward of transformers
+	@$(BIN)/embedder models build
+	.venv-parity/bin/python -m benchmarks.sparse_throughput.run
 
 lock:            ## Resolve the dependencies anew into requirements*.lock (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header pyproject.toml -o requirements.lock
