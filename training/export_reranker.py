@@ -37,10 +37,11 @@ def export_model(checkpoint: Path, target: Path, float32: Path | None) -> None:
 
 
 def thin_log(source: Path, target: Path) -> None:
-    """Copy the log, every n-th line and the last of it where the whole would be too large."""
+    """Copy the log; where the whole would be too large, every validation and every n-th other line."""
     lines = source.read_text(encoding="utf-8").splitlines()
     stride = 1 + source.stat().st_size // LOG_LIMIT_BYTES
-    kept = [line for i, line in enumerate(lines) if i % stride == 0 or i == len(lines) - 1]
+    last = len(lines) - 1
+    kept = [line for i, line in enumerate(lines) if i % stride == 0 or i == last or '"validation"' in line]
     target.write_text("\n".join(kept) + "\n", encoding="utf-8")
 
 

@@ -35,11 +35,13 @@ def write_reference(folder: Path, checkpoint_folder: Path | None) -> None:
         else:
             checkpoint = fetch(description.source, folder, Path(scratch))
         feeds = list(golden.encode(checkpoint.tokenizer, description))
+        reference = export_torch.versions()
         if description.pooling == "interaction":
             outputs = interaction_outputs(checkpoint.folder, feeds)
+            reference = f"training/interaction_ranker.py, {reference}"
         else:
             outputs = export_torch.reference_outputs(export_torch.load_module(checkpoint, description), feeds)
-    golden.write_golden(folder, description, export_torch.versions(), outputs)
+    golden.write_golden(folder, description, reference, outputs)
 
 
 def interaction_outputs(checkpoint: Path, feeds: Sequence[golden.Arrays]) -> golden.Arrays:

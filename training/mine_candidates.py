@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from embedder_assets.serving.build import require_built
 from training.pools import (
     LONGEST_QUERY,
     Pool,
@@ -36,6 +37,7 @@ from training.pools import (
     topics,
 )
 
+DENSE, SPARSE = "dense_minilm", "sparse_splade"
 SEED = 7
 RRF_K = 60
 DEPTH = 100
@@ -182,9 +184,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    rows = [json.loads(line) for path in args.exclude for line in path.read_text("utf-8").splitlines()]
+    rows = [json.loads(line) for path in args.exclude for line in path.open("rb")]
     excluded = {letters(row["text"]) for row in rows}
-    encoders = Encoder(args.models / "dense_minilm"), Encoder(args.models / "sparse_splade")
+    for name in (DENSE, SPARSE):
+        require_built(args.models, name)
+    encoders = Encoder(args.models / DENSE), Encoder(args.models / SPARSE)
     for pool in make_pools(args.data, args.documents):
         mine(pool, encoders, excluded, args.out)
 

@@ -86,8 +86,11 @@ class Source:
         top, rest = wrong[:TOP], wrong[TOP:]
         negatives = rng.sample(top, min(len(top), HARD_NEGATIVES))
         negatives += rng.sample(rest, min(len(rest), NEGATIVES - HARD_NEGATIVES))
+        others = (
+            [at for at in range(len(self.passages)) if at not in row["positives"]] if len(wrong) < NEGATIVES else []
+        )
         while len(negatives) < NEGATIVES:
-            negatives.append(rng.randrange(len(self.passages)))
+            negatives.append(rng.choice(others))
         first = rng.randint(1, TOP) if self.leaks else rank.get(positive, NOT_A_CANDIDATE)
         query = row["query"][:LONGEST_QUERY]
         if rng.random() < 0.1:
@@ -190,7 +193,10 @@ def train(args: argparse.Namespace) -> None:
     torch.manual_seed(args.seed)
     torch.set_num_threads(args.threads)
     rng = random.Random(args.seed)
-    sources, collate = load_sources(args.mined), Collator(args.init / "tokenizer.json", args.max_tokens)
+    sources = load_sources(args.mined)
+    if not any(source.held_out and not source.leaks for source in sources):
+        raise SystemExit(f"{args.mined} has no held-out queries to validate on: it needs more mined queries")
+    collate = Collator(args.init / "tokenizer.json", args.max_tokens)
     model = InteractionRanker.start(args.init, args.layers)
     prior = torch.nn.Parameter(torch.tensor(1.0))
     optimizer = make_optimizer(model, prior, args.learning_rate)
@@ -250,7 +256,7 @@ def train_step(model: Any, prior: Any, optimizer: Any, collate: Collator, groups
     combined = torch.nn.functional.cross_entropy(scores - prior * torch.log(ranks), first)
     optimizer.zero_grad()
     (0.5 * alone + 0.5 * combined).backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), MAX_GRADIENT_NORM)
+    torch.nn.utils.clip_grad_norm_([*model.parameters(), prior], MAX_GRADIENT_NORM)
     optimizer.step()
     return float(alone.detach()), float(combined.detach())
 

@@ -130,6 +130,7 @@ class Evidence(Part):
     cross_encoder: float = Field(0.35, ge=0, description="Weight of the logit beside the fused rank.")
     agreement: float = Field(0.35, ge=0, description="Weight of the likeness to the candidates that score best so far.")
     temperature: float = Field(0.5, gt=0, description="How evenly the agreement listens to the candidates.")
+    standardize: bool = Field(True, description="Whether rank and logit are brought to one scale within a query first.")
 
 
 class ModelDescription(Part):

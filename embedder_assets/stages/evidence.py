@@ -54,7 +54,11 @@ def final_scores(
         vectors: Unit vectors, [n, dimension].
         weights: Of the terms.
     """
-    own = standardized(-np.log(fused_rank)) + weights.cross_encoder * standardized(logit)
+    rank: Floats = -np.log(fused_rank)
+    # A logit whose scale was learnt beside the rank says how sure it is; of any other model only the order counts.
+    if weights.standardize:
+        rank, logit = standardized(rank), standardized(logit)
+    own = rank + weights.cross_encoder * logit
     believed = np.exp((own - own.max()) / weights.temperature)
     centroid = (believed / believed.sum()) @ vectors
     scores: Floats = own + weights.agreement * standardized(vectors @ centroid)

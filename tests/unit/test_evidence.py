@@ -57,6 +57,17 @@ def test_without_weights_the_fused_order_stays(logits):
     assert order(rows) == rows["rank"].to_list() == ranks
 
 
+def test_unstandardized_logits_say_how_sure_they_are():
+    weights = Evidence(cross_encoder=1, agreement=0, standardize=False)
+    unsure = combine(scored([1, 2, 3], [0.0, 0.0, 0.5]), apart(3), weights)
+    sure = combine(scored([1, 2, 3], [0.0, 0.0, 5.0]), apart(3), weights)
+    assert (order(unsure), order(sure)) == ([1, 3, 2], [3, 1, 2])
+    assert unsure["score"].to_list() == pytest.approx([0, 0.5 - math.log(3), -math.log(2)])
+    same = Evidence(cross_encoder=1, agreement=0)
+    for logits in ([0.0, 0.0, 0.5], [0.0, 0.0, 5.0]):
+        assert order(combine(scored([1, 2, 3], logits), apart(3), same)) == [1, 3, 2]
+
+
 def test_a_candidate_like_the_best_one_rises_above_its_equals():
     # Ranks 1 to 4; the third is almost the first, the others point elsewhere.
     vectors = np.array([[1, 0, 0], [0, 1, 0], [0.96, 0, 0.28], [0, 0, -1]], np.float32)
