@@ -65,7 +65,7 @@ def test_two_dense_models_fill_the_tables_and_switching_back_computes_nothing(
     run: Run, embedder: Embedder, home: Path, repository: Path
 ) -> None:
     section = run([FIRST, SECOND])
-    fingerprints = {name: load_description(repository / name).fingerprint for name in (FIRST, SECOND)}
+    fingerprints = {name: load_description(repository / name).fingerprint("cpu") for name in (FIRST, SECOND)}
     assert (section["models_executed"], section["models"]) == ([FIRST, SECOND], fingerprints)
     store = TableStore(home)
     chunk_count = sum(store.count("chunks", name) for name in ("animals", "tools"))
@@ -92,7 +92,7 @@ def test_a_replaced_model_hands_over_in_one_commit(run: Run, home: Path, reposit
     before = TableStore(home).read("dense_embeddings", "animals")
     assert run([SECOND])["items"]["computed"] == 3
     versions = models_by_version(home, "animals")
-    fingerprints = {name: load_description(repository / name).fingerprint for name in (FIRST, SECOND)}
+    fingerprints = {name: load_description(repository / name).fingerprint("cpu") for name in (FIRST, SECOND)}
     states = [models for models in versions if models]
     assert states[0] == {(FIRST, fingerprints[FIRST])}
     assert states[-1] == {(SECOND, fingerprints[SECOND])}
