@@ -46,7 +46,9 @@ def _distinct_names(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 FolderPath = Annotated[Path, AfterValidator(_absolute)]
+FilePath = Annotated[Path, AfterValidator(_absolute)]
 Device = Literal["cpu", "gpu"]
+LeasePolicy = Literal["shared", "exclusive"]
 StatePath = Annotated[Path, AfterValidator(_absolute), AfterValidator(_without_brackets)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_listed), AfterValidator(_distinct_names), Field(min_length=1)]
 
@@ -100,9 +102,43 @@ class Settings(BaseModel):
     max_document_mb: float = Field(
         20.0, gt=0, description="Larger files are refused, each with a message (MB, 1,000,000 bytes)."
     )
+    rerank_fallback: bool = Field(
+        True, description="Whether the fused order stands when the rerank model fails; otherwise the run fails."
+    )
+    sparse_fallback: bool = Field(
+        True, description="Whether lexical vectors stand in when the sparse model fails; otherwise the run fails."
+    )
     gpu_soft_limit_gb: float = Field(12.0, gt=0, description="GPU memory a stage should stay under, a device.")
+    gpu_lease_policy: LeasePolicy = Field(
+        "shared",
+        description="`shared`: all models stay loaded. `exclusive`: only those of the stage that holds the lease, one "
+        "stage at a time.",
+    )
+    gpu_lease_slots: int = Field(
+        4, ge=1, description="Stages that may hold a lease at once, all runs of the Dagster instance; 1 if exclusive."
+    )
     metrics_enabled: bool = Field(True, description="Whether metrics are emitted and scraped.")
-    metrics_port: int = Field(9464, ge=1, le=65535, description="Port of the metrics endpoint on 127.0.0.1.")
+    metrics_address: str = Field("127.0.0.1", min_length=1, description="Address that the metrics endpoint listens on.")
+    metrics_port: int = Field(9464, ge=1, le=65535, description="Port of the metrics endpoint.")
+    metrics_required: bool = Field(
+        False, description="Whether a run whose samples no scrape has shown fails its check, instead of a warning."
+    )
+    metrics_push_url: str | None = Field(
+        None, pattern=r"^https?://\S+$", description="A Pushgateway, for hosts that cannot be scraped."
+    )
+    metrics_username: str | None = Field(None, description="User of the metrics endpoint (basic authentication).")
+    metrics_password_file: FilePath | None = Field(None, description="File with that user's password.")
+    metrics_tls_cert: FilePath | None = Field(None, description="Certificate (PEM); the metrics endpoint speaks TLS.")
+    metrics_tls_key: FilePath | None = Field(None, description="Private key (PEM) of that certificate.")
+    trace_request_ratio: float = Field(
+        0.05, ge=0, le=1, description="Share of the requests to Triton that get a span, inside Triton too."
+    )
+    triton_trace_url: str | None = Field(
+        None,
+        pattern=r"^https?://\S+$",
+        description="Where the embedded Triton posts its spans (OTLP over HTTP); by default where "
+        "OTEL_EXPORTER_OTLP_ENDPOINT points to, if that is HTTP.",
+    )
 
     def provenance(self, name: str) -> str:
         """Where a value came from: ``default``, ``file:…``, ``env:…``, ``cli:…`` or ``run_config``."""

@@ -51,7 +51,13 @@ def materialize_stage(
         toggle: The setting that switches the stage off, if there is one.
     """
     names = collections_of_run(context.instance, context.run)
-    meter = StageMeter(stage, names, report=pipeline.report, gpu_memory=pipeline.triton.gpu_memory_bytes)
+    meter = StageMeter(
+        stage,
+        names,
+        report=pipeline.report,
+        run_id=context.run.run_id,
+        request_ratio=pipeline.settings.trace_request_ratio,
+    )
     if toggle and not getattr(pipeline.settings, toggle):
         reason = f"disabled via {pipeline.settings.provenance(toggle)}"
         yield as_observation(meter.record("off", reason))

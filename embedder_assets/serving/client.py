@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,34 @@ Outputs = dict[str, NDArray[Any]]
 Row = tuple[str, ...]
 
 
+class RequestObserver(Protocol):
+    """Is told about requests; all calls come from the thread that takes the answers, but ``traceparent``'s."""
+
+    def traceparent(self) -> str | None:
+        """The W3C trace context that the next request carries, or None for one that is not traced."""
+
+    def request(
+        self, model: str, latency_s: float, size: int, *, traceparent: str | None = None, dimension: int | None = None
+    ) -> None:
+        """A request was answered."""
+
+
+class Unobserved:
+    """An observer of requests that belong to no run."""
+
+    def traceparent(self) -> str | None:
+        """No request is traced."""
+        return None
+
+    def request(
+        self, model: str, latency_s: float, size: int, *, traceparent: str | None = None, dimension: int | None = None
+    ) -> None:
+        """Nobody wants to know."""
+
+
+UNOBSERVED = Unobserved()
+
+
 @dataclass(frozen=True)
 class Answer:
     """What Triton answered to one request.
@@ -33,10 +61,23 @@ class Answer:
     Attributes:
         outputs: Output name to array of shape [rows, …].
         latency_s: Seconds from sending to answer, Triton's queue included.
+        traceparent: The trace context that the request carried.
     """
 
     outputs: Outputs
     latency_s: float
+    traceparent: str | None = None
+
+    @property
+    def rows(self) -> int:
+        """Texts or pairs that were answered."""
+        return len(next(iter(self.outputs.values())))
+
+    @property
+    def dimension(self) -> int | None:
+        """Length of the dense vectors, if the model makes some."""
+        embedding = self.outputs.get("embedding")
+        return None if embedding is None else int(embedding.shape[1])
 
 
 class TritonClient:
@@ -72,12 +113,13 @@ class TritonClient:
             config = self._client.get_model_config(model, as_json=True, client_timeout=self._timeout_s)["config"]
         return {key: item["string_value"] for key, item in config.get("parameters", {}).items()}
 
-    def infer(self, model: str, rows: Sequence[Row]) -> Answer:
+    def infer(self, model: str, rows: Sequence[Row], traceparent: str | None = None) -> Answer:
         """Sends one request.
 
         Args:
             model: Name of a loaded model.
             rows: The texts: one string a row for an encoder, (query, passage) for a cross-encoder.
+            traceparent: W3C trace context; Triton's own spans of the request become children of its span.
 
         Raises:
             InferenceError: Triton refused the request, or answered with another number of rows.
@@ -93,21 +135,32 @@ class TritonClient:
             inputs.append(tensor)
         started = time.perf_counter()
         with _errors_of(self.address, f"inference on model '{model}'"):
-            response = self._client.infer(model, inputs, client_timeout=self._timeout_s)
+            headers = {"traceparent": traceparent} if traceparent else None
+            response = self._client.infer(model, inputs, client_timeout=self._timeout_s, headers=headers)
         latency_s = time.perf_counter() - started
         outputs = {item.name: response.as_numpy(item.name) for item in response.get_response().outputs}
-        return Answer(_verified(model, outputs, len(rows)), latency_s)
+        return Answer(_verified(model, outputs, len(rows)), latency_s, traceparent)
 
-    def infer_many(self, model: str, requests: Iterable[Sequence[Row]]) -> Iterator[Answer]:
+    def infer_many(
+        self, model: str, requests: Iterable[Sequence[Row]], observer: RequestObserver = UNOBSERVED
+    ) -> Iterator[Answer]:
         """Sends requests with a few in flight; the answers come in the order of the requests."""
         pending: deque[Future[Answer]] = deque()
+
+        def oldest() -> Answer:
+            answer = pending.popleft().result()
+            observer.request(
+                model, answer.latency_s, answer.rows, traceparent=answer.traceparent, dimension=answer.dimension
+            )
+            return answer
+
         try:
             for rows in requests:
-                pending.append(self._pool.submit(self.infer, model, rows))
+                pending.append(self._pool.submit(self.infer, model, rows, observer.traceparent()))
                 if len(pending) >= REQUESTS_IN_FLIGHT:
-                    yield pending.popleft().result()
+                    yield oldest()
             while pending:
-                yield pending.popleft().result()
+                yield oldest()
         finally:
             for future in pending:
                 future.cancel()

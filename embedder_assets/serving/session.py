@@ -10,7 +10,7 @@ from pathlib import Path
 from embedder_assets import loopback
 from embedder_assets.errors import ModelBuildError
 from embedder_assets.serving.build import require_built
-from embedder_assets.serving.client import Answer, Row, TritonClient
+from embedder_assets.serving.client import UNOBSERVED, Answer, RequestObserver, Row, TritonClient
 from embedder_assets.serving.embedded import EmbeddedTriton, TritonAddress, find_running
 from embedder_assets.serving.models import Evidence, ModelDescription, Role, Stage, load_description
 from embedder_assets.settings import Device, Settings
@@ -84,18 +84,26 @@ class TritonSession:
         require_built(self._settings.model_repository, model, self._settings.device)
         return self._settings.model_repository / model / "tokenizer.json"
 
-    def infer_many(self, model: str, requests: Iterable[Sequence[Row]], *, role: Role = "passage") -> Iterator[Answer]:
+    def infer_many(
+        self,
+        model: str,
+        requests: Iterable[Sequence[Row]],
+        *,
+        role: Role = "passage",
+        observer: RequestObserver = UNOBSERVED,
+    ) -> Iterator[Answer]:
         """Answers in the order of the requests; see ``TritonClient.infer_many``.
 
         Args:
             model: Name of the model.
             requests: The texts, without the model's prefixes.
             role: Which prefix single texts get; each pair gets both.
+            observer: Told about every request that was answered.
         """
         self._ensure_loaded(model)
         description = self._description(model)
         prefixed = ([description.prefixed(row, role) for row in rows] for rows in requests)
-        return self._connected().infer_many(model, prefixed)
+        return self._connected().infer_many(model, prefixed, observer)
 
     def gpu_memory_bytes(self) -> dict[str, int]:
         """GPU memory in use by device, from Triton's own metrics; empty without a GPU or without a server."""

@@ -178,16 +178,15 @@ class EmbeddingStage:
         frames = list(texts.iter_slices(self._batch_size))
         requests = ([(text,) for text in frame["text"]] for frame in frames)
         done, uncommitted = 0, []
-        for frame, answer in zip(frames, self._triton.infer_many(self.encoder.model, requests), strict=True):
+        answers = self._triton.infer_many(self.encoder.model, requests, observer=meter)
+        for frame, answer in zip(frames, answers, strict=True):
             values = self.encoder.values(answer.outputs)
             uncommitted.append(values.with_columns(frame["content_sha256"]))
-            meter.batch(answer.latency_s, frame.height)
             meter.count("computed", frame.height)
             done += frame.height
             meter.progress(collection, done, texts.height)
             if len(uncommitted) == REQUESTS_A_COMMIT or done == texts.height:
                 self.staging(collection).append(pl.concat(uncommitted))
-                meter.sample_gpu()
                 uncommitted = []
 
 

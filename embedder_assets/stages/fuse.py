@@ -90,7 +90,6 @@ class FuseStage:
         sparse = EMPTY_RANKING
         if index.sparse is not None:
             sparse = index.rank_sparse(self._embed_sparse(texts, index.sparse.shape[1], meter), self._depth)
-        meter.sample_gpu()
         return fuse(dense, sparse)
 
     def _embed_dense(self, model: str, texts: Sequence[str], meter: StageMeter) -> NDArray[np.float32]:
@@ -108,8 +107,7 @@ class FuseStage:
             [(text,) for text in texts[start : start + self._batch_size]]
             for start in range(0, len(texts), self._batch_size)
         ]
-        for request, answer in zip(requests, self._triton.infer_many(model, requests, role="query"), strict=True):
-            meter.batch(answer.latency_s, len(request))
+        for answer in self._triton.infer_many(model, requests, role="query", observer=meter):
             yield answer.outputs
 
     def _input_digest(self, collection: str, queries: pl.DataFrame) -> str:

@@ -68,12 +68,11 @@ class RerankStage:
         frames = list(pairs.iter_slices(self._batch_size))
         requests = (list(frame.select("query_text", "text").iter_rows()) for frame in frames)
         scores = []
-        for frame, answer in zip(frames, self._triton.infer_many(self._model, requests), strict=True):
+        answers = self._triton.infer_many(self._model, requests, observer=meter)
+        for frame, answer in zip(frames, answers, strict=True):
             scores.append(answer.outputs["score"].ravel())
-            meter.batch(answer.latency_s, frame.height)
             meter.count("computed", frame.height)
             meter.progress(collection, sum(map(len, scores)), pairs.height)
-        meter.sample_gpu()
         return pairs.with_columns(cross_encoder_score=pl.Series(np.concatenate(scores).astype(np.float64)))
 
     def _pairs(self, collection: str, fused: pl.DataFrame) -> pl.DataFrame:

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from embedder_assets.errors import InferenceError
-from embedder_assets.serving.client import Answer, Outputs, Row
+from embedder_assets.serving.client import UNOBSERVED, Answer, Outputs, RequestObserver, Row
 from embedder_assets.serving.models import Evidence
 from embedder_assets.settings import Settings, load_settings
 from embedder_assets.tables.schemas import SCHEMAS
@@ -146,13 +146,22 @@ class FakeTriton:
     def max_tokens(self, model: str) -> int:
         return self.token_budgets[model]
 
-    def infer_many(self, model: str, requests: Iterable[Sequence[Row]], *, role: str = "passage") -> Iterator[Answer]:
+    def infer_many(
+        self,
+        model: str,
+        requests: Iterable[Sequence[Row]],
+        *,
+        role: str = "passage",
+        observer: RequestObserver = UNOBSERVED,
+    ) -> Iterator[Answer]:
         for rows in requests:
             if len(self.requests) == self.fail_at:
                 raise InferenceError("the fake", expected="an answer", got="a failure", remedy="None.")
             self.requests.append(list(rows))
             self.roles.append(role)
-            yield Answer(_OUTPUTS[model](rows), 0.01)
+            answer = Answer(_OUTPUTS[model](rows), 0.01)
+            observer.request(model, answer.latency_s, answer.rows)
+            yield answer
 
 
 def _dense(rows: Sequence[Row]) -> Outputs:

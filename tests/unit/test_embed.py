@@ -398,8 +398,8 @@ def test_staged_values_that_vanish_before_the_commit_publish_nothing(store, embe
     embed_all([A1])
 
     class Careless(FakeTriton):
-        def infer_many(self, model, requests):
-            yield from super().infer_many(model, requests)
+        def infer_many(self, model, requests, **options):
+            yield from super().infer_many(model, requests, **options)
             if model == SECOND:
                 shutil.rmtree(tmp_path / "staging" / "dense_embeddings" / "kb" / "a-2")
 

@@ -45,7 +45,14 @@ def test_the_documented_defaults_hold(load):
 
 @pytest.mark.parametrize("name", Settings.model_fields)
 def test_every_setting_can_be_set_by_its_variable(load, name):
-    values = {"triton_url": "gpu-host:8001", "triton_metrics_url": "http://gpu-host:8002/metrics", "device": "gpu"}
+    values = {
+        "triton_url": "gpu-host:8001",
+        "triton_metrics_url": "http://gpu-host:8002/metrics",
+        "triton_trace_url": "http://collector:4318/v1/traces",
+        "metrics_push_url": "http://gateway:9091",
+        "device": "gpu",
+        "gpu_lease_policy": "exclusive",
+    }
     settings = load(**{ENV_PREFIX + name.upper(): values.get(name, "1")})
     assert settings.provenance(name) == f"env:{ENV_PREFIX}{name.upper()}"
 

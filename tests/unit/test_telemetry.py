@@ -99,10 +99,9 @@ def test_a_record_does_not_change_with_its_meter():
 
 
 def test_the_meter_keeps_the_highest_gpu_memory_a_device():
-    readings = iter([{"a": 3, "b": 1}, {"a": 2}, {"a": 1, "b": 9}])
-    meter = StageMeter("dense", [], gpu_memory=lambda: next(readings))
-    for _ in range(3):
-        meter.sample_gpu()
+    meter = StageMeter("dense", [])
+    for reading in ({"a": 3, "b": 1}, {"a": 2}, {"a": 1, "b": 9}):
+        meter.see_gpu(reading)
     assert meter.record().gpu_peak_bytes == {"a": 3, "b": 9}
 
 
