@@ -227,7 +227,7 @@ def serve() -> None:
     state = settings.home / "triton"
     with (
         suppress(KeyboardInterrupt),
-        EmbeddedTriton(settings.model_repository, state) as server,
+        EmbeddedTriton(settings.model_repository, state, settings.triton_trace_url) as server,
         published(server, state),
     ):
         click.echo(f"gRPC:    {server.address.grpc}\nMetrics: {server.address.metrics_url}\nLog:     {server.log_file}")
@@ -240,16 +240,16 @@ def serve() -> None:
 def exporter() -> None:
     """Serve the metrics of all runs in the foreground, from the Dagster event log."""
     from embedder_assets.launch import dagster_instance
-    from embedder_assets.telemetry.endpoint import served
-    from embedder_assets.telemetry.exporter import exporter_registry
+    from embedder_assets.telemetry.exporter import following
+    from embedder_assets.telemetry.server import METRICS_PATH, served
 
     settings = load_settings()
     with (
         suppress(KeyboardInterrupt),
         dagster_instance(settings) as instance,
-        served(exporter_registry(instance), settings.metrics_port, exactly=True) as url,
+        served(following(instance), settings, lasting=True) as url,
     ):
-        click.echo(f"Metrics: {url}")
+        click.echo(f"Metrics: {url}{METRICS_PATH}")
         threading.Event().wait()
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import ssl
 import urllib.request
+from collections.abc import Mapping
 from http.client import HTTPResponse
 
-_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
-
-def get(url: str, timeout_s: float) -> HTTPResponse:
+def get(
+    url: str, timeout_s: float, *, headers: Mapping[str, str] | None = None, tls: ssl.SSLContext | None = None
+) -> HTTPResponse:
     """Opens a URL of 127.0.0.1; close the answer, or use it in a ``with``.
 
     Raises:
         OSError: Nothing answers, or it answers with an error status.
     """
-    response: HTTPResponse = _OPENER.open(url, timeout=timeout_s)
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=tls))
+    response: HTTPResponse = opener.open(urllib.request.Request(url, headers=dict(headers or {})), timeout=timeout_s)
     return response

@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
 
+from embedder_assets.assets.lease import leased
 from embedder_assets.errors import EmbedderError
 from embedder_assets.partitions import collections, collections_of_run
 from embedder_assets.pipeline import Pipeline
@@ -64,7 +65,8 @@ def materialize_stage(
         yield _nothing_materialized()
         return
     try:
-        metadata = {name: _work_alone(pipeline, lambda name: work(name, meter), name) for name in names}
+        with leased(context, pipeline, meter):
+            metadata = {name: _work_alone(pipeline, lambda name: work(name, meter), name) for name in names}
     except (Exception, dg.DagsterExecutionInterruptedError) as error:
         cause = error.__cause__ or error
         yield as_observation(meter.record("failed", f"{type(cause).__name__}: {cause}"))

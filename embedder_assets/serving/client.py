@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 # One request computes, one waits in Triton's queue, one is on its way: more would only hold memory.
 REQUESTS_IN_FLIGHT = 3
+UNLOAD_TIMEOUT_S = 60
 
 Outputs = dict[str, NDArray[Any]]
 Row = tuple[str, ...]
@@ -106,6 +107,39 @@ class TritonClient:
         with _errors_of(self.address, f"loading model '{model}'"):
             if not self._client.is_model_ready(model, client_timeout=self._timeout_s):
                 self._client.load_model(model, client_timeout=self._timeout_s)
+
+    def ensure_unloaded(self, model: str) -> None:
+        """Unloads a model if it is loaded, and returns when its memory is given back.
+
+        Unloading is asynchronous, and a load right after it can crash the server (Triton issue 4844), so this waits.
+
+        Raises:
+            InferenceError: Triton cannot unload the model, or has not after a minute.
+            TritonUnavailableError: Triton does not answer.
+        """
+        with _errors_of(self.address, f"unloading model '{model}'"):
+            if not self._is_loaded(model):
+                return
+            self._client.unload_model(model, client_timeout=self._timeout_s)
+            deadline = time.monotonic() + UNLOAD_TIMEOUT_S
+            while self._is_loaded(model):
+                if time.monotonic() > deadline:
+                    raise InferenceError(
+                        f"unloading model '{model}' at {self.address.grpc}",
+                        expected=f"its end within {UNLOAD_TIMEOUT_S} s",
+                        got="a model that still unloads",
+                        remedy="Restart the server, or set EMBEDDER_GPU_LEASE_POLICY=shared.",
+                    )
+                time.sleep(0.05)
+
+    def loaded_models(self) -> list[str]:
+        """The models that the server holds in memory now, those that still unload included."""
+        with _errors_of(self.address, "reading the index of models"):
+            index = self._client.get_model_repository_index(client_timeout=self._timeout_s)
+        return sorted({entry.name for entry in index.models if entry.state in ("READY", "LOADING", "UNLOADING")})
+
+    def _is_loaded(self, model: str) -> bool:
+        return model in self.loaded_models()
 
     def model_parameters(self, model: str) -> dict[str, str]:
         """The ``parameters`` of a loaded model's configuration, the fingerprint among them."""

@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from embedder_assets import loopback
+from embedder_assets import collector, loopback
 from embedder_assets.errors import TritonUnavailableError
 from embedder_assets.serving.watched import WatchedProcess
 
@@ -51,17 +51,20 @@ class TritonAddress:
 class EmbeddedTriton:
     """A tritonserver process owned by this process. Use as a context manager, or call ``stop``."""
 
-    def __init__(self, model_repository: Path, state_folder: Path) -> None:
+    def __init__(self, model_repository: Path, state_folder: Path, trace_url: str | None = None) -> None:
         """Starts the server and waits until it is ready.
 
         Args:
             model_repository: The folder that Triton loads models from.
             state_folder: Where backends are linked and the log is kept, usually ``EMBEDDER_HOME/triton``.
+            trace_url: Where the server posts the spans of traced requests, OTLP over HTTP; by default where
+                OpenTelemetry's variables point to, if that speaks HTTP.
 
         Raises:
             TritonUnavailableError: The platform has no wheel, or the server did not become ready.
         """
         self.log_file = _new_log(state_folder / "logs")
+        self._trace_url = trace_url or collector.http_url(os.environ)
         for attempts_left in reversed(range(START_ATTEMPTS)):
             http_port = self._start(model_repository)
             if self._becomes_ready(http_port):
@@ -94,6 +97,7 @@ class EmbeddedTriton:
             "--model-control-mode=explicit",
             "--disable-auto-complete-config",
             "--metrics-interval-ms=500",
+            *_tracing(self._trace_url),
         ]
         for service, port in ports.items():
             command += [f"--{service}-address=127.0.0.1", f"--{service}-port={port}"]
@@ -142,6 +146,14 @@ class EmbeddedTriton:
                         return True
             time.sleep(0.05)
         return False
+
+
+def _tracing(url: str | None) -> list[str]:
+    """Options that make the server trace the requests which carry a sampled trace context, and no others."""
+    if url is None:
+        return []
+    options = ["mode=opentelemetry", f"opentelemetry,url={url}", "opentelemetry,bsp_schedule_delay=500"]
+    return [f"--trace-config={option}" for option in (*options, "rate=0", "level=TIMESTAMPS")]
 
 
 @contextlib.contextmanager

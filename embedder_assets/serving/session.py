@@ -5,17 +5,18 @@ from __future__ import annotations
 import threading
 import urllib.request
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from embedder_assets import loopback
-from embedder_assets.errors import ModelBuildError
+from embedder_assets.errors import ModelBuildError, TritonUnavailableError
 from embedder_assets.serving.build import require_built
 from embedder_assets.serving.client import UNOBSERVED, Answer, RequestObserver, Row, TritonClient
 from embedder_assets.serving.embedded import EmbeddedTriton, TritonAddress, find_running
+from embedder_assets.serving.memory import gpu_memory_of_driver, gpu_memory_of_metrics
 from embedder_assets.serving.models import Evidence, ModelDescription, Role, Stage, load_description
 from embedder_assets.settings import Device, Settings
 
-GPU_MEMORY_SERIES = "nv_gpu_memory_used_bytes"
 SCRAPE_TIMEOUT_S = 2
 
 
@@ -31,6 +32,8 @@ class TritonSession:
         self._embedded: EmbeddedTriton | None = None
         self._client: TritonClient | None = None
         self._loaded: set[str] = set()
+        self._only: frozenset[str] | None = None
+        self._without_gpu = False
         self._lock = threading.Lock()
 
     @property
@@ -105,13 +108,52 @@ class TritonSession:
         prefixed = ([description.prefixed(row, role) for row in rows] for rows in requests)
         return self._connected().infer_many(model, prefixed, observer)
 
-    def gpu_memory_bytes(self) -> dict[str, int]:
-        """GPU memory in use by device, from Triton's own metrics; empty without a GPU or without a server."""
-        from prometheus_client.parser import text_string_to_metric_families
+    @contextmanager
+    def holding(self, models: Sequence[str], *, exclusive: bool) -> Iterator[None]:
+        """While the context lasts, a stage uses some models.
 
+        Exclusively: before the first of them is loaded, all others are unloaded, and at the end they are unloaded too.
+        Nothing is loaded before it is needed, and no server is started for it.
+        """
+        self._only = frozenset(models) if exclusive else None
+        try:
+            yield
+        finally:
+            self._only = None
+            if exclusive and self._client is not None:
+                with suppress(TritonUnavailableError):
+                    self._unload(set(models))
+
+    def gpu_memory_bytes(self) -> dict[str, int]:
+        """GPU memory in use by device: the larger of what Triton's metrics and this machine's driver say.
+
+        Empty without a GPU, and while no server was needed.
+        """
+        if self._client is None or self._without_gpu:
+            return {}
+        scraped = self._scraped_gpu_memory()
+        used = dict(scraped or {})
+        if self._is_local:
+            for device, bytes_ in gpu_memory_of_driver().items():
+                used[device] = max(bytes_, used.get(device, 0))
+        # A server that answers without a GPU will not grow one.
+        self._without_gpu = scraped == {} and not used
+        return used
+
+    @property
+    def server_pid(self) -> int | None:
+        """Process id of the server that this session started, if it did."""
+        return self._embedded.pid if self._embedded else None
+
+    @property
+    def _is_local(self) -> bool:
+        return self.address is not None and self.address.grpc.startswith(("127.", "localhost:"))
+
+    def _scraped_gpu_memory(self) -> dict[str, int] | None:
+        """None when the server's metrics cannot be read."""
         url = self.address.metrics_url if self.address else None
         if url is None:
-            return {}
+            return None
         try:
             remote = self._settings.triton_url is not None
             with (
@@ -119,11 +161,9 @@ class TritonSession:
                 if remote
                 else loopback.get(url, SCRAPE_TIMEOUT_S) as response
             ):
-                families = list(text_string_to_metric_families(response.read().decode()))
+                return gpu_memory_of_metrics(response.read().decode())
         except OSError:
-            return {}
-        samples = [sample for family in families for sample in family.samples if sample.name == GPU_MEMORY_SERIES]
-        return {sample.labels["gpu_uuid"]: int(sample.value) for sample in samples}
+            return None
 
     def close(self) -> None:
         """Closes the connection, and ends the server if this session started it."""
@@ -155,10 +195,18 @@ class TritonSession:
             if not self._settings.triton_url and (self._settings.model_repository / model).exists():
                 require_built(self._settings.model_repository, model, self._settings.device)
             client = self._connected()
+            if self._only is not None:
+                self._unload(set(client.loaded_models()) - self._only)
             client.ensure_loaded(model)
             if self._embedded is None:
                 self._require_described(model, client)
             self._loaded.add(model)
+
+    def _unload(self, models: set[str]) -> None:
+        client = self._connected()
+        for model in sorted(models):
+            client.ensure_unloaded(model)
+        self._loaded -= models
 
     def _connected(self) -> TritonClient:
         with self._lock:
@@ -174,5 +222,5 @@ class TritonSession:
         running = find_running(state)
         if running is not None:
             return running
-        self._embedded = EmbeddedTriton(settings.model_repository, state)
+        self._embedded = EmbeddedTriton(settings.model_repository, state, settings.triton_trace_url)
         return self._embedded.address

@@ -1,22 +1,31 @@
-"""The metrics endpoint: serving a registry over HTTP, scraping it, and saying only what a scrape has shown."""
+"""Has a scrape shown a run's samples? Asks the long-running exporter, or serves the run's own records for a moment.
+
+Says ``emitted`` only after one HTTP scrape of ``/metrics`` has shown a stage's histogram and the endpoint has counted
+exactly as many samples of this run as the stage recorded batches.
+"""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterable, Iterator
+import json
+import time
+from collections.abc import Iterable, Sequence
+from typing import Literal
 
-from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import BaseModel, ConfigDict
 
 from embedder_assets import loopback
 from embedder_assets.errors import TelemetryError
 from embedder_assets.settings import Settings
-from embedder_assets.telemetry.metrics import LATENCY_METRICS, StageMetrics
+from embedder_assets.telemetry.exporter import RunSamples, of_run
+from embedder_assets.telemetry.metrics import LATENCY_METRICS
 from embedder_assets.telemetry.record import StageName, StageRecord
+from embedder_assets.telemetry.server import METRICS_PATH, RUNS_PATH, base_url, client_tls, request_headers, served
 
-ADDRESS = "127.0.0.1"
 SCRAPE_TIMEOUT_S = 5
+# Another run of this machine serves its own records on the same port, for less than a second.
+BUSY_S = 5.0
+RETRY_S = 0.1
 
 
 class EmissionStatus(BaseModel):
@@ -27,65 +36,113 @@ class EmissionStatus(BaseModel):
         metric: The stage's histogram.
         reason: Why it was skipped.
         samples: Samples of this run that the scrape has shown.
+        proof: ``none_due`` when the stage has no samples to show, ``seen``, ``missing`` when the scrape did not show
+            them all, ``unreachable`` when there was no scrape.
     """
 
     model_config = ConfigDict(frozen=True)
 
-    status: str
+    status: Literal["emitted", "skipped"]
     metric: str
     reason: str | None = None
     samples: int = 0
+    proof: Literal["none_due", "seen", "missing", "unreachable"] = "none_due"
 
 
-def emit(settings: Settings, records: Iterable[StageRecord]) -> dict[StageName, EmissionStatus]:
-    """Serves the records' metrics, scrapes them over HTTP, and reports a status for each stage with a histogram."""
+class _UnreachableError(Exception):
+    """No scrape: why."""
+
+
+def emit(settings: Settings, run_id: str, records: Iterable[StageRecord]) -> dict[StageName, EmissionStatus]:
+    """Looks for a run's samples in a scrape, and reports a status for each stage with a histogram."""
     by_stage = {record.stage: record for record in records}
-    unseen = {stage: _reason_without_samples(settings, by_stage.get(stage)) for stage in LATENCY_METRICS}
-    scraped: dict[str, float] = {}
-    failure = None
-    if any(reason is None for reason in unseen.values()):
-        metrics = StageMetrics(CollectorRegistry())
-        for record in by_stage.values():
-            metrics.observe(record)
+    reasons = {stage: _reason_without_samples(settings, by_stage.get(stage)) for stage in LATENCY_METRICS}
+    due = {stage: by_stage[stage] for stage, reason in reasons.items() if reason is None}
+    shown: RunSamples = {}
+    unreachable = None
+    if due:
         try:
-            with served(metrics.registry, settings.metrics_port) as url:
-                scraped = scrape(url)
-        except OSError as error:
-            failure = f"the endpoint could not be scraped: {error}"
-    return {stage: _status(stage, reason or failure, by_stage.get(stage), scraped) for stage, reason in unseen.items()}
+            shown = _scraped_samples(settings, run_id, list(by_stage.values()))
+        except _UnreachableError as error:
+            unreachable = f"the endpoint could not be scraped: {error}"
+    return {
+        stage: EmissionStatus(status="skipped", metric=LATENCY_METRICS[stage], reason=reason)
+        if reason is not None
+        else _status(due[stage], shown.get(stage, 0), unreachable)
+        for stage, reason in reasons.items()
+    }
 
 
-@contextlib.contextmanager
-def served(registry: CollectorRegistry, port: int, *, exactly: bool = False) -> Iterator[str]:
-    """Serves a registry on 127.0.0.1 while the context lasts; on a free port if the given one is taken.
+def scrape(url: str, settings: Settings) -> dict[str, float]:
+    """One HTTP scrape: the value of every sample without labels, by name."""
+    families = text_string_to_metric_families(_get(url, settings))
+    return {sample.name: sample.value for family in families for sample in family.samples if not sample.labels}
+
+
+def _scraped_samples(settings: Settings, run_id: str, records: Sequence[StageRecord]) -> RunSamples:
+    """This run's samples by stage, as the exporter shows them, or the run's own endpoint where no exporter listens."""
+    deadline = time.monotonic() + BUSY_S
+    while True:
+        try:
+            return _look(settings, run_id)
+        except ConnectionRefusedError:
+            collector = of_run(run_id, records)
+            try:
+                with served(collector, settings, lasting=False):
+                    return _look(settings, run_id)
+            except (TelemetryError, OSError) as error:
+                reason = str(error)
+        except _BusyError:
+            reason = f"another run's endpoint stays at {base_url(settings)}"
+        except (OSError, ValueError, TelemetryError) as error:
+            raise _UnreachableError(f"{base_url(settings)} does not answer as our exporter: {error}") from error
+        if time.monotonic() > deadline:
+            raise _UnreachableError(reason)
+        time.sleep(RETRY_S)
+
+
+class _BusyError(Exception):
+    """Another run's own endpoint answers."""
+
+
+def _look(settings: Settings, run_id: str) -> RunSamples:
+    """Scrapes ``/metrics``, then asks how many of the samples are this run's.
 
     Raises:
-        TelemetryError: The port is taken and ``exactly`` it was asked for.
+        OSError: Nobody answers, or with an error status.
+        ValueError: The answer is not that of our endpoint.
+        TelemetryError: The exporter has never heard of this run.
     """
+    base = base_url(settings)
+    scraped = scrape(base + METRICS_PATH, settings)
+    answer = json.loads(_get(f"{base}{RUNS_PATH}{run_id}", settings))
+    if not isinstance(answer, dict) or not answer.keys() >= {"lasting", "samples"}:
+        raise ValueError("an answer of another kind")
+    if answer["samples"] is None:
+        if not answer["lasting"]:
+            raise _BusyError
+        raise TelemetryError(
+            f"the exporter at {base}",
+            expected=f"samples of run {run_id}",
+            got="none: it follows another Dagster instance",
+            remedy="Start `embedder exporter` with this run's DAGSTER_HOME, or set EMBEDDER_METRICS_PORT.",
+        )
+    # What the endpoint counts for the run has to be in what Prometheus would have read.
+    return {
+        stage: min(int(answer["samples"].get(stage, 0)), int(scraped.get(f"{metric}_count", 0)))
+        for stage, metric in LATENCY_METRICS.items()
+    }
+
+
+def _get(url: str, settings: Settings) -> str:
+    headers, tls = request_headers(settings), client_tls(settings)
     try:
-        server, thread = start_http_server(port, ADDRESS, registry)
+        with loopback.get(url, SCRAPE_TIMEOUT_S, headers=headers, tls=tls) as response:
+            return response.read().decode()
     except OSError as error:
-        if exactly:
-            raise TelemetryError(
-                f"the metrics endpoint on {ADDRESS}:{port}",
-                expected="a free port",
-                got=str(error),
-                remedy="End what listens there (`ss -ltnp` names it), or set EMBEDDER_METRICS_PORT.",
-            ) from error
-        server, thread = start_http_server(0, ADDRESS, registry)
-    try:
-        yield f"http://{ADDRESS}:{server.server_port}/metrics"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
-def scrape(url: str) -> dict[str, float]:
-    """One HTTP scrape: the value of every sample without labels, by name."""
-    with loopback.get(url, SCRAPE_TIMEOUT_S) as response:
-        families = text_string_to_metric_families(response.read().decode())
-        return {sample.name: sample.value for family in families for sample in family.samples if not sample.labels}
+        # urllib wraps what the socket said.
+        reason = getattr(error, "reason", None)
+        raise reason if isinstance(reason, ConnectionRefusedError) else error from error
 
 
 def _reason_without_samples(settings: Settings, record: StageRecord | None) -> str | None:
@@ -101,15 +158,11 @@ def _reason_without_samples(settings: Settings, record: StageRecord | None) -> s
     return None
 
 
-def _status(
-    stage: StageName, reason: str | None, record: StageRecord | None, scraped: dict[str, float]
-) -> EmissionStatus:
-    metric = LATENCY_METRICS[stage]
-    if reason is not None or record is None:
-        return EmissionStatus(status="skipped", metric=metric, reason=reason)
-    expected, seen = len(record.batch_latencies_s), int(scraped.get(f"{metric}_count", 0))
+def _status(record: StageRecord, seen: int, unreachable: str | None) -> EmissionStatus:
+    metric, expected = LATENCY_METRICS[record.stage], len(record.batch_latencies_s)
+    if unreachable is not None:
+        return EmissionStatus(status="skipped", metric=metric, reason=unreachable, proof="unreachable")
     if seen != expected:
-        return EmissionStatus(
-            status="skipped", metric=metric, reason=f"the scrape showed {seen} of {expected} samples", samples=seen
-        )
-    return EmissionStatus(status="emitted", metric=metric, samples=seen)
+        reason = f"the scrape showed {seen} of {expected} samples"
+        return EmissionStatus(status="skipped", metric=metric, reason=reason, samples=seen, proof="missing")
+    return EmissionStatus(status="emitted", metric=metric, samples=seen, proof="seen")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
@@ -17,7 +18,14 @@ ASSET_OF_STAGE: dict[StageName, str] = {
     "rerank": "reranked_candidates",
     "export": "exports",
 }
+ENDED = {
+    dg.DagsterRunStatus.SUCCESS: "success",
+    dg.DagsterRunStatus.FAILURE: "failure",
+    dg.DagsterRunStatus.CANCELED: "canceled",
+}
 PAGE = 500
+# Runs that end in the same instant may become visible one after the other.
+OVERLAP = timedelta(seconds=30)
 
 
 def as_observation(record: StageRecord) -> dg.AssetObservation:
@@ -44,8 +52,8 @@ class RecordFollower:
         self._instance = instance
         self._cursors: dict[StageName, str | None] = dict.fromkeys(ASSET_OF_STAGE)
 
-    def new_records(self) -> Iterator[StageRecord]:
-        """The records since the last call."""
+    def new_records(self) -> Iterator[tuple[str, StageRecord]]:
+        """(run id, record) of each record since the last call."""
         for stage, asset in ASSET_OF_STAGE.items():
             more = True
             while more:
@@ -53,8 +61,28 @@ class RecordFollower:
                     dg.AssetKey(asset), limit=PAGE, cursor=self._cursors[stage], ascending=True
                 )
                 self._cursors[stage], more = page.cursor, page.has_more
-                found = (_record(item.asset_observation) for item in page.records)
-                yield from (record for record in found if record is not None)
+                found = ((item.run_id, _record(item.asset_observation)) for item in page.records)
+                yield from ((run_id, record) for run_id, record in found if record is not None)
+
+
+class RunFollower:
+    """Reads the end of every run once; later calls return what is new."""
+
+    def __init__(self, instance: dg.DagsterInstance) -> None:
+        self._instance = instance
+        self._until: datetime | None = None
+        self._recent: dict[str, datetime] = {}
+
+    def new_ends(self) -> Iterator[str]:
+        """The status of each run that has ended since the last call, in words."""
+        filters = dg.RunsFilter(statuses=list(ENDED), updated_after=self._until)
+        for run in self._instance.get_run_records(filters, order_by="update_timestamp", ascending=True):
+            if run.dagster_run.run_id not in self._recent:
+                self._recent[run.dagster_run.run_id] = run.update_timestamp
+                yield ENDED[run.dagster_run.status]
+        if self._recent:
+            self._until = max(self._recent.values()).astimezone(UTC) - OVERLAP
+            self._recent = {name: at for name, at in self._recent.items() if at.astimezone(UTC) >= self._until}
 
 
 def _record(observation: dg.AssetObservation | None) -> StageRecord | None:

@@ -1,40 +1,89 @@
-"""The long-running metrics endpoint: follows the Dagster event log and serves what it says.
+"""The metrics over stage records: what an endpoint serves, and how much of it each run has brought.
 
-Each scrape first reads the records that are new. After a restart the whole log is read again, so counters and
-histograms come back as they were, and short runs between two scrapes are never missed.
+The long-running exporter follows the Dagster event log: each scrape first reads the records that are new. After a
+restart the whole log is read again, so counters and histograms come back as they were, and short runs between two
+scrapes are never missed. A run that finds no exporter serves its own records the same way for a moment.
+
+``samples_of_run`` is measured on the instruments themselves, before and after a record was observed, so it says what a
+scrape shows and not what the record promised.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable, Iterator
 
 import dagster as dg
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.registry import Collector
 
-from embedder_assets.telemetry.event_log import RecordFollower
+from embedder_assets.telemetry.event_log import RecordFollower, RunFollower
 from embedder_assets.telemetry.metrics import StageMetrics
+from embedder_assets.telemetry.record import StageName, StageRecord
+
+# A run asks for its samples within seconds of its end.
+RUNS_REMEMBERED = 1000
+
+RunSamples = dict[StageName, int]
 
 
-class EventLogCollector(Collector):
-    """A collector that catches up with the event log whenever it is scraped."""
+class RecordCollector(Collector):
+    """A collector that catches up with its source whenever it is scraped.
 
-    def __init__(self, instance: dg.DagsterInstance) -> None:
-        self._follower = RecordFollower(instance)
+    Args:
+        new_records: Called for (run id, record) of what is new.
+        new_ends: Called for the statuses of runs that have ended since the last call.
+    """
+
+    def __init__(
+        self,
+        new_records: Callable[[], Iterable[tuple[str, StageRecord]]],
+        new_ends: Callable[[], Iterable[str]] = tuple,
+    ) -> None:
+        self._new_records = new_records
+        self._new_ends = new_ends
         self._metrics = StageMetrics(CollectorRegistry())
+        self._samples: OrderedDict[str, Counter[StageName]] = OrderedDict()
         self._lock = threading.Lock()
 
     def collect(self) -> Iterator[Metric]:
         """The metrics over all records until now."""
         with self._lock:
-            for record in self._follower.new_records():
-                self._metrics.observe(record)
+            self._catch_up()
             yield from self._metrics.registry.collect()
 
+    def samples_of_run(self, run_id: str) -> RunSamples | None:
+        """How many samples a run's records have added to each histogram; None for a run without records."""
+        with self._lock:
+            self._catch_up()
+            found = self._samples.get(run_id)
+            return dict(found) if found is not None else None
 
-def exporter_registry(instance: dg.DagsterInstance) -> CollectorRegistry:
-    """A registry over the whole event log of an instance."""
-    registry = CollectorRegistry()
-    registry.register(EventLogCollector(instance))
-    return registry
+    def _catch_up(self) -> None:
+        for run_id, record in self._new_records():
+            before = self._metrics.latency_samples()
+            self._metrics.observe(record)
+            after = self._metrics.latency_samples()
+            of_run = self._samples.setdefault(run_id, Counter())
+            of_run.update({stage: after[stage] - before[stage] for stage in after})
+            if len(self._samples) > RUNS_REMEMBERED:
+                self._samples.popitem(last=False)
+        for status in self._new_ends():
+            self._metrics.run_ended(status)
+
+
+def following(instance: dg.DagsterInstance) -> RecordCollector:
+    """A collector over the whole event log of an instance."""
+    return RecordCollector(RecordFollower(instance).new_records, RunFollower(instance).new_ends)
+
+
+def of_run(run_id: str, records: Iterable[StageRecord]) -> RecordCollector:
+    """A collector over the records of one run."""
+    pending = [(run_id, record) for record in records]
+
+    def new_records() -> Iterator[tuple[str, StageRecord]]:
+        while pending:
+            yield pending.pop(0)
+
+    return RecordCollector(new_records)

@@ -1,4 +1,4 @@
-"""The Prometheus metrics: names, labels and buckets in one place, fed from stage records.
+"""The Prometheus metrics: names, labels and buckets in one place, fed from stage records and the ends of runs.
 
 No run, document or chunk id is ever a label: the number of series stays small however long the system runs.
 """
@@ -53,6 +53,7 @@ class StageMetrics:
             registry=registry,
         )
         self.items = Counter("rag_stage_items", "Items of a stage by outcome.", ["stage", "outcome"], registry=registry)
+        self.runs = Counter("rag_runs", "Runs that have ended, by status.", ["status"], registry=registry)
 
     def observe(self, record: StageRecord) -> None:
         """Adds what one stage of one run did. A stage that was off adds nothing."""
@@ -74,3 +75,12 @@ class StageMetrics:
         if record.stage == "export" and record.status == "ok":
             for collection in record.collections:
                 self.last_success.labels(collection).set(record.ended_at)
+
+    def run_ended(self, status: str) -> None:
+        """Counts a run: ``success``, ``failure`` or ``canceled``."""
+        self.runs.labels(status).inc()
+
+    def latency_samples(self) -> dict[StageName, int]:
+        """The number of samples that each histogram holds now."""
+        count = self.registry.get_sample_value
+        return {stage: int(count(f"{name}_count") or 0) for stage, name in LATENCY_METRICS.items()}

@@ -143,9 +143,18 @@ def trace_id_of(run_id: str) -> str:
     return uuid.UUID(run_id).hex
 
 
+def run_span_id(run_id: str) -> str:
+    """The root span of a run's trace, 16 hex digits."""
+    return _span_id(run_id, "rag.run")
+
+
 def stage_span_id(run_id: str, stage: StageName) -> str:
     """The span of a stage in its run's trace, 16 hex digits, known before the span is written."""
-    return uuid.uuid5(uuid.UUID(run_id), f"rag.{stage}").hex[:16]
+    return _span_id(run_id, f"rag.{stage}")
+
+
+def _span_id(run_id: str, name: str) -> str:
+    return uuid.uuid5(uuid.UUID(run_id), name).hex[:16]
 
 
 class StageMeter:

@@ -53,7 +53,7 @@ def summarize_run(settings: Settings, records: Sequence[StageRecord], facts: Run
         rerank_run=stage_section(by_stage.get("rerank")),
         evaluation=facts.evaluation or None,
         exports=facts.exports,
-        telemetry=telemetry_section(spans, emit(settings, records)),
+        telemetry=telemetry_section(spans.attributes, emit(settings, facts.run_id, records)),
         performance_baseline=performance_baseline(settings, records),
         warnings=facts.warnings,
     )

@@ -1,0 +1,184 @@
+"""The HTTP side of a metrics endpoint: ``/metrics`` for Prometheus and ``/runs/<run_id>`` for the run itself.
+
+The second says how many samples a run has added to the histograms that the first shows, since metrics have no run id
+for a label. On 127.0.0.1 unless told otherwise; basic authentication and TLS where the settings ask for them.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hmac
+import json
+import ssl
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from socketserver import ThreadingMixIn
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+from prometheus_client import CollectorRegistry, make_wsgi_app
+
+from embedder_assets.errors import SettingsError, TelemetryError
+from embedder_assets.settings import Settings
+from embedder_assets.telemetry.exporter import RecordCollector
+
+METRICS_PATH = "/metrics"
+RUNS_PATH = "/runs/"
+REALM = "embedder-assets metrics"
+
+App = Callable[[dict[str, Any], Any], Iterable[bytes]]
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _Silent(WSGIRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        """A scrape every few seconds is no news."""
+
+
+@contextlib.contextmanager
+def served(collector: RecordCollector, settings: Settings, *, lasting: bool) -> Iterator[str]:
+    """Serves a collector while the context lasts, and gives the base address to reach it at.
+
+    Args:
+        collector: What is served.
+        settings: Address, port, authentication and TLS.
+        lasting: Whether it is the long-running exporter, as it tells those who ask for a run.
+
+    Raises:
+        TelemetryError: The port is taken.
+        SettingsError: Authentication or TLS is set by halves, or a file cannot be read.
+    """
+    app = _protected(_routes(collector, lasting=lasting), settings)
+    tls = _server_tls(settings)
+    address, port = settings.metrics_address, settings.metrics_port
+    try:
+        server = make_server(address, port, app, _Server, handler_class=_Silent)
+    except OSError as error:
+        raise TelemetryError(
+            f"the metrics endpoint on {address}:{port}",
+            expected="a free port",
+            got=str(error),
+            remedy="End what listens there (`ss -ltnp` names it), or set EMBEDDER_METRICS_PORT.",
+        ) from error
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    try:
+        yield base_url(settings)
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def base_url(settings: Settings) -> str:
+    """Where this machine reaches the metrics endpoint."""
+    everywhere = settings.metrics_address in ("0.0.0.0", "::")
+    host = "127.0.0.1" if everywhere else settings.metrics_address
+    return f"{'https' if settings.metrics_tls_cert else 'http'}://{host}:{settings.metrics_port}"
+
+
+def request_headers(settings: Settings) -> dict[str, str]:
+    """What a request to the endpoint has to carry."""
+    authorization = _authorization(settings)
+    return {"Authorization": authorization} if authorization else {}
+
+
+def client_tls(settings: Settings) -> ssl.SSLContext | None:
+    """TLS of a request to the endpoint on this machine: the very certificate is trusted, whatever name it is for."""
+    if settings.metrics_tls_cert is None:
+        return None
+    context = ssl.create_default_context(cafile=str(settings.metrics_tls_cert))
+    context.check_hostname = False
+    return context
+
+
+def _routes(collector: RecordCollector, *, lasting: bool) -> App:
+    registry = CollectorRegistry()
+    registry.register(collector)
+    exposition = make_wsgi_app(registry)
+
+    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        path = environ["PATH_INFO"]
+        if path.startswith(RUNS_PATH):
+            samples = collector.samples_of_run(path.removeprefix(RUNS_PATH))
+            body = json.dumps({"lasting": lasting, "samples": samples}).encode()
+            start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
+            return [body]
+        if path != METRICS_PATH:
+            start_response("404 Not Found", [("Content-Type", "text/plain")])
+            return [b"/metrics has the metrics\n"]
+        answer: Iterable[bytes] = exposition(environ, start_response)
+        return answer
+
+    return app
+
+
+def _protected(app: App, settings: Settings) -> App:
+    expected = _authorization(settings)
+    if expected is None:
+        return app
+
+    def guarded(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        if hmac.compare_digest(environ.get("HTTP_AUTHORIZATION", "").encode(), expected.encode()):
+            return app(environ, start_response)
+        challenge = ("WWW-Authenticate", f'Basic realm="{REALM}"')
+        start_response("401 Unauthorized", [challenge, ("Content-Type", "text/plain")])
+        return [b"user and password, please\n"]
+
+    return guarded
+
+
+def _authorization(settings: Settings) -> str | None:
+    if settings.metrics_username is None and settings.metrics_password_file is None:
+        return None
+    if settings.metrics_username is None or settings.metrics_password_file is None:
+        raise _by_halves("metrics_username", "metrics_password_file")
+    password = _readable(settings.metrics_password_file, "metrics_password_file").strip()
+    token = base64.b64encode(f"{settings.metrics_username}:{password}".encode()).decode()
+    return f"Basic {token}"
+
+
+def _server_tls(settings: Settings) -> ssl.SSLContext | None:
+    certificate, key = settings.metrics_tls_cert, settings.metrics_tls_key
+    if certificate is None and key is None:
+        return None
+    if certificate is None or key is None:
+        raise _by_halves("metrics_tls_cert", "metrics_tls_key")
+    for name, file in (("metrics_tls_cert", certificate), ("metrics_tls_key", key)):
+        _readable(file, name)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(certificate, key)
+    except ssl.SSLError as error:
+        raise SettingsError(
+            f"{certificate} and {key}",
+            expected="a certificate and its private key, both PEM",
+            got=str(error),
+            remedy="Correct EMBEDDER_METRICS_TLS_CERT and EMBEDDER_METRICS_TLS_KEY.",
+        ) from error
+    return context
+
+
+def _readable(file: Path, name: str) -> str:
+    try:
+        return file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            f"setting '{name}'", expected="a file that can be read", got=str(error), remedy=f"Correct {file}."
+        ) from error
+
+
+def _by_halves(*names: str) -> SettingsError:
+    return SettingsError(
+        f"settings {' and '.join(names)}",
+        expected="both or neither",
+        got="one of them",
+        remedy="Set the other one too, or unset both.",
+    )
