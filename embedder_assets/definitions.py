@@ -17,6 +17,7 @@ from embedder_assets.assets.sparse_embeddings import sparse_embeddings
 from embedder_assets.automation import rag_tables
 from embedder_assets.checks.data import data_checks
 from embedder_assets.checks.retrieval import retrieval_checks
+from embedder_assets.checks.telemetry import telemetry_checks
 from embedder_assets.resources import PipelineResource
 
 defs = dg.Definitions(
@@ -32,7 +33,7 @@ defs = dg.Definitions(
         exports,
         processing_summary,
     ],
-    asset_checks=[*data_checks, *retrieval_checks],
+    asset_checks=[*data_checks, *retrieval_checks, telemetry_checks],
     jobs=[rag_tables],
     resources={"pipeline": PipelineResource()},
     # All steps in one process: they share one Triton, and a step costs milliseconds instead of a second.

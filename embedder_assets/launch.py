@@ -42,6 +42,7 @@ class RunOutcome:
         collections: What was run.
         run_ids: One a range of collections, usually one.
         problems: A sentence for each failed step and each failed check.
+        warnings: A sentence for each check that failed as a warning.
         footers: One a run.
     """
 
@@ -49,6 +50,7 @@ class RunOutcome:
     collections: list[str] = field(default_factory=list)
     run_ids: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     footers: list[str] = field(default_factory=list)
 
 
@@ -107,7 +109,8 @@ def _run_range(pipeline: Pipeline, instance: dg.DagsterInstance, first: str, las
         raise_on_error=False,
     )
     outcome.run_ids.append(result.run_id)
-    outcome.problems += _problems(result)
+    outcome.problems += [*_failed_checks(result, dg.AssetCheckSeverity.ERROR), *_failures(result)]
+    outcome.warnings += _failed_checks(result, dg.AssetCheckSeverity.WARN)
     if not footers:
         names = instance.get_dynamic_partitions(partitions.PARTITIONS_NAME)
         covered = names[names.index(first) : names.index(last) + 1]
@@ -117,14 +120,16 @@ def _run_range(pipeline: Pipeline, instance: dg.DagsterInstance, first: str, las
     outcome.success = outcome.success and result.success
 
 
-def _problems(result: dg.ExecuteInProcessResult) -> list[str]:
-    failures = [_problem(event) for event in result.all_events if event.is_step_failure]
-    checks = [
+def _failures(result: dg.ExecuteInProcessResult) -> list[str]:
+    return [_problem(event) for event in result.all_events if event.is_step_failure]
+
+
+def _failed_checks(result: dg.ExecuteInProcessResult, severity: dg.AssetCheckSeverity) -> list[str]:
+    return [
         f"check {evaluation.check_name} of {evaluation.asset_key.to_user_string()}: {evaluation.description}"
         for evaluation in result.get_asset_check_evaluations()
-        if not evaluation.passed
+        if not evaluation.passed and evaluation.severity == severity
     ]
-    return checks + failures
 
 
 def _problem(event: dg.DagsterEvent) -> str:

@@ -1,4 +1,4 @@
-"""What a rule may say about a collection."""
+"""What a rule may say about a collection or a run."""
 
 from __future__ import annotations
 
@@ -9,6 +9,12 @@ from embedder_assets.pipeline import Pipeline
 
 class Note(str):
     """A remark on something that is not wrong: the check passes and shows it."""
+
+    __slots__ = ()
+
+
+class Worry(str):
+    """Something that is wrong and does not make the results wrong: the check fails as a warning."""
 
     __slots__ = ()
 

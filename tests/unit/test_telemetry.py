@@ -1,25 +1,18 @@
 import json
-import re
 import socket
-import urllib.error
-import urllib.request
 import uuid
 from pathlib import Path
 
 import dagster as dg
 import pytest
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry
 
-from embedder_assets.errors import TelemetryError
-from embedder_assets.telemetry import endpoint
-from embedder_assets.telemetry.endpoint import EmissionStatus, emit, scrape, served
 from embedder_assets.telemetry.event_log import ASSET_OF_STAGE, RecordFollower, as_observation, records_of_run
-from embedder_assets.telemetry.exporter import exporter_registry
+from embedder_assets.telemetry.exporter import following
 from embedder_assets.telemetry.footer import render_footer
 from embedder_assets.telemetry.manifest import Manifest, performance_baseline
-from embedder_assets.telemetry.metrics import LATENCY_METRICS, StageMetrics
+from embedder_assets.telemetry.metrics import StageMetrics
 from embedder_assets.telemetry.record import StageMeter, StageRecord
-from embedder_assets.telemetry.spans import emit_spans, read_spans
 from embedder_assets.telemetry.summary import RunFacts, summarize_run
 from tests.unit.factories import GB, make_record, make_settings
 
@@ -138,165 +131,6 @@ def test_a_stage_that_was_off_adds_no_sample(metrics):
     before = samples()
     metrics.observe(make_record("rerank", "off", batch_latencies_s=[1.0], items={"computed": 1}))
     assert samples() == before
-
-
-# The endpoint
-
-
-def test_what_is_served_can_be_scraped_until_the_context_ends():
-    registry = CollectorRegistry()
-    Counter("apples", "Apples.", registry=registry).inc(3)
-    with served(registry, free_port()) as url:
-        assert scrape(url)["apples_total"] == 3
-    with pytest.raises(urllib.error.URLError):
-        scrape(url)
-
-
-def test_a_taken_port_gives_way_to_a_free_one_unless_exactly_it_is_wanted():
-    with served(CollectorRegistry(), free_port()) as first:
-        port = int(first.split(":")[2].split("/")[0])
-        with served(CollectorRegistry(), port) as second:
-            assert second != first
-        wanted = served(CollectorRegistry(), port, exactly=True)
-        with pytest.raises(TelemetryError, match=f"127.0.0.1:{port}.*EMBEDDER_METRICS_PORT"), wanted:
-            pass
-
-
-def test_a_proxy_of_the_environment_does_not_see_the_scrape(monkeypatch):
-    monkeypatch.setattr(urllib.request, "_opener", None)  # keeps the proxies of its first use
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")
-    for name in ("no_proxy", "NO_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    with served(CollectorRegistry(), free_port()) as url:
-        assert scrape(url) == {}
-
-
-# Emission: only what a scrape has shown
-
-
-def test_samples_that_a_scrape_has_shown_are_emitted(settings):
-    assert emit(settings, ALL_STAGES) == {
-        stage: EmissionStatus(status="emitted", metric=metric, samples=2) for stage, metric in LATENCY_METRICS.items()
-    }
-
-
-@pytest.mark.parametrize(("times", "seen"), [(0, 0), (2, 4)])
-def test_without_exactly_the_samples_in_the_scrape_nothing_counts_as_emitted(settings, monkeypatch, times, seen):
-    observe = StageMetrics.observe
-    monkeypatch.setattr(StageMetrics, "observe", lambda self, record: [observe(self, record) for _ in range(times)])
-    for status in emit(settings, ALL_STAGES).values():
-        assert (status.status, status.reason) == ("skipped", f"the scrape showed {seen} of 2 samples")
-
-
-def test_each_emission_counts_only_its_own_run(settings):
-    emit(settings, ALL_STAGES)
-    assert emit(settings, ALL_STAGES)["dense"].samples == 2
-
-
-@pytest.mark.parametrize(
-    ("record", "reason"),
-    [
-        (OFF, "disabled via cli:--disable-rerank"),
-        (make_record("rerank", "failed", reason="InferenceError: no"), "the stage failed"),
-        (make_record("rerank"), "up to date, nothing to compute"),
-    ],
-)
-def test_a_stage_without_samples_says_why(settings, record, reason):
-    statuses = emit(settings, with_off(record))
-    metric = "rag_rerank_latency_seconds"
-    assert statuses["rerank"] == EmissionStatus(status="skipped", metric=metric, reason=reason)
-    assert statuses["dense"].status == "emitted"
-
-
-def test_a_stage_that_failed_midway_has_still_emitted_its_samples(settings):
-    record = make_record("dense", "failed", reason="x", batch_latencies_s=[0.1])
-    assert emit(settings, [record])["dense"].status == "emitted"
-
-
-def test_a_stage_that_was_not_reached_did_not_run(settings):
-    statuses = emit(settings, [])
-    assert {status.reason for status in statuses.values()} == {"the stage did not run"}
-
-
-def test_disabled_metrics_open_no_endpoint_and_name_who_disabled_them(tmp_path, monkeypatch):
-    monkeypatch.setattr(endpoint, "served", None)
-    statuses = emit(make_settings(tmp_path, "env:EMBEDDER_METRICS_ENABLED", metrics_enabled=False), with_off(OFF))
-    assert statuses["dense"].reason == "metrics disabled via env:EMBEDDER_METRICS_ENABLED"
-    assert statuses["rerank"].reason == OFF.reason
-
-
-def test_an_endpoint_that_cannot_be_reached_skips_with_the_reason(settings, monkeypatch):
-    elsewhere = f"http://127.0.0.1:{free_port()}/metrics"
-    monkeypatch.setattr(endpoint, "scrape", lambda url: scrape(elsewhere))
-    statuses = emit(settings, with_off(OFF))
-    assert statuses["dense"].status == "skipped"
-    assert re.match("the endpoint could not be scraped: .*refused", statuses["dense"].reason)
-    assert statuses["rerank"].reason == OFF.reason
-
-
-# Spans
-
-
-def test_the_run_is_one_trace_whose_id_is_the_run_id(tmp_path):
-    emit_spans(RUN_ID, ALL_STAGES, tmp_path / "spans.jsonl")
-    spans = read_spans(tmp_path / "spans.jsonl")
-    assert {span["context"]["trace_id"] for span in spans} == {f"0x{uuid.UUID(RUN_ID).hex}"}
-    root = next(span for span in spans if span["name"] == "rag.run")
-    children = [span for span in spans if span is not root]
-    assert {span["name"] for span in children} == {f"rag.{stage}" for stage in ASSET_OF_STAGE}
-    assert {span["parent_id"] for span in children} == {root["context"]["span_id"]}
-
-
-def test_a_span_carries_times_and_attributes_of_its_record(tmp_path):
-    record = make_record(
-        "dense",
-        batch_size=64,
-        gpu_peak_bytes={"a": GB, "b": 3 * GB},
-        fallback_used=True,
-        fallback_reason="out_of_memory",
-        attributes={"models_executed": ["m"], "chunks_per_second": 2.5},
-    )
-    written = emit_spans(RUN_ID, [record], tmp_path / "spans.jsonl")
-    assert written == {
-        "rag.dense": {
-            "latency_ms": 2500.0,
-            "batch_size": 64,
-            "gpu_peak_gb": 3.0,
-            "fallback_used": True,
-            "fallback_reason": "out_of_memory",
-            "models_executed": ["m"],
-            "chunks_per_second": 2.5,
-        }
-    }
-    span = next(span for span in read_spans(tmp_path / "spans.jsonl") if span["name"] == "rag.dense")
-    assert (span["start_time"], span["end_time"]) == ("1970-01-01T00:16:40.000000Z", "1970-01-01T00:16:42.500000Z")
-
-
-def test_a_failed_stage_has_an_error_status_and_so_has_the_run_but_no_message_goes_out(tmp_path):
-    emit_spans(RUN_ID, [make_record("chunk"), FAILED], tmp_path / "spans.jsonl")
-    spans = {span["name"]: span["status"] for span in read_spans(tmp_path / "spans.jsonl")}
-    assert spans == {
-        "rag.chunk": {"status_code": "UNSET"},
-        "rag.dense": {"status_code": "ERROR"},
-        "rag.run": {"status_code": "ERROR"},
-    }
-    assert "no answer" not in (tmp_path / "spans.jsonl").read_text()
-
-
-def test_a_stage_that_was_off_has_no_span(tmp_path):
-    assert "rag.rerank" not in emit_spans(RUN_ID, with_off(OFF), tmp_path / "spans.jsonl")
-    assert "rerank" not in (tmp_path / "spans.jsonl").read_text()
-
-
-def test_emitting_again_replaces_the_spans(tmp_path):
-    for _ in range(2):
-        emit_spans(RUN_ID, [FAILED], tmp_path / "spans.jsonl")
-    assert len(read_spans(tmp_path / "spans.jsonl")) == 2
-
-
-def test_a_run_without_any_stage_has_no_spans(tmp_path):
-    assert emit_spans(RUN_ID, [], tmp_path / "spans.jsonl") == {}
 
 
 # Manifest and footer
@@ -440,10 +274,16 @@ def test_the_follower_reads_each_record_once(instance, monkeypatch):
     assert list(follower.new_records()) == []
     for _ in range(5):
         leave(instance, RICH)
-    assert list(follower.new_records()) == [RICH] * 5
+    assert [record for _, record in follower.new_records()] == [RICH] * 5
     assert list(follower.new_records()) == []
-    leave(instance, OFF)
-    assert list(follower.new_records()) == [OFF]
+    run_id = leave(instance, OFF)
+    assert list(follower.new_records()) == [(run_id, OFF)]
+
+
+def exporter_registry(instance: dg.DagsterInstance) -> CollectorRegistry:
+    registry = CollectorRegistry()
+    registry.register(following(instance))
+    return registry
 
 
 def dump(registry: CollectorRegistry) -> dict[tuple, float]:
@@ -463,7 +303,34 @@ def test_the_exporter_counts_over_runs_and_a_restart_changes_nothing(instance):
     assert values["rag_stage_items_total", ("outcome", "computed"), ("stage", "dense")] == 4
     assert values["rag_last_success_timestamp_seconds", ("collection", "kb")] == 1234.0
     assert dump(registry) == values
+    assert values["rag_runs_total", ("status", "success")] == 2
     assert dump(exporter_registry(instance)) == values
+
+
+def test_the_exporter_counts_a_run_that_failed_once_however_often_it_is_scraped(instance):
+    registry = exporter_registry(instance)
+
+    @dg.op
+    def broken() -> None:
+        raise ValueError("no")
+
+    @dg.job
+    def job() -> None:
+        broken()
+
+    job.execute_in_process(instance=instance, raise_on_error=False)
+    for _ in range(3):
+        assert dump(registry)["rag_runs_total", ("status", "failure")] == 1
+
+
+def test_the_samples_of_a_run_are_what_the_histograms_took(instance, monkeypatch):
+    collector = following(instance)
+    run_id = leave(instance, RICH)
+    assert collector.samples_of_run(run_id) == {"dense": 2, "sparse": 0, "rerank": 0, "export": 0}
+    assert collector.samples_of_run("of another instance") is None
+    monkeypatch.setattr(StageMetrics, "observe", lambda self, record: None)
+    silent = leave(instance, RICH)
+    assert collector.samples_of_run(silent) == {"dense": 0, "sparse": 0, "rerank": 0, "export": 0}
 
 
 def test_no_label_ever_holds_an_id(instance):
@@ -472,5 +339,13 @@ def test_no_label_ever_holds_an_id(instance):
     registry = exporter_registry(instance)
     run_id = leave(instance, *records)
     labels = [sample.labels for family in registry.collect() for sample in family.samples]
-    assert {name for item in labels for name in item} <= {"stage", "device", "collection", "reason", "outcome", "le"}
+    assert {name for item in labels for name in item} <= {
+        "stage",
+        "device",
+        "collection",
+        "reason",
+        "outcome",
+        "le",
+        "status",
+    }
     assert not [item for item in labels if run_id in str(item)]
