@@ -28,6 +28,7 @@ from embedder_assets.serving.watched import WatchedProcess
 
 READY_TIMEOUT_S = 60
 START_ATTEMPTS = 3
+SPAN_DELAY_MS = 100
 LOGS_KEPT = 20
 STANDARD_PORTS = {"http": 8000, "grpc": 8001, "metrics": 8002}
 SERVING_FOLDER = Path(__file__).parent
@@ -131,9 +132,17 @@ class EmbeddedTriton:
         """Process id of the server."""
         return self._process.pid
 
-    def stop(self) -> None:
-        """Ends the server and waits for it; calling it twice is harmless."""
-        self._process.stop()
+    def stop(self, *, at_once: bool = False) -> None:
+        """Ends the server and waits for it; calling it twice is harmless.
+
+        Args:
+            at_once: The caller has its answers, and nobody else uses the server: it need not unload its models, which
+                takes seconds, or wait for a collector that does not answer.
+        """
+        if self._trace_url and self.running:
+            # What the server has not sent yet is lost with it.
+            time.sleep(3 * SPAN_DELAY_MS / 1000)
+        self._process.stop(at_once=at_once)
 
     def _becomes_ready(self, http_port: int) -> bool:
         deadline = time.monotonic() + READY_TIMEOUT_S
@@ -152,7 +161,7 @@ def _tracing(url: str | None) -> list[str]:
     """Options that make the server trace the requests which carry a sampled trace context, and no others."""
     if url is None:
         return []
-    options = ["mode=opentelemetry", f"opentelemetry,url={url}", "opentelemetry,bsp_schedule_delay=500"]
+    options = ["mode=opentelemetry", f"opentelemetry,url={url}", f"opentelemetry,bsp_schedule_delay={SPAN_DELAY_MS}"]
     return [f"--trace-config={option}" for option in (*options, "rate=0", "level=TIMESTAMPS")]
 
 

@@ -170,7 +170,7 @@ class TritonSession:
         if self._client:
             self._client.close()
         if self._embedded:
-            self._embedded.stop()
+            self._embedded.stop(at_once=True)
         self._client = self._embedded = None
         self._loaded.clear()
 

@@ -49,9 +49,15 @@ class WatchedProcess:
         """Whether the command still runs."""
         return self._watchdog.poll() is None
 
-    def stop(self) -> None:
-        """Ends the command and waits for it; calling it twice is harmless."""
-        if self._watchdog.stdin is not None:
+    def stop(self, *, at_once: bool = False) -> None:
+        """Ends the command and waits for it; calling it twice is harmless.
+
+        Args:
+            at_once: Without the grace in which a server finishes what it does.
+        """
+        if self._watchdog.stdin is not None and not self._watchdog.stdin.closed:
             with contextlib.suppress(OSError):
+                if at_once:
+                    self._watchdog.stdin.write(b"!")
                 self._watchdog.stdin.close()
         self._watchdog.wait()
