@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 CORPUS ?=
 
-.PHONY: run test up check format lock parity bench quality quantization rerank-bench sparse-bench clean help
+.PHONY: run test up check format lock parity bench quality quantization rerank-bench sparse-bench telemetry-bench scrape-bench clean help
 
 help:            ## Say what there is
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -53,6 +53,13 @@ rerank-bench: $(VENV)/.installed-dev  ## Pairs a second of the reranker through 
 sparse-bench: $(VENV)/.installed .venv-parity/.installed  ## The sparse graph against the plain forward of transformers
 	@$(BIN)/embedder models build
 	.venv-parity/bin/python -m benchmarks.sparse_throughput.run
+
+telemetry-bench: $(VENV)/.installed-dev  ## What telemetry costs the dense stage
+	@$(BIN)/embedder models build
+	$(BIN)/python -m benchmarks.telemetry_cost.run
+
+scrape-bench: $(VENV)/.installed-dev  ## A scrape of the exporter with a year of daily runs in the log
+	$(BIN)/python -m benchmarks.scrape_time.run
 
 lock:            ## Resolve the dependencies anew into requirements*.lock (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header pyproject.toml -o requirements.lock

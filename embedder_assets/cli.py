@@ -244,13 +244,12 @@ def exporter() -> None:
     from embedder_assets.telemetry.server import METRICS_PATH, served
 
     settings = load_settings()
-    with (
-        suppress(KeyboardInterrupt),
-        dagster_instance(settings) as instance,
-        served(following(instance), settings, lasting=True) as url,
-    ):
-        click.echo(f"Metrics: {url}{METRICS_PATH}")
-        threading.Event().wait()
+    with suppress(KeyboardInterrupt), dagster_instance(settings) as instance:
+        collector = following(instance)
+        collector.catch_up()
+        with served(collector, settings, lasting=True) as url:
+            click.echo(f"Metrics: {url}{METRICS_PATH}")
+            threading.Event().wait()
 
 
 @main.command()

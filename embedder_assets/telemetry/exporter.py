@@ -50,17 +50,22 @@ class RecordCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """The metrics over all records until now."""
         with self._lock:
-            self._catch_up()
+            self._read_new()
             yield from self._metrics.registry.collect()
 
     def samples_of_run(self, run_id: str) -> RunSamples | None:
         """How many samples a run's records have added to each histogram; None for a run without records."""
         with self._lock:
-            self._catch_up()
+            self._read_new()
             found = self._samples.get(run_id)
             return dict(found) if found is not None else None
 
-    def _catch_up(self) -> None:
+    def catch_up(self) -> None:
+        """Reads what is new, so that the first scrape does not have to."""
+        with self._lock:
+            self._read_new()
+
+    def _read_new(self) -> None:
         for run_id, record in self._new_records():
             before = self._metrics.latency_samples()
             self._metrics.observe(record)
