@@ -24,7 +24,7 @@ from tokenizers import Encoding, Tokenizer
 
 Texts = list[tuple[str, ...]]
 
-# The kernel that it writes takes about five times as long as the Add and LayerNormalization that it stands for (ADR 0007).
+# Its kernel takes about five times as long as the Add and the LayerNormalization that it stands for (docs/adr/0007).
 SLOW_ON_THE_CPU = ["SkipLayerNormFusion"]
 
 
