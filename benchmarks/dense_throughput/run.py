@@ -21,6 +21,7 @@ import dagster as dg
 import numpy as np
 from tokenizers import Encoding, Tokenizer
 
+from benchmarks.onnx_session import open_session
 from embedder_assets.definitions import defs
 from embedder_assets.launch import QUIET
 from embedder_assets.settings import PROJECT_ROOT, load_settings
@@ -80,16 +81,12 @@ def materialize(collection: str, *assets: str) -> float:
 
 def bare_loops(folder: Path) -> dict[str, Callable[[Sequence[str]], None]]:
     """The variants of the bare loop: a name and a function of texts."""
-    import onnxruntime
-
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.enable_truncation(256)
     tokenizer.no_padding()
 
     def loop(threads: int, batch: int, workers: int) -> Callable[[Sequence[str]], None]:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        session = onnxruntime.InferenceSession(str(folder / "1" / "model.onnx"), options)
+        session = open_session(folder / "1" / "model.onnx", threads)
 
         def run(texts: Sequence[str]) -> None:
             encodings = sorted(tokenizer.encode_batch(list(texts)), key=len, reverse=True)

@@ -21,6 +21,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from benchmarks.collections import NAMES, prepare
+from benchmarks.onnx_session import open_session
 from embedder_assets.serving.build import write_float32
 from embedder_assets.serving.models import load_description
 from embedder_assets.serving.sources import fetch
@@ -57,12 +58,9 @@ class Graph:
     """An ONNX graph with a model's tokenizer: one text or pair a call, a worker a core."""
 
     def __init__(self, graph: Path, folder: Path, max_tokens: int) -> None:
-        import onnxruntime
         from tokenizers import Tokenizer
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        self.session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+        self.session = open_session(graph)
         self.tokenizer: Any = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self.tokenizer.enable_truncation(max_tokens)
         self.tokenizer.no_padding()

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.onnx_session import open_session
 from embedder_assets.serving.session import TritonSession
 from embedder_assets.settings import PROJECT_ROOT, Settings, load_settings
 from embedder_assets.stages.corpus import discover_collections
@@ -88,16 +89,13 @@ def score(session: TritonSession, settings: Settings, pairs: list[tuple[str, str
 
 def bare_loop(settings: Settings, model: str, pairs: list[tuple[str, str]]) -> Callable[[], None]:
     """One session, one pair a call, a worker a core."""
-    import onnxruntime
     from tokenizers import Tokenizer
 
     folder: Path = settings.model_repository / model
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.enable_truncation(256)
     tokenizer.no_padding()
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(str(folder / "1" / "model.onnx"), options)
+    session = open_session(folder / "1" / "model.onnx")
 
     def answer(encoding: Any) -> None:
         columns = (encoding.ids, encoding.attention_mask, encoding.type_ids)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.onnx_session import open_session
 from embedder_assets.serving.models import load_description
 from embedder_assets.serving.sources import fetch
 
@@ -56,15 +57,12 @@ def make_texts() -> list[str]:
 
 def ours(texts: list[str]) -> Callable[[], None]:
     """The graph that Triton serves."""
-    import onnxruntime
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(MODEL / "tokenizer.json"))
     tokenizer.enable_truncation(256)
     tokenizer.no_padding()
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(str(MODEL / "1" / "model.onnx"), options)
+    session = open_session(MODEL / "1" / "model.onnx")
 
     def answer(ids: list[int]) -> None:
         row = np.array([ids], np.int64)

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from embedder_assets.errors import ModelBuildError
+from embedder_assets.serving.precision import INT8_RECIPE
 from embedder_assets.settings import Device
 
 BACKEND = "text_encoder"
@@ -175,10 +176,13 @@ class ModelDescription(Part):
     def fingerprint(self, wanted: Device) -> str:
         """16 hex digits over everything that decides the output on a device.
 
-        The micro-batch is part of it: int8 activations take their range from all texts of a micro-batch.
+        The micro-batch is part of it: int8 activations take their range from all texts of a micro-batch. So is how
+        int8 is made here; a shipped graph is int8 already, and its digest says all.
         """
+        precision = self.precision_on(wanted)
         evidence = [self.evidence.model_dump()] if self.stage == "rerank" else []
-        return _digest([*self._deciding, self.precision_on(wanted), self.micro_batch_on(wanted), *evidence])
+        recipe = [INT8_RECIPE] if precision == "int8" and not isinstance(self.source, ShippedSource) else []
+        return _digest([*self._deciding, precision, self.micro_batch_on(wanted), *evidence, *recipe])
 
     @property
     def reference_digest(self) -> str:

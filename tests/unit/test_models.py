@@ -5,6 +5,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
 from embedder_assets.errors import ModelBuildError
+from embedder_assets.serving import models
 from embedder_assets.serving.models import ModelDescription, list_descriptions, load_description, render_config
 from embedder_assets.serving.session import TritonSession
 from embedder_assets.settings import load_settings
@@ -170,6 +171,19 @@ def test_the_devices_differ_but_for_a_shipped_graph():
     shipped = describe(source=SHIPPED)
     assert shipped.fingerprint("cpu") == shipped.fingerprint("gpu")
     assert (shipped.device("gpu"), shipped.precision_on("gpu"), shipped.micro_batch_on("gpu")) == ("cpu", "int8", 1)
+
+
+def test_how_int8_is_made_belongs_to_the_fingerprint_of_what_is_made_int8(monkeypatch):
+    def fingerprints() -> list[str]:
+        plain = describe(precision={"cpu": "fp32"})
+        return [
+            described.fingerprint(device)
+            for described, device in ((describe(), "cpu"), (describe(), "gpu"), (plain, "cpu"))
+        ] + [describe(source=SHIPPED).fingerprint("cpu")]
+
+    before = fingerprints()
+    monkeypatch.setattr(models, "INT8_RECIPE", -1)
+    assert [one == other for one, other in zip(before, fingerprints(), strict=True)] == [False, True, True, True]
 
 
 @pytest.mark.parametrize("change", DECIDING)
