@@ -34,8 +34,8 @@ A variable that has been renamed is refused with its new name, since its value w
 
 Relative paths count from the working directory. The defaults that are paths of the project count from the project.
 
-OpenTelemetry is set by its own variables (`OTEL_EXPORTER_OTLP_ENDPOINT`, see [telemetry.md](telemetry.md)), Dagster's
-instance by `DAGSTER_HOME` (default: `dagster/` under `EMBEDDER_HOME`; see [operations.md](operations.md)).
+OpenTelemetry is set by its own variables (`OTEL_EXPORTER_OTLP_ENDPOINT`, see [telemetry](telemetry/README.md)),
+Dagster's instance by `DAGSTER_HOME` (default: `dagster/` under `EMBEDDER_HOME`; see [operations.md](operations.md)).
 """
 
 

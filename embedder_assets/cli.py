@@ -218,6 +218,39 @@ def baseline_show() -> None:
         click.echo("no baseline is accepted yet; `embedder baseline accept` accepts the newest evaluation")
 
 
+@main.group()
+def summary() -> None:
+    """Show and check what a run left in its manifest."""
+
+
+@summary.command("show")
+@click.argument("wanted", required=False, metavar="[RUN_ID|PATH]")
+@click.option("--json", "as_json", is_flag=True, help="Print the whole manifest as JSON, as v4.1.")
+def summary_show(wanted: str | None, as_json: bool) -> None:
+    """Show a run, the newest by default; the first letters of a run id will do."""
+    from embedder_assets.summaries import manifest_named, show_manifest
+
+    manifest = manifest_named(load_settings().home, wanted)
+    if as_json:
+        click.echo(manifest.model_dump_json(exclude_none=True, indent=2))
+    else:
+        show_manifest(manifest)
+
+
+@summary.command("validate")
+@click.argument("wanted", nargs=-1, metavar="[RUN_ID|PATH]...")
+def summary_validate(wanted: tuple[str, ...]) -> None:
+    """Hold manifests, the newest by default, against the schema; exit status 1 if one does not fit."""
+    from embedder_assets.summaries import verdicts
+
+    whole = True
+    for thing, problems in verdicts(load_settings().home, wanted or (None,)):
+        for sentence in problems or ["ok"]:
+            click.echo(f"{thing}: {sentence}")
+        whole = whole and not problems
+    sys.exit(0 if whole else 1)
+
+
 @main.command()
 def serve() -> None:
     """Run the embedded Triton in the foreground; runs on the same home use it."""

@@ -65,7 +65,7 @@ class QualityError(EmbedderError):
 
 
 class TelemetryError(EmbedderError):
-    """Telemetry cannot be served."""
+    """Telemetry cannot be served, or a manifest is missing or not what its schema describes."""
 
 
 class StackError(EmbedderError):

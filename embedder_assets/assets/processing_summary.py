@@ -14,8 +14,10 @@ from embedder_assets.pipeline import Pipeline
 from embedder_assets.stages.evaluate import EvaluateStage
 from embedder_assets.stages.export import export_folder, read_manifest
 from embedder_assets.telemetry.event_log import records_of_run
+from embedder_assets.telemetry.exporter import following
 from embedder_assets.telemetry.footer import render_footer
 from embedder_assets.telemetry.manifest import FILE_NAME, Manifest
+from embedder_assets.telemetry.push import push
 from embedder_assets.telemetry.summary import RunFacts, summarize_run
 
 
@@ -58,10 +60,18 @@ def write_summary(
         warnings=[
             *(f"{name}: {count} documents could not be used" for name, count in issues.items() if count),
             *warnings,
+            *_push(pipeline, instance),
         ],
     )
     manifest, _ = summarize_run(pipeline.settings, records, facts)
     return manifest
+
+
+def _push(pipeline: Pipeline, instance: dg.DagsterInstance) -> list[str]:
+    """Pushes the metrics over all runs where a Pushgateway is set; a failure is worth a warning and no more."""
+    url = pipeline.settings.metrics_push_url
+    problem = push(following(instance), url) if url and pipeline.settings.metrics_enabled else None
+    return [problem] if problem else []
 
 
 def manifest_file(pipeline: Pipeline, run_id: str) -> Path:

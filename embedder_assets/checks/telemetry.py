@@ -10,7 +10,7 @@ from embedder_assets.checks.proof import Proof, ProofRule
 from embedder_assets.checks.verdict import Note, Worry
 from embedder_assets.pipeline import Pipeline
 from embedder_assets.telemetry.event_log import records_of_run
-from embedder_assets.telemetry.manifest import Manifest
+from embedder_assets.telemetry.manifest_file import read_manifest_file
 from embedder_assets.telemetry.spans import read_spans
 
 ASSET = "processing_summary"
@@ -55,7 +55,7 @@ def _left_behind(instance: dg.DagsterInstance, pipeline: Pipeline, run_id: str) 
         run_id=run_id,
         records={record.stage: record for record in records_of_run(instance, run_id)},
         spans=read_spans(file.parent / "spans.jsonl"),
-        manifest=Manifest.model_validate_json(file.read_text("utf-8")),
+        manifest=read_manifest_file(file),
         footer=_shown_footer(instance, run_id),
     )
 

@@ -12,8 +12,7 @@ def render_footer(manifest: Manifest) -> str:
     """The footer, from the manifest alone, so that the two cannot disagree."""
     lines = [TITLE]
     for stage in LATENCY_METRICS:
-        status = manifest.telemetry["metrics"][stage]
-        detail = status["metric"] if status["status"] == "emitted" else status["reason"]
-        lines.append(f"  rag.{stage}: {status['status']} ({detail})")
-    lines.append(f"  gpu_soft_limit: {manifest.performance_baseline['gpu']['status']}")
+        entry = manifest.telemetry.metrics[stage]
+        lines.append(f"  rag.{stage}: {entry.status} ({entry.metric if entry.status == 'emitted' else entry.reason})")
+    lines.append(f"  gpu_soft_limit: {manifest.performance_baseline.gpu.status}")
     return "\n".join(lines)

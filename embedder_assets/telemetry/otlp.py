@@ -28,7 +28,7 @@ class OtlpReport(BaseModel):
         reason: Why it failed.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     status: Literal["exported", "failed", "off"]
     protocol: str | None = None

@@ -157,7 +157,7 @@ def span_attributes(record: StageRecord) -> dict[str, Attribute]:
 def request_attributes(stage: StageName, request: RequestTrace) -> dict[str, Attribute]:
     """The attributes of a request's span; ``gen_ai.*`` has words for dense embeddings only."""
     attributes: dict[str, Attribute] = {
-        "rag.stage": stage,
+        "stage": stage,
         "gen_ai.request.model": request.model,
         "batch_size": request.size,
         "latency_ms": round(request.latency_s * 1000, 3),

@@ -11,14 +11,26 @@ from typing import Any
 from embedder_assets.settings import Settings
 from embedder_assets.telemetry.endpoint import emit
 from embedder_assets.telemetry.manifest import (
-    TOGGLES,
+    LEGACY_VERSION,
+    SCHEMA_VERSION,
+    Compatibility,
+    DenseRun,
     Manifest,
+    RerankRun,
+    SparseRun,
+)
+from embedder_assets.telemetry.manifest_file import write_manifest
+from embedder_assets.telemetry.manifest_schema import fitting
+from embedder_assets.telemetry.otlp import OtlpReport
+from embedder_assets.telemetry.record import StageRecord
+from embedder_assets.telemetry.sections import (
+    feature_toggles,
+    lease_entries,
+    mitigation_entries,
     performance_baseline,
     stage_section,
     telemetry_section,
-    write_manifest,
 )
-from embedder_assets.telemetry.record import StageRecord
 from embedder_assets.telemetry.spans import emit_spans
 
 
@@ -36,25 +48,39 @@ class RunFacts:
 
 
 def summarize_run(settings: Settings, records: Sequence[StageRecord], facts: RunFacts) -> tuple[Manifest, Path]:
-    """Emits metrics and spans, writes the manifest, and returns it with its path."""
+    """Emits metrics and spans, writes the manifest, and returns it with its path.
+
+    Raises:
+        TelemetryError: The manifest does not fit its schema.
+    """
     by_stage = {record.stage: record for record in records}
     folder = settings.home / "runs" / facts.run_id
     folder.mkdir(parents=True, exist_ok=True)
     spans = emit_spans(facts.run_id, records, folder / "spans.jsonl")
-    manifest = Manifest(
-        run_id=facts.run_id,
-        generated_at=datetime.now(UTC).isoformat(),
-        status="succeeded" if facts.succeeded else "failed",
-        collections=facts.collections,
-        chunk_count=facts.chunk_count,
-        feature_toggles={name: settings.describe(name) for name in TOGGLES},
-        dense_run=stage_section(by_stage.get("dense")),
-        sparse_run=stage_section(by_stage.get("sparse")),
-        rerank_run=stage_section(by_stage.get("rerank")),
-        evaluation=facts.evaluation or None,
-        exports=facts.exports,
-        telemetry=telemetry_section(spans.attributes, emit(settings, facts.run_id, records)),
-        performance_baseline=performance_baseline(settings, records),
-        warnings=facts.warnings,
-    )
+    emission = emit(settings, facts.run_id, records)
+    with fitting(f"the manifest of run {facts.run_id}"):
+        manifest = Manifest(
+            schema_version=SCHEMA_VERSION,
+            run_id=facts.run_id,
+            generated_at=datetime.now(UTC).isoformat(),
+            status="succeeded" if facts.succeeded else "failed",
+            collections=facts.collections,
+            chunk_count=facts.chunk_count,
+            feature_toggles=feature_toggles(settings),
+            dense_run=stage_section(DenseRun, by_stage.get("dense")),
+            sparse_run=stage_section(SparseRun, by_stage.get("sparse")),
+            rerank_run=stage_section(RerankRun, by_stage.get("rerank")),
+            evaluation=facts.evaluation or None,
+            exports=facts.exports,
+            telemetry=telemetry_section(settings, spans, emission),
+            performance_baseline=performance_baseline(settings, records),
+            lease_events=lease_entries(records),
+            mitigations=mitigation_entries(records),
+            compatibility=Compatibility(current=SCHEMA_VERSION, legacy=[LEGACY_VERSION]),
+            warnings=[*facts.warnings, *_otlp_warning(spans.otlp)],
+        )
     return manifest, write_manifest(manifest, settings.home)
+
+
+def _otlp_warning(report: OtlpReport) -> list[str]:
+    return [f"the collector did not take the spans ({report.reason})"] if report.status == "failed" else []

@@ -10,10 +10,13 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from jsonschema import Draft202012Validator
 
 from embedder_assets.serving.embedded import find_running
+from embedder_assets.settings import PROJECT_ROOT
 from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.store import TableStore
+from embedder_assets.telemetry.manifest_schema import SCHEMA_FILE
 from tests.integration.conftest import BIN, Embedder, environment, write
 from tests.integration.processes import eventually, tritonservers_of
 
@@ -28,7 +31,10 @@ Metrics emission summary:
 
 
 def manifest_of(home: Path) -> dict:  # type: ignore[type-arg]
-    return json.loads((home / "runs" / "latest.json").read_text("utf-8"))
+    """The newest manifest, held against its published schema."""
+    content = json.loads((home / "runs" / "latest.json").read_text("utf-8"))
+    Draft202012Validator(json.loads((PROJECT_ROOT / SCHEMA_FILE).read_text("utf-8"))).validate(content)
+    return content
 
 
 def triton_logs(home: Path) -> list[Path]:

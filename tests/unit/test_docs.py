@@ -12,10 +12,10 @@ from pathlib import Path
 
 import click
 import pytest
-from prometheus_client import CollectorRegistry
 
 from embedder_assets.checks.data import RULES
 from embedder_assets.checks.retrieval import QUALITY_RULES
+from embedder_assets.checks.telemetry import RULES as PROOF_RULES
 from embedder_assets.cli import main
 from embedder_assets.definitions import defs
 from embedder_assets.serving.models import (
@@ -28,11 +28,10 @@ from embedder_assets.serving.models import (
 from embedder_assets.settings import PROJECT_ROOT, settings_table
 from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.telemetry import endpoint
-from embedder_assets.telemetry.event_log import ASSET_OF_STAGE
-from embedder_assets.telemetry.manifest import Manifest
-from embedder_assets.telemetry.metrics import StageMetrics
-from embedder_assets.telemetry.record import StageRecord
-from embedder_assets.telemetry.spans import span_attributes
+from embedder_assets.telemetry.manifest import DenseRun, Manifest, RerankRun, SparseRun
+from embedder_assets.telemetry.record import RequestTrace, StageRecord
+from embedder_assets.telemetry.runbook import names_in_code
+from embedder_assets.telemetry.spans import request_attributes, span_attributes
 
 DOCS = PROJECT_ROOT / "docs"
 PAGES = sorted(
@@ -44,6 +43,7 @@ PAGES = sorted(
         *PROJECT_ROOT.glob("training/**/*.md"),
     ]
 )
+RUNBOOK = "telemetry/rerank_sparse_signals.md"
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 # Folders of the machines that this is developed on; a doc that names one is of no use elsewhere.
 MACHINE_PATH = re.compile(r"(?<![\w.])/(?:work|tmp/w|home/\w+|root)/")
@@ -129,7 +129,8 @@ def test_every_column_is_documented_with_its_type_and_no_other(table: str) -> No
 
 def test_every_check_is_documented() -> None:
     documented = names(section(page("tables.md"), "Checks"))
-    rules = {rule.__name__ for table_rules in [*RULES.values(), QUALITY_RULES] for rule in table_rules}
+    all_rules = [*RULES.values(), QUALITY_RULES, PROOF_RULES]
+    rules = {rule.__name__ for table_rules in all_rules for rule in table_rules}
     assert rules - {*documented} == set()
 
 
@@ -139,17 +140,50 @@ def test_every_asset_is_documented_and_no_other() -> None:
     assert {*first_cells(table)} == keys
 
 
+def metrics_of_the_code() -> set[str]:
+    return {name for name in names_in_code() if name.startswith("rag_")}
+
+
+def spans_of_the_code() -> set[str]:
+    return {name for name in names_in_code() if name.startswith("rag.")}
+
+
 def test_every_metric_is_documented_and_no_other() -> None:
-    families = StageMetrics(CollectorRegistry()).registry.collect()
-    metrics = {f"{family.name}_total" if family.type == "counter" else family.name for family in families}
-    documented = {name for name in first_cells(section(page("telemetry.md"), "Metrics")) if name.startswith("rag_")}
-    assert documented == metrics
+    documented = {name for name in first_cells(section(page(RUNBOOK), "Metrics")) if name.startswith("rag_")}
+    assert documented == metrics_of_the_code()
+
+
+def test_every_metric_has_a_range_and_a_word_on_when_to_worry() -> None:
+    documented = {name for name in first_cells(section(page(RUNBOOK), "Expected range")) if name.startswith("rag_")}
+    assert documented == metrics_of_the_code()
 
 
 def test_every_span_is_documented_and_no_other() -> None:
-    documented = {name for name in first_cells(section(page("telemetry.md"), "Spans")) if name.startswith("rag.")}
-    assert documented == {f"rag.{stage}" for stage in ASSET_OF_STAGE}
-    assert "`rag.run`" in page("telemetry.md")
+    documented = {name for name in first_cells(section(page(RUNBOOK), "Spans")) if name.startswith("rag.")}
+    assert documented | {"rag.run"} == spans_of_the_code()
+    assert "`rag.run`" in page(RUNBOOK)
+
+
+@pytest.mark.parametrize("name", [RUNBOOK, "telemetry/README.md"])
+def test_every_metric_and_span_that_the_telemetry_docs_mention_exists(name: str) -> None:
+    series = {re.sub("_(bucket|sum|count)$", "", found) for found in re.findall(r"\brag_\w+", page(name))}
+    assert series - metrics_of_the_code() == set()
+    mentioned = set(re.findall(r"\brag\.[a-z_]+", page(name)))
+    assert mentioned - spans_of_the_code() == set()
+
+
+def attributes_set_by_assets() -> set[str]:
+    return {
+        name
+        for path in (PROJECT_ROOT / "embedder_assets" / "assets").glob("*.py")
+        for name in re.findall(r'meter\.attributes\["(\w+)"\] =', path.read_text("utf-8"))
+    }
+
+
+def test_every_attribute_that_an_asset_sets_has_a_place_in_the_manifest() -> None:
+    fields = {*DenseRun.model_fields} | {*SparseRun.model_fields} | {*RerankRun.model_fields}
+    # Export has no section of its own.
+    assert attributes_set_by_assets() - fields == {"file_count", "total_size_mb"}
 
 
 def test_every_span_attribute_is_documented_and_no_other() -> None:
@@ -162,23 +196,20 @@ def test_every_span_attribute_is_documented_and_no_other() -> None:
         gpu_peak_bytes={"GPU-0": 1},
         fallback_reason="why",
     )
-    set_by_assets = {
-        name
-        for path in (PROJECT_ROOT / "embedder_assets" / "assets").glob("*.py")
-        for name in re.findall(r'meter\.attributes\["(\w+)"\] =', path.read_text("utf-8"))
-    }
-    spans = section(page("telemetry.md"), "Spans")
-    documented = {name for name in first_cells(spans) if not name.startswith("rag.")}
-    assert documented == {*span_attributes(record)} | set_by_assets
+    table = section(page(RUNBOOK), "Spans")
+    documented = {name for name in first_cells(table) if not name.startswith("rag.")}
+    request = RequestTrace(span_id="1", model="m", started_at=0, latency_s=1, size=1, dimension=384)
+    of_requests = {*request_attributes("dense", request)}
+    assert documented == {*span_attributes(record)} | of_requests | attributes_set_by_assets()
 
 
 def test_every_manifest_field_is_documented() -> None:
-    documented = {name.split(".")[0] for name in first_cells(section(page("telemetry.md"), "Manifest"))}
+    documented = {name.split(".")[0] for name in first_cells(section(page("telemetry/README.md"), "Manifest"))}
     assert documented == {*Manifest.model_fields}
 
 
 def test_every_skip_reason_is_documented() -> None:
-    documented = section(page("telemetry.md"), "Footer")
+    documented = section(page(RUNBOOK), "Footer")
     phrases = {phrase for function in ("emit", "_reason_without_samples", "_status") for phrase in phrases_of(function)}
     assert "up to date, nothing to compute" in phrases
     assert {phrase for phrase in phrases if phrase not in documented} == set()

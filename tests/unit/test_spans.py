@@ -88,7 +88,7 @@ def test_a_sampled_request_is_a_child_of_its_stage_with_the_id_it_was_sent_with(
     assert sent["context"]["span_id"] == "0x00f067aa0ba902b7"
     assert (sent["parent_id"], sent["kind"]) == (spans["rag.dense"]["context"]["span_id"], "SpanKind.CLIENT")
     assert sent["attributes"] == {
-        "rag.stage": "dense",
+        "stage": "dense",
         "gen_ai.request.model": "minilm",
         "gen_ai.operation.name": "embeddings",
         "gen_ai.embeddings.dimension.count": 384,

@@ -10,9 +10,10 @@ from prometheus_client import CollectorRegistry
 from embedder_assets.telemetry.event_log import ASSET_OF_STAGE, RecordFollower, as_observation, records_of_run
 from embedder_assets.telemetry.exporter import following
 from embedder_assets.telemetry.footer import render_footer
-from embedder_assets.telemetry.manifest import Manifest, performance_baseline
+from embedder_assets.telemetry.manifest import Manifest
 from embedder_assets.telemetry.metrics import StageMetrics
 from embedder_assets.telemetry.record import StageMeter, StageRecord
+from embedder_assets.telemetry.sections import performance_baseline
 from embedder_assets.telemetry.summary import RunFacts, summarize_run
 from tests.unit.factories import GB, make_record, make_settings
 
@@ -192,16 +193,16 @@ def test_the_latest_manifest_is_a_copy_of_the_newest(tmp_path, summarize):
 )
 def test_the_gpu_status_compares_each_device_with_the_limit(settings, peaks, status, devices):
     records = [make_record("dense", gpu_peak_bytes=peak) for peak in peaks]
-    gpu = performance_baseline(settings, records)["gpu"]
-    assert (gpu["status"], gpu["soft_limit_devices"]) == (status, devices)
-    assert gpu["soft_limit_exceeded"] == bool(devices)
-    assert gpu["soft_limit_gb"] == 12.0
+    gpu = performance_baseline(settings, records).gpu
+    assert (gpu.status, gpu.soft_limit_devices) == (status, devices)
+    assert gpu.soft_limit_exceeded == bool(devices)
+    assert gpu.soft_limit_gb == 12.0
 
 
 def test_the_gpu_peak_is_the_highest_of_all_stages(settings):
     records = [make_record("dense", gpu_peak_bytes={"a": 3 * GB}), make_record("sparse", gpu_peak_bytes={"a": GB})]
-    assert performance_baseline(settings, records)["gpu"]["peak_memory_used_gb"] == 3.0
-    assert performance_baseline(settings, [])["gpu"]["peak_memory_used_gb"] is None
+    assert performance_baseline(settings, records).gpu.peak_memory_used_gb == 3.0
+    assert performance_baseline(settings, []).gpu.peak_memory_used_gb is None
 
 
 # The event log and the exporter that follows it

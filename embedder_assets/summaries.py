@@ -1,0 +1,118 @@
+"""What ``embedder summary`` shows of a run's manifest, and its verdicts on manifests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from rich.markup import escape
+from rich.table import Table
+
+from embedder_assets.display import out
+from embedder_assets.errors import TelemetryError
+from embedder_assets.telemetry.event_log import ASSET_OF_STAGE
+from embedder_assets.telemetry.footer import render_footer
+from embedder_assets.telemetry.manifest import Manifest, StageRun
+from embedder_assets.telemetry.manifest_file import find_manifest, problems_of_file, read_manifest_file
+from embedder_assets.telemetry.record import StageName
+
+COLOURS = {"succeeded": "green", "failed": "red", "unknown": "yellow"}
+COLUMNS = ("stage", "status", "items", "p50 ms", "p95 ms", "p99 ms", "coverage", "fallback", "samples scraped")
+SHOWN = 10
+
+
+def show_manifest(manifest: Manifest) -> None:
+    """A run on one screen; the footer last."""
+    status = f"[{COLOURS[manifest.status]}]{manifest.status}[/]"
+    named = escape(", ".join(manifest.collections) or "no collection")
+    out.print(f"Run {escape(manifest.run_id)}: {status}, {manifest.generated_at}")
+    out.print(f"{manifest.chunk_count} chunks of {named}")
+    for name, toggle in manifest.feature_toggles:
+        if toggle is not None:
+            out.print(f"{name}: {str(toggle.value).lower()} ({escape(toggle.provenance)})")
+    out.print(_stages(manifest))
+    for line in [*_reasons(manifest), *_memory(manifest), *_leases(manifest), *_mitigations(manifest)]:
+        out.print(escape(line))
+    for warning in manifest.warnings:
+        out.print(f"[yellow]warning[/] {escape(warning)}")
+    out.print(escape(render_footer(manifest)))
+
+
+def verdicts(home: Path, wanted: Iterable[str | None]) -> Iterator[tuple[str, list[str]]]:
+    """Each manifest that was named, with what is wrong with it; an empty list means that it fits."""
+    for name in wanted:
+        try:
+            path = find_manifest(home, name)
+            yield str(path), problems_of_file(path)
+        except TelemetryError as error:
+            yield error.thing, [f"expected {error.expected}, got {error.got}. {error.remedy}"]
+
+
+def manifest_named(home: Path, wanted: str | None) -> Manifest:
+    """The manifest of a run id or path, or the newest."""
+    return read_manifest_file(find_manifest(home, wanted))
+
+
+def _sections(manifest: Manifest) -> dict[str, StageRun | None]:
+    return {"dense": manifest.dense_run, "sparse": manifest.sparse_run, "rerank": manifest.rerank_run}
+
+
+def _stages(manifest: Manifest) -> Table:
+    """A row for each stage that left a span or a section."""
+    table = Table(*COLUMNS)
+    for stage in ASSET_OF_STAGE:
+        section = _sections(manifest).get(stage)
+        if section is not None or f"rag.{stage}" in manifest.telemetry.spans:
+            table.add_row(*(escape(cell) for cell in _row(manifest, stage, section)))
+    return table
+
+
+def _row(manifest: Manifest, stage: StageName, section: StageRun | None) -> list[str]:
+    latency = manifest.performance_baseline.batch_latency_ms.get(stage)
+    percentiles = [f"{value:.0f}" for value in (latency.p50, latency.p95, latency.p99)] if latency else ["-"] * 3
+    items = ", ".join(f"{count} {outcome}" for outcome, count in section.items.items()) if section else ""
+    coverage = f"{min(section.coverage.values()):.3f}" if section and section.coverage else "-"
+    fallback = (section.fallback_reason or "yes") if section and section.fallback_used else "-"
+    metric = manifest.telemetry.metrics.get(stage)
+    return [
+        stage,
+        section.status if section else "ran",
+        items or "-",
+        *percentiles,
+        coverage,
+        fallback,
+        str(metric.samples) if metric else "-",
+    ]
+
+
+def _reasons(manifest: Manifest) -> Iterator[str]:
+    for stage, section in _sections(manifest).items():
+        if section is not None and section.reason:
+            yield f"{stage} {section.status}: {section.reason}"
+
+
+def _memory(manifest: Manifest) -> Iterator[str]:
+    gpu, host = manifest.performance_baseline.gpu, manifest.performance_baseline.host
+    limit = "" if gpu.soft_limit_gb is None else f" (soft limit {gpu.soft_limit_gb:g} GB a device)"
+    devices = ", ".join(f"{device} {peak:g} GB" for device, peak in gpu.devices.items())
+    if devices or gpu.peak_memory_used_gb is not None:
+        yield f"GPU memory: {devices or f'{gpu.peak_memory_used_gb:g} GB'}{limit}"
+    if host is not None:
+        yield f"Host memory: {host.peak_memory_used_gb:g} GB"
+
+
+def _leases(manifest: Manifest) -> Iterator[str]:
+    """How long each stage waited for the accelerator."""
+    for event in manifest.lease_events:
+        if event.event == "acquired":
+            models = f", with {', '.join(event.models)}" if event.models else ""
+            yield f"Lease: {event.stage} waited {event.waited_s:.1f} s ({event.policy}{models})"
+
+
+def _mitigations(manifest: Manifest) -> Iterator[str]:
+    for entry in manifest.mitigations[:SHOWN]:
+        failed = f", {len(entry.items)} chunks" if entry.items else ""
+        of = f"{entry.model} {entry.kind} to {entry.batch_size} texts a request"
+        yield f"Mitigation: {entry.stage}: {of} ({entry.reason}{failed})"
+    if len(manifest.mitigations) > SHOWN:
+        yield f"… and {len(manifest.mitigations) - SHOWN} more mitigations; `--json` has all"
