@@ -78,6 +78,8 @@ def show_outcome(outcome: RunOutcome, pipeline: Pipeline) -> None:
             out.print(f"… and {issues.height - ISSUES_SHOWN} more, in the table document_issues")
         if _count(store, "documents", name) == "0":
             out.print(f"[yellow]warning[/] collection '{escape(name)}' holds no document that can be used")
+    for warning in outcome.warnings:
+        out.print(f"[yellow]warning[/] {escape(warning)}")
     for problem in outcome.problems:
         out.print(f"[red]failed[/] {escape(problem)}")
     home = pipeline.settings.home
@@ -107,6 +109,11 @@ def _count(store: TableStore, table: str, collection: str) -> str:
         return str(store.count(table, collection))
     except TableError:
         return DAMAGED
+
+
+def warn(sentence: str) -> None:
+    """A warning on standard error, away from what a script reads."""
+    print(f"warning: {sentence}", file=sys.stderr)
 
 
 def show_hits(hits: Sequence[Hit], query: str) -> None:
