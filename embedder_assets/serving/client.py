@@ -201,16 +201,18 @@ class _errors_of:  # noqa: N801 - reads as a statement
 
     def _translate(self, error: InferenceServerException) -> Exception:
         log = f" The server's log is {self._address.log_file}." if self._address.log_file else ""
+        # The backend's traceback is in the log.
+        said = error.message().split("\n\nAt:\n")[0]
         if error.status() in ("StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED", "StatusCode.CANCELLED"):
             return TritonUnavailableError(
                 f"Triton at {self._address.grpc}",
                 expected=f"an answer ({self._action})",
-                got=f"{error.status()}: {error.message()}",
+                got=f"{error.status()}: {said}",
                 remedy=f"What was computed is kept: start the run again when Triton is back.{log}",
             )
         return self._refused(
             f"{self._action} at {self._address.grpc}",
             expected="an answer",
-            got=f"{error.status()}: {error.message()}",
+            got=f"{error.status()}: {said}",
             remedy=f"`embedder models verify` tells whether the models are whole.{log}",
         )

@@ -62,9 +62,8 @@ class LexicalEncoder:
 
         file, model = _tokenizer_file(settings), lexical_model(settings)
         try:
-            # The bytes, because the library panics on some files that it opens itself.
             self._tokenizer = Tokenizer.from_buffer(file.read_bytes())
-        except Exception as error:  # the library raises nothing narrower
+        except (OSError, ValueError) as error:
             raise _unreadable(file, str(error)) from error
         if model is None:
             raise _unreadable(file, "a setting that forbids lexical vectors")
@@ -72,7 +71,8 @@ class LexicalEncoder:
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         added = self._tokenizer.get_added_tokens_decoder()
-        self._special = {index for index, token in added.items() if token.special}
+        unknown = self._tokenizer.token_to_id(getattr(self._tokenizer.model, "unk_token", None) or "")
+        self._special = {unknown, *(index for index, token in added.items() if token.special)}
         self._kept = _pairs_kept(settings)
         self.model = model
 

@@ -20,7 +20,7 @@ from embedder_assets.telemetry.manifest import Manifest, performance_baseline
 from embedder_assets.telemetry.metrics import LATENCY_METRICS, StageMetrics
 from embedder_assets.telemetry.record import StageMeter, StageRecord
 from embedder_assets.telemetry.spans import emit_spans, read_spans
-from embedder_assets.telemetry.summary import RunFacts, summarize_run
+from embedder_assets.telemetry.summary import RunFacts, fallback_warnings, summarize_run
 from tests.unit.factories import GB, make_record, make_settings
 
 RUN_ID = "3f2b8c1e-9d4a-4c7b-8e6f-1a2b3c4d5e6f"
@@ -124,6 +124,15 @@ def test_observed_records_become_the_documented_series(metrics):
         assert value("rag_last_success_timestamp_seconds", {"collection": collection}) == 1234.0
 
 
+def test_lexical_vectors_leave_no_sample_of_the_sparse_model(metrics):
+    sparse = {"batch_latencies_s": [0.2], "coverage": {"kb": 0.5}, "items": {"fallback": 3}}
+    metrics.observe(make_record("sparse", fallback_used=True, fallback_reason="model_unavailable", **sparse))
+    value = metrics.registry.get_sample_value
+    assert value("rag_sparse_latency_seconds_count") == 0
+    assert value("rag_sparse_coverage_ratio", {"collection": "kb"}) is None
+    assert value("rag_stage_items_total", {"stage": "sparse", "outcome": "fallback"}) == 3
+
+
 def test_only_an_export_that_succeeded_moves_the_last_success(metrics):
     metrics.observe(make_record("export", "failed", reason="disk full"))
     metrics.observe(make_record("dense"))
@@ -207,6 +216,36 @@ def test_a_stage_without_samples_says_why(settings, record, reason):
     metric = "rag_rerank_latency_seconds"
     assert statuses["rerank"] == EmissionStatus(status="skipped", metric=metric, reason=reason)
     assert statuses["dense"].status == "emitted"
+
+
+@pytest.mark.parametrize(
+    ("stage", "latencies", "reason"),
+    [
+        ("rerank", [], "fallback: inference_failed"),
+        ("sparse", [], "lexical fallback: inference_failed"),
+        ("sparse", [0.1], "lexical fallback: inference_failed"),
+    ],
+)
+def test_a_stage_that_fell_back_says_why(settings, stage, latencies, reason):
+    record = make_record(
+        stage, batch_latencies_s=latencies, fallback_used=True, fallback_reason="inference_failed", reason="kb: no"
+    )
+    statuses = emit(settings, with_off(record))
+    assert (statuses[stage].status, statuses[stage].reason) == ("skipped", reason)
+    assert statuses["dense"].status == "emitted"
+
+
+def test_a_reranker_that_failed_midway_has_still_emitted_its_samples(settings):
+    record = make_record("rerank", batch_latencies_s=[0.1], fallback_used=True, fallback_reason="inference_failed")
+    assert emit(settings, [record])["rerank"].status == "emitted"
+
+
+def test_every_fallback_is_a_warning_with_the_message():
+    fell = {"fallback_used": True, "fallback_reason": "model_unavailable", "reason": "kb: not built"}
+    assert fallback_warnings([make_record("dense"), make_record("rerank", **fell), make_record("fuse", **fell)]) == [
+        "rerank: the fused order stands in for the rerank model (model_unavailable): kb: not built",
+        "fuse: lexical queries stand in for the sparse model (model_unavailable): kb: not built",
+    ]
 
 
 def test_a_stage_that_failed_midway_has_still_emitted_its_samples(settings):
