@@ -84,7 +84,7 @@ def search(query: str, names: tuple[str, ...], top: int, as_json: bool) -> None:
 
     pipeline = Pipeline(load_settings())
     try:
-        hits = Search(pipeline.store, pipeline.triton, pipeline.settings, names).search(query, top)
+        hits = Search(pipeline.store, pipeline.triton, pipeline.settings, names, display.warn).search(query, top)
     finally:
         pipeline.close()
     if as_json:

@@ -111,6 +111,11 @@ def _count(store: TableStore, table: str, collection: str) -> str:
         return DAMAGED
 
 
+def warn(sentence: str) -> None:
+    """A warning on standard error, away from what a script reads."""
+    print(f"warning: {sentence}", file=sys.stderr)
+
+
 def show_hits(hits: Sequence[Hit], query: str) -> None:
     """Search results with the words of the query highlighted."""
     from embedder_assets.stages.search import query_words

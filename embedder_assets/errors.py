@@ -56,6 +56,10 @@ class InferenceError(EmbedderError):
     """Triton answered a request with an error or with something that is not a valid answer."""
 
 
+class ModelLoadError(InferenceError):
+    """Triton runs, and cannot load a model."""
+
+
 class TableError(EmbedderError):
     """A table is missing or does not hold what its reader needs."""
 

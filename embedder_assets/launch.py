@@ -19,7 +19,9 @@ from embedder_assets.errors import SettingsError
 from embedder_assets.pipeline import Pipeline
 from embedder_assets.settings import Settings
 from embedder_assets.stages.corpus import discover_collections, find_collection
+from embedder_assets.telemetry.event_log import records_of_run
 from embedder_assets.telemetry.footer import render_footer
+from embedder_assets.telemetry.summary import fallback_warnings
 
 DAGSTER_CONFIG = """\
 # Written by embedder-assets; yours to change.
@@ -42,7 +44,7 @@ class RunOutcome:
         collections: What was run.
         run_ids: One a range of collections, usually one.
         problems: A sentence for each failed step and each failed check.
-        warnings: A sentence for each check that failed as a warning.
+        warnings: A sentence for each stage in which something stood in for a model, and each check that only warns.
         footers: One a run.
     """
 
@@ -111,6 +113,7 @@ def _run_range(pipeline: Pipeline, instance: dg.DagsterInstance, first: str, las
     outcome.run_ids.append(result.run_id)
     outcome.problems += [*_failed_checks(result, dg.AssetCheckSeverity.ERROR), *_failures(result)]
     outcome.warnings += _failed_checks(result, dg.AssetCheckSeverity.WARN)
+    outcome.warnings += fallback_warnings(records_of_run(instance, result.run_id))
     if not footers:
         names = instance.get_dynamic_partitions(partitions.PARTITIONS_NAME)
         covered = names[names.index(first) : names.index(last) + 1]

@@ -19,7 +19,6 @@ from embedder_assets.telemetry.record import StageMeter
 def embed_collection(pipeline: Pipeline, encoders: Sequence[Encoder], collection: str, meter: StageMeter) -> Metadata:
     """Brings a collection's rows of an embedding table up to date, for all models of the table, and describes them."""
     started = time.monotonic()
-    meter.models.update({encoder.model: encoder.fingerprint for encoder in encoders})
     stages = [
         EmbeddingStage(
             pipeline.store,
@@ -31,6 +30,7 @@ def embed_collection(pipeline: Pipeline, encoders: Sequence[Encoder], collection
         for encoder in encoders
     ]
     outcomes = embed_together(stages, collection, meter)
+    meter.models.update({encoder.model: encoder.fingerprint for encoder in encoders})
     computed = sum(outcome.computed for outcome in outcomes)
     rows = pipeline.store.read(encoders[0].table, collection, limit=PREVIEW_ROWS)
     return {

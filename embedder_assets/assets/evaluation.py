@@ -12,6 +12,7 @@ from embedder_assets.pipeline import Pipeline
 from embedder_assets.stages.evaluate import EvaluateStage
 from embedder_assets.stages.fuse import RetrievalModels
 from embedder_assets.stages.quality import Figures, Models, changes_by_query, newest_figures
+from embedder_assets.stages.vectors import KEY, vectors_of
 
 # Dagster draws a line of a number with the same key over all materializations.
 KEYS = {"nDCG@10": "ndcg_at_10", "R@100": "recall_at_100", "RR@10": "mrr_at_10"}
@@ -24,7 +25,7 @@ def evaluation(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pip
 
     def work(collection: str) -> Metadata:
         stage = EvaluateStage(pipeline.store, pipeline.settings)
-        now = stage.run(collection, _models(pipeline), context.run.run_id)
+        now = stage.run(collection, _models(pipeline, collection), context.run.run_id)
         idle = stage.idle_judgements(collection)
         for sentence in idle:
             context.log.warning(f"{collection}: {sentence}")
@@ -35,14 +36,18 @@ def evaluation(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pip
     yield from materialize_each(context, pipeline, work)
 
 
-def _models(pipeline: Pipeline) -> Models:
+def _models(pipeline: Pipeline, collection: str) -> Models:
     """The models that the candidate tables were computed with: stage to name to fingerprint."""
     settings, triton = pipeline.settings, pipeline.triton
     first_stage = RetrievalModels.of(settings, triton)
     models = {"dense": dict(first_stage.dense)}
     if first_stage.sparse:
-        models["sparse"] = dict([first_stage.sparse])
-    if settings.enable_rerank:
+        named = ["model", "model_fingerprint"]
+        sources, columns = first_stage.sparse_sources, [*KEY, *named]
+        rows = vectors_of(pipeline.store, "sparse_embeddings", collection, sources, columns)
+        models["sparse"] = dict(rows.select(named).unique().iter_rows())
+    stood_in = pipeline.store.read("reranked_candidates", collection, ["fallback_used"])["fallback_used"].any()
+    if settings.enable_rerank and not stood_in:
         models["rerank"] = {settings.rerank_model: triton.fingerprint(settings.rerank_model, "rerank")}
     return models
 

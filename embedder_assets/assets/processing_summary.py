@@ -18,7 +18,7 @@ from embedder_assets.telemetry.exporter import following
 from embedder_assets.telemetry.footer import render_footer
 from embedder_assets.telemetry.manifest import FILE_NAME, Manifest
 from embedder_assets.telemetry.push import push
-from embedder_assets.telemetry.summary import RunFacts, summarize_run
+from embedder_assets.telemetry.summary import RunFacts, fallback_warnings, summarize_run
 
 
 @collection_asset(deps=[exports], group_name="delivery", kinds={"json"})
@@ -58,6 +58,7 @@ def write_summary(
         evaluation=_evaluation_facts(pipeline, names),
         exports={name: _export_facts(pipeline, name) for name in names} if exported else {},
         warnings=[
+            *fallback_warnings(records),
             *(f"{name}: {count} documents could not be used" for name, count in issues.items() if count),
             *warnings,
             *_push(pipeline, instance),

@@ -22,6 +22,7 @@ def reranked_candidates(context: dg.AssetExecutionContext, pipeline: dg.Resource
         shown = ["query_id", "rank", "doc_id", "score", "cross_encoder_score", "fused_rank"]
         return {
             "dagster/row_count": rows.height,
+            "fallback_used": bool(rows["fallback_used"].any()),
             "moved": rows.filter(rows["rank"] != rows["fused_rank"]).height,
             "model": model,
             "model_fingerprint": named[1],

@@ -5,20 +5,43 @@ import dagster as dg
 from embedder_assets.assets.chunks import chunks
 from embedder_assets.assets.embedding import embed_collection
 from embedder_assets.assets.materialize import Events, Metadata, collection_asset, materialize_stage
+from embedder_assets.assets.preview import PREVIEW_ROWS, table_preview
 from embedder_assets.pipeline import Pipeline
+from embedder_assets.stages.fallback import Fallback
+from embedder_assets.stages.lexical import TABLE, fill_in
 from embedder_assets.stages.sparse import SparseEncoder
+from embedder_assets.stages.vectors import Model
 from embedder_assets.telemetry.record import StageMeter
 
 
 @collection_asset(deps=[chunks], group_name="vectors", kinds={"triton", "delta"})
 def sparse_embeddings(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> Events:
-    """The vocabulary entries that a chunk is about, weighted, by the SPLADE model in Triton."""
+    """Weighted vocabulary entries of each chunk, by the SPLADE model in Triton, or lexical ones while that fails."""
     model = pipeline.settings.sparse_model
 
     def work(collection: str, meter: StageMeter) -> Metadata:
         encoder = SparseEncoder(model, pipeline.triton.fingerprint(model, "sparse"))
-        metadata = embed_collection(pipeline, [encoder], collection, meter)
+        fallback = Fallback(pipeline.settings.sparse_fallback, meter.fell_back, collection)
+        metadata = fallback.instead(
+            lambda: embed_collection(pipeline, [encoder], collection, meter),
+            lambda: _fill_in(pipeline, (model, encoder.fingerprint), collection, meter),
+        )
         meter.attributes["coverage_ratio"] = min(meter.coverage.values())
         return metadata
 
     yield from materialize_stage(context, pipeline, "sparse", work, toggle="enable_sparse")
+
+
+def _fill_in(pipeline: Pipeline, model: Model, collection: str, meter: StageMeter) -> Metadata:
+    """Lexical rows where the model's are missing, and what Dagster shows of them."""
+    outcome = fill_in(pipeline.store, pipeline.settings, model, collection)
+    meter.count("fallback", outcome.lexical)
+    meter.coverage[collection] = outcome.coverage
+    meter.models.update(outcome.models)
+    rows = pipeline.store.read(TABLE, collection, limit=PREVIEW_ROWS)
+    return {
+        "dagster/row_count": outcome.rows,
+        "lexical_rows": outcome.lexical,
+        "coverage_ratio": outcome.coverage,
+        "preview": table_preview(rows, [name for name in rows.columns if name != "collection"]),
+    }

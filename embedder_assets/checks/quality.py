@@ -21,6 +21,8 @@ def reranked_not_below_fused(pipeline: Pipeline, collection: str) -> str | None:
     if isinstance(now, str):
         return now
     if now.final != "reranked":
+        if pipeline.settings.enable_rerank:
+            return Note("the rerank model failed and the fused order stands in its place, so nothing is said about it")
         return Note("the rerank stage is off")
     remedy = (
         "Compare with other rerank models (`embedder models compare`), lower the weights under [evidence] in the "

@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from embedder_assets.checks.verdict import Note
 from embedder_assets.pipeline import Pipeline
 from embedder_assets.serving.models import Stage
 from embedder_assets.stages.dense import UNIT_LENGTH_TOLERANCE, as_matrix, token_budget
 from embedder_assets.stages.export import export_folder, read_manifest
-
-KEY = ["chunk_id", "content_sha256"]
+from embedder_assets.stages.lexical import lexical_model
+from embedder_assets.stages.vectors import KEY, Model, is_of
 
 
 def unique_document_ids(pipeline: Pipeline, collection: str) -> str | None:
@@ -48,7 +49,7 @@ def within_token_budget(pipeline: Pipeline, collection: str) -> str | None:
 
 def dense_coverage(pipeline: Pipeline, collection: str) -> str | None:
     """Every chunk has exactly one dense vector of each dense model."""
-    return _all_models_cover(pipeline, collection, "dense_embeddings", "dense", pipeline.settings.dense_models)
+    return _all_models_cover(pipeline, collection, "dense", pipeline.settings.dense_models)
 
 
 def dense_unit_vectors(pipeline: Pipeline, collection: str) -> str | None:
@@ -59,8 +60,13 @@ def dense_unit_vectors(pipeline: Pipeline, collection: str) -> str | None:
 
 
 def sparse_coverage(pipeline: Pipeline, collection: str) -> str | None:
-    """Every chunk has exactly one sparse vector of the current model."""
-    return _all_models_cover(pipeline, collection, "sparse_embeddings", "sparse", [pipeline.settings.sparse_model])
+    """Every chunk has exactly one sparse vector: of the current model, or a lexical one while that fails."""
+    model, lexical = pipeline.settings.sparse_model, lexical_model(pipeline.settings)
+    problem = _all_models_cover(pipeline, collection, "sparse", [model], lexical)
+    if problem or lexical is None:
+        return problem
+    count = pipeline.store.read("sparse_embeddings", collection, KEY, where=is_of(lexical)).height
+    return Note(f"{count} chunks have a lexical vector in the place of one of model '{model}'") if count else None
 
 
 def one_fingerprint_per_model_in(table: str) -> Callable[[Pipeline, str], str | None]:
@@ -113,14 +119,14 @@ def _digest(file: Path) -> str | None:
 
 
 def _all_models_cover(
-    pipeline: Pipeline, collection: str, table: str, stage: Stage, models: Sequence[str]
+    pipeline: Pipeline, collection: str, stage: Stage, models: Sequence[str], stand_in: Model | None = None
 ) -> str | None:
+    table = f"{stage}_embeddings"
     chunks = pipeline.store.read("chunks", collection, KEY)
     found = []
     for model in models:
-        fingerprint = pipeline.triton.fingerprint(model, stage)
-        of_model = (pl.col("model") == model) & (pl.col("model_fingerprint") == fingerprint)
-        rows = pipeline.store.read(table, collection, KEY, where=of_model)
+        counts = is_of((model, pipeline.triton.fingerprint(model, stage)))
+        rows = pipeline.store.read(table, collection, KEY, where=counts | is_of(stand_in) if stand_in else counts)
         missing = chunks.join(rows, on=KEY, how="anti")
         problem = _examples(missing["chunk_id"], f"of {chunks.height} chunks without a row") or _duplicates(rows, KEY)
         if problem:

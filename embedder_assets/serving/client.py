@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from embedder_assets.errors import InferenceError, TritonUnavailableError
+from embedder_assets.errors import InferenceError, ModelLoadError, TritonUnavailableError
 from embedder_assets.serving.embedded import TritonAddress
 
 if TYPE_CHECKING:
@@ -101,10 +101,10 @@ class TritonClient:
         """Loads a model if it is not ready, and returns when it is.
 
         Raises:
-            InferenceError: Triton cannot load the model.
+            ModelLoadError: Triton cannot load the model.
             TritonUnavailableError: Triton does not answer.
         """
-        with _errors_of(self.address, f"loading model '{model}'"):
+        with _errors_of(self.address, f"loading model '{model}'", ModelLoadError):
             if not self._client.is_model_ready(model, client_timeout=self._timeout_s):
                 self._client.load_model(model, client_timeout=self._timeout_s)
 
@@ -222,8 +222,8 @@ def _verified(model: str, outputs: Outputs, rows: int) -> Outputs:
 class _errors_of:  # noqa: N801 - reads as a statement
     """Turns the client library's exceptions into ours."""
 
-    def __init__(self, address: TritonAddress, action: str) -> None:
-        self._address, self._action = address, action
+    def __init__(self, address: TritonAddress, action: str, refused: type[InferenceError] = InferenceError) -> None:
+        self._address, self._action, self._refused = address, action, refused
 
     def __enter__(self) -> None: ...
 
@@ -235,16 +235,18 @@ class _errors_of:  # noqa: N801 - reads as a statement
 
     def _translate(self, error: InferenceServerException) -> Exception:
         log = f" The server's log is {self._address.log_file}." if self._address.log_file else ""
+        # The backend's traceback is in the log.
+        said = error.message().split("\n\nAt:\n")[0]
         if error.status() in ("StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED", "StatusCode.CANCELLED"):
             return TritonUnavailableError(
                 f"Triton at {self._address.grpc}",
                 expected=f"an answer ({self._action})",
-                got=f"{error.status()}: {error.message()}",
+                got=f"{error.status()}: {said}",
                 remedy=f"What was computed is kept: start the run again when Triton is back.{log}",
             )
-        return InferenceError(
+        return self._refused(
             f"{self._action} at {self._address.grpc}",
             expected="an answer",
-            got=f"{error.status()}: {error.message()}",
+            got=f"{error.status()}: {said}",
             remedy=f"`embedder models verify` tells whether the models are whole.{log}",
         )

@@ -17,6 +17,7 @@ from embedder_assets.errors import TableError
 from embedder_assets.serving.client import Outputs
 from embedder_assets.serving.session import TritonSession
 from embedder_assets.settings import Settings
+from embedder_assets.stages.lexical import LEXICAL
 from embedder_assets.tables.schemas import SCHEMAS, Schema
 from embedder_assets.tables.staging import Staging, forget_unused
 from embedder_assets.tables.store import TableStore
@@ -194,7 +195,8 @@ def embed_together(stages: Sequence[EmbeddingStage], collection: str, meter: Sta
     """Makes the rows of some models the only ones that their table has of a collection.
 
     First all that is missing is computed, and staged; then one commit adds the new rows and removes the stale ones:
-    those of chunks, texts, fingerprints and models that are gone. A crash before the commit leaves the table as it was
+    those of chunks, texts, fingerprints and models that are gone, and lexical ones, for which a model's are there now.
+    A crash before the commit leaves the table as it was
     and the staged rows for the next run.
 
     Args:
@@ -211,7 +213,8 @@ def embed_together(stages: Sequence[EmbeddingStage], collection: str, meter: Sta
         pl.concat([each.wanted for each in prepared]), on=MODEL_KEY, how="anti"
     )
     added = [stage.rows(collection, each.missing) for stage, each in zip(stages, prepared, strict=True)]
-    if not set(stale["model_fingerprint"]) <= {stage.encoder.fingerprint for stage in stages}:
+    replaced = stale.filter(pl.col("model") != LEXICAL)
+    if not set(replaced["model_fingerprint"]) <= {stage.encoder.fingerprint for stage in stages}:
         for stage, each, rows in zip(stages, prepared, added, strict=True):
             if stage.admit is not None and each.is_new and rows.height:
                 stage.admit(collection, rows)

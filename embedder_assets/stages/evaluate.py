@@ -164,7 +164,9 @@ class EvaluateStage:
         fused = self._store.read("fused_candidates", collection, [*columns, "dense_rank", "sparse_rank"])
         reranked = None
         if self._settings.enable_rerank:
-            reranked = self._store.read("reranked_candidates", collection, columns)
+            rows = self._store.read("reranked_candidates", collection, [*columns, "fallback_used"])
+            # Where the fused order stood in, there is nothing to say about the reranker.
+            reranked = None if rows["fallback_used"].any() else rows.select(columns)
         return candidate_rankings(fused, reranked, sparse=self._settings.enable_sparse)
 
     def _keep_queries(self, collection: str, by_query: pl.DataFrame) -> None:

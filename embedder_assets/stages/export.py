@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,10 @@ from embedder_assets.settings import Settings
 from embedder_assets.stages.dense import as_matrix
 from embedder_assets.stages.digest import input_digest
 from embedder_assets.stages.fuse import RetrievalModels
-from embedder_assets.stages.index import Model
+from embedder_assets.stages.vectors import KEY, Model, vectors_of
 from embedder_assets.tables.store import TableStore
 
 MANIFEST = "manifest.json"
-KEY = ["chunk_id", "content_sha256"]
 
 
 @dataclass(frozen=True)
@@ -70,11 +69,13 @@ class ExportStage:
             self._store.read("chunks", collection).drop("document_sha256", "chunking").sort("doc_id", "chunk_index")
         )
         for model in self._models.dense:
-            dense = self._vectors("dense_embeddings", collection, model, ["embedding"])
+            dense = vectors_of(self._store, "dense_embeddings", collection, [model], [*KEY, "embedding"])
             dense = dense.rename({"embedding": self._named("embedding", model)})
             chunks = chunks.join(dense, on=KEY, how="inner", maintain_order="left")
         if self._models.sparse:
-            sparse = self._vectors("sparse_embeddings", collection, self._models.sparse, ["indices", "values"])
+            columns = [*KEY, "indices", "values", "source"]
+            sparse = vectors_of(self._store, "sparse_embeddings", collection, self._models.sparse_sources, columns)
+            sparse = sparse.rename({"source": "sparse_source"})
             chunks = chunks.join(sparse, on=KEY, how="inner", maintain_order="left")
         ranked = [
             self._store.read(table, collection, ["input_digest"])["input_digest"].unique().sort().to_list()
@@ -83,10 +84,6 @@ class ExportStage:
         parts = [str(self._models), str(self._candidates), str(ranked)]
         parts += map(str, chunks.select(*KEY, "start", "end", "heading").iter_rows())
         return chunks, input_digest(parts)
-
-    def _vectors(self, table: str, collection: str, model: Model, columns: Sequence[str]) -> pl.DataFrame:
-        of_model = (pl.col("model") == model[0]) & (pl.col("model_fingerprint") == model[1])
-        return self._store.read(table, collection, [*KEY, *columns], where=of_model)
 
     def _named(self, word: str, model: Model) -> str:
         """The name of a dense model's vectors in a file: a word, and the model's name where there are several."""

@@ -7,7 +7,7 @@ Cormack, Clarke and Büttcher, "Reciprocal Rank Fusion outperforms Condorcet and
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,8 +18,11 @@ from embedder_assets.serving.client import Outputs
 from embedder_assets.serving.session import TritonSession
 from embedder_assets.settings import Settings
 from embedder_assets.stages.digest import input_digest
-from embedder_assets.stages.index import EMPTY_RANKING, ChunkIndex, Model, sparse_matrix
+from embedder_assets.stages.fallback import Fallback
+from embedder_assets.stages.index import EMPTY_RANKING, ChunkIndex, sparse_matrix
+from embedder_assets.stages.lexical import LexicalEncoder, lexical_model
 from embedder_assets.stages.sparse import SparseEncoder
+from embedder_assets.stages.vectors import Model, is_of
 from embedder_assets.tables.store import TableStore
 from embedder_assets.telemetry.record import StageMeter
 
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 
 RRF_K = 60
 LARGEST_VOCABULARY = 2**20
+FALLBACK = "lexical queries"
 
 
 @dataclass(frozen=True)
@@ -37,10 +41,18 @@ class RetrievalModels:
     Attributes:
         dense: (model name, fingerprint) of each dense model, the primary first.
         sparse: (model name, fingerprint) or None.
+        lexical: The same of the lexical rows that count where a chunk has no row of the sparse model; None where none
+            may. It is no part of the identity: which chunks have one is.
     """
 
     dense: tuple[Model, ...]
     sparse: Model | None
+    lexical: Model | None = field(default=None, repr=False)
+
+    @property
+    def sparse_sources(self) -> list[Model]:
+        """Whose sparse rows count, the model first; none when the stage is off."""
+        return [model for model in (self.sparse, self.lexical) if model] if self.sparse else []
 
     @classmethod
     def of(cls, settings: Settings, triton: TritonSession) -> RetrievalModels:
@@ -49,6 +61,7 @@ class RetrievalModels:
         return cls(
             tuple((name, triton.fingerprint(name, "dense")) for name in settings.dense_models),
             (sparse, triton.fingerprint(sparse, "sparse")) if settings.enable_sparse else None,
+            lexical_model(settings),
         )
 
 
@@ -59,19 +72,31 @@ class FuseStage:
         self._store = store
         self._triton = triton
         self._models = models
+        self._settings = settings
         self._depth = settings.candidate_depth
         self._batch_size = settings.request_batch_size
 
     def run(self, collection: str, meter: StageMeter) -> pl.DataFrame:
-        """Brings ``fused_candidates`` of a collection up to date and returns its rows."""
+        """Brings ``fused_candidates`` of a collection up to date and returns its rows.
+
+        Where the sparse model fails and the settings allow it, the queries are lexical. Such rows have a digest of
+        their own, so the next run asks the model again.
+
+        Raises:
+            EmbedderError: A dense model fails; or the sparse one does, and ``sparse_fallback`` is off.
+        """
         queries = self._store.read("queries", collection).sort("query_id")
         digest = self._input_digest(collection, queries)
         current = self._store.read("fused_candidates", collection, ["input_digest"])
         if current.height and current["input_digest"].unique().to_list() == [digest]:
             meter.count("reused", queries.height)
             return self._store.read("fused_candidates", collection)
-        index = ChunkIndex.load(self._store, [collection], self._models.dense, self._models.sparse)
-        fused = self.rank(index, queries["text"].to_list(), meter)
+        models = self._models
+        index = ChunkIndex.load(self._store, [collection], models.dense, models.sparse, models.lexical)
+        fallback = Fallback(self._settings.sparse_fallback, meter.fell_back, collection)
+        fused = self.rank(index, queries["text"].to_list(), meter, fallback)
+        if fallback.used:
+            digest = input_digest([digest, FALLBACK])
         meter.count("computed", queries.height)
         rows = named_candidates(fused, index, queries).with_columns(
             collection=pl.lit(collection), input_digest=pl.lit(digest)
@@ -79,8 +104,17 @@ class FuseStage:
         self._store.replace("fused_candidates", collection, rows)
         return rows
 
-    def rank(self, index: ChunkIndex, texts: Sequence[str], meter: StageMeter) -> pl.DataFrame:
-        """Fused ranking of an index for query texts: columns query, chunk (positions), rank, score, … ."""
+    def rank(
+        self, index: ChunkIndex, texts: Sequence[str], meter: StageMeter, fallback: Fallback | None = None
+    ) -> pl.DataFrame:
+        """Fused ranking of an index for query texts: columns query, chunk (positions), rank, score, … .
+
+        Args:
+            index: The chunks.
+            texts: The queries.
+            meter: Takes the batches.
+            fallback: Lets lexical queries stand in where the sparse model fails; without it the failure comes out.
+        """
         if not texts or not index.chunks.height:
             return fuse([EMPTY_RANKING] * len(self._models.dense), EMPTY_RANKING)
         dense = [
@@ -89,8 +123,18 @@ class FuseStage:
         ]
         sparse = EMPTY_RANKING
         if index.sparse is not None:
-            sparse = index.rank_sparse(self._embed_sparse(texts, index.sparse.shape[1], meter), self._depth)
+            sparse = index.rank_sparse(self._sparse_queries(texts, index.sparse, meter, fallback), self._depth)
         return fuse(dense, sparse)
+
+    def _sparse_queries(
+        self, texts: Sequence[str], passages: csr_array, meter: StageMeter, fallback: Fallback | None
+    ) -> csr_array:
+        def by_model() -> csr_array:
+            return self._embed_sparse(texts, passages.shape[1], meter)
+
+        if fallback is None:
+            return by_model()
+        return fallback.instead(by_model, lambda: LexicalEncoder(self._settings).queries(texts, passages))
 
     def _embed_dense(self, model: str, texts: Sequence[str], meter: StageMeter) -> NDArray[np.float32]:
         return np.concatenate([outputs["embedding"] for outputs in self._infer(model, texts, meter)])
@@ -115,7 +159,15 @@ class FuseStage:
         parts = [str(self._models), str(self._depth), str(RRF_K)]
         parts += ["\x1f".join(row) for row in chunks.iter_rows()]
         parts += ["\x1f".join(row) for row in queries.select("query_id", "text").iter_rows()]
-        return input_digest(parts)
+        return input_digest(parts + self._lexical_parts(collection))
+
+    def _lexical_parts(self, collection: str) -> list[str]:
+        """Which chunks have a lexical row; nothing where none has."""
+        lexical = self._models.lexical
+        if lexical is None:
+            return []
+        rows = self._store.read("sparse_embeddings", collection, ["chunk_id"], where=is_of(lexical))
+        return [str(lexical), *rows["chunk_id"].sort()] if rows.height else []
 
 
 def fuse(dense: Sequence[pl.DataFrame], sparse: pl.DataFrame) -> pl.DataFrame:

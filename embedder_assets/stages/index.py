@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from embedder_assets.errors import TableError
 from embedder_assets.stages.dense import as_matrix
+from embedder_assets.stages.vectors import Model, vectors_of
+from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.store import TableStore
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-# Name and fingerprint.
-Model = tuple[str, str]
 # Queries scored at a time: bounds the score matrix to this many rows of one float32 a chunk.
 QUERY_BLOCK = 128
 RANKING_SCHEMA = {"query": pl.Int64(), "chunk": pl.Int64(), "rank": pl.Int64(), "score": pl.Float64()}
@@ -42,9 +42,21 @@ class ChunkIndex:
 
     @classmethod
     def load(
-        cls, store: TableStore, collections: Sequence[str], dense: Sequence[Model], sparse: Model | None
+        cls,
+        store: TableStore,
+        collections: Sequence[str],
+        dense: Sequence[Model],
+        sparse: Model | None,
+        lexical: Model | None = None,
     ) -> ChunkIndex:
         """Reads the chunks of some collections with their vectors of the given models.
+
+        Args:
+            store: The tables.
+            collections: Their names.
+            dense: The dense models.
+            sparse: The sparse model, or None when that stage is off.
+            lexical: Whose sparse rows count where a chunk has none of the sparse model; None where none may.
 
         Raises:
             TableError: A chunk has no vector of these models.
@@ -52,8 +64,10 @@ class ChunkIndex:
         chunks = pl.concat([store.read("chunks", name) for name in collections])
         return cls.of(
             chunks,
-            [_rows_of(store, "dense_embeddings", chunks, collections, model) for model in dense],
-            None if sparse is None else _rows_of(store, "sparse_embeddings", chunks, collections, sparse),
+            [_rows_of(store, "dense_embeddings", chunks, collections, [model]) for model in dense],
+            None
+            if sparse is None
+            else _rows_of(store, "sparse_embeddings", chunks, collections, [sparse, *([lexical] if lexical else [])]),
         )
 
     @classmethod
@@ -104,11 +118,10 @@ def sparse_matrix(rows: pl.DataFrame, vocabulary: int | None = None) -> csr_arra
 
 
 def _rows_of(
-    store: TableStore, table: str, chunks: pl.DataFrame, collections: Sequence[str], model: Model
+    store: TableStore, table: str, chunks: pl.DataFrame, collections: Sequence[str], models: Sequence[Model]
 ) -> pl.DataFrame:
-    name, fingerprint = model
-    of_model = (pl.col("model") == name) & (pl.col("model_fingerprint") == fingerprint)
-    rows = pl.concat([store.read(table, collection, where=of_model) for collection in collections])
+    name, fingerprint = models[0]
+    rows = pl.concat([vectors_of(store, table, each, models, list(SCHEMAS[table])) for each in collections])
     found = chunks.join(rows, on=ROW_KEY, how="semi").height
     if found != chunks.height:
         raise TableError(

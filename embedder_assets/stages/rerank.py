@@ -15,8 +15,11 @@ from embedder_assets.settings import Settings
 from embedder_assets.stages.dense import as_matrix
 from embedder_assets.stages.digest import input_digest
 from embedder_assets.stages.evidence import combine
+from embedder_assets.stages.fallback import Fallback
 from embedder_assets.tables.store import TableStore
 from embedder_assets.telemetry.record import StageMeter
+
+FALLBACK = "fused order"
 
 
 class RerankStage:
@@ -30,9 +33,17 @@ class RerankStage:
         self._evidence = triton.evidence(self._model)
         self._dense_model = settings.dense_models[0]
         self._batch_size = settings.request_batch_size
+        self._may_fall_back = settings.rerank_fallback
 
     def run(self, collection: str, meter: StageMeter) -> pl.DataFrame:
-        """Brings ``reranked_candidates`` of a collection up to date and returns its rows."""
+        """Brings ``reranked_candidates`` of a collection up to date and returns its rows.
+
+        Where the model fails and the settings allow it, the fused order stands. Such rows have a digest of their own,
+        so the next run asks the model again.
+
+        Raises:
+            EmbedderError: The model fails, and ``rerank_fallback`` is off.
+        """
         best = pl.col("rank") <= self._depth
         fused = self._store.read("fused_candidates", collection, where=best)
         digest = self._input_digest(fused)
@@ -41,8 +52,14 @@ class RerankStage:
             meter.count("reused", current.height)
             return current
         pairs = self._pairs(collection, fused)
-        rows = self.rerank(pairs, self._vectors(collection, pairs), collection, meter).with_columns(
-            collection=pl.lit(collection), fallback_used=pl.lit(value=False), input_digest=pl.lit(digest)
+        vectors = self._vectors(collection, pairs)
+        fallback = Fallback(self._may_fall_back, meter.fell_back, collection)
+        rows = fallback.instead(lambda: self.rerank(pairs, vectors, collection, meter), lambda: in_fused_order(pairs))
+        if fallback.used:
+            digest = input_digest([digest, FALLBACK])
+            meter.count("fallback", rows.height)
+        rows = rows.with_columns(
+            collection=pl.lit(collection), fallback_used=pl.lit(fallback.used), input_digest=pl.lit(digest)
         )
         self._store.replace("reranked_candidates", collection, rows)
         return rows
@@ -78,7 +95,7 @@ class RerankStage:
     def _pairs(self, collection: str, fused: pl.DataFrame) -> pl.DataFrame:
         chunks = self._store.read("chunks", collection, ["chunk_id", "text", "token_count"])
         queries = self._store.read("queries", collection, ["query_id", "text"]).rename({"text": "query_text"})
-        best = fused.select("query_id", "chunk_id", "doc_id", fused_rank="rank")
+        best = fused.select("query_id", "chunk_id", "doc_id", fused_rank="rank", fused_score="score")
         return best.join(queries, on="query_id").join(chunks, on="chunk_id")
 
     def _vectors(self, collection: str, pairs: pl.DataFrame) -> NDArray[np.float32]:
@@ -89,3 +106,15 @@ class RerankStage:
     def _input_digest(self, fused: pl.DataFrame) -> str:
         parts = [*sorted(fused["input_digest"].unique()), self._fingerprint, str(self._depth)]
         return input_digest(parts)
+
+
+def in_fused_order(pairs: pl.DataFrame) -> pl.DataFrame:
+    """The columns that ``RerankStage.rerank`` adds, where no model has looked at the candidates.
+
+    Args:
+        pairs: Columns fused_rank (from 1), fused_score, and any others.
+
+    Returns:
+        The rows with ``rank`` and ``score`` of the fused ranking and without a ``cross_encoder_score``.
+    """
+    return pairs.with_columns(rank="fused_rank", score="fused_score", cross_encoder_score=pl.lit(None, pl.Float64))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -11,9 +11,10 @@ import polars as pl
 from embedder_assets.errors import TableError
 from embedder_assets.serving.session import TritonSession
 from embedder_assets.settings import Settings
+from embedder_assets.stages.fallback import Fallback
 from embedder_assets.stages.fuse import FuseStage, RetrievalModels
 from embedder_assets.stages.index import ChunkIndex
-from embedder_assets.stages.rerank import RerankStage
+from embedder_assets.stages.rerank import RerankStage, in_fused_order
 from embedder_assets.tables.store import TableStore
 from embedder_assets.telemetry.record import StageMeter
 
@@ -26,7 +27,7 @@ class Hit:
 
     Attributes:
         rank: From 1.
-        score: Of the last stage that ran: rerank, else fusion.
+        score: Of the last stage that ran: rerank, else fusion; fusion too where the rerank model failed.
         start: Character offset of the chunk in the document's extracted text.
         snippet: The part of the chunk with the most words of the query.
     """
@@ -47,12 +48,26 @@ class Hit:
 
 
 class Search:
-    """Search over some collections. The index is read once and serves any number of queries."""
+    """Search over some collections. The index is read once and serves any number of queries.
+
+    Args:
+        store: The tables.
+        triton: The models.
+        settings: The resolved settings.
+        collections: Names of collections; all that there are if it is empty.
+        warn: Given a sentence when something stood in for a model that failed.
+    """
 
     def __init__(
-        self, store: TableStore, triton: TritonSession, settings: Settings, collections: Sequence[str]
+        self,
+        store: TableStore,
+        triton: TritonSession,
+        settings: Settings,
+        collections: Sequence[str],
+        warn: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._settings = settings
+        self._warn = warn
         models = RetrievalModels.of(settings, triton)
         available = store.collections("chunks")
         unknown = [name for name in collections if name not in available]
@@ -63,7 +78,8 @@ class Search:
                 got="no rows in the table 'chunks'",
                 remedy="Run `embedder run` first; `--collection NAME` picks one of the above.",
             )
-        self._index = ChunkIndex.load(store, list(collections) or available, models.dense, models.sparse)
+        names = list(collections) or available
+        self._index = ChunkIndex.load(store, names, models.dense, models.sparse, models.lexical)
         self._fuse = FuseStage(store, triton, settings, models)
         self._rerank = None
         if settings.enable_rerank:
@@ -72,16 +88,25 @@ class Search:
 
     def search(self, query: str, top: int) -> list[Hit]:
         """The best chunks for a query, best first."""
-        fused = self._fuse.rank(self._index, [query], StageMeter("fuse", []))
+        lexical = self._fallback(self._settings.sparse_fallback, "a lexical query stands in for the sparse model")
+        fused = self._fuse.rank(self._index, [query], StageMeter("fuse", []), lexical)
         chunks = self._index.chunks.with_row_index("chunk").cast({"chunk": pl.Int64})
         hits = fused.join(chunks, on="chunk", maintain_order="left").with_columns(fused_rank="rank", query_id="query")
-        hits = hits.with_columns(cross_encoder_score=pl.lit(None, pl.Float64))
+        hits = hits.with_columns(cross_encoder_score=pl.lit(None, pl.Float64), fused_score="score")
         if self._rerank is not None:
             candidates = hits.filter(pl.col("fused_rank") <= max(top, self._settings.rerank_depth))
-            pairs = candidates.with_columns(query_text=pl.lit(query))
-            vectors = self._index.dense[0][pairs["chunk"].to_numpy()]
-            hits = self._rerank.rerank(pairs, vectors, "", StageMeter("rerank", []))
+            hits = self._reranked(self._rerank, candidates.with_columns(query_text=pl.lit(query)))
         return [_hit(row, query) for row in hits.sort("rank").head(top).iter_rows(named=True)]
+
+    def _reranked(self, stage: RerankStage, pairs: pl.DataFrame) -> pl.DataFrame:
+        vectors = self._index.dense[0][pairs["chunk"].to_numpy()]
+        unmoved = self._fallback(self._settings.rerank_fallback, "the fused order stands")
+        return unmoved.instead(
+            lambda: stage.rerank(pairs, vectors, "", StageMeter("rerank", [])), lambda: in_fused_order(pairs)
+        )
+
+    def _fallback(self, allowed: bool, what: str) -> Fallback:
+        return Fallback(allowed, lambda reason, message: self._warn(f"{what} ({reason}): {message}"))
 
 
 def snippet(text: str, query: str) -> str:

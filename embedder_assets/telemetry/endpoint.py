@@ -153,6 +153,8 @@ def _reason_without_samples(settings: Settings, record: StageRecord | None) -> s
         return record.reason
     if not settings.metrics_enabled:
         return f"metrics disabled via {settings.provenance('metrics_enabled')}"
+    if record.fallback_used and (record.stage == "sparse" or not record.batch_latencies_s):
+        return f"{'lexical ' if record.stage == 'sparse' else ''}fallback: {record.fallback_reason}"
     if not record.batch_latencies_s:
         return "up to date, nothing to compute" if record.status == "ok" else "the stage failed"
     return None

@@ -59,15 +59,17 @@ class StageMetrics:
         """Adds what one stage of one run did. A stage that was off adds nothing."""
         if record.status == "off":
             return
+        # What stands in for the sparse model must not look like the model at work.
+        live = record.stage != "sparse" or not record.fallback_used
         histogram = self.latency.get(record.stage)
-        if histogram is not None:
+        if histogram is not None and live:
             for latency_s in record.batch_latencies_s:
                 histogram.observe(latency_s)
         for outcome, count in record.items.items():
             self.items.labels(record.stage, outcome).inc(count)
         for device, peak in record.gpu_peak_bytes.items():
             self.gpu_peak.labels(record.stage, device).set(peak)
-        if record.stage == "sparse":
+        if record.stage == "sparse" and live:
             for collection, ratio in record.coverage.items():
                 self.sparse_coverage.labels(collection).set(ratio)
         if record.stage == "rerank" and record.fallback_used:

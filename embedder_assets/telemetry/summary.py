@@ -22,7 +22,7 @@ from embedder_assets.telemetry.manifest import (
 from embedder_assets.telemetry.manifest_file import write_manifest
 from embedder_assets.telemetry.manifest_schema import fitting
 from embedder_assets.telemetry.otlp import OtlpReport
-from embedder_assets.telemetry.record import StageRecord
+from embedder_assets.telemetry.record import StageName, StageRecord
 from embedder_assets.telemetry.sections import (
     feature_toggles,
     lease_entries,
@@ -32,6 +32,12 @@ from embedder_assets.telemetry.sections import (
     telemetry_section,
 )
 from embedder_assets.telemetry.spans import emit_spans
+
+STOOD_IN: dict[StageName, str] = {
+    "sparse": "lexical vectors stand in for the sparse model",
+    "fuse": "lexical queries stand in for the sparse model",
+    "rerank": "the fused order stands in for the rerank model",
+}
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,15 @@ class RunFacts:
     evaluation: dict[str, Any] = field(default_factory=dict)
     exports: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+
+
+def fallback_warnings(records: Sequence[StageRecord]) -> list[str]:
+    """A sentence for each stage in which something stood in for a model."""
+    return [
+        f"{record.stage}: {STOOD_IN[record.stage]} ({record.fallback_reason}): {record.reason}"
+        for record in records
+        if record.fallback_used
+    ]
 
 
 def summarize_run(settings: Settings, records: Sequence[StageRecord], facts: RunFacts) -> tuple[Manifest, Path]:

@@ -152,3 +152,16 @@ def write_description(repository: Path, name: str, checkpoint: Path, **fields: A
 
 def sha256_of(checkpoint: Path, name: str) -> str:
     return hashlib.sha256(next(checkpoint.rglob(name)).read_bytes()).hexdigest()
+
+
+def write_sparse_model(repository: Path, name: str = "sparse_splade", dimension: int = 4) -> Path:
+    """The folder of a sparse model that was never built: its description, and the tokenizer of ``write_tokenizer``."""
+    checkpoint = write_checkpoint(repository / name / "checkpoint")
+    folder = write_description(
+        repository, name, checkpoint, stage="sparse", pooling="splade_max", dimension=dimension, max_tokens=32
+    )
+    write_tokenizer(folder / "tokenizer.json")
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.add_special_tokens(["[SEP]"])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from embedder_assets.errors import InferenceError
+from embedder_assets.errors import EmbedderError, InferenceError
 from embedder_assets.serving.client import UNOBSERVED, Answer, Outputs, RequestObserver, Row
 from embedder_assets.serving.models import Evidence
 from embedder_assets.settings import Settings, load_settings
@@ -116,17 +116,28 @@ def term(word: str) -> int:
     return int(sha256(word)[:4], 16)
 
 
+def make_error(kind: type[EmbedderError] = InferenceError, thing: str = "the model") -> EmbedderError:
+    return kind(thing, expected="an answer", got="none", remedy="Wait.")
+
+
 class FakeTriton:
     """Stands at the edge where TritonSession does; answers from the text alone and remembers the requests.
 
     Args:
         rerank_evidence: The weights of the rerank model.
         fail_at: Number of the request, from 0, that is answered with an error.
+        broken: Model to the error that it answers every request with.
     """
 
-    def __init__(self, rerank_evidence: Evidence | None = None, fail_at: int | None = None) -> None:
+    def __init__(
+        self,
+        rerank_evidence: Evidence | None = None,
+        fail_at: int | None = None,
+        broken: dict[str, EmbedderError] | None = None,
+    ) -> None:
         self.rerank_evidence = rerank_evidence or Evidence()
         self.fail_at = fail_at
+        self.broken = broken or {}
         self.requests: list[list[Row]] = []
         self.roles: list[str] = []
         self.fingerprints = {DENSE: "dense-1", SECOND: "second-1", SPARSE: "sparse-1", RERANK: "rerank-1"}
@@ -155,6 +166,8 @@ class FakeTriton:
         observer: RequestObserver = UNOBSERVED,
     ) -> Iterator[Answer]:
         for rows in requests:
+            if model in self.broken:
+                raise self.broken[model]
             if len(self.requests) == self.fail_at:
                 raise InferenceError("the fake", expected="an answer", got="a failure", remedy="None.")
             self.requests.append(list(rows))

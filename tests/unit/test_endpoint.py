@@ -221,6 +221,28 @@ def test_an_address_that_is_not_here_skips_with_the_reason(tmp_path, monkeypatch
     assert "expected a free port" in emit(settings, RUN_ID, ALL_STAGES)["dense"].reason
 
 
+@pytest.mark.parametrize(
+    ("stage", "latencies", "reason"),
+    [
+        ("rerank", [], "fallback: inference_failed"),
+        ("sparse", [], "lexical fallback: inference_failed"),
+        ("sparse", [0.1], "lexical fallback: inference_failed"),
+    ],
+)
+def test_a_stage_that_fell_back_says_why(settings, stage, latencies, reason):
+    record = make_record(
+        stage, batch_latencies_s=latencies, fallback_used=True, fallback_reason="inference_failed", reason="kb: no"
+    )
+    statuses = emit(settings, RUN_ID, with_off(record))
+    assert (statuses[stage].status, statuses[stage].reason) == ("skipped", reason)
+    assert statuses["dense"].status == "emitted"
+
+
+def test_a_reranker_that_failed_midway_has_still_emitted_its_samples(settings):
+    record = make_record("rerank", batch_latencies_s=[0.1], fallback_used=True, fallback_reason="inference_failed")
+    assert emit(settings, RUN_ID, [record])["rerank"].status == "emitted"
+
+
 # Push
 
 

@@ -247,6 +247,14 @@ def test_a_stage_that_is_off_is_not_evaluated_although_its_table_is_there(tmp_pa
     assert figures.final == "fused"
 
 
+def test_a_fused_order_that_stood_in_for_the_reranker_is_not_evaluated_as_its_own(pipeline):
+    rows = rows_of(pipeline, "reranked_candidates").with_columns(fallback_used=pl.lit(value=True))
+    pipeline.store.replace("reranked_candidates", "kb", rows)
+    figures = evaluate(pipeline)
+    assert figures.rankings == ["dense", "fused"]
+    assert figures.final == "fused"
+
+
 def test_tables_that_were_not_evaluated_have_no_current_evaluation(pipeline):
     stage = EvaluateStage(pipeline.store, pipeline.settings)
     with pytest.raises(TableError, match="got none"):

@@ -1,5 +1,6 @@
 import math
 
+import polars as pl
 import pytest
 
 from embedder_assets.checks import quality
@@ -87,7 +88,31 @@ def test_with_rerank_off_there_is_nothing_to_hold_against_fused(make):
     assert "off" in verdict
 
 
+def fallen_back(pipeline, order=GOOD) -> None:
+    """Evaluates a collection whose rerank model failed: the fused order stands."""
+    rank(pipeline, "fallback", reranked=order)
+    rows = pipeline.store.read("reranked_candidates", "kb").with_columns(fallback_used=pl.lit(value=True))
+    pipeline.store.replace("reranked_candidates", "kb", rows)
+    evaluate(pipeline)
+
+
+def test_where_the_rerank_model_failed_the_rule_passes_and_says_nothing_of_it(make):
+    pipeline = make()
+    fallen_back(pipeline)
+    verdict = quality.reranked_not_below_fused(pipeline, "kb")
+    assert isinstance(verdict, Note)
+    assert "the rerank model failed and the fused order stands in its place" in verdict
+
+
 # quality_not_below_baseline
+
+
+def test_where_the_rerank_model_failed_fused_is_held_against_fused(make):
+    pipeline = make()
+    rank(pipeline, "2", fused=WORSE)
+    accepted(pipeline, GOOD)
+    fallen_back(pipeline, WORSE)
+    assert quality.quality_not_below_baseline(pipeline, "kb") is None
 
 
 def test_without_a_baseline_the_rule_passes_and_names_the_command(make):

@@ -1,6 +1,7 @@
 import polars as pl
 import pytest
 
+from embedder_assets.errors import EmbedderError, InferenceError, TritonUnavailableError
 from embedder_assets.serving.models import Evidence
 from embedder_assets.stages.rerank import RerankStage
 from embedder_assets.tables.schemas import SCHEMAS
@@ -12,6 +13,7 @@ from tests.unit.factories import (
     chunk_id,
     dense_vector,
     make_chunks,
+    make_error,
     make_meter,
     make_queries,
     make_settings,
@@ -79,3 +81,66 @@ def test_without_candidates_there_is_no_inference(tmp_path):
     triton = FakeTriton()
     assert run(TableStore(tmp_path), triton, tmp_path).height == 0
     assert triton.requests == []
+
+
+# When the model fails
+
+
+def test_the_fused_order_stands_where_the_model_fails(store, tmp_path):
+    triton, meter = FakeTriton(broken={RERANK: make_error(TritonUnavailableError)}), make_meter("rerank")
+    rows = run(store, triton, tmp_path, meter, rerank_depth=2)
+    expected = [(1, 1, 0.1, None, True), (2, 2, 0.1, None, True)]
+    assert rows.select("rank", "fused_rank", "score", "cross_encoder_score", "fallback_used").rows() == expected
+    assert store.count("reranked_candidates", "kb") == 2
+    record = meter.record()
+    assert (record.fallback_used, record.fallback_reason) == (True, "triton_unavailable")
+    assert record.reason == f"kb: {make_error(TritonUnavailableError)}"
+    assert record.items == {"fallback": 2}
+
+
+def test_a_model_that_works_again_replaces_the_fused_order(store, tmp_path):
+    undisturbed = run(store, FakeTriton(), tmp_path)
+    store.replace("reranked_candidates", "kb", undisturbed.clear())
+    run(store, FakeTriton(broken={RERANK: make_error()}), tmp_path)
+    meter = make_meter("rerank")
+    rows = run(store, FakeTriton(), tmp_path, meter)
+    assert rows.equals(undisturbed.select(rows.columns))
+    assert not meter.record().fallback_used
+
+
+def test_a_model_that_still_fails_is_asked_again_and_the_table_is_left_alone(store, tmp_path):
+    triton, meter = FakeTriton(broken={RERANK: make_error()}), make_meter("rerank")
+    first = run(store, triton, tmp_path)
+    before = sorted(store.path("reranked_candidates").rglob("*"))
+    again = run(store, triton, tmp_path, meter)
+    assert again.equals(first)
+    assert sorted(store.path("reranked_candidates").rglob("*")) == before
+    assert meter.record().fallback_reason == "inference_failed"
+
+
+def test_a_model_that_fails_midway_leaves_no_mixture(store, tmp_path):
+    rows = run(store, FakeTriton(fail_at=1), tmp_path, request_batch_size=1)
+    assert rows["rank"].to_list() == rows["fused_rank"].to_list() == [1, 2, 3]
+    assert rows["cross_encoder_score"].null_count() == 3
+
+
+def test_reranked_rows_that_are_up_to_date_need_no_model(store, tmp_path):
+    run(store, FakeTriton(), tmp_path)
+    meter = make_meter("rerank")
+    rows = run(store, FakeTriton(broken={RERANK: make_error()}), tmp_path, meter)
+    assert rows["fallback_used"].to_list() == [False] * 3
+    assert not meter.record().fallback_used
+
+
+def test_where_the_fused_order_may_not_stand_in_the_error_comes_out_and_the_table_stays(store, tmp_path):
+    run(store, FakeTriton(), tmp_path)
+    before = store.read("reranked_candidates", "kb")
+    broken = FakeTriton(broken={RERANK: make_error()})
+    with pytest.raises(InferenceError, match="the model: expected an answer"):
+        run(store, broken, tmp_path, fingerprint="rerank-2", rerank_fallback=False)
+    assert store.read("reranked_candidates", "kb").equals(before)
+
+
+def test_an_error_that_is_not_of_the_model_is_no_reason_to_fall_back(store, tmp_path):
+    with pytest.raises(EmbedderError, match="the disk"):
+        run(store, FakeTriton(broken={RERANK: make_error(EmbedderError, "the disk")}), tmp_path)

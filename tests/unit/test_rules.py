@@ -3,9 +3,12 @@ import pytest
 
 from embedder_assets.checks import rules
 from embedder_assets.checks.data import RULES
+from embedder_assets.checks.verdict import Note
 from embedder_assets.stages.export import ExportStage, export_folder
 from embedder_assets.stages.fuse import RetrievalModels
+from embedder_assets.stages.lexical import lexical_model
 from embedder_assets.tables.schemas import SCHEMAS
+from tests.unit.checkpoints import write_sparse_model
 from tests.unit.factories import (
     DENSE,
     SECOND,
@@ -155,6 +158,39 @@ def test_rows_of_an_older_model_beside_the_current_ones_do_not_fail(pipeline, ru
     older = pipeline.store.read(table, "kb").with_columns(model_fingerprint=pl.lit("older"))
     pipeline.store.append(table, older)
     assert rule(pipeline, "kb") is None
+
+
+@pytest.fixture
+def lexical(pipeline, tmp_path) -> None:
+    """A vocabulary for lexical vectors, and the first chunk has such a vector in the place of the model's."""
+    write_sparse_model(tmp_path / "repository")
+    pipeline.settings = make_settings(tmp_path, model_repository=tmp_path / "repository")
+    labels = dict(zip(("model", "model_fingerprint"), lexical_model(pipeline.settings), strict=True))
+    change(pipeline, "sparse_embeddings", *(first_becomes(name, pl.lit(value)) for name, value in labels.items()))
+
+
+def test_a_lexical_vector_covers_a_chunk_and_is_told(pipeline, lexical):
+    verdict = rules.sparse_coverage(pipeline, "kb")
+    assert isinstance(verdict, Note)
+    assert verdict == f"1 chunks have a lexical vector in the place of one of model '{SPARSE}'"
+
+
+def test_a_lexical_vector_covers_nothing_where_the_fallback_is_forbidden(pipeline, lexical):
+    pipeline.settings = pipeline.settings.model_copy(update={"sparse_fallback": False})
+    assert "1 of 3 chunks without a row" in rules.sparse_coverage(pipeline, "kb")
+
+
+def test_a_lexical_vector_over_another_vocabulary_covers_nothing(pipeline, lexical):
+    change(pipeline, "sparse_embeddings", first_becomes("model_fingerprint", pl.lit("another")))
+    assert "1 of 3 chunks without a row" in rules.sparse_coverage(pipeline, "kb")
+
+
+def test_a_lexical_vector_beside_one_of_the_model_fails(pipeline, lexical):
+    rows = pipeline.store.read("sparse_embeddings", "kb").filter(pl.col("chunk_id") == FIRST)
+    pipeline.store.append(
+        "sparse_embeddings", rows.with_columns(model=pl.lit(SPARSE), model_fingerprint=pl.lit("sparse-1"))
+    )
+    assert "more than once" in rules.sparse_coverage(pipeline, "kb")
 
 
 def of_second_model(pipeline) -> pl.DataFrame:

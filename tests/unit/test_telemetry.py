@@ -118,6 +118,15 @@ def test_observed_records_become_the_documented_series(metrics):
         assert value("rag_last_success_timestamp_seconds", {"collection": collection}) == 1234.0
 
 
+def test_lexical_vectors_leave_no_sample_of_the_sparse_model(metrics):
+    sparse = {"batch_latencies_s": [0.2], "coverage": {"kb": 0.5}, "items": {"fallback": 3}}
+    metrics.observe(make_record("sparse", fallback_used=True, fallback_reason="model_unavailable", **sparse))
+    value = metrics.registry.get_sample_value
+    assert value("rag_sparse_latency_seconds_count") == 0
+    assert value("rag_sparse_coverage_ratio", {"collection": "kb"}) is None
+    assert value("rag_stage_items_total", {"stage": "sparse", "outcome": "fallback"}) == 3
+
+
 def test_only_an_export_that_succeeded_moves_the_last_success(metrics):
     metrics.observe(make_record("export", "failed", reason="disk full"))
     metrics.observe(make_record("dense"))

@@ -1,0 +1,37 @@
+"""Which rows of an embedding table are a model's, and which may stand in for them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from embedder_assets.tables.store import TableStore
+
+# Name and fingerprint.
+Model = tuple[str, str]
+KEY = ["chunk_id", "content_sha256"]
+
+
+def is_of(model: Model) -> pl.Expr:
+    """Whether a row is of a model."""
+    return (pl.col("model") == model[0]) & (pl.col("model_fingerprint") == model[1])
+
+
+def vectors_of(
+    store: TableStore, table: str, collection: str, models: Sequence[Model], columns: Sequence[str]
+) -> pl.DataFrame:
+    """The rows of some models; those of a later one only for chunks that the earlier ones have no row of.
+
+    Args:
+        store: The tables.
+        table: Name of the embedding table.
+        collection: Name of the collection.
+        models: The first one's rows are wanted, the others' stand in.
+        columns: The columns that are wanted, those of ``KEY`` among them.
+    """
+    rows = store.read(table, collection, columns, where=is_of(models[0]))
+    for model in models[1:]:
+        stand_ins = store.read(table, collection, columns, where=is_of(model))
+        rows = pl.concat([rows, stand_ins.join(rows, on=KEY, how="anti")])
+    return rows
