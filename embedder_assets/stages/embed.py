@@ -196,8 +196,7 @@ def embed_together(stages: Sequence[EmbeddingStage], collection: str, meter: Sta
 
     First all that is missing is computed, and staged; then one commit adds the new rows and removes the stale ones:
     those of chunks, texts, fingerprints and models that are gone, and lexical ones, for which a model's are there now.
-    A crash before the commit leaves the table as it was
-    and the staged rows for the next run.
+    A crash before the commit leaves the table as it was and the staged rows for the next run.
 
     Args:
         stages: One a model, all of one table.
