@@ -9,12 +9,15 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from embedder_assets.checks.verdict import Note
 from embedder_assets.pipeline import Pipeline
 from embedder_assets.serving.models import Stage
 from embedder_assets.stages.dense import UNIT_LENGTH_TOLERANCE, as_matrix, token_budget
 from embedder_assets.stages.export import export_folder, read_manifest
+from embedder_assets.stages.issues import known_failures
 
 KEY = ["chunk_id", "content_sha256"]
+FAILED_ALONE = "chunks without a row because the model fails on them (inference_issues), tried again in the next run"
 
 
 def unique_document_ids(pipeline: Pipeline, collection: str) -> str | None:
@@ -47,7 +50,7 @@ def within_token_budget(pipeline: Pipeline, collection: str) -> str | None:
 
 
 def dense_coverage(pipeline: Pipeline, collection: str) -> str | None:
-    """Every chunk has exactly one dense vector of each dense model."""
+    """Every chunk has exactly one dense vector of each dense model, but those that the model is known to fail on."""
     return _all_models_cover(pipeline, collection, "dense_embeddings", "dense", pipeline.settings.dense_models)
 
 
@@ -59,7 +62,7 @@ def dense_unit_vectors(pipeline: Pipeline, collection: str) -> str | None:
 
 
 def sparse_coverage(pipeline: Pipeline, collection: str) -> str | None:
-    """Every chunk has exactly one sparse vector of the current model."""
+    """Every chunk has exactly one sparse vector of the current model, but those that it is known to fail on."""
     return _all_models_cover(pipeline, collection, "sparse_embeddings", "sparse", [pipeline.settings.sparse_model])
 
 
@@ -116,16 +119,21 @@ def _all_models_cover(
     pipeline: Pipeline, collection: str, table: str, stage: Stage, models: Sequence[str]
 ) -> str | None:
     chunks = pipeline.store.read("chunks", collection, KEY)
-    found = []
+    found, known = [], []
     for model in models:
         fingerprint = pipeline.triton.fingerprint(model, stage)
         of_model = (pl.col("model") == model) & (pl.col("model_fingerprint") == fingerprint)
         rows = pipeline.store.read(table, collection, KEY, where=of_model)
         missing = chunks.join(rows, on=KEY, how="anti")
+        failures = known_failures(pipeline.store, collection, (model, fingerprint))
+        listed = missing.join(failures, on=KEY, how="semi")
+        missing = missing.join(failures, on=KEY, how="anti")
         problem = _examples(missing["chunk_id"], f"of {chunks.height} chunks without a row") or _duplicates(rows, KEY)
         if problem:
             found.append(f"model '{model}': {problem}")
-    return "; ".join(found) or None
+        if listed.height:
+            known.append(f"model '{model}': {_examples(listed['chunk_id'], f'of {chunks.height} {FAILED_ALONE}')}")
+    return "; ".join(found) or (Note("; ".join(known)) if known else None)
 
 
 def _unit_vectors(pipeline: Pipeline, collection: str, model: str) -> str | None:

@@ -104,6 +104,22 @@ class Answer:
         failed = {failure.position for failure in self.failures}
         return [position for position in range(self.rows + len(failed)) if position not in failed]
 
+    def failed_by_kind(self) -> dict[str, list[int]]:
+        """Positions of the rows that failed, by the word for the reason."""
+        by_kind: dict[str, list[int]] = {}
+        for failure in self.failures:
+            by_kind.setdefault(failure.error.kind, []).append(failure.position)
+        return by_kind
+
+    def placed(self, name: str, missing: float) -> NDArray[Any]:
+        """An output with a row for each row of the request, filled with ``missing`` for those that failed."""
+        values = self.outputs[name]
+        if not self.failures:
+            return values
+        placed = np.full((self.rows + len(self.failures), *values.shape[1:]), missing, values.dtype)
+        placed[self.answered] = values
+        return placed
+
     @property
     def dimension(self) -> int | None:
         """Length of the dense vectors, if the model makes some."""

@@ -14,11 +14,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from embedder_assets.serving.client import Outputs
+from embedder_assets.serving.client import Answer
 from embedder_assets.serving.session import TritonSession
 from embedder_assets.settings import Settings
 from embedder_assets.stages.digest import input_digest
 from embedder_assets.stages.index import EMPTY_RANKING, ChunkIndex, Model, sparse_matrix
+from embedder_assets.stages.issues import known_failures
 from embedder_assets.stages.sparse import SparseEncoder
 from embedder_assets.tables.store import TableStore
 from embedder_assets.telemetry.record import StageMeter
@@ -53,7 +54,11 @@ class RetrievalModels:
 
 
 class FuseStage:
-    """Ranks the chunks of a collection for its queries."""
+    """Ranks the chunks of a collection for its queries.
+
+    Attributes:
+        failed: Ids of the queries on which a model failed though each was alone, since the last ``run`` began.
+    """
 
     def __init__(self, store: TableStore, triton: TritonSession, settings: Settings, models: RetrievalModels) -> None:
         self._store = store
@@ -61,9 +66,13 @@ class FuseStage:
         self._models = models
         self._depth = settings.candidate_depth
         self._batch_size = settings.request_batch_size
+        self.failed: list[str] = []
 
     def run(self, collection: str, meter: StageMeter) -> pl.DataFrame:
-        """Brings ``fused_candidates`` of a collection up to date and returns its rows."""
+        """Brings ``fused_candidates`` of a collection up to date and returns its rows.
+
+        Where a model fails on a query, the rows have a digest of their own, so the next run tries again.
+        """
         queries = self._store.read("queries", collection).sort("query_id")
         digest = self._input_digest(collection, queries)
         current = self._store.read("fused_candidates", collection, ["input_digest"])
@@ -71,7 +80,10 @@ class FuseStage:
             meter.count("reused", queries.height)
             return self._store.read("fused_candidates", collection)
         index = ChunkIndex.load(self._store, [collection], self._models.dense, self._models.sparse)
-        fused = self.rank(index, queries["text"].to_list(), meter)
+        self.failed.clear()
+        fused = self.rank(index, queries["text"].to_list(), meter, queries["query_id"].to_list())
+        if self.failed:
+            digest = input_digest([digest, *sorted(set(self.failed))])
         meter.count("computed", queries.height)
         rows = named_candidates(fused, index, queries).with_columns(
             collection=pl.lit(collection), input_digest=pl.lit(digest)
@@ -79,43 +91,73 @@ class FuseStage:
         self._store.replace("fused_candidates", collection, rows)
         return rows
 
-    def rank(self, index: ChunkIndex, texts: Sequence[str], meter: StageMeter) -> pl.DataFrame:
-        """Fused ranking of an index for query texts: columns query, chunk (positions), rank, score, … ."""
+    def rank(
+        self, index: ChunkIndex, texts: Sequence[str], meter: StageMeter, ids: Sequence[str] | None = None
+    ) -> pl.DataFrame:
+        """Fused ranking of an index for query texts: columns query, chunk (positions), rank, score, … .
+
+        A model that fails on a query, though it is alone, has no ranking for it.
+
+        Args:
+            index: The chunks.
+            texts: The queries.
+            meter: Takes the batches, and the queries that failed.
+            ids: Of the queries, to name those that failed; their positions by default.
+
+        Raises:
+            InferenceError: A model fails for any text.
+        """
+        ids = ids or [str(position) for position in range(len(texts))]
         if not texts or not index.chunks.height:
             return fuse([EMPTY_RANKING] * len(self._models.dense), EMPTY_RANKING)
         dense = [
-            index.rank_dense(position, self._embed_dense(model, texts, meter), self._depth)
+            index.rank_dense(position, self._embed_dense(model, texts, meter, ids), self._depth)
             for position, (model, _) in enumerate(self._models.dense)
         ]
         sparse = EMPTY_RANKING
         if index.sparse is not None:
-            sparse = index.rank_sparse(self._embed_sparse(texts, index.sparse.shape[1], meter), self._depth)
+            sparse = index.rank_sparse(self._embed_sparse(texts, index.sparse.shape[1], meter, ids), self._depth)
         return fuse(dense, sparse)
 
-    def _embed_dense(self, model: str, texts: Sequence[str], meter: StageMeter) -> NDArray[np.float32]:
-        return np.concatenate([outputs["embedding"] for outputs in self._infer(model, texts, meter)])
+    def _embed_dense(
+        self, model: str, texts: Sequence[str], meter: StageMeter, ids: Sequence[str]
+    ) -> NDArray[np.float32]:
+        """Unit vectors, float32 [texts, dimension]; NaN for a text on which the model fails."""
+        return np.concatenate([answer.placed("embedding", np.nan) for answer in self._infer(model, texts, meter, ids)])
 
-    def _embed_sparse(self, texts: Sequence[str], vocabulary: int, meter: StageMeter) -> csr_array:
+    def _embed_sparse(self, texts: Sequence[str], vocabulary: int, meter: StageMeter, ids: Sequence[str]) -> csr_array:
         assert self._models.sparse is not None
         encoder = SparseEncoder(*self._models.sparse)
-        rows = pl.concat([encoder.values(outputs) for outputs in self._infer(encoder.model, texts, meter)])
+        # A text on which the model fails has only weights of 0, so it has no term.
+        answers = self._infer(encoder.model, texts, meter, ids)
+        outputs = ({name: answer.placed(name, 0) for name in answer.outputs} for answer in answers)
+        rows = pl.concat([encoder.values(each) for each in outputs])
         # Terms that no chunk has cannot match.
         return sparse_matrix(rows, LARGEST_VOCABULARY)[:, :vocabulary]
 
-    def _infer(self, model: str, texts: Sequence[str], meter: StageMeter) -> Iterator[Outputs]:
-        requests = [
-            [(text,) for text in texts[start : start + self._batch_size]]
-            for start in range(0, len(texts), self._batch_size)
-        ]
-        for answer in self._triton.infer_many(model, requests, role="query", observer=meter):
-            yield answer.outputs
+    def _infer(self, model: str, texts: Sequence[str], meter: StageMeter, ids: Sequence[str]) -> Iterator[Answer]:
+        starts = range(0, len(texts), self._batch_size)
+        requests = [[(text,) for text in texts[start : start + self._batch_size]] for start in starts]
+        answers = self._triton.infer_many(model, requests, role="query", observer=meter)
+        for start, answer in zip(starts, answers, strict=True):
+            for kind, positions in answer.failed_by_kind().items():
+                named = [ids[start + position] for position in positions]
+                meter.items_failed(model, named, kind)
+                self.failed += named
+            yield answer
 
     def _input_digest(self, collection: str, queries: pl.DataFrame) -> str:
         chunks = self._store.read("chunks", collection, ["chunk_id", "content_sha256"]).sort("chunk_id")
         parts = [str(self._models), str(self._depth), str(RRF_K)]
         parts += ["\x1f".join(row) for row in chunks.iter_rows()]
         parts += ["\x1f".join(row) for row in queries.select("query_id", "text").iter_rows()]
-        return input_digest(parts)
+        return input_digest(parts + self._failed_chunks(collection))
+
+    def _failed_chunks(self, collection: str) -> list[str]:
+        """The chunks that a model has no vector of: once it has, the rankings are others."""
+        models = [*self._models.dense, *([self._models.sparse] if self._models.sparse else [])]
+        failed = {model: known_failures(self._store, collection, model)["chunk_id"] for model in models}
+        return [f"{model} {chunk}" for model, chunks in failed.items() for chunk in chunks]
 
 
 def fuse(dense: Sequence[pl.DataFrame], sparse: pl.DataFrame) -> pl.DataFrame:

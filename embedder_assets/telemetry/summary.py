@@ -55,6 +55,7 @@ def summarize_run(settings: Settings, records: Sequence[StageRecord], facts: Run
         exports=facts.exports,
         telemetry=telemetry_section(spans, emit(settings, records)),
         performance_baseline=performance_baseline(settings, records),
+        mitigations=[{"stage": record.stage, **each.model_dump()} for record in records for each in record.mitigations],
         warnings=facts.warnings,
     )
     return manifest, write_manifest(manifest, settings.home)
