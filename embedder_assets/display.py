@@ -76,6 +76,7 @@ def show_outcome(outcome: RunOutcome, pipeline: Pipeline) -> None:
             out.print(f"[yellow]left out[/] {escape(name)}/{escape(row['path'])}: {escape(row['message'])}")
         if issues.height > ISSUES_SHOWN:
             out.print(f"… and {issues.height - ISSUES_SHOWN} more, in the table document_issues")
+        _show_failures(store, name)
         if _count(store, "documents", name) == "0":
             out.print(f"[yellow]warning[/] collection '{escape(name)}' holds no document that can be used")
     for warning in outcome.warnings:
@@ -88,6 +89,18 @@ def show_outcome(outcome: RunOutcome, pipeline: Pipeline) -> None:
         out.print('Next:     `embedder search "a question"`, or `make up` for the Dagster UI')
     for footer in outcome.footers:
         out.print(escape(footer))
+
+
+def _show_failures(store: TableStore, collection: str) -> None:
+    """The chunks on which a model failed."""
+    if _count(store, "inference_issues", collection) in ("0", DAMAGED):
+        return
+    failures = store.read("inference_issues", collection).sort("model", "chunk_id")
+    for row in failures.head(ISSUES_SHOWN).iter_rows(named=True):
+        what = f"{collection}: chunk {row['chunk_id']} by {row['model']}: {row['message']}"
+        out.print(f"[yellow]not computed[/] {escape(what)}")
+    if failures.height > ISSUES_SHOWN:
+        out.print(f"… and {failures.height - ISSUES_SHOWN} more, in the table inference_issues")
 
 
 def _show_quality(outcome: RunOutcome, pipeline: Pipeline) -> None:

@@ -53,7 +53,25 @@ class TritonUnavailableError(EmbedderError):
 
 
 class InferenceError(EmbedderError):
-    """Triton answered a request with an error or with something that is not a valid answer."""
+    """Triton answered a request with an error or with something that is not a valid answer.
+
+    Attributes:
+        kind: A short machine-readable word for the reason.
+    """
+
+    kind = "inference_failed"
+
+
+class ResourceExhaustedError(InferenceError):
+    """The server had no memory for a request; the same rows in smaller requests may fit.
+
+    Args:
+        kind: What was short, as one word: ``out_of_memory``, ``shared_memory`` or ``resource_exhausted``.
+    """
+
+    def __init__(self, thing: str, *, kind: str, expected: str, got: str, remedy: str) -> None:
+        super().__init__(thing, expected=expected, got=got, remedy=remedy)
+        self.kind = kind
 
 
 class ModelLoadError(InferenceError):

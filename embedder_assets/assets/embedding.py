@@ -38,6 +38,7 @@ def embed_collection(pipeline: Pipeline, encoders: Sequence[Encoder], collection
         "computed": computed,
         "reused": sum(outcome.reused for outcome in outcomes),
         "deleted": sum(outcome.deleted for outcome in outcomes),
+        "failed": sum(outcome.failed for outcome in outcomes),
         "coverage_ratio": meter.coverage[collection],
         "texts_per_second": rate(computed, time.monotonic() - started),
         "models": dg.MetadataValue.json(

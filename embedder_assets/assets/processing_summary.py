@@ -49,6 +49,7 @@ def write_summary(
     records = records_of_run(instance, run_id)
     warnings: list[str] = []
     issues = {name: _count(pipeline, "document_issues", name, warnings) for name in names}
+    failures = {name: _count(pipeline, "inference_issues", name, warnings) for name in names}
     exported = any(record.stage == "export" and record.status == "ok" for record in records)
     facts = RunFacts(
         run_id=run_id,
@@ -60,6 +61,11 @@ def write_summary(
         warnings=[
             *fallback_warnings(records),
             *(f"{name}: {count} documents could not be used" for name, count in issues.items() if count),
+            *(
+                f"{name}: {count} rows are missing, because a model fails on their chunk"
+                for name, count in failures.items()
+                if count
+            ),
             *warnings,
             *_push(pipeline, instance),
         ],

@@ -14,8 +14,11 @@ from embedder_assets.pipeline import Pipeline
 from embedder_assets.serving.models import Stage
 from embedder_assets.stages.dense import UNIT_LENGTH_TOLERANCE, as_matrix, token_budget
 from embedder_assets.stages.export import export_folder, read_manifest
+from embedder_assets.stages.issues import known_failures
 from embedder_assets.stages.lexical import lexical_model
 from embedder_assets.stages.vectors import KEY, Model, is_of
+
+FAILED_ALONE = "chunks without a row because the model fails on them (inference_issues), tried again in the next run"
 
 
 def unique_document_ids(pipeline: Pipeline, collection: str) -> str | None:
@@ -48,7 +51,7 @@ def within_token_budget(pipeline: Pipeline, collection: str) -> str | None:
 
 
 def dense_coverage(pipeline: Pipeline, collection: str) -> str | None:
-    """Every chunk has exactly one dense vector of each dense model."""
+    """Every chunk has exactly one dense vector of each dense model, but those that the model is known to fail on."""
     return _all_models_cover(pipeline, collection, "dense", pipeline.settings.dense_models)
 
 
@@ -60,13 +63,15 @@ def dense_unit_vectors(pipeline: Pipeline, collection: str) -> str | None:
 
 
 def sparse_coverage(pipeline: Pipeline, collection: str) -> str | None:
-    """Every chunk has exactly one sparse vector: of the current model, or a lexical one while that fails."""
+    """Every chunk has exactly one sparse vector: of the current model or a lexical one, but those it fails on."""
     model, lexical = pipeline.settings.sparse_model, lexical_model(pipeline.settings)
-    problem = _all_models_cover(pipeline, collection, "sparse", [model], lexical)
-    if problem or lexical is None:
-        return problem
+    verdict = _all_models_cover(pipeline, collection, "sparse", [model], lexical)
+    if lexical is None or (verdict and not isinstance(verdict, Note)):
+        return verdict
     count = pipeline.store.read("sparse_embeddings", collection, KEY, where=is_of(lexical)).height
-    return Note(f"{count} chunks have a lexical vector in the place of one of model '{model}'") if count else None
+    stands_in = f"{count} chunks have a lexical vector in the place of one of model '{model}'" if count else None
+    notes = "; ".join(filter(None, [verdict, stands_in]))
+    return Note(notes) if notes else None
 
 
 def one_fingerprint_per_model_in(table: str) -> Callable[[Pipeline, str], str | None]:
@@ -123,15 +128,21 @@ def _all_models_cover(
 ) -> str | None:
     table = f"{stage}_embeddings"
     chunks = pipeline.store.read("chunks", collection, KEY)
-    found = []
+    found, known = [], []
     for model in models:
-        counts = is_of((model, pipeline.triton.fingerprint(model, stage)))
+        named = (model, pipeline.triton.fingerprint(model, stage))
+        counts = is_of(named)
         rows = pipeline.store.read(table, collection, KEY, where=counts | is_of(stand_in) if stand_in else counts)
         missing = chunks.join(rows, on=KEY, how="anti")
+        failures = known_failures(pipeline.store, collection, named)
+        listed = missing.join(failures, on=KEY, how="semi")
+        missing = missing.join(failures, on=KEY, how="anti")
         problem = _examples(missing["chunk_id"], f"of {chunks.height} chunks without a row") or _duplicates(rows, KEY)
         if problem:
             found.append(f"model '{model}': {problem}")
-    return "; ".join(found) or None
+        if listed.height:
+            known.append(f"model '{model}': {_examples(listed['chunk_id'], f'of {chunks.height} {FAILED_ALONE}')}")
+    return "; ".join(found) or (Note("; ".join(known)) if known else None)
 
 
 def _unit_vectors(pipeline: Pipeline, collection: str, model: str) -> str | None:

@@ -1,19 +1,19 @@
-"""The Triton client: loads models, reads their fingerprints, and keeps a few requests in flight."""
+"""The Triton client: loads models, reads their fingerprints, and sends requests."""
 
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embedder_assets.errors import InferenceError, ModelLoadError, TritonUnavailableError
+from embedder_assets.errors import InferenceError, ModelLoadError, ResourceExhaustedError, TritonUnavailableError
 from embedder_assets.serving.embedded import TritonAddress
+from embedder_assets.serving.exhaustion import exhaustion
 
 if TYPE_CHECKING:
     from tritonclient.grpc import InferenceServerClient
@@ -38,6 +38,11 @@ class RequestObserver(Protocol):
     ) -> None:
         """A request was answered."""
 
+    def mitigated(
+        self, kind: Literal["batch_halved", "batch_recovered"], model: str, batch_size: int, reason: str
+    ) -> None:
+        """Requests to a model have another size from now on: ``batch_size`` rows; ``reason`` is one word."""
+
 
 class Unobserved:
     """An observer of requests that belong to no run."""
@@ -51,8 +56,26 @@ class Unobserved:
     ) -> None:
         """Nobody wants to know."""
 
+    def mitigated(
+        self, kind: Literal["batch_halved", "batch_recovered"], model: str, batch_size: int, reason: str
+    ) -> None:
+        """Nobody wants to know."""
+
 
 UNOBSERVED = Unobserved()
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A row that failed although it was alone, while a harmless text did not.
+
+    Attributes:
+        position: Of the row in its request, from 0.
+        error: What Triton said.
+    """
+
+    position: int
+    error: InferenceError
 
 
 @dataclass(frozen=True)
@@ -60,19 +83,43 @@ class Answer:
     """What Triton answered to one request.
 
     Attributes:
-        outputs: Output name to array of shape [rows, …].
+        outputs: Output name to array of shape [rows that did not fail, …], in the order of the request.
         latency_s: Seconds from sending to answer, Triton's queue included.
         traceparent: The trace context that the request carried.
+        failures: The rows that failed alone, in the order of the request.
     """
 
     outputs: Outputs
     latency_s: float
     traceparent: str | None = None
+    failures: tuple[Failure, ...] = ()
 
     @property
     def rows(self) -> int:
         """Texts or pairs that were answered."""
         return len(next(iter(self.outputs.values())))
+
+    @property
+    def answered(self) -> list[int]:
+        """Positions in the request of the rows that did not fail."""
+        failed = {failure.position for failure in self.failures}
+        return [position for position in range(self.rows + len(failed)) if position not in failed]
+
+    def failed_by_kind(self) -> dict[str, list[int]]:
+        """Positions of the rows that failed, by the word for the reason."""
+        by_kind: dict[str, list[int]] = {}
+        for failure in self.failures:
+            by_kind.setdefault(failure.error.kind, []).append(failure.position)
+        return by_kind
+
+    def placed(self, name: str, missing: float) -> NDArray[Any]:
+        """An output with a row for each row of the request, filled with ``missing`` for those that failed."""
+        values = self.outputs[name]
+        if not self.failures:
+            return values
+        placed = np.full((self.rows + len(self.failures), *values.shape[1:]), missing, values.dtype)
+        placed[self.answered] = values
+        return placed
 
     @property
     def dimension(self) -> int | None:
@@ -156,6 +203,7 @@ class TritonClient:
             traceparent: W3C trace context; Triton's own spans of the request become children of its span.
 
         Raises:
+            ResourceExhaustedError: The server has no memory for a request of this size.
             InferenceError: Triton refused the request, or answered with another number of rows.
             TritonUnavailableError: Triton does not answer.
         """
@@ -175,29 +223,9 @@ class TritonClient:
         outputs = {item.name: response.as_numpy(item.name) for item in response.get_response().outputs}
         return Answer(_verified(model, outputs, len(rows)), latency_s, traceparent)
 
-    def infer_many(
-        self, model: str, requests: Iterable[Sequence[Row]], observer: RequestObserver = UNOBSERVED
-    ) -> Iterator[Answer]:
-        """Sends requests with a few in flight; the answers come in the order of the requests."""
-        pending: deque[Future[Answer]] = deque()
-
-        def oldest() -> Answer:
-            answer = pending.popleft().result()
-            observer.request(
-                model, answer.latency_s, answer.rows, traceparent=answer.traceparent, dimension=answer.dimension
-            )
-            return answer
-
-        try:
-            for rows in requests:
-                pending.append(self._pool.submit(self.infer, model, rows, observer.traceparent()))
-                if len(pending) >= REQUESTS_IN_FLIGHT:
-                    yield oldest()
-            while pending:
-                yield oldest()
-        finally:
-            for future in pending:
-                future.cancel()
+    def submit(self, model: str, rows: Sequence[Row], traceparent: str | None = None) -> Future[Answer]:
+        """The same in the background; errors come out of the future."""
+        return self._pool.submit(self.infer, model, rows, traceparent)
 
 
 def _channel_args(address: TritonAddress) -> list[tuple[str, int]]:
@@ -243,6 +271,16 @@ class _errors_of:  # noqa: N801 - reads as a statement
                 expected=f"an answer ({self._action})",
                 got=f"{error.status()}: {said}",
                 remedy=f"What was computed is kept: start the run again when Triton is back.{log}",
+            )
+        short = exhaustion(error.status(), error.message())
+        # A model that cannot be loaded for want of memory is a model that cannot be loaded: no smaller request helps.
+        if short is not None and self._refused is InferenceError:
+            return ResourceExhaustedError(
+                f"{self._action} at {self._address.grpc}",
+                kind=short,
+                expected="memory for the request",
+                got=f"{error.status()}: {said}",
+                remedy=f"Free memory on the server's machine, or lower EMBEDDER_REQUEST_BATCH_SIZE.{log}",
             )
         return self._refused(
             f"{self._action} at {self._address.grpc}",

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from embedder_assets import loopback
 from embedder_assets.errors import ModelBuildError, TritonUnavailableError
+from embedder_assets.serving.adaptive import AdaptiveRequests
 from embedder_assets.serving.build import require_built
 from embedder_assets.serving.client import UNOBSERVED, Answer, RequestObserver, Row, TritonClient
 from embedder_assets.serving.embedded import EmbeddedTriton, TritonAddress, find_running
@@ -31,6 +32,7 @@ class TritonSession:
         self._settings = settings
         self._embedded: EmbeddedTriton | None = None
         self._client: TritonClient | None = None
+        self._requests: AdaptiveRequests | None = None
         self._loaded: set[str] = set()
         self._only: frozenset[str] | None = None
         self._without_gpu = False
@@ -95,18 +97,20 @@ class TritonSession:
         role: Role = "passage",
         observer: RequestObserver = UNOBSERVED,
     ) -> Iterator[Answer]:
-        """Answers in the order of the requests; see ``TritonClient.infer_many``.
+        """Answers in the order of the requests; see ``AdaptiveRequests.infer_many``.
 
         Args:
             model: Name of the model.
             requests: The texts, without the model's prefixes.
             role: Which prefix single texts get; each pair gets both.
-            observer: Told about every request that was answered.
+            observer: Told about every request that was answered, and about changes of their size.
         """
         self._ensure_loaded(model)
         description = self._description(model)
         prefixed = ([description.prefixed(row, role) for row in rows] for rows in requests)
-        return self._connected().infer_many(model, prefixed, observer)
+        if self._requests is None:
+            self._requests = AdaptiveRequests(self._connected())
+        return self._requests.infer_many(model, prefixed, observer)
 
     @contextmanager
     def holding(self, models: Sequence[str], *, exclusive: bool) -> Iterator[None]:
@@ -171,7 +175,7 @@ class TritonSession:
             self._client.close()
         if self._embedded:
             self._embedded.stop(at_once=True)
-        self._client = self._embedded = None
+        self._client = self._requests = self._embedded = None
         self._loaded.clear()
 
     def _description(self, model: str) -> ModelDescription:

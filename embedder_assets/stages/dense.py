@@ -47,8 +47,12 @@ class DenseEncoder:
 
 
 def as_matrix(embedding: pl.Series) -> NDArray[np.float32]:
-    """A column of vectors as one array of shape [rows, dimension]; [0, 0] when there are none."""
-    if not len(embedding):
-        return np.empty((0, 0), np.float32)
-    matrix: NDArray[np.float32] = embedding.list.to_array(len(embedding[0])).to_numpy()
+    """A column of vectors as one array of shape [rows, dimension]; [rows, 0] when there are none.
+
+    A row without a vector is NaN.
+    """
+    first = embedding.drop_nulls().head(1)
+    if not len(first):
+        return np.empty((len(embedding), 0), np.float32)
+    matrix: NDArray[np.float32] = embedding.list.to_array(len(first[0])).to_numpy()
     return matrix

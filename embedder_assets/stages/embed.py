@@ -2,7 +2,8 @@
 
 A row's key is (chunk_id, content_sha256, model_fingerprint), so a row is valid by itself: an unchanged collection
 costs no inference, and a moved text takes the vector that its text already has. New rows come and stale rows go in one
-commit, for all models of the table: a reader sees the old set or the new one, never a mixture.
+commit, for all models of the table: a reader sees the old set or the new one, never a mixture. A text on which a model
+fails though it is alone is left out and listed (``stages/issues.py``): its row is missing, so the next run tries again.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from typing import Protocol
 
 import polars as pl
 
-from embedder_assets.errors import TableError
-from embedder_assets.serving.client import Outputs
+from embedder_assets.errors import InferenceError, TableError
+from embedder_assets.serving.client import Answer, Outputs
 from embedder_assets.serving.session import TritonSession
 from embedder_assets.settings import Settings
+from embedder_assets.stages.issues import list_failures
 from embedder_assets.stages.lexical import LEXICAL
 from embedder_assets.tables.schemas import SCHEMAS, Schema
 from embedder_assets.tables.staging import Staging, forget_unused
@@ -50,11 +52,12 @@ class EmbedOutcome:
 
     Attributes:
         rows: Rows of the model in the table now.
-        computed: Distinct texts that were sent to the model.
+        computed: Distinct texts that the model computed.
         reused: Rows that needed no inference.
         deleted: Rows removed because their chunk, text or fingerprint is gone; for the first model of a table also
             those of models that are no longer configured.
         coverage: Share of the chunks that have a row, 1.0 when there are none.
+        failed: Chunks for which the model failed although their text was alone in its request.
     """
 
     rows: int
@@ -62,23 +65,31 @@ class EmbedOutcome:
     reused: int
     deleted: int
     coverage: float
+    failed: int = 0
 
 
 @dataclass(frozen=True)
 class _Prepared:
-    """A model's part of a collection, all of whose missing values are in the table or staged.
+    """A model's part of a collection, all of whose missing values are in the table or staged, or failed.
 
     Attributes:
         wanted: The keys that the model should have rows of, with its name and fingerprint.
-        missing: Those of them that the table does not hold.
+        missing: Those of them that the table does not hold, without those that failed.
+        failed: Those of them for which the model failed, each with a ``message``.
         is_new: Whether the table has no row of this fingerprint yet.
-        computed: Distinct texts that were sent to the model for it.
+        computed: Distinct texts that the model computed for it.
     """
 
     wanted: pl.DataFrame
     missing: pl.DataFrame
+    failed: pl.DataFrame
     is_new: bool
     computed: int
+
+    @property
+    def reused(self) -> int:
+        """Keys that needed no inference."""
+        return self.wanted.height - self.failed.height - self.computed
 
 
 class EmbeddingStage:
@@ -116,14 +127,19 @@ class EmbeddingStage:
         return embed_together([self], collection, meter)[0]
 
     def candidate_rows(self, collection: str, meter: StageMeter) -> pl.DataFrame:
-        """This model's row of every chunk, as the table would hold it; publishes nothing.
+        """This model's row of every chunk that it does not fail on, as the table would hold it; publishes nothing.
 
         What the table lacks is computed and stays staged, so that a run which publishes the model computes nothing.
         """
-        return self.rows(collection, self.prepare(collection, meter).wanted)
+        prepared = self.prepare(collection, meter)
+        return self.rows(collection, prepared.wanted.join(prepared.failed, on=MODEL_KEY, how="anti"))
 
     def prepare(self, collection: str, meter: StageMeter) -> _Prepared:
-        """Computes into the staging folder what neither it nor the table has."""
+        """Computes into the staging folder what neither it nor the table has.
+
+        Raises:
+            InferenceError: The model fails for any text, or for all of the collection's.
+        """
         chunks = self.store.read("chunks", collection, [*KEY, "text", "token_count"])
         wanted = chunks.select(*KEY, model=pl.lit(self.encoder.model), model_fingerprint=pl.lit(self._fingerprint))
         present = self.store.read(self.encoder.table, collection, MODEL_KEY, where=self._own)
@@ -132,10 +148,18 @@ class EmbeddingStage:
         texts = chunks.join(missing, on=KEY, how="semi").unique("content_sha256", maintain_order=True)
         for known in (present, staged):
             texts = texts.join(known, on="content_sha256", how="anti")
-        meter.count("reused", wanted.height - texts.height)
-        if texts.height:
-            self._compute(collection, texts, meter)
-        return _Prepared(wanted, missing, is_new=not present.height, computed=texts.height)
+        errors = self._compute(collection, texts, meter) if texts.height else {}
+        failed = missing.join(_messages(errors), on="content_sha256")
+        prepared = _Prepared(
+            wanted,
+            missing.join(failed, on=MODEL_KEY, how="anti"),
+            failed,
+            is_new=not present.height,
+            computed=texts.height - len(errors),
+        )
+        meter.count("reused", prepared.reused)
+        self._report(collection, prepared, errors, meter)
+        return prepared
 
     def rows(self, collection: str, keys: pl.DataFrame) -> pl.DataFrame:
         """Whole rows for keys that were prepared, with the values of their texts from the table and from staging.
@@ -173,22 +197,45 @@ class EmbeddingStage:
         # By fingerprint alone: a model under a new name has the values already.
         return pl.col("model_fingerprint") == self._fingerprint
 
-    def _compute(self, collection: str, texts: pl.DataFrame, meter: StageMeter) -> None:
+    def _compute(self, collection: str, texts: pl.DataFrame, meter: StageMeter) -> dict[str, InferenceError]:
+        """Stages the values of distinct texts; returns the digests of those that failed, with the errors."""
         # The longest first: what remains at the end is short, so no core waits long for another.
         texts = texts.sort("token_count", descending=True)
         frames = list(texts.iter_slices(self._batch_size))
         requests = ([(text,) for text in frame["text"]] for frame in frames)
+        errors: dict[str, InferenceError] = {}
         done, uncommitted = 0, []
         answers = self._triton.infer_many(self.encoder.model, requests, observer=meter)
         for frame, answer in zip(frames, answers, strict=True):
-            values = self.encoder.values(answer.outputs)
-            uncommitted.append(values.with_columns(frame["content_sha256"]))
-            meter.count("computed", frame.height)
+            uncommitted.append(self._values(frame, answer))
+            errors.update({frame["content_sha256"][each.position]: each.error for each in answer.failures})
+            meter.count("computed", answer.rows)
             done += frame.height
             meter.progress(collection, done, texts.height)
             if len(uncommitted) == REQUESTS_A_COMMIT or done == texts.height:
                 self.staging(collection).append(pl.concat(uncommitted))
                 uncommitted = []
+        return errors
+
+    def _values(self, frame: pl.DataFrame, answer: Answer) -> pl.DataFrame:
+        values = self.encoder.values(answer.outputs)
+        return values.with_columns(frame["content_sha256"].gather(answer.answered))
+
+    def _report(
+        self, collection: str, prepared: _Prepared, errors: dict[str, InferenceError], meter: StageMeter
+    ) -> None:
+        """Names the chunks that failed; where none is left, it is not the texts."""
+        for kind in sorted({error.kind for error in errors.values()}):
+            of_kind = [digest for digest, error in errors.items() if error.kind == kind]
+            chunks = prepared.failed.filter(pl.col("content_sha256").is_in(of_kind))["chunk_id"].sort()
+            meter.items_failed(self.encoder.model, chunks.to_list(), kind)
+        if errors and prepared.failed.height == prepared.wanted.height:
+            raise InferenceError(
+                f"model '{self.encoder.model}' on collection '{collection}'",
+                expected="an answer for one of its chunks at least",
+                got=f"a failure for each of {prepared.wanted.height}, for example: {next(iter(errors.values())).got}",
+                remedy="The table is as it was. `embedder models verify` tells whether the model is whole.",
+            )
 
 
 def embed_together(stages: Sequence[EmbeddingStage], collection: str, meter: StageMeter) -> list[EmbedOutcome]:
@@ -196,7 +243,8 @@ def embed_together(stages: Sequence[EmbeddingStage], collection: str, meter: Sta
 
     First all that is missing is computed, and staged; then one commit adds the new rows and removes the stale ones:
     those of chunks, texts, fingerprints and models that are gone, and lexical ones, for which a model's are there now.
-    A crash before the commit leaves the table as it was and the staged rows for the next run.
+    A crash before the commit leaves the table as it was and the staged rows for the next run. What a model failed on is
+    listed before the commit.
 
     Args:
         stages: One a model, all of one table.
@@ -217,6 +265,8 @@ def embed_together(stages: Sequence[EmbeddingStage], collection: str, meter: Sta
         for stage, each, rows in zip(stages, prepared, added, strict=True):
             if stage.admit is not None and each.is_new and rows.height:
                 stage.admit(collection, rows)
+    failed = pl.concat([each.failed for each in prepared])
+    list_failures(store, collection, table.removesuffix("_embeddings"), failed)
     store.exchange(table, collection, pl.concat(added), stale)
     for stage in stages:
         stage.staging(collection).clear()
@@ -243,10 +293,17 @@ def _outcomes(
             EmbedOutcome(
                 rows=rows.height,
                 computed=each.computed,
-                reused=wanted.height - each.computed,
+                reused=each.reused,
                 deleted=deleted.count(model),
                 coverage=covered / wanted.height if wanted.height else 1.0,
+                failed=each.failed.height,
             )
         )
     meter.coverage[collection] = min(outcome.coverage for outcome in outcomes)
     return outcomes
+
+
+def _messages(errors: dict[str, InferenceError]) -> pl.DataFrame:
+    """What the server said of each text that failed."""
+    columns = {"content_sha256": list(errors), "message": [error.got for error in errors.values()]}
+    return pl.DataFrame(columns, schema={"content_sha256": pl.String, "message": pl.String})

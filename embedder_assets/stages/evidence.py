@@ -22,8 +22,10 @@ def combine(scored: pl.DataFrame, vectors: NDArray[np.float32], evidence: Eviden
     """Final score and rank of each candidate.
 
     Args:
-        scored: Columns query_id, fused_rank, cross_encoder_score, and any others.
-        vectors: Unit vectors of the candidates by the first dense model, float32 [rows of ``scored``, dimension].
+        scored: Columns query_id, fused_rank, cross_encoder_score, and any others. A score that is null counts as the
+            mean of the query's others: that is evidence for nothing.
+        vectors: Unit vectors of the candidates by the first dense model, float32 [rows of ``scored``, dimension];
+            NaN for one without a vector, which agrees with the others as much as they do on average.
         evidence: The weights.
 
     Returns:
@@ -34,9 +36,9 @@ def combine(scored: pl.DataFrame, vectors: NDArray[np.float32], evidence: Eviden
     score = np.zeros(rows.height)
     for _, candidates in rows.group_by("query_id"):
         at = candidates["row"].to_numpy()
-        score[at] = final_scores(
-            candidates["fused_rank"].to_numpy(), candidates["cross_encoder_score"].to_numpy(), vectors[at], evidence
-        )
+        # Where no candidate has a score, any one for all says the same.
+        logit = candidates["cross_encoder_score"].fill_null(strategy="mean").fill_null(0.0)
+        score[at] = final_scores(candidates["fused_rank"].to_numpy(), logit.to_numpy(), vectors[at], evidence)
     ranked = scored.with_columns(score=pl.Series(score, dtype=pl.Float64)).sort(
         ["query_id", "score", "fused_rank"], descending=[False, True, False]
     )
@@ -60,9 +62,22 @@ def final_scores(
         rank, logit = standardized(rank), standardized(logit)
     own = rank + weights.cross_encoder * logit
     believed = np.exp((own - own.max()) / weights.temperature)
-    centroid = (believed / believed.sum()) @ vectors
-    scores: Floats = own + weights.agreement * standardized(vectors @ centroid)
+    scores: Floats = own + weights.agreement * standardized(_agreement(believed / believed.sum(), vectors))
     return scores
+
+
+def _agreement(believed: Floats, vectors: NDArray[np.float32]) -> Floats:
+    """How close each candidate is to those that are believed in, [n]."""
+    lacking = np.isnan(vectors).any(axis=1)
+    if not lacking.any():
+        close: Floats = vectors @ (believed @ vectors)
+        return close
+    close = np.zeros(len(vectors))
+    if not lacking.all():
+        known = vectors[~lacking]
+        close[~lacking] = known @ (believed[~lacking] @ known)
+        close[lacking] = close[~lacking].mean()
+    return close
 
 
 def standardized(values: NDArray[np.float64]) -> Floats:

@@ -6,6 +6,7 @@ Cormack, Clarke and Büttcher, "Reciprocal Rank Fusion outperforms Condorcet and
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -14,12 +15,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from embedder_assets.serving.client import Outputs
+from embedder_assets.serving.client import Answer
 from embedder_assets.serving.session import TritonSession
 from embedder_assets.settings import Settings
 from embedder_assets.stages.digest import input_digest
 from embedder_assets.stages.fallback import Fallback
 from embedder_assets.stages.index import EMPTY_RANKING, ChunkIndex, sparse_matrix
+from embedder_assets.stages.issues import known_failures
 from embedder_assets.stages.lexical import LexicalEncoder, lexical_model
 from embedder_assets.stages.sparse import SparseEncoder
 from embedder_assets.stages.vectors import Model, is_of
@@ -66,7 +68,11 @@ class RetrievalModels:
 
 
 class FuseStage:
-    """Ranks the chunks of a collection for its queries."""
+    """Ranks the chunks of a collection for its queries.
+
+    Attributes:
+        failed: Ids of the queries on which a model failed though each was alone, since the last ``run`` began.
+    """
 
     def __init__(self, store: TableStore, triton: TritonSession, settings: Settings, models: RetrievalModels) -> None:
         self._store = store
@@ -75,12 +81,13 @@ class FuseStage:
         self._settings = settings
         self._depth = settings.candidate_depth
         self._batch_size = settings.request_batch_size
+        self.failed: list[str] = []
 
     def run(self, collection: str, meter: StageMeter) -> pl.DataFrame:
         """Brings ``fused_candidates`` of a collection up to date and returns its rows.
 
-        Where the sparse model fails and the settings allow it, the queries are lexical. Such rows have a digest of
-        their own, so the next run asks the model again.
+        Where the sparse model fails and the settings allow it, the queries are lexical. Such rows, and those where a
+        model fails on a query, have a digest of their own, so the next run asks the model again.
 
         Raises:
             EmbedderError: A dense model fails; or the sparse one does, and ``sparse_fallback`` is off.
@@ -94,9 +101,10 @@ class FuseStage:
         models = self._models
         index = ChunkIndex.load(self._store, [collection], models.dense, models.sparse, models.lexical)
         fallback = Fallback(self._settings.sparse_fallback, meter.fell_back, collection)
-        fused = self.rank(index, queries["text"].to_list(), meter, fallback)
-        if fallback.used:
-            digest = input_digest([digest, FALLBACK])
+        self.failed.clear()
+        fused = self.rank(index, queries["text"].to_list(), meter, fallback, queries["query_id"].to_list())
+        if fallback.used or self.failed:
+            digest = input_digest([digest, *([FALLBACK] if fallback.used else []), *sorted(set(self.failed))])
         meter.count("computed", queries.height)
         rows = named_candidates(fused, index, queries).with_columns(
             collection=pl.lit(collection), input_digest=pl.lit(digest)
@@ -105,61 +113,75 @@ class FuseStage:
         return rows
 
     def rank(
-        self, index: ChunkIndex, texts: Sequence[str], meter: StageMeter, fallback: Fallback | None = None
+        self,
+        index: ChunkIndex,
+        texts: Sequence[str],
+        meter: StageMeter,
+        fallback: Fallback | None = None,
+        ids: Sequence[str] | None = None,
     ) -> pl.DataFrame:
         """Fused ranking of an index for query texts: columns query, chunk (positions), rank, score, … .
+
+        A model that fails on a query, though it is alone, has no ranking for it.
 
         Args:
             index: The chunks.
             texts: The queries.
-            meter: Takes the batches.
+            meter: Takes the batches, and the queries that failed.
             fallback: Lets lexical queries stand in where the sparse model fails; without it the failure comes out.
+            ids: Of the queries, to name those that failed; their positions by default.
+
+        Raises:
+            InferenceError: A model fails for any text.
         """
+        ids = ids or [str(position) for position in range(len(texts))]
         if not texts or not index.chunks.height:
             return fuse([EMPTY_RANKING] * len(self._models.dense), EMPTY_RANKING)
         dense = [
-            index.rank_dense(position, self._embed_dense(model, texts, meter), self._depth)
+            index.rank_dense(position, self._embed_dense(model, texts, meter, ids), self._depth)
             for position, (model, _) in enumerate(self._models.dense)
         ]
         sparse = EMPTY_RANKING
         if index.sparse is not None:
-            sparse = index.rank_sparse(self._sparse_queries(texts, index.sparse, meter, fallback), self._depth)
+            passages = index.sparse
+            by_model = functools.partial(self._embed_sparse, texts, passages.shape[1], meter, ids)
+            lexical = lambda: LexicalEncoder(self._settings).queries(texts, passages)  # noqa: E731
+            sparse = index.rank_sparse(fallback.instead(by_model, lexical) if fallback else by_model(), self._depth)
         return fuse(dense, sparse)
 
-    def _sparse_queries(
-        self, texts: Sequence[str], passages: csr_array, meter: StageMeter, fallback: Fallback | None
-    ) -> csr_array:
-        def by_model() -> csr_array:
-            return self._embed_sparse(texts, passages.shape[1], meter)
+    def _embed_dense(
+        self, model: str, texts: Sequence[str], meter: StageMeter, ids: Sequence[str]
+    ) -> NDArray[np.float32]:
+        """Unit vectors, float32 [texts, dimension]; NaN for a text on which the model fails."""
+        return np.concatenate([answer.placed("embedding", np.nan) for answer in self._infer(model, texts, meter, ids)])
 
-        if fallback is None:
-            return by_model()
-        return fallback.instead(by_model, lambda: LexicalEncoder(self._settings).queries(texts, passages))
-
-    def _embed_dense(self, model: str, texts: Sequence[str], meter: StageMeter) -> NDArray[np.float32]:
-        return np.concatenate([outputs["embedding"] for outputs in self._infer(model, texts, meter)])
-
-    def _embed_sparse(self, texts: Sequence[str], vocabulary: int, meter: StageMeter) -> csr_array:
+    def _embed_sparse(self, texts: Sequence[str], vocabulary: int, meter: StageMeter, ids: Sequence[str]) -> csr_array:
         assert self._models.sparse is not None
         encoder = SparseEncoder(*self._models.sparse)
-        rows = pl.concat([encoder.values(outputs) for outputs in self._infer(encoder.model, texts, meter)])
+        # A text on which the model fails has only weights of 0, so it has no term.
+        answers = self._infer(encoder.model, texts, meter, ids)
+        outputs = ({name: answer.placed(name, 0) for name in answer.outputs} for answer in answers)
+        rows = pl.concat([encoder.values(each) for each in outputs])
         # Terms that no chunk has cannot match.
         return sparse_matrix(rows, LARGEST_VOCABULARY)[:, :vocabulary]
 
-    def _infer(self, model: str, texts: Sequence[str], meter: StageMeter) -> Iterator[Outputs]:
-        requests = [
-            [(text,) for text in texts[start : start + self._batch_size]]
-            for start in range(0, len(texts), self._batch_size)
-        ]
-        for answer in self._triton.infer_many(model, requests, role="query", observer=meter):
-            yield answer.outputs
+    def _infer(self, model: str, texts: Sequence[str], meter: StageMeter, ids: Sequence[str]) -> Iterator[Answer]:
+        starts = range(0, len(texts), self._batch_size)
+        requests = [[(text,) for text in texts[start : start + self._batch_size]] for start in starts]
+        answers = self._triton.infer_many(model, requests, role="query", observer=meter)
+        for start, answer in zip(starts, answers, strict=True):
+            for kind, positions in answer.failed_by_kind().items():
+                named = [ids[start + position] for position in positions]
+                meter.items_failed(model, named, kind)
+                self.failed += named
+            yield answer
 
     def _input_digest(self, collection: str, queries: pl.DataFrame) -> str:
         chunks = self._store.read("chunks", collection, ["chunk_id", "content_sha256"]).sort("chunk_id")
         parts = [str(self._models), str(self._depth), str(RRF_K)]
         parts += ["\x1f".join(row) for row in chunks.iter_rows()]
         parts += ["\x1f".join(row) for row in queries.select("query_id", "text").iter_rows()]
-        return input_digest(parts + self._lexical_parts(collection))
+        return input_digest([*parts, *self._lexical_parts(collection), *self._failed_chunks(collection)])
 
     def _lexical_parts(self, collection: str) -> list[str]:
         """Which chunks have a lexical row; nothing where none has."""
@@ -168,6 +190,12 @@ class FuseStage:
             return []
         rows = self._store.read("sparse_embeddings", collection, ["chunk_id"], where=is_of(lexical))
         return [str(lexical), *rows["chunk_id"].sort()] if rows.height else []
+
+    def _failed_chunks(self, collection: str) -> list[str]:
+        """The chunks that a model has no vector of: once it has, the rankings are others."""
+        models = [*self._models.dense, *([self._models.sparse] if self._models.sparse else [])]
+        failed = {model: known_failures(self._store, collection, model)["chunk_id"] for model in models}
+        return [f"{model} {chunk}" for model, chunks in failed.items() for chunk in chunks]
 
 
 def fuse(dense: Sequence[pl.DataFrame], sparse: pl.DataFrame) -> pl.DataFrame:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from embedder_assets.errors import TableError
 from embedder_assets.stages.dense import as_matrix
+from embedder_assets.stages.issues import ROW_KEY, known_failures
 from embedder_assets.stages.vectors import Model, vectors_of
 from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.store import TableStore
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 QUERY_BLOCK = 128
 RANKING_SCHEMA = {"query": pl.Int64(), "chunk": pl.Int64(), "rank": pl.Int64(), "score": pl.Float64()}
 EMPTY_RANKING = pl.DataFrame(schema=RANKING_SCHEMA)
-ROW_KEY = ["collection", "chunk_id", "content_sha256"]
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class ChunkIndex:
 
     Attributes:
         chunks: collection, chunk_id, doc_id, heading, text, start, end, token_count of each chunk.
-        dense: For each dense model float32 [chunks, dimension], unit rows.
-        sparse: float32 [chunks, vocabulary], or None when the sparse stage is off.
+        dense: For each dense model float32 [chunks, dimension], unit rows; NaN where the model failed on the chunk.
+        sparse: float32 [chunks, vocabulary], or None when the sparse stage is off; no entry where the model failed.
     """
 
     chunks: pl.DataFrame
@@ -51,6 +51,8 @@ class ChunkIndex:
     ) -> ChunkIndex:
         """Reads the chunks of some collections with their vectors of the given models.
 
+        A chunk on which a model is known to fail is in no ranking of that model.
+
         Args:
             store: The tables.
             collections: Their names.
@@ -59,7 +61,7 @@ class ChunkIndex:
             lexical: Whose sparse rows count where a chunk has none of the sparse model; None where none may.
 
         Raises:
-            TableError: A chunk has no vector of these models.
+            TableError: A chunk has no vector of these models, and none of them is known to fail on it.
         """
         chunks = pl.concat([store.read("chunks", name) for name in collections])
         return cls.of(
@@ -76,43 +78,50 @@ class ChunkIndex:
 
         Args:
             chunks: Rows of ``chunks``.
-            dense: For each dense model a row of ``dense_embeddings`` for every chunk, in any order.
+            dense: For each dense model a row of ``dense_embeddings`` for every chunk that has one, in any order.
             sparse: The same of ``sparse_embeddings``.
         """
         vectors = tuple(as_matrix(_aligned(chunks, rows)["embedding"]) for rows in dense)
         return cls(chunks, vectors, None if sparse is None else sparse_matrix(_aligned(chunks, sparse)))
 
     def rank_dense(self, model: int, queries: NDArray[np.float32], depth: int) -> pl.DataFrame:
-        """Chunks by cosine.
+        """Chunks by cosine, those without a vector left out.
 
         Args:
             model: Position of the dense model.
-            queries: Its unit vectors of the queries, [queries, dimension].
+            queries: Its unit vectors of the queries, [queries, dimension]; NaN for a query without one.
             depth: Chunks a query.
 
         Returns:
             Columns query, chunk (positions), rank (from 1), score.
         """
-        if not self.chunks.height:
+        vectors = self.dense[model]
+        if not vectors.size:
             return EMPTY_RANKING
-        vectors = self.dense[model].T
-        return _rank(lambda block: queries[block] @ vectors, len(queries), depth, drop_zero=False)
+        incomplete = bool(np.isnan(vectors[:, 0]).any() or np.isnan(queries[:, 0]).any())
+
+        def scores_of(block: slice) -> NDArray[np.float32]:
+            scores: NDArray[np.float32] = queries[block] @ vectors.T
+            # No cosine is as low, so it comes last, and is left out.
+            return np.where(np.isnan(scores), np.float32(-np.inf), scores) if incomplete else scores
+
+        return _rank(scores_of, len(queries), depth, above=-np.inf)
 
     def rank_sparse(self, queries: csr_array, depth: int) -> pl.DataFrame:
         """Chunks by dot product, those without a common term left out. Columns as ``rank_dense``."""
         if self.sparse is None:
             return EMPTY_RANKING
         transposed = self.sparse.T.tocsr()
-        return _rank(lambda block: (queries[block] @ transposed).toarray(), queries.shape[0], depth, drop_zero=True)
+        return _rank(lambda block: (queries[block] @ transposed).toarray(), queries.shape[0], depth, above=0)
 
 
 def sparse_matrix(rows: pl.DataFrame, vocabulary: int | None = None) -> csr_array:
-    """Rows with list columns ``indices`` and ``values`` as a matrix of shape [rows, vocabulary]."""
+    """Rows with list columns ``indices`` and ``values`` as a matrix of shape [rows, vocabulary]; null is no entry."""
     from scipy.sparse import csr_array
 
-    lengths = rows["indices"].list.len().to_numpy()
-    indices = rows["indices"].explode(empty_as_null=False).to_numpy()
-    values = rows["values"].explode(empty_as_null=False).to_numpy().astype(np.float32)
+    lengths = rows["indices"].list.len().fill_null(0).to_numpy()
+    indices = rows["indices"].drop_nulls().explode(empty_as_null=False).to_numpy()
+    values = rows["values"].drop_nulls().explode(empty_as_null=False).to_numpy().astype(np.float32)
     width = vocabulary or (int(indices.max()) + 1 if len(indices) else 1)
     return csr_array((values, indices, np.concatenate([[0], np.cumsum(lengths)])), shape=(rows.height, width))
 
@@ -122,8 +131,11 @@ def _rows_of(
 ) -> pl.DataFrame:
     name, fingerprint = models[0]
     rows = pl.concat([vectors_of(store, table, each, models, list(SCHEMAS[table])) for each in collections])
-    found = chunks.join(rows, on=ROW_KEY, how="semi").height
-    if found != chunks.height:
+    lacking = chunks.join(rows, on=ROW_KEY, how="anti")
+    found = chunks.height - lacking.height
+    for collection in lacking["collection"].unique():
+        lacking = lacking.join(known_failures(store, collection, models[0]), on=ROW_KEY, how="anti")
+    if lacking.height:
         raise TableError(
             f"table '{table}', collections {', '.join(collections)}",
             expected=f"a row of model '{name}' with fingerprint {fingerprint} for each of {chunks.height} chunks",
@@ -135,11 +147,11 @@ def _rows_of(
 
 
 def _aligned(chunks: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
-    """The rows in the order of the chunks."""
-    return chunks.select(ROW_KEY).join(rows, on=ROW_KEY, how="inner", maintain_order="left")
+    """The rows in the order of the chunks, with nulls for a chunk that has none."""
+    return chunks.select(ROW_KEY).join(rows, on=ROW_KEY, how="left", maintain_order="left")
 
 
-def _rank(scores_of: Any, query_count: int, depth: int, *, drop_zero: bool) -> pl.DataFrame:
+def _rank(scores_of: Any, query_count: int, depth: int, *, above: float) -> pl.DataFrame:
     parts = [EMPTY_RANKING]
     for start in range(0, query_count, QUERY_BLOCK):
         block = slice(start, min(start + QUERY_BLOCK, query_count))
@@ -155,7 +167,7 @@ def _rank(scores_of: Any, query_count: int, depth: int, *, drop_zero: bool) -> p
             },
             schema=RANKING_SCHEMA,
         )
-        parts.append(frame.filter(pl.col("score") > 0) if drop_zero else frame)
+        parts.append(frame.filter(pl.col("score") > above))
     return pl.concat(parts)
 
 

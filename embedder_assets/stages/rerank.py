@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from embedder_assets.errors import InferenceError
 from embedder_assets.serving.session import TritonSession
 from embedder_assets.settings import Settings
 from embedder_assets.stages.dense import as_matrix
@@ -20,6 +21,8 @@ from embedder_assets.tables.store import TableStore
 from embedder_assets.telemetry.record import StageMeter
 
 FALLBACK = "fused order"
+# How a pair is named in the record.
+_NAMED = pl.format("{} {}", "query_id", "chunk_id")
 
 
 class RerankStage:
@@ -39,7 +42,7 @@ class RerankStage:
         """Brings ``reranked_candidates`` of a collection up to date and returns its rows.
 
         Where the model fails and the settings allow it, the fused order stands. Such rows have a digest of their own,
-        so the next run asks the model again.
+        so the next run asks the model again. Single pairs on which it failed in the last run are tried again too.
 
         Raises:
             EmbedderError: The model fails, and ``rerank_fallback`` is off.
@@ -48,10 +51,15 @@ class RerankStage:
         fused = self._store.read("fused_candidates", collection, where=best)
         digest = self._input_digest(fused)
         current = self._store.read("reranked_candidates", collection)
-        if current.height and current["input_digest"].unique().to_list() == [digest]:
+        known = current.filter(pl.col("input_digest") == digest).drop_nulls("cross_encoder_score")
+        if current.height and known.height == current.height:
             meter.count("reused", current.height)
             return current
         pairs = self._pairs(collection, fused)
+        if known.height:
+            meter.count("reused", known.height)
+            logits = known.select("query_id", "chunk_id", "cross_encoder_score")
+            pairs = pairs.join(logits, on=["query_id", "chunk_id"], how="left", maintain_order="left")
         vectors = self._vectors(collection, pairs)
         fallback = Fallback(self._may_fall_back, meter.fell_back, collection)
         rows = fallback.instead(lambda: self.rerank(pairs, vectors, collection, meter), lambda: in_fused_order(pairs))
@@ -69,28 +77,46 @@ class RerankStage:
     ) -> pl.DataFrame:
         """Adds the columns ``cross_encoder_score`` (float64 logit), ``score`` and ``rank``.
 
+        A pair on which the model fails, though it is alone, has no logit, and is judged by the rest of its evidence.
+
         Args:
-            pairs: Columns query_id, query_text, text, token_count, fused_rank, and any others.
-            vectors: Unit vectors of the passages by the first dense model, float32 [rows of ``pairs``, dimension].
+            pairs: Columns query_id, chunk_id, query_text, text, token_count, fused_rank, and any others. Where there is
+                a cross_encoder_score already, the model is not asked.
+            vectors: Unit vectors of the passages by the first dense model, float32 [rows of ``pairs``, dimension]; NaN
+                where that model failed on a passage.
             collection: For the progress display.
-            meter: Takes the batches.
+            meter: Takes the batches, and the pairs that failed.
+
+        Raises:
+            InferenceError: The model fails for any pair, or for all of these.
         """
         order = pairs["token_count"].arg_sort(descending=True)
         scored = self._score(pairs[order], collection, meter)
         return combine(scored, vectors[order.to_numpy()], self._evidence)
 
     def _score(self, pairs: pl.DataFrame, collection: str, meter: StageMeter) -> pl.DataFrame:
-        if not pairs.height:
-            return pairs.with_columns(cross_encoder_score=pl.lit(None, pl.Float64))
-        frames = list(pairs.iter_slices(self._batch_size))
+        if "cross_encoder_score" not in pairs.columns:
+            pairs = pairs.with_columns(cross_encoder_score=pl.lit(None, pl.Float64))
+        logits = pairs["cross_encoder_score"].to_numpy(writable=True)
+        asked = pairs.filter(pl.col("cross_encoder_score").is_null())
+        if not asked.height:
+            return pairs
+        frames = list(asked.iter_slices(self._batch_size))
         requests = (list(frame.select("query_text", "text").iter_rows()) for frame in frames)
         scores = []
+        errors: list[InferenceError] = []
         answers = self._triton.infer_many(self._model, requests, observer=meter)
         for frame, answer in zip(frames, answers, strict=True):
-            scores.append(answer.outputs["score"].ravel())
-            meter.count("computed", frame.height)
-            meter.progress(collection, sum(map(len, scores)), pairs.height)
-        return pairs.with_columns(cross_encoder_score=pl.Series(np.concatenate(scores).astype(np.float64)))
+            scores.append(answer.placed("score", np.nan).ravel())
+            errors += [failure.error for failure in answer.failures]
+            for kind, positions in answer.failed_by_kind().items():
+                meter.items_failed(self._model, frame[positions].select(_NAMED).to_series().to_list(), kind)
+            meter.count("computed", answer.rows)
+            meter.progress(collection, sum(map(len, scores)), asked.height)
+        if len(errors) == pairs.height:
+            raise errors[0]
+        logits[np.isnan(logits)] = np.concatenate(scores)
+        return pairs.with_columns(cross_encoder_score=pl.Series(logits).fill_nan(None))
 
     def _pairs(self, collection: str, fused: pl.DataFrame) -> pl.DataFrame:
         chunks = self._store.read("chunks", collection, ["chunk_id", "text", "token_count"])
@@ -101,7 +127,8 @@ class RerankStage:
     def _vectors(self, collection: str, pairs: pl.DataFrame) -> NDArray[np.float32]:
         wanted = (pl.col("model") == self._dense_model) & pl.col("chunk_id").is_in(pairs["chunk_id"].unique().implode())
         rows = self._store.read("dense_embeddings", collection, ["chunk_id", "embedding"], where=wanted)
-        return as_matrix(pairs.select("chunk_id").join(rows, on="chunk_id", maintain_order="left")["embedding"])
+        beside = pairs.select("chunk_id").join(rows, on="chunk_id", how="left", maintain_order="left")
+        return as_matrix(beside["embedding"])
 
     def _input_digest(self, fused: pl.DataFrame) -> str:
         parts = [*sorted(fused["input_digest"].unique()), self._fingerprint, str(self._depth)]

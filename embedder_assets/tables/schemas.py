@@ -62,6 +62,16 @@ SCHEMAS: dict[str, Schema] = {
         "values": pl.List(pl.Float32),
         "source": _TEXT,
     },
+    # One row a chunk and model that failed although the chunk was alone in its request; `stage` is dense or sparse.
+    "inference_issues": {
+        "collection": _TEXT,
+        "stage": _TEXT,
+        "chunk_id": _TEXT,
+        "content_sha256": _TEXT,
+        "model": _TEXT,
+        "model_fingerprint": _TEXT,
+        "message": _TEXT,
+    },
     "queries": {"collection": _TEXT, "query_id": _TEXT, "text": _TEXT, "source": _TEXT},
     # Ranks start at 1; a null rank means the ranking did not hold the chunk. `dense_rank` is the best of `dense_ranks`,
     # which has one entry a dense model. `input_digest` identifies everything the rows were computed from, so that an

@@ -59,7 +59,7 @@ class Mitigation(Part):
         reason: What the server said, as one word.
         batch_size: Texts a request from then on.
         at: Unix time in seconds.
-        items: Ids of the chunks that failed.
+        items: Ids of the chunks or queries that failed; of a pair both, with a space between them.
     """
 
     kind: MitigationKind
@@ -237,7 +237,7 @@ class StageMeter:
         )
 
     def items_failed(self, model: str, items: list[str], reason: str) -> None:
-        """Chunks for which the model failed although each was alone in its request."""
+        """Chunks, queries, or pairs of both for which the model failed although each was alone in its request."""
         self.count("failed", len(items))
         self._mitigations.append(
             Mitigation(kind="item_failed", model=model, reason=reason, batch_size=1, at=time.time(), items=items)

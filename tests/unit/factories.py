@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from embedder_assets.errors import EmbedderError, InferenceError
-from embedder_assets.serving.client import UNOBSERVED, Answer, Outputs, RequestObserver, Row
+from embedder_assets.serving.client import UNOBSERVED, Answer, Failure, Outputs, RequestObserver, Row
 from embedder_assets.serving.models import Evidence
 from embedder_assets.settings import Settings, load_settings
 from embedder_assets.tables.schemas import SCHEMAS
@@ -127,6 +127,7 @@ class FakeTriton:
         rerank_evidence: The weights of the rerank model.
         fail_at: Number of the request, from 0, that is answered with an error.
         broken: Model to the error that it answers every request with.
+        poison: Texts on which every model fails though they are alone; of a pair the passage.
     """
 
     def __init__(
@@ -134,10 +135,12 @@ class FakeTriton:
         rerank_evidence: Evidence | None = None,
         fail_at: int | None = None,
         broken: dict[str, EmbedderError] | None = None,
+        poison: Iterable[str] = (),
     ) -> None:
         self.rerank_evidence = rerank_evidence or Evidence()
         self.fail_at = fail_at
         self.broken = broken or {}
+        self.poison = set(poison)
         self.requests: list[list[Row]] = []
         self.roles: list[str] = []
         self.fingerprints = {DENSE: "dense-1", SECOND: "second-1", SPARSE: "sparse-1", RERANK: "rerank-1"}
@@ -169,12 +172,19 @@ class FakeTriton:
             if model in self.broken:
                 raise self.broken[model]
             if len(self.requests) == self.fail_at:
-                raise InferenceError("the fake", expected="an answer", got="a failure", remedy="None.")
+                raise _failure()
             self.requests.append(list(rows))
             self.roles.append(role)
-            answer = Answer(_OUTPUTS[model](rows), 0.01)
+            failures = tuple(Failure(at, _failure()) for at, row in enumerate(rows) if row[-1] in self.poison)
+            outputs = _OUTPUTS[model](rows)
+            kept = [row[-1] not in self.poison for row in rows]
+            answer = Answer({name: values[kept] for name, values in outputs.items()}, 0.01, failures=failures)
             observer.request(model, answer.latency_s, answer.rows)
             yield answer
+
+
+def _failure() -> InferenceError:
+    return InferenceError("the fake", expected="an answer", got="a failure", remedy="None.")
 
 
 def _dense(rows: Sequence[Row]) -> Outputs:

@@ -225,6 +225,108 @@ def test_sparse_rows_go_the_same_way(store, bring_up_to_date):
     assert (triton.requests, len(keys(store, "sparse_embeddings"))) == ([], 2)
 
 
+# Texts on which a model fails though they are alone
+
+
+def listed(store: TableStore) -> list[tuple[str, str, str]]:
+    return store.read("inference_issues", "kb", ["stage", "chunk_id", "model"]).sort("stage", "chunk_id").rows()
+
+
+def test_a_text_that_fails_is_left_out_and_listed_and_the_rest_is_there(store, bring_up_to_date):
+    meter = make_meter()
+    outcome = bring_up_to_date(
+        make_chunks("one", "poison", "three"), FakeTriton(poison=["poison"]), meter=meter, request_batch_size=2
+    )
+    assert keys(store) == {key(0, "one"), key(2, "three")}
+    assert outcome == EmbedOutcome(rows=2, computed=2, reused=0, deleted=0, coverage=pytest.approx(2 / 3), failed=1)
+    row = store.read("inference_issues", "kb").row(0, named=True)
+    assert row == {
+        "collection": "kb",
+        "stage": "dense",
+        "chunk_id": chunk_id("a.md", 1),
+        "content_sha256": sha256("poison"),
+        "model": DENSE,
+        "model_fingerprint": "dense-1",
+        "message": "a failure",
+    }
+    record = meter.record()
+    assert record.items == {"computed": 2, "reused": 0, "failed": 1}
+    assert record.coverage == {"kb": pytest.approx(2 / 3)}
+    (event,) = record.mitigations
+    assert (event.kind, event.reason, event.items) == ("item_failed", "inference_failed", [chunk_id("a.md", 1)])
+
+
+def test_the_vectors_of_the_other_texts_are_their_own(store, bring_up_to_date):
+    bring_up_to_date(make_chunks("a b c", "poison", "a"), FakeTriton(poison=["poison"]))
+    vectors = dict(store.read("dense_embeddings", "kb", ["content_sha256", "embedding"]).iter_rows())
+    assert vectors == {sha256(text): pytest.approx(dense_vector(text).tolist()) for text in ("a b c", "a")}
+
+
+def test_every_chunk_of_a_text_that_fails_is_listed(store, bring_up_to_date):
+    meter = make_meter()
+    outcome = bring_up_to_date(make_chunks("poison", "one", "poison"), FakeTriton(poison=["poison"]), meter=meter)
+    assert {chunk for _, chunk, _ in listed(store)} == {chunk_id("a.md", 0), chunk_id("a.md", 2)}
+    assert (outcome.computed, outcome.reused, outcome.failed) == (1, 0, 2)
+    assert meter.record().items == {"computed": 1, "reused": 0, "failed": 2}
+
+
+def test_the_next_run_tries_what_failed_again_and_only_that(store, bring_up_to_date):
+    chunks = make_chunks("one", "poison")
+    bring_up_to_date(chunks, FakeTriton(poison=["poison"]))
+    still = FakeTriton(poison=["poison"])
+    bring_up_to_date(chunks, still)
+    assert (still.texts, len(listed(store))) == (["poison"], 1)
+    mended = FakeTriton()
+    outcome = bring_up_to_date(chunks, mended)
+    assert (mended.texts, listed(store)) == (["poison"], [])
+    assert outcome == EmbedOutcome(rows=2, computed=1, reused=1, deleted=0, coverage=1.0)
+
+
+def test_a_text_that_fails_and_is_edited_away_is_not_listed_any_more(store, bring_up_to_date):
+    bring_up_to_date(make_chunks("one", "poison"), FakeTriton(poison=["poison"]))
+    bring_up_to_date(make_chunks("one", "harmless"), FakeTriton(poison=["poison"]))
+    assert listed(store) == []
+
+
+def test_a_run_without_failures_makes_no_table_of_them(store, bring_up_to_date):
+    bring_up_to_date(make_chunks("one"))
+    assert not store.exists("inference_issues")
+
+
+def test_a_stage_keeps_what_another_has_listed(store, bring_up_to_date):
+    chunks, triton = make_chunks("one", "poison"), FakeTriton(poison=["poison"])
+    bring_up_to_date(chunks, triton)
+    bring_up_to_date(chunks, triton, encoder=SparseEncoder(SPARSE, "sparse-1"))
+    failed = chunk_id("a.md", 1)
+    assert listed(store) == [("dense", failed, DENSE), ("sparse", failed, SPARSE)]
+    assert len(keys(store, "sparse_embeddings")) == 1
+    bring_up_to_date(chunks, FakeTriton())
+    assert listed(store) == [("sparse", failed, SPARSE)]
+
+
+def test_where_every_chunk_fails_it_is_not_the_texts(store, bring_up_to_date):
+    bring_up_to_date(make_chunks("one"))
+    with pytest.raises(InferenceError, match=r"each of 2, for example: a failure"):
+        bring_up_to_date(make_chunks("two", "three"), FakeTriton(poison=["two", "three"]))
+    assert keys(store) == {key(0, "one")}
+    assert not store.exists("inference_issues")
+
+
+def test_a_model_that_is_swapped_in_publishes_without_what_it_fails_on(store, bring_up_to_date):
+    bring_up_to_date(make_chunks("one", "poison"))
+    bring_up_to_date(make_chunks("one", "poison"), FakeTriton(poison=["poison"]), fingerprint="dense-2")
+    assert keys(store) == {key(0, "one", fingerprint="dense-2")}
+    assert len(listed(store)) == 1
+
+
+def test_candidate_rows_leave_out_what_the_model_fails_on(store, tmp_path):
+    store.replace("chunks", "kb", make_chunks("one", "poison"))
+    triton = FakeTriton(poison=["poison"])
+    stage = EmbeddingStage(store, triton, make_settings(tmp_path), DenseEncoder(DENSE, "dense-1"))
+    assert stage.candidate_rows("kb", make_meter())["chunk_id"].to_list() == [chunk_id("a.md", 0)]
+    assert not store.exists("inference_issues")
+
+
 # Model swaps: rows of several models side by side, replaced in one commit
 
 

@@ -3,7 +3,7 @@ import inspect
 import pytest
 
 from embedder_assets import errors
-from embedder_assets.errors import DocumentError, EmbedderError
+from embedder_assets.errors import DocumentError, EmbedderError, ResourceExhaustedError
 
 CLASSES = [item for _, item in inspect.getmembers(errors, inspect.isclass) if item.__module__ == errors.__name__]
 PARTS = {"expected": "a port", "got": "a potato", "remedy": "Plant it."}
@@ -11,7 +11,7 @@ PARTS = {"expected": "a port", "got": "a potato", "remedy": "Plant it."}
 
 @pytest.mark.parametrize("kind", CLASSES)
 def test_every_error_is_ours_and_answers_the_four_questions(kind):
-    extra = {"kind": "vegetable"} if kind is DocumentError else {}
+    extra = {"kind": "vegetable"} if kind in (DocumentError, ResourceExhaustedError) else {}
     error = kind("the soil", **PARTS, **extra)
     assert isinstance(error, EmbedderError)
     assert str(error) == "the soil: expected a port, got a potato. Plant it."

@@ -57,6 +57,30 @@ def test_without_weights_the_fused_order_stays(logits):
     assert order(rows) == rows["rank"].to_list() == ranks
 
 
+@pytest.mark.parametrize("standardize", [True, False])
+def test_a_missing_logit_counts_as_the_mean_of_the_querys_others(standardize):
+    weights = Evidence(cross_encoder=3, agreement=1, standardize=standardize)
+    missing = pl.concat([scored([1, 2, 3], [4.0, None, -1.0]), scored([1, 2], [9.0, 9.0], "other")])
+    filled = pl.concat([scored([1, 2, 3], [4.0, 1.5, -1.0]), scored([1, 2], [9.0, 9.0], "other")])
+    rows = combine(missing, apart(5), weights)
+    assert rows["score"].to_list() == combine(filled, apart(5), weights)["score"].to_list()
+    assert rows["cross_encoder_score"].null_count() == 1
+
+
+def test_without_any_logit_the_fused_order_stays():
+    assert order(combine(scored([2, 1, 3], [None] * 3), apart(3), LOGIT_ONLY)) == [1, 2, 3]
+
+
+def test_a_candidate_without_a_vector_agrees_as_much_as_the_others_on_average():
+    weights = Evidence(cross_encoder=0, agreement=1)
+    vectors = np.array([[1, 0], [0, 1], [np.nan, np.nan]], np.float32)
+    ranks, logits = np.array([1, 1, 1]), np.zeros(3)
+    scores = final_scores(ranks, logits, vectors, weights)
+    assert scores[2] == pytest.approx(scores[:2].mean())
+    assert final_scores(ranks, logits, np.full((3, 2), np.nan, np.float32), weights).tolist() == [0, 0, 0]
+    assert final_scores(ranks, logits, np.empty((3, 0), np.float32), weights).tolist() == [0, 0, 0]
+
+
 def test_unstandardized_logits_say_how_sure_they_are():
     weights = Evidence(cross_encoder=1, agreement=0, standardize=False)
     unsure = combine(scored([1, 2, 3], [0.0, 0.0, 0.5]), apart(3), weights)

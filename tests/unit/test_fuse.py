@@ -22,6 +22,7 @@ from tests.unit.factories import (
     make_queries,
     make_settings,
     second_vector,
+    sha256,
     term,
 )
 
@@ -154,6 +155,26 @@ def test_an_index_without_sparse_vectors_ranks_nothing_sparse():
     assert index_of(np.eye(2)).rank_sparse(csr_array((1, 2), dtype=np.float32), 5).height == 0
 
 
+def test_a_chunk_without_a_dense_vector_is_in_no_ranking_also_where_all_others_are_unlike_the_query():
+    index = index_of([[np.nan, np.nan], [-1.0, 0.0], [0.0, 1.0]])
+    found = index.rank_dense(0, np.array([[1.0, 0.0], [0.0, 1.0]], np.float32), 3)
+    assert found.select("query", "chunk", "rank").rows() == [(0, 2, 1), (0, 1, 2), (1, 2, 1), (1, 1, 2)]
+
+
+def test_a_query_without_a_dense_vector_has_no_ranking():
+    queries = np.array([[np.nan, np.nan], [0.0, 1.0]], np.float32)
+    found = index_of(np.eye(2)).rank_dense(0, queries, 1)
+    assert found.select("query", "chunk", "rank").rows() == [(1, 1, 1)]
+
+
+def test_a_missing_sparse_row_is_one_without_entries():
+    rows = pl.DataFrame(
+        {"indices": [[1], None], "values": [[0.5], None]},
+        schema={"indices": pl.List(pl.Int32), "values": pl.List(pl.Float32)},
+    )
+    assert sparse_matrix(rows).toarray().tolist() == [[0.0, 0.5], [0.0, 0.0]]
+
+
 def test_sparse_rows_become_a_matrix_also_when_some_or_all_are_empty():
     rows = pl.DataFrame(
         {"indices": [[3, 0], []], "values": [[0.5, 2.0], []]},
@@ -220,6 +241,72 @@ def test_a_chunk_without_a_vector_of_the_model_is_refused(store):
     store.exchange("sparse_embeddings", "kb", none, pl.DataFrame({"chunk_id": [chunk_id("a.md", 1)]}))
     with pytest.raises(TableError, match=r"sparse_embeddings.*got 2 rows"):
         ChunkIndex.load(store, ["kb"], MODELS.dense, MODELS.sparse)
+
+
+def fail_on(store, chunk: int, model: str, fingerprint: str, table: str) -> None:
+    """Removes a model's row of a chunk and lists it as one that the model fails on."""
+    name = chunk_id("a.md", chunk)
+    row = ("kb", table.removesuffix("_embeddings"), name, sha256(TEXTS[chunk]), model, fingerprint, "a failure")
+    store.append("inference_issues", pl.DataFrame([row], schema=SCHEMAS["inference_issues"], orient="row"))
+    gone = store.read(table, "kb", ["chunk_id", "model"], where=pl.col("model") == model)
+    none = pl.DataFrame(schema=SCHEMAS[table])
+    store.exchange(table, "kb", none, gone.filter(pl.col("chunk_id") == name))
+
+
+def test_a_chunk_that_a_model_is_known_to_fail_on_is_left_out_of_that_models_ranking(store, triton, tmp_path):
+    store.replace("queries", "kb", make_queries("blue sky"))
+    fail_on(store, 2, DENSE, "dense-1", "dense_embeddings")
+    rows = run(store, triton, tmp_path, models=BOTH)
+    ranks = {row["chunk_id"]: row for row in rows.iter_rows(named=True)}
+    found = ranks[chunk_id("a.md", 2)]
+    assert (found["dense_ranks"], found["sparse_rank"]) == ([None, 1], 1)
+    assert sorted(rows["dense_ranks"].list.get(0).drop_nulls()) == [1, 2]
+
+
+def test_a_chunk_that_all_models_are_known_to_fail_on_is_no_candidate(store, triton, tmp_path):
+    store.replace("queries", "kb", make_queries("blue sky"))
+    fail_on(store, 2, DENSE, "dense-1", "dense_embeddings")
+    fail_on(store, 2, SPARSE, "sparse-1", "sparse_embeddings")
+    rows = run(store, triton, tmp_path)
+    assert sorted(rows["chunk_id"]) == sorted(chunk_id("a.md", number) for number in (0, 1))
+
+
+def test_a_chunk_without_a_vector_is_refused_also_beside_one_that_is_listed(store):
+    fail_on(store, 2, DENSE, "dense-1", "dense_embeddings")
+    none = pl.DataFrame(schema=SCHEMAS["dense_embeddings"])
+    gone = pl.DataFrame({"chunk_id": [chunk_id("a.md", 1)], "model": [DENSE]})
+    store.exchange("dense_embeddings", "kb", none, gone)
+    with pytest.raises(TableError, match="for each of 3 chunks, got 1 rows"):
+        ChunkIndex.load(store, ["kb"], MODELS.dense, None)
+
+
+def test_a_chunk_that_is_mended_changes_the_candidates_of_the_same_chunks_and_queries(store, triton, tmp_path):
+    store.replace("queries", "kb", make_queries("blue sky"))
+    rows = store.read("dense_embeddings", "kb")
+    fail_on(store, 2, DENSE, "dense-1", "dense_embeddings")
+    run(store, triton, tmp_path)
+    store.replace("dense_embeddings", "kb", rows)
+    store.replace("inference_issues", "kb", pl.DataFrame(schema=SCHEMAS["inference_issues"]))
+    mended = run(store, triton, tmp_path)
+    assert mended.row(0, named=True)["chunk_id"] == chunk_id("a.md", 2)
+    assert len(triton.requests) == 4
+
+
+def test_a_query_that_fails_has_no_ranking_and_the_others_keep_theirs(store, tmp_path):
+    store.replace("queries", "kb", make_queries("red", "poison", "blue sky"))
+    meter = make_meter("fuse")
+    rows = run(store, FakeTriton(poison=["poison"]), tmp_path, meter)
+    assert set(rows["query_id"]) == {"q0", "q2"}
+    assert [event.items for event in meter.record().mitigations] == [["q1"], ["q1"]]
+    assert {event.model for event in meter.record().mitigations} == {DENSE, SPARSE}
+    # The next run tries again; once nothing fails, one after it does not.
+    mended = run(store, FakeTriton(), tmp_path)
+    columns = ["query_id", "chunk_id", "rank", "score", "dense_rank", "sparse_rank"]
+    assert mended.filter(pl.col("query_id") != "q1").select(columns).equals(rows.select(columns))
+    assert set(mended["query_id"]) == {"q0", "q1", "q2"}
+    after = FakeTriton()
+    run(store, after, tmp_path)
+    assert after.requests == []
 
 
 def test_candidates_carry_names_and_the_ranks_they_come_from(store, triton, tmp_path):

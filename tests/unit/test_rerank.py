@@ -56,6 +56,43 @@ def test_only_the_best_candidates_are_sent_longest_passage_first(store, tmp_path
     assert triton.requests == [[("reset password", "reset the password")], [("reset password", "nothing")]]
 
 
+def test_a_pair_that_fails_has_no_logit_and_counts_as_the_mean_of_its_querys_others(store, tmp_path):
+    meter = make_meter("rerank")
+    triton = FakeTriton(Evidence(cross_encoder=100, agreement=0), poison=[TEXTS[0]])
+    rows = run(store, triton, tmp_path, meter)
+    # Between 2 and 1 shared words is the mean of them.
+    assert rows.select("fused_rank", "cross_encoder_score", "rank").rows() == [(2, 2.0, 1), (1, None, 2), (3, 1.0, 3)]
+    record = meter.record()
+    assert record.items == {"computed": 2, "failed": 1}
+    (event,) = record.mitigations
+    assert (event.model, event.items) == (RERANK, [f"q0 {chunk_id('a.md', 0)}"])
+
+
+def test_the_next_run_tries_a_pair_that_failed_again_and_only_that(store, tmp_path):
+    evidence = Evidence(cross_encoder=100, agreement=1)
+    run(store, FakeTriton(evidence, poison=[TEXTS[0]]), tmp_path)
+    triton, meter = FakeTriton(evidence), make_meter("rerank")
+    rows = run(store, triton, tmp_path, meter)
+    assert (triton.texts, meter.record().items) == ([TEXTS[0]], {"reused": 2, "computed": 1})
+    store.replace("reranked_candidates", "kb", pl.DataFrame(schema=SCHEMAS["reranked_candidates"]))
+    anew = run(store, FakeTriton(evidence), tmp_path)
+    assert rows.select(sorted(rows.columns)).equals(anew.select(sorted(anew.columns)))
+
+
+def test_where_every_pair_fails_it_is_not_the_texts(store, tmp_path):
+    with pytest.raises(InferenceError, match="a failure"):
+        run(store, FakeTriton(poison=TEXTS), tmp_path, rerank_fallback=False)
+    assert store.count("reranked_candidates", "kb") == 0
+
+
+def test_a_candidate_without_a_dense_vector_is_reranked_all_the_same(store, tmp_path):
+    rows = store.read("dense_embeddings", "kb").filter(pl.col("chunk_id") != chunk_id("a.md", 1))
+    store.replace("dense_embeddings", "kb", rows)
+    ranked = run(store, FakeTriton(Evidence(cross_encoder=100, agreement=1)), tmp_path)
+    assert ranked["fused_rank"].to_list() == [2, 3, 1]
+    assert ranked["score"].is_finite().all()
+
+
 def test_candidates_that_resemble_the_best_one_rise(store, tmp_path):
     rows = store.read("dense_embeddings", "kb").sort("chunk_id")
     unit = [[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]]

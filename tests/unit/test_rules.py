@@ -22,6 +22,7 @@ from tests.unit.factories import (
     make_queries,
     make_settings,
     second_vector,
+    sha256,
 )
 
 TEXTS = ("red apple", "größer 日本 ✓", "blue sky")
@@ -145,6 +146,51 @@ COVERAGE = [(rules.dense_coverage, "dense_embeddings"), (rules.sparse_coverage, 
 def test_a_chunk_without_a_current_row_fails(pipeline, rule, table, column):
     change(pipeline, table, first_becomes(column, pl.lit("other")))
     assert rule(pipeline, "kb").endswith(f"1 of 3 chunks without a row, for example {FIRST}")
+
+
+def list_failure(pipeline, model: str, fingerprint: str, chunk: str = FIRST, text: str = TEXTS[0]) -> None:
+    row = ("kb", "dense", chunk, sha256(text), model, fingerprint, "out of luck")
+    issues = pl.DataFrame([row], schema=SCHEMAS["inference_issues"], orient="row")
+    pipeline.store.append("inference_issues", issues)
+
+
+LISTED = [
+    (rules.dense_coverage, "dense_embeddings", DENSE, "dense-1"),
+    (rules.sparse_coverage, "sparse_embeddings", SPARSE, "sparse-1"),
+]
+
+
+@pytest.mark.parametrize(("rule", "table", "model", "fingerprint"), LISTED)
+def test_a_missing_row_that_the_model_is_known_to_fail_on_is_a_note(pipeline, rule, table, model, fingerprint):
+    drop(pipeline, table, pl.col("chunk_id") == FIRST)
+    list_failure(pipeline, model, fingerprint)
+    verdict = rule(pipeline, "kb")
+    assert isinstance(verdict, Note)
+    assert verdict.startswith(f"model '{model}': 1 of 3 chunks without a row because the model fails on them")
+    assert FIRST in verdict
+
+
+@pytest.mark.parametrize(("rule", "table", "model", "fingerprint"), LISTED)
+def test_a_missing_row_beside_a_listed_one_fails(pipeline, rule, table, model, fingerprint):
+    drop(pipeline, table, pl.col("chunk_id").is_in([FIRST, chunk_id("a.md", 1)]))
+    list_failure(pipeline, model, fingerprint)
+    verdict = rule(pipeline, "kb")
+    assert not isinstance(verdict, Note)
+    assert verdict == f"model '{model}': 1 of 3 chunks without a row, for example {chunk_id('a.md', 1)}"
+
+
+@pytest.mark.parametrize(("rule", "table", "model", "fingerprint"), LISTED)
+@pytest.mark.parametrize("of", ["another model", "an older fingerprint", "an older text"])
+def test_what_is_listed_of_another_model_or_text_excuses_nothing(pipeline, rule, table, model, fingerprint, of):
+    drop(pipeline, table, pl.col("chunk_id") == FIRST)
+    if of == "another model":
+        list_failure(pipeline, "other", fingerprint)
+    elif of == "an older fingerprint":
+        list_failure(pipeline, model, "older")
+    else:
+        list_failure(pipeline, model, fingerprint, text="before the edit")
+    assert not isinstance(rule(pipeline, "kb"), Note)
+    assert "1 of 3 chunks without a row" in rule(pipeline, "kb")
 
 
 @pytest.mark.parametrize(("rule", "table"), COVERAGE)

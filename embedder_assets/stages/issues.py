@@ -1,0 +1,42 @@
+"""The chunks on which a model failed though each was alone: why a row is missing, for everybody who looks for it.
+
+The embedding stages write it with every run, before they publish: a row that is missing is either listed here or a
+defect.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+from embedder_assets.tables.schemas import SCHEMAS
+from embedder_assets.tables.store import TableStore
+
+TABLE = "inference_issues"
+ROW_KEY = ["collection", "chunk_id", "content_sha256"]
+
+
+def known_failures(store: TableStore, collection: str, model: tuple[str, str]) -> pl.DataFrame:
+    """The listed chunks of a collection that a model, given by name and fingerprint, has no row of.
+
+    Returns:
+        Columns collection, chunk_id, content_sha256, sorted by chunk.
+    """
+    name, fingerprint = model
+    of_model = (pl.col("model") == name) & (pl.col("model_fingerprint") == fingerprint)
+    return store.read(TABLE, collection, ROW_KEY, where=of_model).sort("chunk_id")
+
+
+def list_failures(store: TableStore, collection: str, stage: str, failures: pl.DataFrame) -> None:
+    """Makes some failures the only ones that a collection has of a stage; writes nothing where they already are.
+
+    Args:
+        store: The tables.
+        collection: Name of the collection.
+        stage: ``dense`` or ``sparse``. What other stages have listed stays.
+        failures: Columns chunk_id, content_sha256, model, model_fingerprint, message.
+    """
+    others = store.read(TABLE, collection, where=pl.col("stage") != stage)
+    own = failures.with_columns(collection=pl.lit(collection), stage=pl.lit(stage))
+    rows = pl.concat([others, own.select(list(SCHEMAS[TABLE]))])
+    if rows.height or store.count(TABLE, collection):
+        store.replace(TABLE, collection, rows)
