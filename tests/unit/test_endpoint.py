@@ -1,10 +1,12 @@
 import http.server
 import json
 import re
+import shutil
 import socket
 import ssl
 import subprocess
 import threading
+import time
 import urllib.error
 import urllib.request
 
@@ -265,6 +267,29 @@ def test_a_push_replaces_the_group_of_this_host_with_everything(settings):
     assert path == f"/metrics/job/embedder_assets/instance/{socket.gethostname()}"
     assert "rag_dense_latency_seconds_count 2.0" in text
     assert RUN_ID not in path + text
+
+
+def test_a_real_pushgateway_shows_what_was_pushed(settings):
+    binary = shutil.which("prometheus-pushgateway")
+    if binary is None:
+        pytest.skip("needs prometheus-pushgateway (Debian's package), which .ci/run installs")
+    port = free_port()
+    process = subprocess.Popen([binary, f"--web.listen-address=127.0.0.1:{port}"], stderr=subprocess.DEVNULL)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + 20
+        while push(of_run(RUN_ID, ALL_STAGES), url) is not None and time.monotonic() < deadline:
+            time.sleep(0.1)
+        # Again: a gateway replaces a group and adds nothing up.
+        assert push(of_run(RUN_ID, ALL_STAGES), url) is None
+        with loopback.get(f"{url}/metrics", 5) as response:
+            lines = response.read().decode().splitlines()
+    finally:
+        process.terminate()
+        process.wait()
+    (count,) = (line for line in lines if line.startswith("rag_dense_latency_seconds_count{"))
+    assert count.endswith("} 2")
+    assert 'job="embedder_assets"' in count
 
 
 def test_a_gateway_that_is_down_is_named_and_harms_nothing():
