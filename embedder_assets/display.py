@@ -92,12 +92,13 @@ def show_outcome(outcome: RunOutcome, pipeline: Pipeline) -> None:
 
 
 def _show_failures(store: TableStore, collection: str) -> None:
-    """The chunks on which a model failed."""
+    """The chunks and queries on which a model failed."""
     if _count(store, "inference_issues", collection) in ("0", DAMAGED):
         return
-    failures = store.read("inference_issues", collection).sort("model", "chunk_id")
+    failures = store.read("inference_issues", collection).sort("model", "chunk_id", "query_id")
     for row in failures.head(ISSUES_SHOWN).iter_rows(named=True):
-        what = f"{collection}: chunk {row['chunk_id']} by {row['model']}: {row['message']}"
+        text = f"query {row['query_id']}" if row["query_id"] else f"chunk {row['chunk_id']}"
+        what = f"{collection}: {text} by {row['model']}: {row['message']}"
         out.print(f"[yellow]not computed[/] {escape(what)}")
     if failures.height > ISSUES_SHOWN:
         out.print(f"… and {failures.height - ISSUES_SHOWN} more, in the table inference_issues")

@@ -69,7 +69,7 @@ class ResourceExhaustedError(InferenceError):
         kind: What was short, as one word: ``out_of_memory``, ``shared_memory`` or ``resource_exhausted``.
     """
 
-    def __init__(self, thing: str, *, kind: str, expected: str, got: str, remedy: str) -> None:
+    def __init__(self, thing: str, *, kind: str = "resource_exhausted", expected: str, got: str, remedy: str) -> None:
         super().__init__(thing, expected=expected, got=got, remedy=remedy)
         self.kind = kind
 

@@ -62,7 +62,7 @@ def write_summary(
             *fallback_warnings(records),
             *(f"{name}: {count} documents could not be used" for name, count in issues.items() if count),
             *(
-                f"{name}: {count} rows are missing, because a model fails on their chunk"
+                f"{name}: {count} times a model fails on a text, see inference_issues"
                 for name, count in failures.items()
                 if count
             ),

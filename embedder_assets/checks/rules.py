@@ -14,7 +14,7 @@ from embedder_assets.pipeline import Pipeline
 from embedder_assets.serving.models import Stage
 from embedder_assets.stages.dense import UNIT_LENGTH_TOLERANCE, as_matrix, token_budget
 from embedder_assets.stages.export import export_folder, read_manifest
-from embedder_assets.stages.issues import known_failures
+from embedder_assets.stages.issues import known_failures, known_failures_on_queries
 from embedder_assets.stages.lexical import lexical_model
 from embedder_assets.stages.vectors import KEY, Model, is_of
 
@@ -100,12 +100,12 @@ def sparse_weights(pipeline: Pipeline, collection: str) -> str | None:
 
 
 def fused_every_query(pipeline: Pipeline, collection: str) -> str | None:
-    """Every query has fused candidates, ranked 1, 2, 3 … ."""
+    """Every query has fused candidates, ranked 1, 2, 3 …, but those that the models are known to fail on."""
     return _every_query_ranked(pipeline, collection, "fused_candidates")
 
 
 def reranked_every_query(pipeline: Pipeline, collection: str) -> str | None:
-    """Every query has reranked candidates, ranked 1, 2, 3 … ."""
+    """Every query has reranked candidates, ranked 1, 2, 3 …, but those that the models are known to fail on."""
     return _every_query_ranked(pipeline, collection, "reranked_candidates")
 
 
@@ -161,11 +161,19 @@ def _every_query_ranked(pipeline: Pipeline, collection: str, table: str) -> str 
     queries = pipeline.store.read("queries", collection, ["query_id"])
     rows = pipeline.store.read(table, collection, ["query_id", "rank"])
     missing = queries.join(rows, on="query_id", how="anti")
+    listed = missing
+    # A dense model that answers ranks whatever chunks there are, so only a failure of all of them explains it.
+    for model in pipeline.settings.dense_models:
+        named = (model, pipeline.triton.fingerprint(model, "dense"))
+        listed = listed.join(known_failures_on_queries(pipeline.store, collection, named), on="query_id", how="semi")
+    missing = missing.join(listed, on="query_id", how="anti")
     ranks = rows.group_by("query_id").agg(complete=pl.col("rank").sort() == pl.int_range(1, pl.len() + 1))
     broken = ranks.filter(~pl.col("complete").list.all())
-    return _examples(missing["query_id"], "queries without a candidate") or _examples(
+    problem = _examples(missing["query_id"], "queries without a candidate") or _examples(
         broken["query_id"], "queries whose ranks are not 1, 2, 3 …"
     )
+    known = _examples(listed["query_id"], "queries without a candidate because the models fail on them")
+    return problem or (Note(known) if known else None)
 
 
 def _duplicates(rows: pl.DataFrame, key: list[str]) -> str | None:

@@ -21,7 +21,7 @@ from embedder_assets.settings import Settings
 from embedder_assets.stages.digest import input_digest
 from embedder_assets.stages.fallback import Fallback
 from embedder_assets.stages.index import EMPTY_RANKING, ChunkIndex, sparse_matrix
-from embedder_assets.stages.issues import known_failures
+from embedder_assets.stages.issues import known_failures, list_failures
 from embedder_assets.stages.lexical import LexicalEncoder, lexical_model
 from embedder_assets.stages.sparse import SparseEncoder
 from embedder_assets.stages.vectors import Model, is_of
@@ -71,7 +71,8 @@ class FuseStage:
     """Ranks the chunks of a collection for its queries.
 
     Attributes:
-        failed: Ids of the queries on which a model failed though each was alone, since the last ``run`` began.
+        failed: The queries on which a model failed though each was alone, since the last ``run`` began: query id, model
+            and what the server said.
     """
 
     def __init__(self, store: TableStore, triton: TritonSession, settings: Settings, models: RetrievalModels) -> None:
@@ -81,13 +82,13 @@ class FuseStage:
         self._settings = settings
         self._depth = settings.candidate_depth
         self._batch_size = settings.request_batch_size
-        self.failed: list[str] = []
+        self.failed: list[tuple[str, str, str]] = []
 
     def run(self, collection: str, meter: StageMeter) -> pl.DataFrame:
         """Brings ``fused_candidates`` of a collection up to date and returns its rows.
 
         Where the sparse model fails and the settings allow it, the queries are lexical. Such rows, and those where a
-        model fails on a query, have a digest of their own, so the next run asks the model again.
+        model fails on a query, which is listed, have a digest of their own, so the next run asks the model again.
 
         Raises:
             EmbedderError: A dense model fails; or the sparse one does, and ``sparse_fallback`` is off.
@@ -104,11 +105,13 @@ class FuseStage:
         self.failed.clear()
         fused = self.rank(index, queries["text"].to_list(), meter, fallback, queries["query_id"].to_list())
         if fallback.used or self.failed:
-            digest = input_digest([digest, *([FALLBACK] if fallback.used else []), *sorted(set(self.failed))])
+            failed = sorted(f"{query} {model}" for query, model, _ in self.failed)
+            digest = input_digest([digest, *([FALLBACK] if fallback.used else []), *failed])
         meter.count("computed", queries.height)
         rows = named_candidates(fused, index, queries).with_columns(
             collection=pl.lit(collection), input_digest=pl.lit(digest)
         )
+        list_failures(self._store, collection, "fuse", self._failures())
         self._store.replace("fused_candidates", collection, rows)
         return rows
 
@@ -171,9 +174,8 @@ class FuseStage:
         answers = self._triton.infer_many(model, requests, role="query", observer=meter)
         for start, answer in zip(starts, answers, strict=True):
             for kind, positions in answer.failed_by_kind().items():
-                named = [ids[start + position] for position in positions]
-                meter.items_failed(model, named, kind)
-                self.failed += named
+                meter.items_failed(model, [ids[start + position] for position in positions], kind)
+            self.failed += [(ids[start + each.position], model, each.error.got) for each in answer.failures]
             yield answer
 
     def _input_digest(self, collection: str, queries: pl.DataFrame) -> str:
@@ -190,6 +192,13 @@ class FuseStage:
             return []
         rows = self._store.read("sparse_embeddings", collection, ["chunk_id"], where=is_of(lexical))
         return [str(lexical), *rows["chunk_id"].sort()] if rows.height else []
+
+    def _failures(self) -> pl.DataFrame:
+        """The queries that failed, as ``list_failures`` takes them."""
+        fingerprints = dict([*self._models.dense, *([self._models.sparse] if self._models.sparse else [])])
+        rows = [(query, model, fingerprints[model], message) for query, model, message in self.failed]
+        names = ["query_id", "model", "model_fingerprint", "message"]
+        return pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String), orient="row")
 
     def _failed_chunks(self, collection: str) -> list[str]:
         """The chunks that a model has no vector of: once it has, the rankings are others."""

@@ -1,7 +1,7 @@
-"""The chunks on which a model failed though each was alone: why a row is missing, for everybody who looks for it.
+"""The texts on which a model failed though each was alone: why a row is missing, for everybody who looks for it.
 
-The embedding stages write it with every run, before they publish: a row that is missing is either listed here or a
-defect.
+The stages that embed chunks and queries write it with every run, before they publish: a row that is missing is either
+listed here or a defect.
 """
 
 from __future__ import annotations
@@ -21,9 +21,12 @@ def known_failures(store: TableStore, collection: str, model: tuple[str, str]) -
     Returns:
         Columns collection, chunk_id, content_sha256, sorted by chunk.
     """
-    name, fingerprint = model
-    of_model = (pl.col("model") == name) & (pl.col("model_fingerprint") == fingerprint)
-    return store.read(TABLE, collection, ROW_KEY, where=of_model).sort("chunk_id")
+    return store.read(TABLE, collection, ROW_KEY, where=_is_of(model)).drop_nulls("chunk_id").sort("chunk_id")
+
+
+def known_failures_on_queries(store: TableStore, collection: str, model: tuple[str, str]) -> pl.DataFrame:
+    """The queries of a collection that a model, given by name and fingerprint, has no ranking for: column query_id."""
+    return store.read(TABLE, collection, ["query_id"], where=_is_of(model)).drop_nulls()
 
 
 def list_failures(store: TableStore, collection: str, stage: str, failures: pl.DataFrame) -> None:
@@ -32,11 +35,15 @@ def list_failures(store: TableStore, collection: str, stage: str, failures: pl.D
     Args:
         store: The tables.
         collection: Name of the collection.
-        stage: ``dense`` or ``sparse``. What other stages have listed stays.
-        failures: Columns chunk_id, content_sha256, model, model_fingerprint, message.
+        stage: ``dense``, ``sparse`` or ``fuse``. What other stages have listed stays.
+        failures: Columns model, model_fingerprint, message, and chunk_id with content_sha256, or query_id.
     """
     others = store.read(TABLE, collection, where=pl.col("stage") != stage)
     own = failures.with_columns(collection=pl.lit(collection), stage=pl.lit(stage))
-    rows = pl.concat([others, own.select(list(SCHEMAS[TABLE]))])
+    rows = pl.concat([others, own], how="diagonal").select(list(SCHEMAS[TABLE]))
     if rows.height or store.count(TABLE, collection):
         store.replace(TABLE, collection, rows)
+
+
+def _is_of(model: tuple[str, str]) -> pl.Expr:
+    return (pl.col("model") == model[0]) & (pl.col("model_fingerprint") == model[1])

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from embedder_assets.errors import TableError
+from embedder_assets.errors import InferenceError, TableError
 from embedder_assets.serving.session import TritonSession
 from embedder_assets.settings import Settings
 from embedder_assets.stages.fallback import Fallback
@@ -87,9 +87,21 @@ class Search:
             self._rerank = RerankStage(store, triton, settings, (name, triton.fingerprint(name, "rerank")))
 
     def search(self, query: str, top: int) -> list[Hit]:
-        """The best chunks for a query, best first."""
+        """The best chunks for a query, best first.
+
+        Raises:
+            InferenceError: All models fail on this query.
+        """
         lexical = self._fallback(self._settings.sparse_fallback, "a lexical query stands in for the sparse model")
+        self._fuse.failed.clear()
         fused = self._fuse.rank(self._index, [query], StageMeter("fuse", []), lexical)
+        if self._fuse.failed and not fused.height:
+            raise InferenceError(
+                "the query",
+                expected="an answer of one model at least",
+                got=self._fuse.failed[0][2],
+                remedy="Other texts are answered: ask in other words.",
+            )
         chunks = self._index.chunks.with_row_index("chunk").cast({"chunk": pl.Int64})
         hits = fused.join(chunks, on="chunk", maintain_order="left").with_columns(fused_rank="rank", query_id="query")
         hits = hits.with_columns(cross_encoder_score=pl.lit(None, pl.Float64), fused_score="score")

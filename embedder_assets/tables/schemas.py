@@ -62,12 +62,14 @@ SCHEMAS: dict[str, Schema] = {
         "values": pl.List(pl.Float32),
         "source": _TEXT,
     },
-    # One row a chunk and model that failed although the chunk was alone in its request; `stage` is dense or sparse.
+    # One row a text and model that failed although the text was alone in its request: a chunk's in the stages dense and
+    # sparse, a query's in the stage fuse.
     "inference_issues": {
         "collection": _TEXT,
         "stage": _TEXT,
         "chunk_id": _TEXT,
         "content_sha256": _TEXT,
+        "query_id": _TEXT,
         "model": _TEXT,
         "model_fingerprint": _TEXT,
         "message": _TEXT,

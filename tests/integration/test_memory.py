@@ -99,7 +99,7 @@ def test_a_text_on_which_a_model_breaks_is_named_and_the_rest_is_there_until_it_
     assert summary["dense_run"]["items"] == {"computed": 0, "reused": 11, "failed": 1}
     assert [each["items"] for each in summary["mitigations"] if each["stage"] == "dense"] == [[failed]]
     assert summary["dense_run"]["coverage"] == {"animals": pytest.approx(11 / 12)}
-    assert summary["warnings"] == ["animals: 2 rows are missing, because a model fails on their chunk"]
+    assert summary["warnings"] == ["animals: 2 times a model fails on a text, see inference_issues"]
     for telemetry in (json.dumps(summary["telemetry"]), spans(home, summary["run_id"])):
         assert POISON not in telemetry
         assert failed not in telemetry

@@ -245,6 +245,7 @@ def test_a_text_that_fails_is_left_out_and_listed_and_the_rest_is_there(store, b
         "stage": "dense",
         "chunk_id": chunk_id("a.md", 1),
         "content_sha256": sha256("poison"),
+        "query_id": None,
         "model": DENSE,
         "model_fingerprint": "dense-1",
         "message": "a failure",

@@ -5,9 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
-from embedder_assets.errors import TableError
+from embedder_assets.errors import InferenceError, TableError
 from embedder_assets.stages.fuse import FuseStage, RetrievalModels, fuse
 from embedder_assets.stages.index import EMPTY_RANKING, RANKING_SCHEMA, ChunkIndex, sparse_matrix
+from embedder_assets.stages.search import Search
 from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.store import TableStore
 from tests.unit.factories import (
@@ -246,7 +247,8 @@ def test_a_chunk_without_a_vector_of_the_model_is_refused(store):
 def fail_on(store, chunk: int, model: str, fingerprint: str, table: str) -> None:
     """Removes a model's row of a chunk and lists it as one that the model fails on."""
     name = chunk_id("a.md", chunk)
-    row = ("kb", table.removesuffix("_embeddings"), name, sha256(TEXTS[chunk]), model, fingerprint, "a failure")
+    stage = table.removesuffix("_embeddings")
+    row = ("kb", stage, name, sha256(TEXTS[chunk]), None, model, fingerprint, "a failure")
     store.append("inference_issues", pl.DataFrame([row], schema=SCHEMAS["inference_issues"], orient="row"))
     gone = store.read(table, "kb", ["chunk_id", "model"], where=pl.col("model") == model)
     none = pl.DataFrame(schema=SCHEMAS[table])
@@ -299,14 +301,36 @@ def test_a_query_that_fails_has_no_ranking_and_the_others_keep_theirs(store, tmp
     assert set(rows["query_id"]) == {"q0", "q2"}
     assert [event.items for event in meter.record().mitigations] == [["q1"], ["q1"]]
     assert {event.model for event in meter.record().mitigations} == {DENSE, SPARSE}
+    listed = store.read("inference_issues", "kb").sort("model")
+    names = ["stage", "chunk_id", "query_id", "model", "model_fingerprint", "message"]
+    assert listed.select(names).rows() == [
+        ("fuse", None, "q1", DENSE, "dense-1", "a failure"),
+        ("fuse", None, "q1", SPARSE, "sparse-1", "a failure"),
+    ]
     # The next run tries again; once nothing fails, one after it does not.
     mended = run(store, FakeTriton(), tmp_path)
     columns = ["query_id", "chunk_id", "rank", "score", "dense_rank", "sparse_rank"]
     assert mended.filter(pl.col("query_id") != "q1").select(columns).equals(rows.select(columns))
     assert set(mended["query_id"]) == {"q0", "q1", "q2"}
+    assert store.count("inference_issues", "kb") == 0
     after = FakeTriton()
     run(store, after, tmp_path)
     assert after.requests == []
+
+
+def test_a_search_for_a_query_on_which_all_models_fail_says_so(store, tmp_path):
+    settings = make_settings(tmp_path, enable_rerank=False)
+    search = Search(store, FakeTriton(poison=["poison"]), settings, ["kb"])
+    with pytest.raises(InferenceError, match="the query: expected an answer of one model at least, got a failure"):
+        search.search("poison", 3)
+    assert search.search("blue sky", 1)[0].chunk_id == chunk_id("a.md", 2)
+
+
+def test_a_query_that_still_fails_changes_nothing(store, tmp_path):
+    store.replace("queries", "kb", make_queries("red", "poison"))
+    rows = run(store, FakeTriton(poison=["poison"]), tmp_path)
+    again = run(store, FakeTriton(poison=["poison"]), tmp_path)
+    assert again.select(rows.columns).equals(rows)
 
 
 def test_candidates_carry_names_and_the_ranks_they_come_from(store, triton, tmp_path):

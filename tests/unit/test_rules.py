@@ -149,7 +149,7 @@ def test_a_chunk_without_a_current_row_fails(pipeline, rule, table, column):
 
 
 def list_failure(pipeline, model: str, fingerprint: str, chunk: str = FIRST, text: str = TEXTS[0]) -> None:
-    row = ("kb", "dense", chunk, sha256(text), model, fingerprint, "out of luck")
+    row = ("kb", "dense", chunk, sha256(text), None, model, fingerprint, "out of luck")
     issues = pl.DataFrame([row], schema=SCHEMAS["inference_issues"], orient="row")
     pipeline.store.append("inference_issues", issues)
 
@@ -320,3 +320,20 @@ def test_a_changed_missing_or_undescribed_export_fails(pipeline):
     assert "for example dense.npz" in rules.export_digests(pipeline, "kb")
     (folder / "manifest.json").unlink()
     assert "no readable manifest" in rules.export_digests(pipeline, "kb")
+
+
+@pytest.mark.parametrize(
+    ("rule", "table"),
+    [(rules.fused_every_query, "fused_candidates"), (rules.reranked_every_query, "reranked_candidates")],
+)
+def test_a_query_without_candidates_that_the_models_are_known_to_fail_on_is_a_note(pipeline, rule, table):
+    drop(pipeline, table, pl.col("query_id") == "q1")
+    row = ("kb", "fuse", None, None, "q1", DENSE, "dense-1", "out of luck")
+    pipeline.store.append("inference_issues", pl.DataFrame([row], schema=SCHEMAS["inference_issues"], orient="row"))
+    verdict = rule(pipeline, "kb")
+    assert isinstance(verdict, Note)
+    assert "q1" in verdict
+    drop(pipeline, table, pl.col("query_id") == "q0")
+    verdict = rule(pipeline, "kb")
+    assert not isinstance(verdict, Note)
+    assert verdict == "1 queries without a candidate, for example q0"
