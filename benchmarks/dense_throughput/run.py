@@ -21,9 +21,9 @@ import dagster as dg
 import numpy as np
 from tokenizers import Encoding, Tokenizer
 
-from benchmarks.onnx_session import open_session
 from embedder_assets.definitions import defs
 from embedder_assets.launch import QUIET
+from embedder_assets.serving.cpu_session import open_session
 from embedder_assets.settings import PROJECT_ROOT, load_settings
 from embedder_assets.stages.corpus import discover_collections
 from embedder_assets.tables.store import TableStore

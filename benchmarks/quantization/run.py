@@ -21,8 +21,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from benchmarks.collections import NAMES, prepare
-from benchmarks.onnx_session import open_session
 from embedder_assets.serving.build import write_float32
+from embedder_assets.serving.cpu_session import open_session
 from embedder_assets.serving.models import load_description
 from embedder_assets.serving.sources import fetch
 from embedder_assets.settings import Settings, load_settings

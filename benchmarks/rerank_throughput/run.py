@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.onnx_session import open_session
+from embedder_assets.serving.cpu_session import open_session
 from embedder_assets.serving.session import TritonSession
 from embedder_assets.settings import PROJECT_ROOT, Settings, load_settings
 from embedder_assets.stages.corpus import discover_collections

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.onnx_session import open_session
+from embedder_assets.serving.cpu_session import open_session
 from embedder_assets.serving.models import load_description
 from embedder_assets.serving.sources import fetch
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedder_assets.errors import ModelBuildError
+from embedder_assets.serving.cpu_session import open_session
 from embedder_assets.serving.models import ModelDescription, Precision, Stage
 
 GOLDEN_FILE = "golden.json"
@@ -86,9 +87,7 @@ def encode(tokenizer: Path, description: ModelDescription) -> Iterator[dict[str,
 
 def graph_outputs(graph: Path, feeds: Sequence[dict[str, NDArray[np.int64]]]) -> Arrays:
     """What an ONNX graph answers on the CPU, one text at a time."""
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
+    session = open_session(graph)
     asked = [item.name for item in session.get_inputs()]
     names = [item.name for item in session.get_outputs()]
     answers = [session.run(names, {name: feed[name] for name in asked}) for feed in feeds]

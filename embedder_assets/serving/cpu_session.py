@@ -1,4 +1,4 @@
-"""An ONNX session as the backend opens it, so that a bare loop is held back by nothing that Triton is spared."""
+"""An ONNX session on the CPU as the backend opens it, for whoever compares with what Triton answers or how fast."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ def open_session(graph: Path, threads: int = 1) -> onnxruntime.InferenceSession:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    # As in serving/backends/text_encoder/model.py, which cannot be imported outside Triton.
+    # As in backends/text_encoder/model.py, which cannot be imported outside Triton. A fusion more or less changes the
+    # last bit of an answer.
     return onnxruntime.InferenceSession(
         str(graph), options, providers=["CPUExecutionProvider"], disabled_optimizers=["SkipLayerNormFusion"]
     )
