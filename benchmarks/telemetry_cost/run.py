@@ -31,7 +31,7 @@ Side = Callable[[Pipeline, str], None]
 
 
 def main() -> None:
-    """Prints one line a round, the median share of time that telemetry takes, and what the end of a run costs."""
+    """Prints one line a round, the median share of time that telemetry adds, and what the end of a run costs."""
     corpus = MEDLINE if MEDLINE.exists() else PROJECT_ROOT / "examples" / "corpus"
     with tempfile.TemporaryDirectory() as home:
         os.environ.update(EMBEDDER_HOME=home, EMBEDDER_CORPUS_DIR=str(corpus))
@@ -49,7 +49,7 @@ def main() -> None:
     median = statistics.median(shares)
     verdict = "holds" if median <= BOUND else "DOES NOT HOLD"
     print(
-        f"telemetry takes {median:+.2%} of the stage's time, median of {ROUNDS} rounds; at most {BOUND:.0%}: {verdict}"
+        f"telemetry adds {median:+.2%} to the stage's time, median of {ROUNDS} rounds; at most {BOUND:.0%}: {verdict}"
     )
     print(f"spans, scrape and manifest at the end of a run: {statistics.median(ends) * 1000:.0f} ms")
 
