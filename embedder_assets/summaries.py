@@ -12,7 +12,7 @@ from embedder_assets.display import out
 from embedder_assets.errors import TelemetryError
 from embedder_assets.telemetry.event_log import ASSET_OF_STAGE
 from embedder_assets.telemetry.footer import render_footer
-from embedder_assets.telemetry.manifest import Manifest, StageRun
+from embedder_assets.telemetry.manifest import Manifest, SparseRun, StageRun
 from embedder_assets.telemetry.manifest_file import find_manifest, problems_of_file, read_manifest_file
 from embedder_assets.telemetry.record import StageName
 
@@ -71,7 +71,7 @@ def _row(manifest: Manifest, stage: StageName, section: StageRun | None) -> list
     latency = manifest.performance_baseline.batch_latency_ms.get(stage)
     percentiles = [f"{value:.0f}" for value in (latency.p50, latency.p95, latency.p99)] if latency else ["-"] * 3
     items = ", ".join(f"{count} {outcome}" for outcome, count in section.items.items()) if section else ""
-    coverage = f"{min(section.coverage.values()):.3f}" if section and section.coverage else "-"
+    coverage = _coverage(section)
     fallback = (section.fallback_reason or "yes") if section and section.fallback_used else "-"
     metric = manifest.telemetry.metrics.get(stage)
     return [
@@ -79,10 +79,17 @@ def _row(manifest: Manifest, stage: StageName, section: StageRun | None) -> list
         section.status if section else "ran",
         items or "-",
         *percentiles,
-        coverage,
+        "-" if coverage is None else f"{coverage:.3f}",
         fallback,
         str(metric.samples) if metric else "-",
     ]
+
+
+def _coverage(section: StageRun | None) -> float | None:
+    """The smallest of all collections; v4.0 has only that one."""
+    if section is not None and section.coverage:
+        return min(section.coverage.values())
+    return section.coverage_ratio if isinstance(section, SparseRun) else None
 
 
 def _reasons(manifest: Manifest) -> Iterator[str]:

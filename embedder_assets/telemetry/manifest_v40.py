@@ -98,8 +98,8 @@ def _run_status(section: Json) -> dict[str, Any]:
     if word is None and section.get("executed") is True:
         word = "executed"
     status = STAGE_STATUS.get(word or "", "unknown")
-    reason = _text(section.get("reason"))
-    return {"status": status, "reason": reason or (f"status '{word}' of v4.0" if status == "unknown" else None)}
+    unclear = f"status '{word}' of v4.0" if word else f"status {NOT_RECORDED}"
+    return {"status": status, "reason": _text(section.get("reason")) or (unclear if status == "unknown" else None)}
 
 
 def _toggles(old: Json, sections: Mapping[str, Json]) -> dict[str, Any]:
