@@ -17,9 +17,10 @@ from pathlib import Path
 import dagster as dg
 from filelock import FileLock, Timeout
 
+from embedder_assets.telemetry.event_log import ENDED
+
 POOL = "triton_gpu"
 POLL_S = 0.2
-ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 
 
 @dataclass(frozen=True)

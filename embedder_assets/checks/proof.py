@@ -80,15 +80,15 @@ def metrics_were_scraped(proof: Proof) -> str | None:
     """A scrape of the metrics endpoint shows exactly this run's samples, and the manifest claims nothing more."""
     seen = emit(proof.settings, proof.run_id, proof.records.values())
     missing = [f"rag.{stage}: {status.reason}" for stage, status in seen.items() if status.proof == "missing"]
-    claimed = _metrics(proof)
+    claimed = proof.manifest.telemetry.metrics
     for stage, status in seen.items():
-        if claimed[stage]["status"] == "emitted" and status.proof == "none_due":
+        if claimed[stage].status == "emitted" and status.proof == "none_due":
             missing.append(f"rag.{stage}: the manifest says emitted, and {status.reason}")
     if missing:
         return "; ".join(missing)
     unreachable = next((status.reason for status in seen.values() if status.proof == "unreachable"), None)
     unreachable = unreachable or next(
-        (entry["reason"] for entry in claimed.values() if entry.get("proof") == "unreachable"), None
+        (entry.reason for entry in claimed.values() if entry.proof == "unreachable"), None
     )
     if unreachable is not None:
         words = f"no scrape has shown this run's samples: {unreachable}"
@@ -98,33 +98,34 @@ def metrics_were_scraped(proof: Proof) -> str | None:
 
 def gpu_within_soft_limit(proof: Proof) -> str | None:
     """No device went above EMBEDDER_GPU_SOFT_LIMIT_GB in any stage."""
-    gpu = _plain(proof.manifest)["performance_baseline"]["gpu"]
-    if gpu["status"] == "no_gpu":
+    gpu = proof.manifest.performance_baseline.gpu
+    if gpu.status == "no_gpu":
         return Note("no GPU was seen")
-    if not gpu["soft_limit_exceeded"]:
+    if not gpu.soft_limit_exceeded:
         return None
     return Worry(
-        f"{gpu['peak_memory_used_gb']} GB on {_listed(gpu['soft_limit_devices'])}, above the soft limit of "
-        f"{gpu['soft_limit_gb']} GB. Set EMBEDDER_GPU_LEASE_POLICY=exclusive or a smaller EMBEDDER_REQUEST_BATCH_SIZE."
+        f"{gpu.peak_memory_used_gb} GB on {_listed(gpu.soft_limit_devices)}, above the soft limit of "
+        f"{gpu.soft_limit_gb} GB. Set EMBEDDER_GPU_LEASE_POLICY=exclusive or a smaller EMBEDDER_REQUEST_BATCH_SIZE."
     )
 
 
 def manifest_follows_toggles(proof: Proof) -> str | None:
     """The manifest has a section for each stage that ran and for no other, and says where a toggle was set."""
-    content = _plain(proof.manifest)
     for stage, section in SECTIONS.items():
-        if (section in content) != (stage in proof.ran):
-            return f"'{section}' is {'there' if section in content else 'absent'}, the stage {_fate(proof, stage)}"
+        there = getattr(proof.manifest, section) is not None
+        if there != (stage in proof.ran):
+            return f"'{section}' is {'there' if there else 'absent'}, the stage {_fate(proof, stage)}"
     for stage, toggle in TOGGLES.items():
-        entry = content["feature_toggles"][toggle]
+        entry = getattr(proof.manifest.feature_toggles, toggle).model_dump()
         here = proof.settings.describe(toggle)
         if entry != here:
             return f"the manifest has {toggle} {entry}, the run's settings {here}"
         record, reason = proof.records.get(stage), f"disabled via {entry['provenance']}"
         if record is not None and (record.status == "off") == entry["value"]:
             return f"{toggle} is {str(entry['value']).lower()}, the stage {_fate(proof, stage)}"
-        if not entry["value"] and record is not None and _metrics(proof)[stage].get("reason") != reason:
-            return f"the metrics of rag.{stage} say '{_metrics(proof)[stage].get('reason')}', expected '{reason}'"
+        said = proof.manifest.telemetry.metrics[stage].reason
+        if not entry["value"] and record is not None and said != reason:
+            return f"the metrics of rag.{stage} say '{said}', expected '{reason}'"
     return None
 
 
@@ -157,15 +158,6 @@ def telemetry_is_documented(_: Proof) -> str | None:
 
 def _own_attributes(record: StageRecord) -> tuple[str, ...]:
     return OWN_ATTRIBUTES.get(record.stage, ()) if record.status == "ok" and record.collections else ()
-
-
-def _metrics(proof: Proof) -> dict[str, dict[str, Any]]:
-    metrics: dict[str, dict[str, Any]] = _plain(proof.manifest)["telemetry"]["metrics"]
-    return metrics
-
-
-def _plain(manifest: Manifest) -> dict[str, Any]:
-    return manifest.model_dump(mode="json", exclude_none=True)
 
 
 def _fate(proof: Proof, stage: StageName) -> str:

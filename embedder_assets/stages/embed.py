@@ -20,13 +20,12 @@ from embedder_assets.serving.session import TritonSession
 from embedder_assets.settings import Settings
 from embedder_assets.stages.issues import list_failures
 from embedder_assets.stages.lexical import LEXICAL
+from embedder_assets.stages.vectors import KEY, MODEL_KEY
 from embedder_assets.tables.schemas import SCHEMAS, Schema
 from embedder_assets.tables.staging import Staging, forget_unused
 from embedder_assets.tables.store import TableStore
 from embedder_assets.telemetry.record import StageMeter
 
-KEY = ["chunk_id", "content_sha256"]
-MODEL_KEY = [*KEY, "model", "model_fingerprint"]
 # Requests between two commits to the staging folder: what a crash can cost at most.
 REQUESTS_A_COMMIT = 4
 

@@ -8,25 +8,26 @@ from __future__ import annotations
 
 import polars as pl
 
+from embedder_assets.stages.vectors import KEY, Model, is_of
 from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.store import TableStore
 
 TABLE = "inference_issues"
-ROW_KEY = ["collection", "chunk_id", "content_sha256"]
+ROW_KEY = ["collection", *KEY]
 
 
-def known_failures(store: TableStore, collection: str, model: tuple[str, str]) -> pl.DataFrame:
+def known_failures(store: TableStore, collection: str, model: Model) -> pl.DataFrame:
     """The listed chunks of a collection that a model, given by name and fingerprint, has no row of.
 
     Returns:
         Columns collection, chunk_id, content_sha256, sorted by chunk.
     """
-    return store.read(TABLE, collection, ROW_KEY, where=_is_of(model)).drop_nulls("chunk_id").sort("chunk_id")
+    return store.read(TABLE, collection, ROW_KEY, where=is_of(model)).drop_nulls("chunk_id").sort("chunk_id")
 
 
-def known_failures_on_queries(store: TableStore, collection: str, model: tuple[str, str]) -> pl.DataFrame:
+def known_failures_on_queries(store: TableStore, collection: str, model: Model) -> pl.DataFrame:
     """The queries of a collection that a model, given by name and fingerprint, has no ranking for: column query_id."""
-    return store.read(TABLE, collection, ["query_id"], where=_is_of(model)).drop_nulls()
+    return store.read(TABLE, collection, ["query_id"], where=is_of(model)).drop_nulls()
 
 
 def list_failures(store: TableStore, collection: str, stage: str, failures: pl.DataFrame) -> None:
@@ -43,7 +44,3 @@ def list_failures(store: TableStore, collection: str, stage: str, failures: pl.D
     rows = pl.concat([others, own], how="diagonal").select(list(SCHEMAS[TABLE]))
     if rows.height or store.count(TABLE, collection):
         store.replace(TABLE, collection, rows)
-
-
-def _is_of(model: tuple[str, str]) -> pl.Expr:
-    return (pl.col("model") == model[0]) & (pl.col("model_fingerprint") == model[1])

@@ -23,7 +23,7 @@ from embedder_assets.errors import ModelBuildError
 from embedder_assets.serving.models import load_description
 from embedder_assets.settings import Settings
 from embedder_assets.stages.digest import input_digest
-from embedder_assets.stages.vectors import KEY, Model, is_of
+from embedder_assets.stages.vectors import KEY, MODEL_KEY, Model, is_of
 from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.store import TableStore
 
@@ -36,7 +36,6 @@ TABLE = "sparse_embeddings"
 LEXICAL = "lexical_fallback"
 # Raise it when the weights change: lexical rows are then made anew.
 RULES = "1"
-MODEL_KEY = [*KEY, "model", "model_fingerprint"]
 
 
 def lexical_model(settings: Settings) -> Model | None:

@@ -11,6 +11,7 @@ from embedder_assets.tables.store import TableStore
 # Name and fingerprint.
 Model = tuple[str, str]
 KEY = ["chunk_id", "content_sha256"]
+MODEL_KEY = [*KEY, "model", "model_fingerprint"]
 
 
 def is_of(model: Model) -> pl.Expr:
