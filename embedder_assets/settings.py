@@ -78,6 +78,9 @@ class Settings(BaseModel):
         description="Metrics address of the server at EMBEDDER_TRITON_URL, for its GPU memory series.",
     )
     triton_timeout_s: float = Field(120.0, gt=0, description="Seconds one inference request may take.")
+    triton_retry_s: float = Field(
+        60.0, ge=0, description="Seconds for which a request is sent again while Triton does not answer; 0: not at all."
+    )
     enable_sparse: bool = Field(True, description="Whether the sparse stage runs.")
     enable_rerank: bool = Field(True, description="Whether the rerank stage runs.")
     dense_models: Names = Field(
@@ -101,6 +104,19 @@ class Settings(BaseModel):
     )
     max_document_mb: float = Field(
         20.0, gt=0, description="Larger files are refused, each with a message (MB, 1,000,000 bytes)."
+    )
+    max_lost_share: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Share of a collection's documents that may be gone at once; more, or all of them, has to be "
+        "confirmed by a run with 1.",
+    )
+    max_bad_share: float = Field(
+        0.5, ge=0, le=1, description="Share of a collection's documents that may be unusable; with more it fails."
+    )
+    history_days: float = Field(
+        7.0, ge=0, description="Days for which maintenance keeps former versions of the tables, to read and restore."
     )
     rerank_fallback: bool = Field(
         True, description="Whether the fused order stands when the rerank model fails; otherwise the run fails."

@@ -67,7 +67,13 @@ class RerankStage:
             digest = input_digest([digest, FALLBACK])
             meter.count("fallback", rows.height)
         rows = rows.with_columns(
-            collection=pl.lit(collection), fallback_used=pl.lit(fallback.used), input_digest=pl.lit(digest)
+            collection=pl.lit(collection),
+            fallback_used=pl.lit(fallback.used),
+            query_sha256=pl.lit(None, pl.String),
+            content_sha256=pl.lit(None, pl.String),
+            model=pl.lit(self._model),
+            model_fingerprint=pl.lit(self._fingerprint),
+            input_digest=pl.lit(digest),
         )
         self._store.replace("reranked_candidates", collection, rows)
         return rows

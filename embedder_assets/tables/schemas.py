@@ -26,7 +26,8 @@ _FIGURE: Schema = {
 }
 
 SCHEMAS: dict[str, Schema] = {
-    # One row a document; `text` is what was extracted, Markdown where the format has structure.
+    # One row a document; `text` is what was extracted, Markdown where the format has structure. `source_sha256` is the
+    # digest of the bytes that it was extracted from (a file, or a line of corpus.jsonl), `extraction` identifies how.
     "documents": {
         "collection": _TEXT,
         "doc_id": _TEXT,
@@ -35,9 +36,20 @@ SCHEMAS: dict[str, Schema] = {
         "size_bytes": _COUNT,
         "text": _TEXT,
         "content_sha256": _TEXT,
+        "source_sha256": _TEXT,
+        "extraction": _TEXT,
     },
-    # One row a document or row that could not be used.
-    "document_issues": {"collection": _TEXT, "path": _TEXT, "kind": _TEXT, "message": _TEXT},
+    # One row a document or row that could not be used. `first_seen` is when it began; `source_sha256`, where the bytes
+    # could be read, and `extraction` tell whether another try makes sense.
+    "document_issues": {
+        "collection": _TEXT,
+        "path": _TEXT,
+        "kind": _TEXT,
+        "message": _TEXT,
+        "first_seen": _INSTANT,
+        "source_sha256": _TEXT,
+        "extraction": _TEXT,
+    },
     # `start` and `end` are character offsets into the document's text; `chunking` identifies how it was cut.
     "chunks": {
         "collection": _TEXT,
@@ -75,6 +87,18 @@ SCHEMAS: dict[str, Schema] = {
         "message": _TEXT,
     },
     "queries": {"collection": _TEXT, "query_id": _TEXT, "text": _TEXT, "source": _TEXT},
+    # One row a query and model, so that no query is computed twice; `content_sha256` is of the query's text. A dense
+    # model's row has an `embedding` of unit length, the sparse model's row `indices` and `values`.
+    "query_embeddings": {
+        "collection": _TEXT,
+        "query_id": _TEXT,
+        "content_sha256": _TEXT,
+        "model": _TEXT,
+        "model_fingerprint": _TEXT,
+        "embedding": pl.List(pl.Float32),
+        "indices": pl.List(pl.Int32),
+        "values": pl.List(pl.Float32),
+    },
     # Ranks start at 1; a null rank means the ranking did not hold the chunk. `dense_rank` is the best of `dense_ranks`,
     # which has one entry a dense model. `input_digest` identifies everything the rows were computed from, so that an
     # unchanged input is not computed again.
@@ -90,6 +114,7 @@ SCHEMAS: dict[str, Schema] = {
         "sparse_rank": _COUNT,
         "input_digest": _TEXT,
     },
+    # `query_sha256` and `content_sha256` are of the two texts that `cross_encoder_score` is about.
     "reranked_candidates": {
         "collection": _TEXT,
         "query_id": _TEXT,
@@ -100,6 +125,10 @@ SCHEMAS: dict[str, Schema] = {
         "cross_encoder_score": _REAL,
         "fused_rank": _COUNT,
         "fallback_used": pl.Boolean(),
+        "query_sha256": _TEXT,
+        "content_sha256": _TEXT,
+        "model": _TEXT,
+        "model_fingerprint": _TEXT,
         "input_digest": _TEXT,
     },
     # One row a ranking and measure of each evaluation; `models` is JSON: stage to model name to fingerprint.

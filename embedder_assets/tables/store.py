@@ -1,17 +1,34 @@
-"""Reads and writes the Delta Lake tables, each partitioned by collection. Every change is one atomic commit."""
+"""Reads and writes the Delta Lake tables, each partitioned by collection. Every change is one atomic commit.
+
+Nothing here holds a whole collection of any size: rows come and go as frames, one after the other. The exceptions,
+``read`` without a condition and ``replace``, are for tables that do not grow with the documents.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import polars as pl
-from deltalake import DeltaTable
+from arro3.core import RecordBatchReader, Table
+from deltalake import DeltaTable, WriterProperties, write_deltalake
 from deltalake.exceptions import DeltaError
 
 from embedder_assets.errors import TableError
+from embedder_assets.tables.ranges import COLUMN as DIGEST
 from embedder_assets.tables.schemas import SCHEMAS
+
+Rows = pl.DataFrame | Iterable[pl.DataFrame]
+
+# A merge of delta-rs reads all rows of the collection into memory; above this many they are written anew, as a stream.
+MERGE_ROWS = 100_000
+# Small enough to be read whole, large enough that a million vectors are some fifty files.
+FILE_BYTES = 32 * 2**20
+# Rows that Parquet can leave out of a read together, see ``ranges``.
+ROW_GROUP_ROWS = 4096
 
 
 class TableStore:
@@ -75,53 +92,88 @@ class TableStore:
             rows = self._scan(table).filter(pl.col("collection") == collection)
             return int(rows.select(pl.len()).collect().item())
 
+    def batches(
+        self, table: str, collection: str, columns: Sequence[str] | None = None, *, where: pl.Expr | None = None
+    ) -> Iterator[pl.DataFrame]:
+        """The same rows as ``read``, the table's files one after the other; frames without rows are left out.
+
+        The rows are those of the version that is the newest when the first frame is asked for.
+        """
+        schema = SCHEMAS[table]
+        wanted = list(columns or schema)
+        if not self.exists(table):
+            return
+        with self._readable(table):
+            files = self._files(table, collection)
+        for file in files:
+            with self._readable(table):
+                rows = self._scan_files(table, [file])
+                rows = rows if where is None else rows.filter(where)
+                frame = rows.select(pl.col(name).cast(schema[name]) for name in wanted).collect()
+            if frame.height:
+                yield frame
+
     def replace(self, table: str, collection: str, rows: pl.DataFrame) -> bool:
         """Makes ``rows`` the collection's only rows. Writes nothing, and returns False, when they already are."""
         rows = self._conform(table, rows)
         if self.exists(table) and self._holds(table, collection, rows):
             return False
-        present = self.count(table, collection)
-        with self._writable(table):
-            if not present:
+        if not rows.height and not self.exists(table):
+            # A table that was computed and has no row is there, and not missing.
+            with self._writable(table):
                 rows.write_delta(self.path(table), mode="append", delta_write_options=_PARTITIONED)
-            elif not len(rows):
-                DeltaTable(str(self.path(table))).delete(f"collection = {_quoted(collection)}")
-            else:
-                options = {**_PARTITIONED, "predicate": f"collection = {_quoted(collection)}"}
-                rows.write_delta(self.path(table), mode="overwrite", delta_write_options=options)
+        self._overwrite(table, collection, self._frames(table, rows))
         return True
 
-    def append(self, table: str, rows: pl.DataFrame) -> None:
-        """Adds rows in one commit."""
-        rows = self._conform(table, rows)
-        with self._writable(table):
-            rows.write_delta(self.path(table), mode="append", delta_write_options=_PARTITIONED)
+    def append(self, table: str, rows: Rows) -> None:
+        """Adds rows in one commit; none at all make no commit."""
+        self._write(table, self._frames(table, rows), mode="append")
 
-    def exchange(self, table: str, collection: str, added: pl.DataFrame, removed: pl.DataFrame) -> int:
+    def exchange(self, table: str, collection: str, added: Rows, removed: pl.DataFrame) -> int:
         """Adds rows to a collection and removes others in one commit, a plain append where none is removed.
 
         Args:
             table: Name of the table.
             collection: The collection.
-            added: New rows, none of which has the key of a row that is there.
+            added: New rows, none of which has the key of a row that is there. Frames are taken one after the other.
             removed: Some of the table's columns: rows that agree with a row of this frame in all of them go.
 
         Returns:
             How many rows were removed.
         """
+        frames = self._frames(table, added)
         if not removed.height:
-            if added.height:
-                self.append(table, added)
+            self._write(table, frames, mode="append")
             return 0
+        present = self.count(table, collection)
+        first, rest = _taken(frames, MERGE_ROWS)
+        if present <= MERGE_ROWS and rest is None:
+            return self._merge(table, collection, pl.concat(first) if first else None, removed)
+        kept = self.batches(table, collection)
+        kept = (frame.join(removed, on=removed.columns, how="anti", nulls_equal=True) for frame in kept)
+        new, old = _Counted(chain(first, rest or ())), _Counted(self._frames(table, kept))
+        self._overwrite(table, collection, chain(old, new))
+        return present - old.rows
+
+    def remove(self, table: str, collection: str) -> int:
+        """Removes all rows of a collection in one commit and returns how many there were."""
+        present = self.count(table, collection)
+        if present:
+            with self._writable(table):
+                DeltaTable(str(self.path(table))).delete(_of(collection))
+        return present
+
+    def _merge(self, table: str, collection: str, added: pl.DataFrame | None, removed: pl.DataFrame) -> int:
         # A row without a collection is one to remove: so both kinds are one source, and the merge one commit.
-        changes = pl.concat([self._conform(table, added), removed.unique()], how="diagonal")
+        none = pl.DataFrame(schema=SCHEMAS[table])
+        changes = pl.concat([none if added is None else added, removed.unique()], how="diagonal")
         same = " AND ".join(f'old."{name}" = new."{name}"' for name in removed.columns)
         with self._writable(table):
             merge = changes.write_delta(
                 self.path(table),
                 mode="merge",
                 delta_merge_options={
-                    "predicate": f"old.collection = {_quoted(collection)} AND {same}",
+                    "predicate": f"old.{_of(collection)} AND {same}",
                     "source_alias": "new",
                     "target_alias": "old",
                 },
@@ -130,17 +182,55 @@ class TableStore:
             merge = merge.when_not_matched_insert_all(predicate="new.collection IS NOT NULL")
             return int(merge.execute()["num_target_rows_deleted"])
 
+    def _overwrite(self, table: str, collection: str, frames: Iterator[pl.DataFrame]) -> None:
+        """Makes the rows of some frames a collection's only ones."""
+        if not self._write(table, frames, mode="overwrite", predicate=_of(collection)):
+            self.remove(table, collection)
+
+    def _frames(self, table: str, rows: Rows) -> Iterator[pl.DataFrame]:
+        """Frames that have rows, as the table takes them."""
+        for frame in [rows] if isinstance(rows, pl.DataFrame) else rows:
+            if frame.height:
+                whole = self._conform(table, frame)
+                yield whole.sort(DIGEST) if {DIGEST, "chunk_id"} <= whole.schema.keys() else whole
+
+    def _write(self, table: str, frames: Iterator[pl.DataFrame], **how: Any) -> bool:
+        """Writes frames in one commit and returns whether there was any."""
+        first = next(frames, None)
+        if first is None:
+            return False
+        schema = Table.from_arrow(first).schema
+        batches = (batch for frame in chain([first], frames) for batch in Table.from_arrow(frame).to_batches())
+        with self._writable(table):
+            write_deltalake(
+                self.path(table),
+                RecordBatchReader.from_batches(schema, batches),
+                partition_by=["collection"],
+                schema_mode="merge",
+                target_file_size=FILE_BYTES,
+                writer_properties=WriterProperties(max_row_group_size=ROW_GROUP_ROWS),
+                **how,
+            )
+        return True
+
     def _holds(self, table: str, collection: str, rows: pl.DataFrame) -> bool:
         """Whether rows are the collection's only rows already."""
         # The digest first, where there is one: rows that differ in it need not all be read and sorted.
         looks = [["input_digest"], rows.columns] if "input_digest" in rows.columns else [rows.columns]
         return all(_same_rows(self.read(table, collection, look), rows.select(look)) for look in looks)
 
-    def _scan(self, table: str) -> pl.LazyFrame:
+    def _files(self, table: str, collection: str | None = None) -> list[str]:
+        """The files of a table, or of one of its collections."""
         delta = DeltaTable(str(self.path(table)))
-        # Names the files itself: deltalake percent-encodes the folder, where pl.scan_delta then looks for them.
+        # Named here: deltalake percent-encodes the folder, where pl.scan_delta then looks for them.
         encoded_root = len(delta.table_uri.removeprefix("file://"))
-        files = [f"{self.path(table)}/{uri[encoded_root:]}" for uri in delta.file_uris()]
+        uris = delta.file_uris(file_pruning_predicate=None if collection is None else _of(collection))
+        return [f"{self.path(table)}/{uri[encoded_root:]}" for uri in uris]
+
+    def _scan(self, table: str) -> pl.LazyFrame:
+        return self._scan_files(table, self._files(table))
+
+    def _scan_files(self, table: str, files: list[str]) -> pl.LazyFrame:
         if not files:
             return pl.LazyFrame(schema=SCHEMAS[table])
         # A file that is older than a column of its table reads as null there.
@@ -194,9 +284,34 @@ _BROKEN_FILES = (pl.exceptions.PolarsError, pl.exceptions.PanicException, DeltaE
 _PARTITIONED = {"partition_by": ["collection"], "schema_mode": "merge"}
 
 
-def _quoted(value: str) -> str:
-    escaped = value.replace("'", "''")
-    return f"'{escaped}'"
+class _Counted:
+    """Frames, with the number of rows that have gone by."""
+
+    def __init__(self, frames: Iterable[pl.DataFrame]) -> None:
+        self._frames = frames
+        self.rows = 0
+
+    def __iter__(self) -> Iterator[pl.DataFrame]:
+        for frame in self._frames:
+            self.rows += frame.height
+            yield frame
+
+
+def _taken(frames: Iterator[pl.DataFrame], rows: int) -> tuple[list[pl.DataFrame], Iterator[pl.DataFrame] | None]:
+    """Frames up to a number of rows, and the others; None where there is no other."""
+    taken, height = [], 0
+    for frame in frames:
+        taken.append(frame)
+        height += frame.height
+        if height > rows:
+            return taken, frames
+    return taken, None
+
+
+def _of(collection: str) -> str:
+    """The rows of a collection, in SQL."""
+    escaped = collection.replace("'", "''")
+    return f"collection = '{escaped}'"
 
 
 def _same_rows(current: pl.DataFrame, rows: pl.DataFrame) -> bool:

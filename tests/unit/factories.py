@@ -75,6 +75,8 @@ def make_documents(collection: str = "kb", **texts: str) -> pl.DataFrame:
             "size_bytes": len(text),
             "text": text,
             "content_sha256": sha256(text),
+            "source_sha256": sha256(text),
+            "extraction": "test",
         }
         for name, text in texts.items()
     ]

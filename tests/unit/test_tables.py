@@ -8,10 +8,11 @@ from deltalake import DeltaTable
 from polars.testing import assert_frame_equal
 
 from embedder_assets.errors import TableError
+from embedder_assets.tables.ranges import digest_ranges
 from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.staging import KEPT_DAYS, Staging, forget_unused
 from embedder_assets.tables.store import TableStore
-from tests.unit.factories import make_chunks, make_documents, make_queries
+from tests.unit.factories import make_chunks, make_documents, make_queries, sha256
 
 AWKWARD_NAMES = ["it's", '"quoted"', "two words", "a/b", "100%", "c=d", "日本語", "'; DROP", "a\\b"]
 
@@ -118,7 +119,9 @@ def test_any_collection_name_can_be_replaced_read_and_deleted(store, name):
 
 def test_only_rows_that_agree_in_all_key_columns_are_deleted(store):
     pairs = [("a", "1"), ("a", "2"), ("b", "1"), ("b", "2")]
-    rows = pl.DataFrame([{"collection": "kb", "path": a, "kind": b, "message": ""} for a, b in pairs])
+    rows = pl.DataFrame(
+        [{"collection": "kb", "path": a, "kind": b, "message": ""} for a, b in pairs], schema=SCHEMAS["document_issues"]
+    )
     store.append("document_issues", rows)
     store.append("document_issues", rows.with_columns(collection=pl.lit("other")))
     keys = pl.DataFrame({"path": ["a", "b"], "kind": ["1", "2"]})
@@ -295,3 +298,66 @@ def test_a_home_and_collections_with_odd_names_are_read_back(tmp_path: Path) -> 
         assert set(store.read("queries", name)["collection"]) == {name}
         assert store.count("queries", name) == 1
     assert store.collections("queries") == sorted(["a b'c%20\u00e9", "plain", "x=y&z"])
+
+
+@pytest.mark.parametrize("name", AWKWARD_NAMES)
+def test_batches_give_the_rows_of_one_collection_file_by_file(store, name):
+    store.append("queries", make_queries("one", collection=name))
+    store.append("queries", make_queries("two", "three", collection=name))
+    store.append("queries", make_queries("other", collection="kb"))
+    frames = list(store.batches("queries", name, ["text"]))
+    assert sorted(frame.height for frame in frames) == [1, 2]
+    assert set(pl.concat(frames)["text"]) == {"one", "two", "three"}
+    assert list(store.batches("queries", name, where=pl.col("text") == "none")) == []
+    assert list(store.batches("chunks", name)) == []
+
+
+@pytest.mark.parametrize("name", AWKWARD_NAMES)
+def test_remove_takes_the_rows_of_one_collection(store, name):
+    store.append("queries", make_queries("one", "two", collection=name))
+    store.append("queries", make_queries("other", collection="kb"))
+    assert store.remove("queries", name) == 2
+    assert store.collections("queries") == ["kb"]
+    assert store.remove("queries", name) == store.remove("chunks", name) == 0
+
+
+def test_a_large_exchange_is_a_stream_and_still_one_commit(store, monkeypatch):
+    """Above MERGE_ROWS, in the table or among the new rows, the collection is written anew."""
+    monkeypatch.setattr("embedder_assets.tables.store.MERGE_ROWS", 3)
+    store.append("queries", make_queries("a", "b"))
+    store.append("queries", make_queries("bystander", collection="other"))
+    removed = store.read("queries", "kb", ["query_id"], where=pl.col("text") == "a")
+    for many in (5, 1):  # first the new rows are many, then those that are there
+        before = version(store, "queries")
+        new = [make_queries("x").with_columns(query_id=pl.lit(f"n{many}{at}")) for at in range(many)]
+        assert store.exchange("queries", "kb", iter(new), removed) == 1
+        assert version(store, "queries") == before + 1
+        removed = pl.DataFrame({"query_id": ["n50"]})
+    assert sorted(store.read("queries", "kb")["query_id"]) == ["n10", "n51", "n52", "n53", "n54", "q1"]
+    everything = store.read("queries", "kb", ["query_id"])
+    assert store.exchange("queries", "kb", [], everything) == 6
+    assert store.collections("queries") == ["other"]
+
+
+def test_appending_no_frames_makes_no_commit(store):
+    store.append("queries", make_queries("one"))
+    before = version(store, "queries")
+    store.append("queries", [])
+    store.append("queries", iter([make_queries()]))
+    assert version(store, "queries") == before
+
+
+@pytest.mark.parametrize(("rows", "count"), [(0, 1), (1, 1), (32_768, 1), (32_769, 2), (100_000, 4), (10**10, 16**4)])
+def test_each_digest_is_in_one_range(rows, count):
+    ranges = digest_ranges(rows)
+    assert len(ranges) == count
+    digests = pl.DataFrame({"content_sha256": [sha256(str(number)) for number in range(500)]})
+    for digest in digests["content_sha256"] if count < 100 else digests["content_sha256"][:3]:
+        holding = [each for each in ranges if each.overlaps(digest, digest)]
+        assert len(holding) == 1
+        assert digest in digests.filter(holding[0].rows)["content_sha256"]
+
+
+def test_rows_that_are_walked_by_digest_are_written_in_its_order(store):
+    store.append("chunks", make_chunks(*[f"text {number}" for number in range(50)]))
+    assert next(store.batches("chunks", "kb"))["content_sha256"].is_sorted()

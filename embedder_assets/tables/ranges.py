@@ -1,0 +1,47 @@
+"""Splits a collection by the digest of its rows' text, so that no stage has to hold all of it.
+
+SHA-256 is uniform, so equal ranges of its first digits hold about as many rows each, and rows of equal text are always
+in one of them. The tables that are walked this way are written in the order of the digest: reading a range reads little
+else, because Parquet keeps the smallest and the largest value of each row group.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+
+import polars as pl
+
+COLUMN = "content_sha256"
+# Rows of a range, about: a unit vector of 384 float32 and a text a row make some 80 MB of them.
+BLOCK_ROWS = 32_768
+_DIGITS = 4
+_PREFIXES = 16**_DIGITS
+# Follows every hexadecimal digit.
+_END = "g"
+
+
+@dataclass(frozen=True)
+class DigestRange:
+    """The digests from ``low`` on and before ``high``, hexadecimal and in lower case."""
+
+    low: str
+    high: str
+
+    @property
+    def rows(self) -> pl.Expr:
+        """Whether a row of a table is in the range."""
+        return (pl.col(COLUMN) >= self.low) & (pl.col(COLUMN) < self.high)
+
+    def overlaps(self, low: str, high: str) -> bool:
+        """Whether the range may hold one of some digests, given the smallest and the largest."""
+        return low < self.high and high >= self.low
+
+
+def digest_ranges(rows: int) -> list[DigestRange]:
+    """Ranges in ascending order that hold about ``BLOCK_ROWS`` of ``rows`` rows each; one for few rows."""
+    count = min(max(1, math.ceil(rows / BLOCK_ROWS)), _PREFIXES)
+    bounds = [f"{position * _PREFIXES // count:0{_DIGITS}x}" for position in range(count)] + [_END]
+    bounds[0] = ""
+    return [DigestRange(low, high) for low, high in itertools.pairwise(bounds)]
