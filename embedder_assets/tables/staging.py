@@ -16,7 +16,12 @@ from urllib.parse import quote
 
 import polars as pl
 
+from embedder_assets.tables.ranges import COLUMN as DIGEST
+from embedder_assets.tables.ranges import DigestRange
+
 FOLDER = "staging"
+# Of a digest, in the names of the files: tells which range a file's rows are of.
+PREFIX_DIGITS = 8
 # Since a row was last written or read. Bounds the disk that models cost which nobody chose.
 KEPT_DAYS = 7
 DAY_S = 24 * 60 * 60
@@ -29,19 +34,20 @@ class Staging:
         self.folder = home / FOLDER / table / quote(collection, safe="") / fingerprint
 
     def append(self, rows: pl.DataFrame) -> None:
-        """Keeps a micro-batch; it is there whole or not at all."""
+        """Keeps a micro-batch, at least one row with a digest of its text; it is there whole or not at all."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        name = uuid.uuid4().hex
+        first, last = str(rows[DIGEST].min())[:PREFIX_DIGITS], str(rows[DIGEST].max())[:PREFIX_DIGITS]
+        name = f"{first}-{last}-{uuid.uuid4().hex}"
         unfinished = self.folder / f"{name}.unfinished"
         rows.write_parquet(unfinished)
         unfinished.rename(self.folder / f"{name}.parquet")
 
-    def read(self, schema: dict[str, pl.DataType]) -> pl.DataFrame:
-        """The columns of ``schema`` of everything kept so far.
+    def read(self, schema: dict[str, pl.DataType], within: DigestRange | None = None) -> pl.DataFrame:
+        """The columns of ``schema`` of everything kept so far, or of what may be in a range of digests.
 
         A file that cannot be read is dropped: its rows are computed again.
         """
-        files = sorted(self.folder.glob("*.parquet"))
+        files = [file for file in sorted(self.folder.glob("*.parquet")) if within is None or _overlaps(file, within)]
         frames = [frame for file in files if (frame := _read(file, list(schema))) is not None]
         return pl.concat(frames) if frames else pl.DataFrame(schema=schema)
 
@@ -59,6 +65,12 @@ def forget_unused(home: Path) -> None:
                 file.unlink()
         except FileNotFoundError:  # another run has published it
             continue
+
+
+def _overlaps(file: Path, within: DigestRange) -> bool:
+    first, last, *_ = file.name.split("-")
+    # A prefix stands for the largest digest that begins with it too.
+    return within.overlaps(first, f"{last}~")
 
 
 def _read(file: Path, columns: list[str]) -> pl.DataFrame | None:

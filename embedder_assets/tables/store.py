@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from arro3.core import RecordBatchReader, Table
+from arro3.core import RecordBatchReader
 from deltalake import DeltaTable, WriterProperties, write_deltalake
 from deltalake.exceptions import DeltaError
 
 from embedder_assets.errors import TableError
 from embedder_assets.tables.ranges import COLUMN as DIGEST
 from embedder_assets.tables.schemas import SCHEMAS
+from embedder_assets.tables.stream import write_stream
 
 Rows = pl.DataFrame | Iterable[pl.DataFrame]
 
@@ -151,8 +152,8 @@ class TableStore:
             return self._merge(table, collection, pl.concat(first) if first else None, removed)
         kept = self.batches(table, collection)
         kept = (frame.join(removed, on=removed.columns, how="anti", nulls_equal=True) for frame in kept)
-        new, old = _Counted(chain(first, rest or ())), _Counted(self._frames(table, kept))
-        self._overwrite(table, collection, chain(old, new))
+        old = _Counted(self._frames(table, kept))
+        self._overwrite(table, collection, chain(old, first, rest or ()))
         return present - old.rows
 
     def remove(self, table: str, collection: str) -> int:
@@ -196,22 +197,20 @@ class TableStore:
 
     def _write(self, table: str, frames: Iterator[pl.DataFrame], **how: Any) -> bool:
         """Writes frames in one commit and returns whether there was any."""
-        first = next(frames, None)
-        if first is None:
-            return False
-        schema = Table.from_arrow(first).schema
-        batches = (batch for frame in chain([first], frames) for batch in Table.from_arrow(frame).to_batches())
-        with self._writable(table):
+
+        def write(stream: RecordBatchReader) -> None:
             write_deltalake(
                 self.path(table),
-                RecordBatchReader.from_batches(schema, batches),
+                stream,
                 partition_by=["collection"],
                 schema_mode="merge",
                 target_file_size=FILE_BYTES,
                 writer_properties=WriterProperties(max_row_group_size=ROW_GROUP_ROWS),
                 **how,
             )
-        return True
+
+        with self._writable(table):
+            return write_stream(frames, write)
 
     def _holds(self, table: str, collection: str, rows: pl.DataFrame) -> bool:
         """Whether rows are the collection's only rows already."""

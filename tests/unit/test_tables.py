@@ -227,54 +227,65 @@ def test_a_corrupted_file_is_an_error_that_says_what_to_do(store, broken, action
 
 
 def test_staging_keeps_what_was_appended_until_it_is_cleared(tmp_path):
-    staging = Staging(tmp_path, "queries", "a/b's", "f1")
-    assert staging.read(SCHEMAS["queries"]).schema == SCHEMAS["queries"]
-    staging.append(make_queries("one"))
-    staging.append(make_queries("two"))
-    again = Staging(tmp_path, "queries", "a/b's", "f1")
-    assert sorted(again.read(SCHEMAS["queries"])["text"]) == ["one", "two"]
+    staging = Staging(tmp_path, "chunks", "a/b's", "f1")
+    assert staging.read(SCHEMAS["chunks"]).schema == SCHEMAS["chunks"]
+    staging.append(make_chunks("one"))
+    staging.append(make_chunks("two"))
+    again = Staging(tmp_path, "chunks", "a/b's", "f1")
+    assert sorted(again.read(SCHEMAS["chunks"])["text"]) == ["one", "two"]
     again.clear()
-    assert not staging.read(SCHEMAS["queries"]).height
+    assert not staging.read(SCHEMAS["chunks"]).height
 
 
 def test_staging_ignores_a_file_that_was_not_finished(tmp_path):
-    staging = Staging(tmp_path, "queries", "kb", "f1")
-    staging.append(make_queries("one"))
+    staging = Staging(tmp_path, "chunks", "kb", "f1")
+    staging.append(make_chunks("one"))
     (staging.folder / "half.unfinished").write_bytes(b"PAR1")
-    assert staging.read(SCHEMAS["queries"])["text"].to_list() == ["one"]
+    assert staging.read(SCHEMAS["chunks"])["text"].to_list() == ["one"]
 
 
 def test_staging_never_mixes_models_collections_or_tables(tmp_path):
-    Staging(tmp_path, "queries", "kb", "f1").append(make_queries("one"))
-    for other in [("queries", "kb", "f2"), ("queries", "kc", "f1"), ("chunks", "kb", "f1")]:
-        assert not Staging(tmp_path, *other).read(SCHEMAS["queries"]).height
+    Staging(tmp_path, "chunks", "kb", "f1").append(make_chunks("one"))
+    for other in [("chunks", "kb", "f2"), ("chunks", "kc", "f1"), ("documents", "kb", "f1")]:
+        assert not Staging(tmp_path, *other).read(SCHEMAS["chunks"]).height
 
 
 def test_clearing_the_rows_of_one_model_leaves_those_of_another(tmp_path):
-    first, second = (Staging(tmp_path, "queries", "kb", fingerprint) for fingerprint in ("f1", "f2"))
+    first, second = (Staging(tmp_path, "chunks", "kb", fingerprint) for fingerprint in ("f1", "f2"))
     for staging in (first, second):
-        staging.append(make_queries("one"))
+        staging.append(make_chunks("one"))
     first.clear()
-    assert [staging.read(SCHEMAS["queries"]).height for staging in (first, second)] == [0, 1]
+    assert [staging.read(SCHEMAS["chunks"]).height for staging in (first, second)] == [0, 1]
 
 
 def test_only_the_wanted_columns_of_staged_rows_are_read(tmp_path):
-    staging = Staging(tmp_path, "queries", "kb", "f1")
-    staging.append(make_queries("one"))
+    staging = Staging(tmp_path, "chunks", "kb", "f1")
+    staging.append(make_chunks("one"))
     assert staging.read({"text": pl.String()}).rows() == [("one",)]
 
 
 def test_staged_rows_that_nobody_used_for_a_week_are_forgotten(tmp_path):
-    used, read, unused = (Staging(tmp_path, "queries", name, "f1") for name in ("used", "read", "unused"))
+    used, read, unused = (Staging(tmp_path, "chunks", name, "f1") for name in ("used", "read", "unused"))
     week_ago = time.time() - (KEPT_DAYS * 24 + 1) * 3600
     for staging in (used, read, unused):
-        staging.append(make_queries("one"))
+        staging.append(make_chunks("one"))
     for staging in (read, unused):
         for file in staging.folder.iterdir():
             os.utime(file, (week_ago, week_ago))
-    read.read(SCHEMAS["queries"])
+    read.read(SCHEMAS["chunks"])
     forget_unused(tmp_path)
-    assert [staging.read(SCHEMAS["queries"]).height for staging in (used, read, unused)] == [1, 1, 0]
+    assert [staging.read(SCHEMAS["chunks"]).height for staging in (used, read, unused)] == [1, 1, 0]
+
+
+def test_staged_rows_of_a_range_of_digests_are_read_alone(tmp_path):
+    staging = Staging(tmp_path, "chunks", "kb", "f1")
+    rows = make_chunks(*[f"text {number}" for number in range(64)])
+    ranges = digest_ranges(100_000)
+    for part in ranges:
+        staging.append(rows.filter(part.rows))
+    for part in ranges:
+        assert set(staging.read(SCHEMAS["chunks"], part)["text"]) == set(rows.filter(part.rows)["text"])
+    assert staging.read(SCHEMAS["chunks"]).height == 64
 
 
 def test_a_home_without_staged_rows_has_nothing_to_forget(tmp_path):
@@ -361,3 +372,16 @@ def test_each_digest_is_in_one_range(rows, count):
 def test_rows_that_are_walked_by_digest_are_written_in_its_order(store):
     store.append("chunks", make_chunks(*[f"text {number}" for number in range(50)]))
     assert next(store.batches("chunks", "kb"))["content_sha256"].is_sorted()
+
+
+def test_an_error_of_the_frames_comes_out_and_nothing_is_written(store):
+    store.append("queries", make_queries("old"))
+    before = version(store, "queries")
+
+    def frames():
+        yield make_queries("new")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        store.append("queries", frames())
+    assert (version(store, "queries"), store.count("queries", "kb")) == (before, 1)
