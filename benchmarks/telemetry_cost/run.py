@@ -21,6 +21,7 @@ from embedder_assets.settings import PROJECT_ROOT, load_settings
 from embedder_assets.stages.corpus import discover_collections
 from embedder_assets.stages.dense import DenseEncoder
 from embedder_assets.stages.embed import EmbeddingStage
+from embedder_assets.stages.publish import embed_together
 from embedder_assets.telemetry.record import StageMeter
 from embedder_assets.telemetry.summary import RunFacts, summarize_run
 
@@ -92,7 +93,7 @@ def embed(pipeline: Pipeline, collection: str, meter: StageMeter) -> None:
     """Computes and publishes every vector of the collection."""
     model = pipeline.settings.dense_models[0]
     encoder = DenseEncoder(model, pipeline.triton.fingerprint(model, "dense"))
-    EmbeddingStage(pipeline.store, pipeline.triton, pipeline.settings, encoder).run(collection, meter)
+    embed_together([EmbeddingStage(pipeline.store, pipeline.triton, pipeline.settings, encoder)], collection, meter)
 
 
 def end_of_run(pipeline: Pipeline) -> float:

@@ -1,6 +1,7 @@
 """``chunks``: the documents, cut at headings into pieces that every dense model reads whole."""
 
 import hashlib
+from dataclasses import fields
 
 import dagster as dg
 import polars as pl
@@ -51,8 +52,8 @@ def chunks(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipelin
 def _cut(chunker: Chunker, texts: pl.DataFrame, chunking: str, meter: StageMeter) -> pl.DataFrame:
     rows: list[dict[str, object]] = []
     for done, row in enumerate(texts.iter_rows(named=True), start=1):
-        document_sha256 = row.pop("content_sha256")
-        cut = chunker.chunk(Document(**row))
+        document_sha256 = row["content_sha256"]
+        cut = chunker.chunk(Document(**{field.name: row[field.name] for field in fields(Document)}))
         rows += [{**vars(chunk), "document_sha256": document_sha256, "chunking": chunking} for chunk in cut]
         meter.progress(row["collection"], done, texts.height)
     meter.count("computed", len(rows))

@@ -12,7 +12,8 @@ from embedder_assets.assets.materialize import Metadata
 from embedder_assets.assets.preview import PREVIEW_ROWS, rate, table_preview
 from embedder_assets.pipeline import Pipeline
 from embedder_assets.stages.admission import Admission
-from embedder_assets.stages.embed import EmbeddingStage, Encoder, embed_together
+from embedder_assets.stages.embed import EmbeddingStage, Encoder
+from embedder_assets.stages.publish import embed_together
 from embedder_assets.telemetry.record import StageMeter
 
 

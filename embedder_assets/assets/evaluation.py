@@ -12,7 +12,7 @@ from embedder_assets.pipeline import Pipeline
 from embedder_assets.stages.evaluate import EvaluateStage
 from embedder_assets.stages.fuse import RetrievalModels
 from embedder_assets.stages.quality import Figures, Models, changes_by_query, newest_figures
-from embedder_assets.stages.vectors import KEY, vectors_of
+from embedder_assets.stages.vectors import is_of
 
 # Dagster draws a line of a number with the same key over all materializations.
 KEYS = {"nDCG@10": "ndcg_at_10", "R@100": "recall_at_100", "RR@10": "mrr_at_10"}
@@ -42,10 +42,12 @@ def _models(pipeline: Pipeline, collection: str) -> Models:
     first_stage = RetrievalModels.of(settings, triton)
     models = {"dense": dict(first_stage.dense)}
     if first_stage.sparse:
-        named = ["model", "model_fingerprint"]
-        sources, columns = first_stage.sparse_sources, [*KEY, *named]
-        rows = vectors_of(pipeline.store, "sparse_embeddings", collection, sources, columns)
-        models["sparse"] = dict(rows.select(named).unique().iter_rows())
+        # A lexical row lies beside the model's rows only where it counts.
+        models["sparse"] = dict(
+            source
+            for source in first_stage.sparse_sources
+            if pipeline.store.read("sparse_embeddings", collection, ["model"], where=is_of(source), limit=1).height
+        )
     stood_in = pipeline.store.read("reranked_candidates", collection, ["fallback_used"])["fallback_used"].any()
     if settings.enable_rerank and not stood_in:
         models["rerank"] = {settings.rerank_model: triton.fingerprint(settings.rerank_model, "rerank")}

@@ -6,6 +6,8 @@ holds a new embedding model's own ranking against it before the commit; old rows
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import polars as pl
 
 from embedder_assets.errors import QualityError
@@ -14,9 +16,10 @@ from embedder_assets.settings import Settings
 from embedder_assets.stages.dense import DenseEncoder
 from embedder_assets.stages.embed import Encoder
 from embedder_assets.stages.evaluate import EvaluateStage, evaluate_rankings
-from embedder_assets.stages.fuse import FuseStage, RetrievalModels, named_candidates
+from embedder_assets.stages.fuse import documents_of, named_candidates
 from embedder_assets.stages.index import ChunkIndex
 from embedder_assets.stages.quality import NDCG, newest_figures
+from embedder_assets.stages.query_vectors import QueryEncoder
 from embedder_assets.tables.store import TableStore
 from embedder_assets.telemetry.record import StageMeter
 
@@ -35,14 +38,14 @@ class Admission:
         self._encoder = encoder
         self._meter = meter
 
-    def __call__(self, collection: str, rows: pl.DataFrame) -> None:
+    def __call__(self, collection: str, rows: Iterable[pl.DataFrame]) -> None:
         """Lets the rows pass, or raises.
 
         Without judged queries or an accepted baseline there is nothing to hold them against.
 
         Args:
             collection: Name of the collection.
-            rows: All new rows of it.
+            rows: All new rows of it, in frames; walked once.
 
         Raises:
             QualityError: Their ranking is worse than the baseline's by more than the tolerance.
@@ -70,17 +73,14 @@ class Admission:
             "EMBEDDER_QUALITY_TOLERANCE=1, then `embedder baseline accept`.",
         )
 
-    def _ranking(self, kind: str, collection: str, rows: pl.DataFrame, judged: list[str]) -> pl.DataFrame:
+    def _ranking(self, kind: str, collection: str, rows: Iterable[pl.DataFrame], judged: list[str]) -> pl.DataFrame:
         """Columns query_id, doc_id, rank by these vectors alone."""
-        chunks = self._store.read("chunks", collection)
-        chunks = chunks.join(rows, on=["chunk_id", "content_sha256"], how="semi", maintain_order="left")
         queries = self._store.read("queries", collection).filter(pl.col("query_id").is_in(judged))
-        texts = queries["text"].to_list()
         own = (self._encoder.model, self._encoder.fingerprint)
+        encoder = QueryEncoder(self._triton, self._settings.request_batch_size, self._meter)
+        depth = self._settings.candidate_depth
         if kind == "dense":
-            index = ChunkIndex.of(chunks, [rows], None)
-            stage = FuseStage(self._store, self._triton, self._settings, RetrievalModels((own,), None))
+            ranking = ChunkIndex.of_rows([rows]).rank_dense(0, encoder.dense(own, queries), depth)
         else:
-            index = ChunkIndex.of(chunks, [], rows)
-            stage = FuseStage(self._store, self._triton, self._settings, RetrievalModels((), own))
-        return named_candidates(stage.rank(index, texts, self._meter), index, queries)
+            ranking = ChunkIndex.of_rows([], rows).rank_sparse(encoder.sparse(own, queries), depth)
+        return named_candidates(ranking, documents_of(self._store, collection, ranking), queries)

@@ -19,8 +19,8 @@ from embedder_assets.settings import Settings
 from embedder_assets.stages.dense import DenseEncoder
 from embedder_assets.stages.embed import EmbeddingStage
 from embedder_assets.stages.evaluate import EvaluateStage, Qrels, candidate_rankings, evaluate_rankings
-from embedder_assets.stages.fuse import FuseStage, RetrievalModels, named_candidates
-from embedder_assets.stages.index import ChunkIndex
+from embedder_assets.stages.fuse import FuseStage, RetrievalModels, documents_of, named_candidates
+from embedder_assets.stages.index import Again, ChunkIndex
 from embedder_assets.stages.rerank import RerankStage
 from embedder_assets.stages.sparse import SparseEncoder
 from embedder_assets.tables.store import TableStore
@@ -132,34 +132,39 @@ class ModelComparison:
         models = RetrievalModels.of(settings, self._triton)
         index = self._index(collection, models)
         queries = self._store.read("queries", collection).filter(pl.col("query_id").is_in(list(qrels)))
-        fused = FuseStage(self._store, self._triton, settings, models).rank(
-            index, queries["text"].to_list(), self._meter
-        )
-        candidates = named_candidates(fused, index, queries)
-        reranked = self._rerank(settings, index, queries, candidates) if settings.enable_rerank else None
+        fuse = FuseStage(self._store, self._triton, settings, models)
+        candidates = fuse.rank(index, queries, fuse.encoder(self._meter))
+        candidates = named_candidates(candidates, documents_of(self._store, collection, candidates), queries)
+        reranked = self._rerank(settings, collection, queries, candidates, index) if settings.enable_rerank else None
         rankings = candidate_rankings(candidates, reranked, sparse=settings.enable_sparse)
         return evaluate_rankings(rankings, qrels)
 
     def _index(self, collection: str, models: RetrievalModels) -> ChunkIndex:
-        dense = [DenseEncoder(*model) for model in models.dense]
-        rows = [self._candidate_rows(encoder, collection) for encoder in dense]
+        dense = [self._candidate_rows(DenseEncoder(*model), collection) for model in models.dense]
         sparse = self._candidate_rows(SparseEncoder(*models.sparse), collection) if models.sparse else None
-        return ChunkIndex.of(self._store.read("chunks", collection), rows, sparse)
+        return ChunkIndex.of_rows(dense, sparse)
 
-    def _candidate_rows(self, encoder: DenseEncoder | SparseEncoder, collection: str) -> pl.DataFrame:
+    def _candidate_rows(self, encoder: DenseEncoder | SparseEncoder, collection: str) -> Again[pl.DataFrame]:
         stage = EmbeddingStage(self._store, self._triton, self._settings, encoder)
-        return stage.candidate_rows(collection, self._meter)
+        # What is computed in the first walk is staged for the others.
+        return Again(lambda: stage.candidate_rows(collection, self._meter))
 
     def _rerank(
-        self, settings: Settings, index: ChunkIndex, queries: pl.DataFrame, candidates: pl.DataFrame
+        self,
+        settings: Settings,
+        collection: str,
+        queries: pl.DataFrame,
+        candidates: pl.DataFrame,
+        index: ChunkIndex,
     ) -> pl.DataFrame:
         named = (settings.rerank_model, self._triton.fingerprint(settings.rerank_model, "rerank"))
         best = candidates.filter(pl.col("rank") <= settings.rerank_depth).rename({"rank": "fused_rank"})
-        texts = index.chunks.select("chunk_id", "text", "token_count")
+        wanted = pl.col("chunk_id").is_in(best["chunk_id"].unique().implode())
+        texts = self._store.read("chunks", collection, ["chunk_id", "text", "token_count"], where=wanted)
         pairs = best.drop("score").join(queries.select("query_id", query_text="text"), on="query_id")
-        pairs = pairs.join(texts, on="chunk_id")
+        pairs = pairs.join(texts, on="chunk_id").sort("query_id", "fused_rank")
         stage = RerankStage(self._store, self._triton, settings, named)
-        return stage.rerank(pairs, index.dense[0][pairs["chunk"].to_numpy()], "", self._meter)
+        return stage.rerank(pairs, index.vectors(0, pairs["chunk_id"]), "", self._meter)
 
 
 def differences(former: pl.DataFrame, candidate: pl.DataFrame) -> list[Difference]:

@@ -7,5 +7,8 @@ from collections.abc import Iterable
 
 
 def input_digest(parts: Iterable[str]) -> str:
-    """SHA-256 in hex over texts in their order."""
-    return hashlib.sha256("\x1e".join(parts).encode()).hexdigest()
+    """SHA-256 in hex over texts in their order, which are taken one after the other."""
+    digest = hashlib.sha256()
+    for position, part in enumerate(parts):
+        digest.update((f"\x1e{part}" if position else part).encode())
+    return digest.hexdigest()

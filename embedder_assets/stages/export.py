@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +19,13 @@ from embedder_assets.settings import Settings
 from embedder_assets.stages.dense import as_matrix
 from embedder_assets.stages.digest import input_digest
 from embedder_assets.stages.fuse import RetrievalModels
-from embedder_assets.stages.vectors import KEY, Model, vectors_of
-from embedder_assets.tables.store import TableStore
+from embedder_assets.stages.npz import write_npz
+from embedder_assets.stages.vectors import KEY, MODEL_KEY, Model, is_of, vectors_of
+from embedder_assets.tables.ranges import DigestRange, digest_ranges
+from embedder_assets.tables.store import ROW_GROUP_ROWS, TableStore
 
 MANIFEST = "manifest.json"
+UNFINISHED = "unfinished"
 
 
 @dataclass(frozen=True)
@@ -50,62 +56,137 @@ class ExportStage:
     def run(self, collection: str) -> ExportOutcome:
         """Brings the export folder up to date: the manifest goes first and comes back last."""
         folder = export_folder(self._home, collection)
-        chunks, digest = self._chunks(collection)
+        digest = self._input_digest(collection)
         previous = read_manifest(folder)
         if previous is not None and previous["input_digest"] == digest and _whole(folder, previous):
             return ExportOutcome(folder, _sizes(previous), written=False)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / MANIFEST).unlink(missing_ok=True)
-        files = [_file_entry(path) for path in self._write(folder, collection, chunks)]
+        with _parts_of(folder, self._blocks(collection)) as parts:
+            files = [_file_entry(path) for path in self._write(folder, collection, parts)]
         for left_over in (_sizes(previous) if previous else {}).keys() - {entry["name"] for entry in files}:
             (folder / left_over).unlink(missing_ok=True)
-        manifest = {"collection": collection, "input_digest": digest, "chunk_count": chunks.height, "files": files}
+        manifest = {"collection": collection, "input_digest": digest, "chunk_count": parts.rows, "files": files}
         (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
         return ExportOutcome(folder, _sizes(manifest), written=True)
 
-    def _chunks(self, collection: str) -> tuple[pl.DataFrame, str]:
-        """The chunks with their vectors beside them, and a digest of all of it."""
-        chunks = (
-            self._store.read("chunks", collection).drop("document_sha256", "chunking").sort("doc_id", "chunk_index")
-        )
-        for model in self._models.dense:
-            dense = vectors_of(self._store, "dense_embeddings", collection, [model], [*KEY, "embedding"])
-            dense = dense.rename({"embedding": self._named("embedding", model)})
-            chunks = chunks.join(dense, on=KEY, how="inner", maintain_order="left")
-        if self._models.sparse:
-            columns = [*KEY, "indices", "values", "source"]
-            sparse = vectors_of(self._store, "sparse_embeddings", collection, self._models.sparse_sources, columns)
-            sparse = sparse.rename({"source": "sparse_source"})
-            chunks = chunks.join(sparse, on=KEY, how="inner", maintain_order="left")
+    def _input_digest(self, collection: str) -> str:
+        """Of all that the files are made from."""
         ranked = [
             self._store.read(table, collection, ["input_digest"])["input_digest"].unique().sort().to_list()
             for table in self._candidates
         ]
-        parts = [str(self._models), str(self._candidates), str(ranked)]
-        parts += map(str, chunks.select(*KEY, "start", "end", "heading").iter_rows())
-        return chunks, input_digest(parts)
+        return input_digest(
+            chain([str(self._models), str(self._candidates), str(ranked)], self._chunk_parts(collection))
+        )
+
+    def _chunk_parts(self, collection: str) -> Iterator[str]:
+        """What is exported of the chunks beside their vectors, which their keys stand for; a text a range."""
+        columns = [*KEY, "start", "end", "heading"]
+        for part in self._ranges(collection):
+            chunks = self._store.read("chunks", collection, columns, where=part.rows)
+            for table, models in self._sources():
+                rows = [
+                    self._store.read(table, collection, MODEL_KEY, where=is_of(each) & part.rows) for each in models
+                ]
+                # The first source's row counts where there are several.
+                source = pl.concat(rows).unique(KEY, keep="first", maintain_order=True)
+                chunks = chunks.join(source.select(*KEY, pl.col("model").alias(str(models))), on=KEY)
+            yield "\n".join(map(str, chunks.sort(KEY).iter_rows()))
+
+    def _blocks(self, collection: str) -> Iterator[pl.DataFrame]:
+        """The chunks that have all vectors, with these beside them, a frame a range of digests."""
+        for part in self._ranges(collection):
+            chunks = self._store.read("chunks", collection, where=part.rows).drop("document_sha256", "chunking")
+            for table, models in self._sources():
+                rows = vectors_of(self._store, table, collection, models, where=part.rows)
+                if table == "sparse_embeddings":
+                    rows = rows.select(*KEY, "indices", "values", sparse_source="source")
+                else:
+                    rows = rows.select(*KEY, pl.col("embedding").alias(self._named("embedding", models[0])))
+                chunks = chunks.join(rows, on=KEY)
+            yield chunks.sort("doc_id", "chunk_index")
+
+    def _ranges(self, collection: str) -> list[DigestRange]:
+        return digest_ranges(self._store.count("chunks", collection))
+
+    def _sources(self) -> list[tuple[str, list[Model]]]:
+        """The embedding tables whose vectors are exported, with the models whose rows count, the first one first."""
+        dense: list[tuple[str, list[Model]]] = [("dense_embeddings", [model]) for model in self._models.dense]
+        sparse = self._models.sparse_sources
+        return [*dense, *([("sparse_embeddings", sparse)] if sparse else [])]
 
     def _named(self, word: str, model: Model) -> str:
         """The name of a dense model's vectors in a file: a word, and the model's name where there are several."""
         return word if len(self._models.dense) == 1 else f"{word}.{model[0]}"
 
-    def _write(self, folder: Path, collection: str, chunks: pl.DataFrame) -> Iterator[Path]:
+    def _write(self, folder: Path, collection: str, parts: _Parts) -> Iterator[Path]:
         """Writes every file and names it."""
-        chunks.write_parquet(path := folder / "chunks.parquet")
+        pl.scan_parquet(parts.files, glob=False).sink_parquet(
+            path := folder / "chunks.parquet", row_group_size=ROW_GROUP_ROWS
+        )
         yield path
-        ids = chunks["chunk_id"].to_numpy().astype(str)
-        for model in self._models.dense:
-            vectors = as_matrix(chunks[self._named("embedding", model)])
-            np.savez(path := folder / f"{self._named('dense', model)}.npz", chunk_id=ids, embedding=vectors)
-            yield path
         names = {self._named("dense", model): self._named("embedding", model) for model in self._models.dense}
+        for name, column in names.items():
+            _write_vectors(path := folder / f"{name}.npz", parts, column)
+            yield path
         with (path := folder / "qdrant_points.jsonl").open("w", encoding="utf-8") as file:
-            file.writelines(json.dumps(point, ensure_ascii=False) + "\n" for point in _points(chunks, names))
+            for chunks in parts.frames():
+                file.writelines(json.dumps(point, ensure_ascii=False) + "\n" for point in _points(chunks, names))
         yield path
         for table in self._candidates:
             rows = self._store.read(table, collection).drop("input_digest").sort("query_id", "rank")
             rows.write_parquet(path := folder / f"{table}.parquet")
             yield path
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What is exported, in Parquet files that are each small enough to be read whole."""
+
+    files: list[Path]
+    rows: int
+
+    def frames(self, *columns: str) -> Iterator[pl.DataFrame]:
+        """One file after the other; all columns by default."""
+        for file in self.files:
+            yield pl.read_parquet(file, columns=list(columns) or None, glob=False)
+
+
+@contextmanager
+def _parts_of(folder: Path, blocks: Iterator[pl.DataFrame]) -> Iterator[_Parts]:
+    """While the context lasts, blocks lie in a folder of their own."""
+    unfinished = folder / UNFINISHED
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir()
+    files: list[Path] = []
+    rows = 0
+    try:
+        for block in blocks:
+            files.append(unfinished / f"{len(files):06}.parquet")
+            block.write_parquet(files[-1], row_group_size=ROW_GROUP_ROWS)
+            rows += block.height
+        yield _Parts(files, rows)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _write_vectors(path: Path, parts: _Parts, column: str) -> None:
+    """A dense model's vectors and their chunks' ids as NumPy arrays, row by row the same chunk."""
+    longest = max(
+        part.select(pl.col("chunk_id").str.len_chars().max()).item() or 1 for part in parts.frames("chunk_id")
+    )
+    dimension = next((len(part[column][0]) for part in parts.frames(column) if part.height), 0)
+    text = f"<U{longest}"
+    ids = (part["chunk_id"].to_numpy().astype(text) for part in parts.frames("chunk_id"))
+    vectors = (as_matrix(part[column]) for part in parts.frames(column))
+    write_npz(
+        path,
+        {
+            "chunk_id": ((parts.rows,), text, ids),
+            "embedding": ((parts.rows, dimension), np.float32, vectors),
+        },
+    )
 
 
 def export_folder(home: Path, collection: str) -> Path:

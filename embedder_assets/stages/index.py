@@ -1,10 +1,16 @@
-"""Exact search over the tables: every chunk is scored, nothing is approximated."""
+"""Exact search over chunks: every chunk is scored, nothing is approximated.
+
+The vectors come in blocks, from memory or from the tables, and only the best chunks of each query are kept, so a search
+over the tables needs memory for one block and not for the collection. A chunk's score does not depend on the block that
+it is in, and equal scores go by the chunk's id: the same chunks give the same ranking however the table lies on disk.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 import polars as pl
@@ -12,80 +18,125 @@ from numpy.typing import NDArray
 
 from embedder_assets.errors import TableError
 from embedder_assets.stages.dense import as_matrix
-from embedder_assets.stages.issues import ROW_KEY, known_failures
-from embedder_assets.stages.vectors import Model, vectors_of
-from embedder_assets.tables.schemas import SCHEMAS
+from embedder_assets.stages.issues import known_failures
+from embedder_assets.stages.vectors import KEY, Model, vectors_of
+from embedder_assets.tables.ranges import digest_ranges
 from embedder_assets.tables.store import TableStore
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-# Queries scored at a time: bounds the score matrix to this many rows of one float32 a chunk.
+# Queries scored at a time: bounds the score matrix to this many rows of one float32 a chunk of a block.
 QUERY_BLOCK = 128
-RANKING_SCHEMA = {"query": pl.Int64(), "chunk": pl.Int64(), "rank": pl.Int64(), "score": pl.Float64()}
+# Pairs of query and chunk scored exactly at a time.
+PAIR_BLOCK = 16_384
+# More than a product of unit vectors in float32 can be wrong by.
+ROUNDING = 1e-5
+RANKING_SCHEMA = {"query": pl.Int64(), "chunk_id": pl.String(), "rank": pl.Int64(), "score": pl.Float64()}
 EMPTY_RANKING = pl.DataFrame(schema=RANKING_SCHEMA)
+
+Item = TypeVar("Item")
+Matrix = TypeVar("Matrix")
+
+
+@dataclass(frozen=True)
+class Block(Generic[Matrix]):
+    """Some chunks with a vector each.
+
+    Attributes:
+        chunk_ids: Sorted.
+        vectors: float32 [chunks, dimension] with unit rows, or a sparse matrix of float32 [chunks, vocabulary].
+    """
+
+    chunk_ids: pl.Series
+    vectors: Matrix
+
+
+class Again(Generic[Item]):
+    """What a function yields, once more each time it is walked."""
+
+    def __init__(self, source: Callable[[], Iterator[Item]]) -> None:
+        self._source = source
+
+    def __iter__(self) -> Iterator[Item]:
+        return self._source()
 
 
 @dataclass(frozen=True)
 class ChunkIndex:
-    """The vectors of some chunks, in one order.
+    """The vectors of some chunks, in blocks.
 
     Attributes:
-        chunks: collection, chunk_id, doc_id, heading, text, start, end, token_count of each chunk.
-        dense: For each dense model float32 [chunks, dimension], unit rows; NaN where the model failed on the chunk.
-        sparse: float32 [chunks, vocabulary], or None when the sparse stage is off; no entry where the model failed.
+        dense: The blocks of each dense model, without the chunks that it failed on.
+        sparse: The same of the sparse rows, or None when that stage is off.
     """
 
-    chunks: pl.DataFrame
-    dense: tuple[NDArray[np.float32], ...]
-    sparse: csr_array | None
+    dense: Sequence[Iterable[Block[NDArray[np.float32]]]]
+    sparse: Iterable[Block[csr_array]] | None
 
     @classmethod
-    def load(
+    def of_tables(
         cls,
         store: TableStore,
         collections: Sequence[str],
         dense: Sequence[Model],
-        sparse: Model | None,
-        lexical: Model | None = None,
+        sparse_sources: Sequence[Model],
     ) -> ChunkIndex:
-        """Reads the chunks of some collections with their vectors of the given models.
+        """The chunks of some collections with their vectors of the given models, read anew in every search.
 
-        A chunk on which a model is known to fail is in no ranking of that model.
+        A chunk on which a model is known to fail is in no ranking of that model. Walking the blocks raises a
+        ``TableError`` where a chunk has no vector and its model is not known to fail on it.
 
         Args:
             store: The tables.
             collections: Their names.
             dense: The dense models.
-            sparse: The sparse model, or None when that stage is off.
-            lexical: Whose sparse rows count where a chunk has none of the sparse model; None where none may.
-
-        Raises:
-            TableError: A chunk has no vector of these models, and none of them is known to fail on it.
+            sparse_sources: The sparse model, then those whose rows count where a chunk has none of it; empty when the
+                stage is off.
         """
-        chunks = pl.concat([store.read("chunks", name) for name in collections])
-        return cls.of(
-            chunks,
-            [_rows_of(store, "dense_embeddings", chunks, collections, [model]) for model in dense],
-            None
-            if sparse is None
-            else _rows_of(store, "sparse_embeddings", chunks, collections, [sparse, *([lexical] if lexical else [])]),
-        )
+
+        def rows(table: str, models: Sequence[Model]) -> Again[pl.DataFrame]:
+            return Again(lambda: _rows(store, table, collections, models))
+
+        sparse = rows("sparse_embeddings", sparse_sources) if sparse_sources else None
+        return cls.of_rows([rows("dense_embeddings", [model]) for model in dense], sparse)
 
     @classmethod
-    def of(cls, chunks: pl.DataFrame, dense: Sequence[pl.DataFrame], sparse: pl.DataFrame | None) -> ChunkIndex:
+    def of_rows(
+        cls, dense: Sequence[Iterable[pl.DataFrame]], sparse: Iterable[pl.DataFrame] | None = None
+    ) -> ChunkIndex:
         """An index of rows that are at hand.
 
         Args:
-            chunks: Rows of ``chunks``.
-            dense: For each dense model a row of ``dense_embeddings`` for every chunk that has one, in any order.
-            sparse: The same of ``sparse_embeddings``.
+            dense: For each dense model frames of ``dense_embeddings``: chunk_id, embedding.
+            sparse: The same of ``sparse_embeddings``: chunk_id, indices, values.
         """
-        vectors = tuple(as_matrix(_aligned(chunks, rows)["embedding"]) for rows in dense)
-        return cls(chunks, vectors, None if sparse is None else sparse_matrix(_aligned(chunks, sparse)))
+        blocks = [Again(functools.partial(map, _dense_block, frames)) for frames in dense]
+        return cls(blocks, None if sparse is None else Again(functools.partial(map, _sparse_block, sparse)))
+
+    @property
+    def empty(self) -> bool:
+        """Whether no chunk has a vector."""
+        sources = [*self.dense, *([] if self.sparse is None else [self.sparse])]
+        return not any(len(block.chunk_ids) for blocks in sources for block in blocks)
+
+    def in_memory(self) -> ChunkIndex:
+        """The same index with all of its blocks in memory, for many searches."""
+        return ChunkIndex([list(blocks) for blocks in self.dense], None if self.sparse is None else list(self.sparse))
+
+    def vectors(self, model: int, chunk_ids: pl.Series) -> NDArray[np.float32]:
+        """Vectors of some chunks by a dense model, given by its position: [chunks, dimension]; NaN where none is."""
+        wanted = pl.DataFrame({"chunk_id": chunk_ids})
+        found = [pl.DataFrame(schema={"chunk_id": pl.String, "embedding": pl.List(pl.Float32)})]
+        for block in self.dense[model]:
+            at = np.flatnonzero(block.chunk_ids.is_in(chunk_ids.unique().implode()).to_numpy())
+            if len(at):
+                embedding = pl.Series(block.vectors[at]).arr.to_list()
+                found.append(pl.DataFrame({"chunk_id": block.chunk_ids[at], "embedding": embedding}))
+        return as_matrix(wanted.join(pl.concat(found), on="chunk_id", how="left", maintain_order="left")["embedding"])
 
     def rank_dense(self, model: int, queries: NDArray[np.float32], depth: int) -> pl.DataFrame:
-        """Chunks by cosine, those without a vector left out.
+        """Chunks by cosine.
 
         Args:
             model: Position of the dense model.
@@ -93,26 +144,34 @@ class ChunkIndex:
             depth: Chunks a query.
 
         Returns:
-            Columns query, chunk (positions), rank (from 1), score.
+            Columns query (position), chunk_id, rank (from 1), score.
         """
-        vectors = self.dense[model]
-        if not vectors.size:
-            return EMPTY_RANKING
-        incomplete = bool(np.isnan(vectors[:, 0]).any() or np.isnan(queries[:, 0]).any())
-
-        def scores_of(block: slice) -> NDArray[np.float32]:
-            scores: NDArray[np.float32] = queries[block] @ vectors.T
-            # No cosine is as low, so it comes last, and is left out.
-            return np.where(np.isnan(scores), np.float32(-np.inf), scores) if incomplete else scores
-
-        return _rank(scores_of, len(queries), depth, above=-np.inf)
+        asked = np.flatnonzero(~np.isnan(queries).any(axis=1)) if queries.size else np.empty(0, np.int64)
+        best = _Best(depth)
+        for block in self.dense[model] if len(asked) else []:
+            for start in range(0, len(asked), QUERY_BLOCK):
+                some = asked[start : start + QUERY_BLOCK]
+                row, chunk = _top(queries[some] @ block.vectors.T, depth, ROUNDING)
+                best.add(some[row], block.chunk_ids[chunk], _cosines(queries, some[row], block.vectors, chunk))
+            best.forget_others()
+        return best.ranking()
 
     def rank_sparse(self, queries: csr_array, depth: int) -> pl.DataFrame:
         """Chunks by dot product, those without a common term left out. Columns as ``rank_dense``."""
-        if self.sparse is None:
-            return EMPTY_RANKING
-        transposed = self.sparse.T.tocsr()
-        return _rank(lambda block: (queries[block] @ transposed).toarray(), queries.shape[0], depth, above=0)
+        best = _Best(depth)
+        for block in self.sparse or []:
+            transposed = block.vectors.T.tocsr()
+            # Terms that no chunk has cannot match.
+            known = queries[:, : block.vectors.shape[1]]
+            for start in range(0, queries.shape[0], QUERY_BLOCK):
+                some = known[start : start + QUERY_BLOCK]
+                scores = (some @ transposed[: known.shape[1]]).toarray()
+                row, chunk = _top(scores, depth, 0.0)
+                matches = scores[row, chunk] > 0
+                row, chunk = row[matches], chunk[matches]
+                best.add(start + row, block.chunk_ids[chunk], scores[row, chunk].astype(np.float64))
+            best.forget_others()
+        return best.ranking()
 
 
 def sparse_matrix(rows: pl.DataFrame, vocabulary: int | None = None) -> csr_array:
@@ -126,61 +185,79 @@ def sparse_matrix(rows: pl.DataFrame, vocabulary: int | None = None) -> csr_arra
     return csr_array((values, indices, np.concatenate([[0], np.cumsum(lengths)])), shape=(rows.height, width))
 
 
-def _rows_of(
-    store: TableStore, table: str, chunks: pl.DataFrame, collections: Sequence[str], models: Sequence[Model]
-) -> pl.DataFrame:
-    name, fingerprint = models[0]
-    rows = pl.concat([vectors_of(store, table, each, models, list(SCHEMAS[table])) for each in collections])
-    lacking = chunks.join(rows, on=ROW_KEY, how="anti")
-    found = chunks.height - lacking.height
-    for collection in lacking["collection"].unique():
-        lacking = lacking.join(known_failures(store, collection, models[0]), on=ROW_KEY, how="anti")
-    if lacking.height:
-        raise TableError(
-            f"table '{table}', collections {', '.join(collections)}",
-            expected=f"a row of model '{name}' with fingerprint {fingerprint} for each of {chunks.height} chunks",
-            got=f"{found} rows",
-            remedy="Run `embedder run` for these collections with these models"
-            + (", or set EMBEDDER_ENABLE_SPARSE=false." if table == "sparse_embeddings" else "."),
-        )
-    return rows
+class _Best:
+    """The best chunks of each query, while the blocks go by."""
+
+    def __init__(self, depth: int) -> None:
+        self._depth = depth
+        self._found = [EMPTY_RANKING.drop("rank")]
+
+    def add(self, queries: NDArray[np.int64], chunk_ids: pl.Series, scores: NDArray[np.float64]) -> None:
+        """Pairs of query and chunk, with their scores."""
+        self._found.append(pl.DataFrame({"query": queries, "chunk_id": chunk_ids, "score": scores}))
+
+    def forget_others(self) -> None:
+        """Keeps as many chunks a query as are wanted."""
+        found = pl.concat(self._found).sort(["query", "score", "chunk_id"], descending=[False, True, False])
+        self._found = [found.group_by("query", maintain_order=True).head(self._depth)]
+
+    def ranking(self) -> pl.DataFrame:
+        """The columns of ``RANKING_SCHEMA``, sorted by query and rank."""
+        self.forget_others()
+        ranked = self._found[0].with_columns(rank=pl.int_range(1, pl.len() + 1).over("query"))
+        return ranked.select(pl.col(name).cast(data_type) for name, data_type in RANKING_SCHEMA.items())
 
 
-def _aligned(chunks: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
-    """The rows in the order of the chunks, with nulls for a chunk that has none."""
-    return chunks.select(ROW_KEY).join(rows, on=ROW_KEY, how="left", maintain_order="left")
+def _rows(store: TableStore, table: str, collections: Sequence[str], models: Sequence[Model]) -> Iterator[pl.DataFrame]:
+    """The rows of an embedding table that some models have of all chunks, or those that stand in."""
+    for collection in collections:
+        failures = known_failures(store, collection, models[0])
+        for part in digest_ranges(store.count("chunks", collection)):
+            chunks = store.read("chunks", collection, KEY, where=part.rows)
+            rows = vectors_of(store, table, collection, models, where=part.rows).join(chunks, on=KEY, how="semi")
+            lacking = chunks.join(rows, on=KEY, how="anti").join(failures, on=KEY, how="anti")
+            if lacking.height:
+                raise _incomplete(table, collection, models[0], lacking)
+            yield rows
 
 
-def _rank(scores_of: Any, query_count: int, depth: int, *, above: float) -> pl.DataFrame:
-    parts = [EMPTY_RANKING]
-    for start in range(0, query_count, QUERY_BLOCK):
-        block = slice(start, min(start + QUERY_BLOCK, query_count))
-        scores = scores_of(block)
-        top = _top(scores, depth)
-        taken = np.take_along_axis(scores, top, axis=1)
-        frame = pl.DataFrame(
-            {
-                "query": np.repeat(np.arange(block.start, block.stop), top.shape[1]),
-                "chunk": top.ravel(),
-                "rank": np.tile(np.arange(1, top.shape[1] + 1), len(top)),
-                "score": taken.ravel().astype(np.float64),
-            },
-            schema=RANKING_SCHEMA,
-        )
-        parts.append(frame.filter(pl.col("score") > above))
-    return pl.concat(parts)
+def _incomplete(table: str, collection: str, model: Model, lacking: pl.DataFrame) -> TableError:
+    return TableError(
+        f"table '{table}', collection '{collection}'",
+        expected=f"a row of model '{model[0]}' with fingerprint {model[1]} for each chunk",
+        got=f"none for {lacking.height} of them at least, for example {lacking['chunk_id'].sort()[0]}",
+        remedy="Run `embedder run` for this collection with this model"
+        + (", or set EMBEDDER_ENABLE_SPARSE=false." if table == "sparse_embeddings" else "."),
+    )
 
 
-def _top(scores: NDArray[np.float32], depth: int) -> NDArray[np.int64]:
-    """Positions of the largest scores of each row, largest first; equal scores in the order of position."""
+def _dense_block(rows: pl.DataFrame) -> Block[NDArray[np.float32]]:
+    rows = rows.sort("chunk_id")
+    return Block(rows["chunk_id"], as_matrix(rows["embedding"]))
+
+
+def _sparse_block(rows: pl.DataFrame) -> Block[csr_array]:
+    rows = rows.sort("chunk_id")
+    return Block(rows["chunk_id"], sparse_matrix(rows))
+
+
+def _top(scores: NDArray[np.float32], depth: int, rounding: float) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Row and column of the scores of each row that may be among the ``depth`` largest, any order, with all ties."""
     depth = min(depth, scores.shape[1])
     if not depth:
-        return np.empty((len(scores), 0), np.int64)
-    # A partition takes any of the scores equal to the last one that counts: the first positions are wanted.
+        return np.empty(0, np.int64), np.empty(0, np.int64)
     last = -np.partition(-scores, depth - 1, axis=1)[:, depth - 1 : depth]
-    above, equal = scores > last, scores == last
-    wanted = above | (equal & (np.cumsum(equal, axis=1) <= depth - above.sum(axis=1, keepdims=True)))
-    candidates = np.nonzero(wanted)[1].reshape(len(scores), depth)
-    order = np.argsort(-np.take_along_axis(scores, candidates, axis=1), axis=1, kind="stable")
-    ranked: NDArray[np.int64] = np.take_along_axis(candidates, order, axis=1)
-    return ranked
+    row, column = np.nonzero(scores >= last - np.float32(rounding))
+    return row, column
+
+
+def _cosines(
+    queries: NDArray[np.float32], query: NDArray[Any], chunks: NDArray[np.float32], chunk: NDArray[Any]
+) -> NDArray[np.float64]:
+    """Products of pairs of rows. A matrix product rounds by where a row lies; this one is the same everywhere."""
+    products = [np.empty(0)]
+    for start in range(0, len(query), PAIR_BLOCK):
+        some = slice(start, start + PAIR_BLOCK)
+        pair = queries[query[some]].astype(np.float64), chunks[chunk[some]].astype(np.float64)
+        products.append(np.einsum("ij,ij->i", *pair))
+    return np.concatenate(products)

@@ -9,9 +9,10 @@ so a lexical query finds the model's rows, and the model's query finds lexical r
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ from embedder_assets.serving.models import load_description
 from embedder_assets.settings import Settings
 from embedder_assets.stages.digest import input_digest
 from embedder_assets.stages.vectors import KEY, MODEL_KEY, Model, is_of
+from embedder_assets.tables.ranges import DigestRange, digest_ranges
 from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.store import TableStore
 
@@ -88,22 +90,22 @@ class LexicalEncoder:
         values = [np.log1p([count for _, count in terms]).tolist() for terms in best]
         return pl.DataFrame({"indices": indices, "values": values}, schema=schema).with_columns(source=pl.lit(LEXICAL))
 
-    def queries(self, texts: Sequence[str], passages: csr_array) -> csr_array:
+    def queries(self, texts: Sequence[str], passages: Iterable[csr_array]) -> csr_array:
         """Vectors of queries, float32 [texts, vocabulary]; terms that no passage has cannot match and are left out.
 
         Args:
             texts: The queries.
-            passages: Sparse vectors of all passages, [passages, vocabulary].
+            passages: Sparse vectors of all passages in blocks, each of [passages, vocabulary].
         """
         from scipy.sparse import csr_array
 
-        width = passages.shape[1]
-        counts = [{index: n for index, n in count.items() if index < width} for count in self._count(texts)]
+        idf = inverse_document_frequency(passages)
+        counts = [{index: n for index, n in count.items() if index < len(idf)} for count in self._count(texts)]
         indices = np.array([index for count in counts for index in count], np.int32)
         frequency = np.array([n for count in counts for n in count.values()], np.float32)
         starts = np.concatenate([[0], np.cumsum([len(count) for count in counts], dtype=np.int64)])
-        weights = frequency * inverse_document_frequency(passages)[indices]
-        return csr_array((weights.astype(np.float32), indices, starts), shape=(len(texts), width))
+        weights = frequency * idf[indices]
+        return csr_array((weights.astype(np.float32), indices, starts), shape=(len(texts), len(idf)))
 
     def _count(self, texts: Sequence[str]) -> Iterator[Counter[int]]:
         """How often each vocabulary entry is in each text; special tokens say nothing about a text."""
@@ -111,10 +113,18 @@ class LexicalEncoder:
             yield Counter(index for index in encoding.ids if index not in self._special)
 
 
-def inverse_document_frequency(passages: csr_array) -> NDArray[np.float64]:
-    """ln(1 + (N - n + 0.5) / (n + 0.5)) of each of the vocabulary's entries, where n of the N passages have it."""
-    having = np.bincount(passages.indices[passages.data > 0], minlength=passages.shape[1])
-    idf: NDArray[np.float64] = np.log1p((passages.shape[0] - having + 0.5) / (having + 0.5))
+def inverse_document_frequency(passages: Iterable[csr_array]) -> NDArray[np.float64]:
+    """ln(1 + (N - n + 0.5) / (n + 0.5)) of each of the vocabulary's entries, where n of the N passages have it.
+
+    Args:
+        passages: In blocks, [passages, vocabulary], each as wide as its largest entry asks for.
+    """
+    having, count = np.zeros(1, np.int64), 0
+    for block in passages:
+        found = np.bincount(block.indices[block.data > 0], minlength=max(len(having), block.shape[1]))
+        having = found + np.pad(having, (0, len(found) - len(having)))
+        count += block.shape[0]
+    idf: NDArray[np.float64] = np.log1p((count - having + 0.5) / (having + 0.5))
     return idf
 
 
@@ -151,26 +161,55 @@ def fill_in(store: TableStore, settings: Settings, model: Model, collection: str
         ModelBuildError: The tokenizer is missing or unreadable.
     """
     encoder = LexicalEncoder(settings)
-    chunks = store.read("chunks", collection, [*KEY, "text"])
-    present = store.read(TABLE, collection, MODEL_KEY)
+    parts = digest_ranges(store.count("chunks", collection))
+    look = functools.partial(_look, store, collection, model, encoder.model)
+    stale, chunks, wanted = [], 0, 0
+    for part in parts:
+        found = look(part)
+        stale.append(found.stale)
+        chunks, wanted = chunks + found.chunks, wanted + found.wanted
+    store.exchange(
+        TABLE, collection, (_rows(store, encoder, collection, look(part)) for part in parts), pl.concat(stale)
+    )
+    covered = chunks - wanted
+    return LexicalOutcome(
+        rows=chunks,
+        lexical=wanted,
+        models=dict([*([model] if covered else []), encoder.model]),
+        coverage=covered / chunks if chunks else 1.0,
+    )
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A range of a collection: how many chunks it has and how many want a lexical row, and what has to change."""
+
+    part: DigestRange
+    chunks: int
+    wanted: int
+    missing: pl.DataFrame
+    stale: pl.DataFrame
+
+
+def _look(store: TableStore, collection: str, model: Model, stand_in: Model, part: DigestRange) -> _Found:
+    chunks = store.read("chunks", collection, KEY, where=part.rows)
+    present = store.read(TABLE, collection, MODEL_KEY, where=part.rows)
     wanted = chunks.join(present.filter(is_of(model)), on=KEY, how="anti")
     lexical = present.filter(pl.col("model") == LEXICAL)
-    of_wanted = lexical.filter(is_of(encoder.model)).join(wanted, on=KEY, how="semi")
+    of_wanted = lexical.filter(is_of(stand_in)).join(wanted, on=KEY, how="semi")
     gone = present.join(chunks, on=KEY, how="anti")
     stale = pl.concat([gone, lexical.join(of_wanted, on=MODEL_KEY, how="anti")]).unique()
-    missing = wanted.join(of_wanted, on=KEY, how="anti")
+    return _Found(part, chunks.height, wanted.height, wanted.join(of_wanted, on=KEY, how="anti"), stale)
+
+
+def _rows(store: TableStore, encoder: LexicalEncoder, collection: str, found: _Found) -> pl.DataFrame:
+    """The lexical rows that a range misses."""
+    texts = store.read("chunks", collection, [*KEY, "text"], where=found.part.rows)
+    missing = texts.join(found.missing, on=KEY, how="semi")
     name, fingerprint = encoder.model
-    added = missing.select(
+    return missing.select(
         *KEY, collection=pl.lit(collection), model=pl.lit(name), model_fingerprint=pl.lit(fingerprint)
     ).hstack(encoder.passages(missing["text"].to_list()))
-    store.exchange(TABLE, collection, added, stale)
-    covered = chunks.height - wanted.height
-    return LexicalOutcome(
-        rows=chunks.height,
-        lexical=wanted.height,
-        models=dict([*([model] if covered else []), encoder.model]),
-        coverage=covered / chunks.height if chunks.height else 1.0,
-    )
 
 
 def _tokenizer_file(settings: Settings) -> Path:

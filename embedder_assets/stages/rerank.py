@@ -17,10 +17,13 @@ from embedder_assets.stages.dense import as_matrix
 from embedder_assets.stages.digest import input_digest
 from embedder_assets.stages.evidence import combine
 from embedder_assets.stages.fallback import Fallback
+from embedder_assets.stages.query_vectors import with_digest
 from embedder_assets.tables.store import TableStore
 from embedder_assets.telemetry.record import StageMeter
 
 FALLBACK = "fused order"
+# The two texts of a pair, by their digests.
+PAIR = ["query_sha256", "content_sha256"]
 # How a pair is named in the record.
 _NAMED = pl.format("{} {}", "query_id", "chunk_id")
 
@@ -42,7 +45,8 @@ class RerankStage:
         """Brings ``reranked_candidates`` of a collection up to date and returns its rows.
 
         Where the model fails and the settings allow it, the fused order stands. Such rows have a digest of their own,
-        so the next run asks the model again. Single pairs on which it failed in the last run are tried again too.
+        so the next run asks the model again. Single pairs on which it failed in the last run are tried again too, and
+        none is computed that the model has seen before.
 
         Raises:
             EmbedderError: The model fails, and ``rerank_fallback`` is off.
@@ -51,15 +55,16 @@ class RerankStage:
         fused = self._store.read("fused_candidates", collection, where=best)
         digest = self._input_digest(fused)
         current = self._store.read("reranked_candidates", collection)
-        known = current.filter(pl.col("input_digest") == digest).drop_nulls("cross_encoder_score")
-        if current.height and known.height == current.height:
+        known = current.filter(model_fingerprint=self._fingerprint).drop_nulls("cross_encoder_score")
+        if current.height and current.height == known.filter(input_digest=digest).height:
             meter.count("reused", current.height)
             return current
         pairs = self._pairs(collection, fused)
-        if known.height:
-            meter.count("reused", known.height)
-            logits = known.select("query_id", "chunk_id", "cross_encoder_score")
-            pairs = pairs.join(logits, on=["query_id", "chunk_id"], how="left", maintain_order="left")
+        # What the model said of two texts stays true wherever they lie and whatever else is there.
+        logits = known.select(*PAIR, "cross_encoder_score").unique(PAIR, keep="any")
+        pairs = pairs.join(logits, on=PAIR, how="left", maintain_order="left")
+        if reused := pairs["cross_encoder_score"].count():
+            meter.count("reused", reused)
         vectors = self._vectors(collection, pairs)
         fallback = Fallback(self._may_fall_back, meter.fell_back, collection)
         rows = fallback.instead(lambda: self.rerank(pairs, vectors, collection, meter), lambda: in_fused_order(pairs))
@@ -69,8 +74,6 @@ class RerankStage:
         rows = rows.with_columns(
             collection=pl.lit(collection),
             fallback_used=pl.lit(fallback.used),
-            query_sha256=pl.lit(None, pl.String),
-            content_sha256=pl.lit(None, pl.String),
             model=pl.lit(self._model),
             model_fingerprint=pl.lit(self._fingerprint),
             input_digest=pl.lit(digest),
@@ -96,39 +99,43 @@ class RerankStage:
         Raises:
             InferenceError: The model fails for any pair, or for all of these.
         """
-        order = pairs["token_count"].arg_sort(descending=True)
-        scored = self._score(pairs[order], collection, meter)
-        return combine(scored, vectors[order.to_numpy()], self._evidence)
+        return combine(self._score(pairs, collection, meter), vectors, self._evidence)
 
     def _score(self, pairs: pl.DataFrame, collection: str, meter: StageMeter) -> pl.DataFrame:
         if "cross_encoder_score" not in pairs.columns:
             pairs = pairs.with_columns(cross_encoder_score=pl.lit(None, pl.Float64))
         logits = pairs["cross_encoder_score"].to_numpy(writable=True)
-        asked = pairs.filter(pl.col("cross_encoder_score").is_null())
+        asked = pairs.with_row_index("row").filter(pl.col("cross_encoder_score").is_null())
         if not asked.height:
             return pairs
+        # The longest first: what remains at the end is short, so no core waits long for another.
+        asked = asked.sort("token_count", descending=True, maintain_order=True)
         frames = list(asked.iter_slices(self._batch_size))
         requests = (list(frame.select("query_text", "text").iter_rows()) for frame in frames)
-        scores = []
         errors: list[InferenceError] = []
+        done = 0
         answers = self._triton.infer_many(self._model, requests, observer=meter)
         for frame, answer in zip(frames, answers, strict=True):
-            scores.append(answer.placed("score", np.nan).ravel())
+            logits[frame["row"].to_numpy()] = answer.placed("score", np.nan).ravel()
             errors += [failure.error for failure in answer.failures]
             for kind, positions in answer.failed_by_kind().items():
                 meter.items_failed(self._model, frame[positions].select(_NAMED).to_series().to_list(), kind)
             meter.count("computed", answer.rows)
-            meter.progress(collection, sum(map(len, scores)), asked.height)
+            done += frame.height
+            meter.progress(collection, done, asked.height)
         if len(errors) == pairs.height:
             raise errors[0]
-        logits[np.isnan(logits)] = np.concatenate(scores)
         return pairs.with_columns(cross_encoder_score=pl.Series(logits).fill_nan(None))
 
     def _pairs(self, collection: str, fused: pl.DataFrame) -> pl.DataFrame:
-        chunks = self._store.read("chunks", collection, ["chunk_id", "text", "token_count"])
-        queries = self._store.read("queries", collection, ["query_id", "text"]).rename({"text": "query_text"})
+        """The candidates with their texts, in the order of query and rank."""
+        wanted = pl.col("chunk_id").is_in(fused["chunk_id"].unique().implode())
+        columns = ["chunk_id", "text", "token_count", "content_sha256"]
+        chunks = self._store.read("chunks", collection, columns, where=wanted)
+        queries = with_digest(self._store.read("queries", collection, ["query_id", "text"]))
+        queries = queries.rename({"text": "query_text", "content_sha256": "query_sha256"})
         best = fused.select("query_id", "chunk_id", "doc_id", fused_rank="rank", fused_score="score")
-        return best.join(queries, on="query_id").join(chunks, on="chunk_id")
+        return best.join(queries, on="query_id").join(chunks, on="chunk_id").sort("query_id", "fused_rank")
 
     def _vectors(self, collection: str, pairs: pl.DataFrame) -> NDArray[np.float32]:
         wanted = (pl.col("model") == self._dense_model) & pl.col("chunk_id").is_in(pairs["chunk_id"].unique().implode())

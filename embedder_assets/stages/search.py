@@ -13,7 +13,6 @@ from embedder_assets.serving.session import TritonSession
 from embedder_assets.settings import Settings
 from embedder_assets.stages.fallback import Fallback
 from embedder_assets.stages.fuse import FuseStage, RetrievalModels
-from embedder_assets.stages.index import ChunkIndex
 from embedder_assets.stages.rerank import RerankStage, in_fused_order
 from embedder_assets.tables.store import TableStore
 from embedder_assets.telemetry.record import StageMeter
@@ -79,8 +78,9 @@ class Search:
                 remedy="Run `embedder run` first; `--collection NAME` picks one of the above.",
             )
         names = list(collections) or available
-        self._index = ChunkIndex.load(store, names, models.dense, models.sparse, models.lexical)
+        self._chunks = pl.concat([store.read("chunks", name) for name in names])
         self._fuse = FuseStage(store, triton, settings, models)
+        self._index = self._fuse.index(names).in_memory()
         self._rerank = None
         if settings.enable_rerank:
             name = settings.rerank_model
@@ -93,17 +93,18 @@ class Search:
             InferenceError: All models fail on this query.
         """
         lexical = self._fallback(self._settings.sparse_fallback, "a lexical query stands in for the sparse model")
-        self._fuse.failed.clear()
-        fused = self._fuse.rank(self._index, [query], StageMeter("fuse", []), lexical)
-        if self._fuse.failed and not fused.height:
+        encoder = self._fuse.encoder(StageMeter("fuse", []))
+        asked = pl.DataFrame({"query_id": [""], "text": [query]})
+        fused = self._fuse.rank(self._index, asked, encoder, lexical)
+        if encoder.failed and not fused.height:
             raise InferenceError(
                 "the query",
                 expected="an answer of one model at least",
-                got=self._fuse.failed[0][2],
+                got=encoder.failed[0][2],
                 remedy="Other texts are answered: ask in other words.",
             )
-        chunks = self._index.chunks.with_row_index("chunk").cast({"chunk": pl.Int64})
-        hits = fused.join(chunks, on="chunk", maintain_order="left").with_columns(fused_rank="rank", query_id="query")
+        hits = fused.join(self._chunks, on="chunk_id", maintain_order="left")
+        hits = hits.with_columns(fused_rank="rank", query_id="query")
         hits = hits.with_columns(cross_encoder_score=pl.lit(None, pl.Float64), fused_score="score")
         if self._rerank is not None:
             candidates = hits.filter(pl.col("fused_rank") <= max(top, self._settings.rerank_depth))
@@ -111,7 +112,7 @@ class Search:
         return [_hit(row, query) for row in hits.sort("rank").head(top).iter_rows(named=True)]
 
     def _reranked(self, stage: RerankStage, pairs: pl.DataFrame) -> pl.DataFrame:
-        vectors = self._index.dense[0][pairs["chunk"].to_numpy()]
+        vectors = self._index.vectors(0, pairs["chunk_id"])
         unmoved = self._fallback(self._settings.rerank_fallback, "the fused order stands")
         return unmoved.instead(
             lambda: stage.rerank(pairs, vectors, "", StageMeter("rerank", [])), lambda: in_fused_order(pairs)

@@ -20,7 +20,7 @@ def is_of(model: Model) -> pl.Expr:
 
 
 def vectors_of(
-    store: TableStore, table: str, collection: str, models: Sequence[Model], columns: Sequence[str]
+    store: TableStore, table: str, collection: str, models: Sequence[Model], *, where: pl.Expr | None = None
 ) -> pl.DataFrame:
     """The rows of some models; those of a later one only for chunks that the earlier ones have no row of.
 
@@ -29,10 +29,11 @@ def vectors_of(
         table: Name of the embedding table.
         collection: Name of the collection.
         models: The first one's rows are wanted, the others' stand in.
-        columns: The columns that are wanted, those of ``KEY`` among them.
+        where: Which rows are wanted; all by default.
     """
-    rows = store.read(table, collection, columns, where=is_of(models[0]))
+    wanted = pl.lit(True) if where is None else where
+    rows = store.read(table, collection, where=is_of(models[0]) & wanted)
     for model in models[1:]:
-        stand_ins = store.read(table, collection, columns, where=is_of(model))
+        stand_ins = store.read(table, collection, where=is_of(model) & wanted)
         rows = pl.concat([rows, stand_ins.join(rows, on=KEY, how="anti")])
     return rows

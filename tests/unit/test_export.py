@@ -9,9 +9,10 @@ import pytest
 
 from embedder_assets.serving.models import Evidence
 from embedder_assets.stages.dense import DenseEncoder
-from embedder_assets.stages.embed import EmbeddingStage, embed_together
+from embedder_assets.stages.embed import EmbeddingStage
 from embedder_assets.stages.export import ExportOutcome, ExportStage, export_folder, read_manifest
 from embedder_assets.stages.fuse import FuseStage, RetrievalModels
+from embedder_assets.stages.publish import embed_together
 from embedder_assets.stages.rerank import RerankStage
 from embedder_assets.stages.sparse import SparseEncoder
 from embedder_assets.tables.store import TableStore
@@ -55,7 +56,9 @@ def materialize(tmp_path):
         dense = [EmbeddingStage(store, triton, settings, DenseEncoder(*model)) for model in models.dense]
         embed_together(dense, collection, make_meter())
         if models.sparse:
-            EmbeddingStage(store, triton, settings, SparseEncoder(*models.sparse)).run(collection, make_meter())
+            embed_together(
+                [EmbeddingStage(store, triton, settings, SparseEncoder(*models.sparse))], collection, make_meter()
+            )
         FuseStage(store, triton, settings, models).run(collection, make_meter())
         if settings.enable_rerank:
             RerankStage(store, triton, settings, (RERANK, str(evidence))).run(collection, make_meter())

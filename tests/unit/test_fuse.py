@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import polars as pl
 import pytest
@@ -7,7 +9,7 @@ from scipy.sparse import csr_array
 
 from embedder_assets.errors import InferenceError, TableError
 from embedder_assets.stages.fuse import FuseStage, RetrievalModels, fuse
-from embedder_assets.stages.index import EMPTY_RANKING, RANKING_SCHEMA, ChunkIndex, sparse_matrix
+from embedder_assets.stages.index import EMPTY_RANKING, RANKING_SCHEMA, Block, ChunkIndex, sparse_matrix
 from embedder_assets.stages.search import Search
 from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.store import TableStore
@@ -33,16 +35,35 @@ BOTH = RetrievalModels(((DENSE, "dense-1"), (SECOND, "second-1")), (SPARSE, "spa
 
 def ranking(*queries: list[int]) -> pl.DataFrame:
     """A ranking of each query, given as its chunks, best first."""
-    rows = [(query, chunk, rank, 1.0) for query, best in enumerate(queries) for rank, chunk in enumerate(best, 1)]
+    rows = [(query, name(chunk), rank, 1.0) for query, best in enumerate(queries) for rank, chunk in enumerate(best, 1)]
     return pl.DataFrame(rows, schema=RANKING_SCHEMA, orient="row")
 
 
+def name(chunk: int) -> str:
+    """An id whose order is that of the numbers."""
+    return f"{chunk:03}"
+
+
+def numbered(rows: pl.DataFrame) -> pl.DataFrame:
+    """The same with the numbers of the chunks in the place of their ids."""
+    return rows.with_columns(pl.col("chunk_id").cast(pl.Int64))
+
+
 def order(fused: pl.DataFrame) -> list[int]:
-    return fused["chunk"].to_list()
+    return numbered(fused)["chunk_id"].to_list()
 
 
-def index_of(dense, sparse=None) -> ChunkIndex:
-    return ChunkIndex(make_chunks(*["x"] * len(dense)), (np.asarray(dense, np.float32),), sparse)
+def blocks_of(matrix, sizes):
+    """The rows of a matrix as chunks 0, 1, 2 …, in blocks of some sizes."""
+    starts = [0, *np.cumsum(sizes)]
+    slices = [slice(start, end) for start, end in itertools.pairwise(starts)]
+    return [Block(pl.Series([name(n) for n in range(part.start, part.stop)]), matrix[part]) for part in slices]
+
+
+def index_of(dense, sparse=None, sizes=None) -> ChunkIndex:
+    sizes = sizes or [len(dense)]
+    vectors = np.asarray(dense, np.float32)
+    return ChunkIndex([blocks_of(vectors, sizes)], None if sparse is None else blocks_of(sparse, sizes))
 
 
 # Fusion
@@ -50,13 +71,17 @@ def index_of(dense, sparse=None) -> ChunkIndex:
 
 def test_a_score_is_the_sum_of_the_reciprocal_ranks():
     fused = fuse([ranking([10, 20])], ranking([20, 30]))
-    assert fused.drop("score", "dense_ranks").rows() == [(0, 20, 1, 2, 1), (0, 10, 2, 1, None), (0, 30, 3, None, 2)]
+    assert numbered(fused).drop("score", "dense_ranks").rows() == [
+        (0, 20, 1, 2, 1),
+        (0, 10, 2, 1, None),
+        (0, 30, 3, None, 2),
+    ]
     assert fused["score"].to_list() == pytest.approx([1 / 61 + 1 / 62, 1 / 61, 1 / 62])
 
 
 def test_all_dense_rankings_count_and_the_best_of_their_ranks_is_shown():
     fused = fuse([ranking([10, 20]), ranking([30, 20])], ranking([20]))
-    ranks = fused.select("chunk", "dense_rank", "dense_ranks", "sparse_rank").rows()
+    ranks = numbered(fused).select("chunk_id", "dense_rank", "dense_ranks", "sparse_rank").rows()
     assert ranks == [(20, 2, [2, 2], 1), (10, 1, [1, None], None), (30, 1, [None, 1], None)]
     assert fused["score"].to_list() == pytest.approx([2 / 62 + 1 / 61, 1 / 61, 1 / 61])
 
@@ -66,7 +91,7 @@ def test_what_any_ranking_holds_is_kept():
     assert sorted(order(fused)) == [1, 2, 3, 4, 5, 6]
 
 
-def test_equal_scores_go_by_the_dense_rank_then_by_position():
+def test_equal_scores_go_by_the_dense_rank_then_by_id():
     assert order(fuse([ranking([7, 3])], ranking([3, 7]))) == [7, 3]
     assert order(fuse([ranking([9])], ranking([2]))) == [9, 2]
 
@@ -79,7 +104,7 @@ def test_without_a_sparse_ranking_the_dense_order_stays():
 
 def test_each_query_has_its_own_ranks():
     fused = fuse([ranking([1, 2], [2, 1])], ranking([], [2]))
-    assert fused.select("query", "chunk", "rank").rows() == [(0, 1, 1), (0, 2, 2), (1, 2, 1), (1, 1, 2)]
+    assert numbered(fused).select("query", "chunk_id", "rank").rows() == [(0, 1, 1), (0, 2, 2), (1, 2, 1), (1, 1, 2)]
 
 
 def test_no_rankings_fuse_to_nothing():
@@ -98,8 +123,8 @@ def test_ranks_count_up_scores_never_rise_and_every_chunk_is_kept_with_its_ranks
         rows = fused.filter(pl.col("query") == query)
         assert rows["rank"].to_list() == list(range(1, len(set().union(*held)) + 1))
         assert rows["score"].is_sorted(descending=True)
-        for row in rows.iter_rows(named=True):
-            *dense, last = (best.index(row["chunk"]) + 1 if row["chunk"] in best else None for best in held)
+        for row in numbered(rows).iter_rows(named=True):
+            *dense, last = (best.index(row["chunk_id"]) + 1 if row["chunk_id"] in best else None for best in held)
             assert (row["dense_ranks"], row["sparse_rank"]) == (dense, last)
             assert row["dense_rank"] == min((rank for rank in dense if rank), default=None)
             assert row["score"] == pytest.approx(sum(1 / (60 + rank) for rank in (*dense, last) if rank))
@@ -125,47 +150,73 @@ small_matrix = st.tuples(st.integers(1, 12), st.integers(1, 4)).flatmap(
 )
 
 
-@given(small_matrix, st.integers(1, 15))
-def test_rank_dense_equals_a_sort_of_everything(rows, depth):
+def cut(rows: int, size: int) -> list[int]:
+    """Sizes of blocks that hold some rows."""
+    return [min(size, rows - start) for start in range(0, rows, size)]
+
+
+@given(small_matrix, st.integers(1, 15), st.integers(1, 12))
+def test_rank_dense_equals_a_sort_of_everything_whatever_the_blocks(rows, depth, size):
     vectors = np.array(rows, np.float32)
-    found = index_of(vectors).rank_dense(0, vectors, depth)
-    assert found.rows() == brute_force(vectors @ vectors.T, depth, drop_zero=False)
+    found = index_of(vectors, sizes=cut(len(rows), size)).rank_dense(0, vectors, depth)
+    assert numbered(found).rows() == brute_force(vectors @ vectors.T, depth, drop_zero=False)
 
 
-@given(small_matrix, st.integers(1, 15))
-def test_rank_sparse_equals_a_sort_of_everything_that_matches(rows, depth):
+@given(small_matrix, st.integers(1, 15), st.integers(1, 12))
+def test_rank_sparse_equals_a_sort_of_everything_that_matches_whatever_the_blocks(rows, depth, size):
     vectors = np.array(rows, np.float32)
     matrix = csr_array(vectors)
-    found = index_of(vectors, matrix).rank_sparse(matrix, depth)
-    assert found.rows() == brute_force(vectors @ vectors.T, depth, drop_zero=True)
+    found = index_of(vectors, matrix, cut(len(rows), size)).rank_sparse(matrix, depth)
+    assert numbered(found).rows() == brute_force(vectors @ vectors.T, depth, drop_zero=True)
+
+
+def test_a_score_does_not_depend_on_the_block_and_equal_vectors_stay_equal():
+    """A matrix product rounds by where a row lies; a rebuild must rank as the table that has grown does."""
+    random = np.random.default_rng(0)
+    vectors = random.standard_normal((400, 384)).astype(np.float32)
+    vectors[200:] = vectors[:200]
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    queries = random.standard_normal((5, 384)).astype(np.float32)
+    whole = index_of(vectors).rank_dense(0, queries, 150)
+    for size in (1, 7, 199, 256):
+        assert index_of(vectors, sizes=cut(400, size)).rank_dense(0, queries, 150).equals(whole)
+    by_rank = numbered(whole).filter(query=0)["chunk_id"].to_list()
+    assert [chunk + 200 for chunk in by_rank[::2]] == by_rank[1::2]
 
 
 def test_more_queries_than_a_block_are_all_ranked():
     vectors = np.random.default_rng(1).integers(0, 9, (300, 3)).astype(np.float32)
     found = index_of(vectors).rank_dense(0, vectors, 2)
-    assert found.rows() == brute_force(vectors @ vectors.T, 2, drop_zero=False)
+    assert numbered(found).rows() == brute_force(vectors @ vectors.T, 2, drop_zero=False)
+
+
+def test_the_vectors_of_some_chunks_come_in_their_order_with_nan_for_a_stranger():
+    index = index_of(np.eye(4), sizes=[3, 1])
+    found = index.vectors(0, pl.Series([name(3), name(9), name(0), name(3)]))
+    assert found[[0, 2, 3]].tolist() == [[0, 0, 0, 1], [1, 0, 0, 0], [0, 0, 0, 1]]
+    assert np.isnan(found[1]).all()
 
 
 def test_a_chunk_without_a_common_term_is_not_ranked():
     chunks, queries = csr_array(np.eye(3, dtype=np.float32)), csr_array(np.array([[0, 1, 0], [0, 0, 0]], np.float32))
     found = index_of(np.eye(3), chunks).rank_sparse(queries, 10)
-    assert found.select("query", "chunk", "rank").rows() == [(0, 1, 1)]
+    assert numbered(found).select("query", "chunk_id", "rank").rows() == [(0, 1, 1)]
 
 
 def test_an_index_without_sparse_vectors_ranks_nothing_sparse():
     assert index_of(np.eye(2)).rank_sparse(csr_array((1, 2), dtype=np.float32), 5).height == 0
 
 
-def test_a_chunk_without_a_dense_vector_is_in_no_ranking_also_where_all_others_are_unlike_the_query():
-    index = index_of([[np.nan, np.nan], [-1.0, 0.0], [0.0, 1.0]])
+def test_every_chunk_is_ranked_also_where_all_are_unlike_the_query():
+    index = index_of([[-1.0, 0.0], [0.0, 1.0]])
     found = index.rank_dense(0, np.array([[1.0, 0.0], [0.0, 1.0]], np.float32), 3)
-    assert found.select("query", "chunk", "rank").rows() == [(0, 2, 1), (0, 1, 2), (1, 2, 1), (1, 1, 2)]
+    assert numbered(found).select("query", "chunk_id", "rank").rows() == [(0, 1, 1), (0, 0, 2), (1, 1, 1), (1, 0, 2)]
 
 
 def test_a_query_without_a_dense_vector_has_no_ranking():
     queries = np.array([[np.nan, np.nan], [0.0, 1.0]], np.float32)
     found = index_of(np.eye(2)).rank_dense(0, queries, 1)
-    assert found.select("query", "chunk", "rank").rows() == [(1, 1, 1)]
+    assert numbered(found).select("query", "chunk_id", "rank").rows() == [(1, 1, 1)]
 
 
 def test_a_missing_sparse_row_is_one_without_entries():
@@ -225,23 +276,33 @@ def run(store, triton, tmp_path, meter=None, models=MODELS, **settings) -> pl.Da
     return stage.run("kb", meter or make_meter("fuse")).sort("query_id", "rank")
 
 
+def walk(index: ChunkIndex) -> None:
+    for blocks in [*index.dense, index.sparse or []]:
+        list(blocks)
+
+
 def test_the_index_puts_vectors_beside_their_chunks(store):
-    index = ChunkIndex.load(store, ["kb"], BOTH.dense, BOTH.sparse)
-    for position, text in enumerate(index.chunks["text"]):
-        assert index.dense[0][position] == pytest.approx(dense_vector(text))
-        assert index.dense[1][position] == pytest.approx(second_vector(text))
-        assert set(index.sparse[[position]].indices) == {term(word) for word in text.split()}
+    index = ChunkIndex.of_tables(store, ["kb"], BOTH.dense, BOTH.sparse_sources)
+    names = [chunk_id("a.md", number) for number in range(3)]
+    for each in (index, index.in_memory()):
+        (first,), (second,), (sparse,) = each.dense[0], each.dense[1], each.sparse
+        for text, chunk in zip(TEXTS, names, strict=True):
+            at = first.chunk_ids.to_list().index(chunk)
+            assert first.chunk_ids.equals(second.chunk_ids) and first.chunk_ids.equals(sparse.chunk_ids)
+            assert first.vectors[at] == pytest.approx(dense_vector(text))
+            assert second.vectors[at] == pytest.approx(second_vector(text))
+            assert set(sparse.vectors[[at]].indices) == {term(word) for word in text.split()}
 
 
 def test_a_chunk_without_a_vector_of_the_model_is_refused(store):
-    with pytest.raises(TableError, match=f"'{DENSE}' with fingerprint other for each of 3 chunks, got 0 rows"):
-        ChunkIndex.load(store, ["kb"], [(DENSE, "other")], None)
-    with pytest.raises(TableError, match="'other' with fingerprint dense-1 for each of 3 chunks, got 0 rows"):
-        ChunkIndex.load(store, ["kb"], [MODELS.dense[0], ("other", "dense-1")], None)
+    with pytest.raises(TableError, match=f"'{DENSE}' with fingerprint other for each chunk, got none for 3 of them"):
+        walk(ChunkIndex.of_tables(store, ["kb"], [(DENSE, "other")], []))
+    with pytest.raises(TableError, match="'other' with fingerprint dense-1 for each chunk, got none for 3 of them"):
+        walk(ChunkIndex.of_tables(store, ["kb"], [MODELS.dense[0], ("other", "dense-1")], []))
     none = pl.DataFrame(schema=SCHEMAS["sparse_embeddings"])
     store.exchange("sparse_embeddings", "kb", none, pl.DataFrame({"chunk_id": [chunk_id("a.md", 1)]}))
-    with pytest.raises(TableError, match=r"sparse_embeddings.*got 2 rows"):
-        ChunkIndex.load(store, ["kb"], MODELS.dense, MODELS.sparse)
+    with pytest.raises(TableError, match=r"sparse_embeddings.*got none for 1 of them"):
+        walk(ChunkIndex.of_tables(store, ["kb"], MODELS.dense, MODELS.sparse_sources))
 
 
 def fail_on(store, chunk: int, model: str, fingerprint: str, table: str) -> None:
@@ -278,8 +339,8 @@ def test_a_chunk_without_a_vector_is_refused_also_beside_one_that_is_listed(stor
     none = pl.DataFrame(schema=SCHEMAS["dense_embeddings"])
     gone = pl.DataFrame({"chunk_id": [chunk_id("a.md", 1)], "model": [DENSE]})
     store.exchange("dense_embeddings", "kb", none, gone)
-    with pytest.raises(TableError, match="for each of 3 chunks, got 1 rows"):
-        ChunkIndex.load(store, ["kb"], MODELS.dense, None)
+    with pytest.raises(TableError, match="got none for 1 of them"):
+        walk(ChunkIndex.of_tables(store, ["kb"], MODELS.dense, []))
 
 
 def test_a_chunk_that_is_mended_changes_the_candidates_of_the_same_chunks_and_queries(store, triton, tmp_path):
@@ -291,7 +352,7 @@ def test_a_chunk_that_is_mended_changes_the_candidates_of_the_same_chunks_and_qu
     store.replace("inference_issues", "kb", pl.DataFrame(schema=SCHEMAS["inference_issues"]))
     mended = run(store, triton, tmp_path)
     assert mended.row(0, named=True)["chunk_id"] == chunk_id("a.md", 2)
-    assert len(triton.requests) == 4
+    assert len(triton.requests) == 2  # the query's vectors are known
 
 
 def test_a_query_that_fails_has_no_ranking_and_the_others_keep_theirs(store, tmp_path):
@@ -394,9 +455,42 @@ def test_a_second_run_computes_nothing_until_an_input_changes(store, triton, tmp
     assert again.equals(first.select(again.columns))
     assert (len(triton.requests), meter.record().items) == (sent, {"reused": 1})
     run(store, triton, tmp_path, candidate_depth=2)
+    assert len(triton.requests) == sent  # the query's vectors are known
     store.replace("queries", "kb", make_queries("pear"))
     assert run(store, triton, tmp_path)["input_digest"].unique().to_list() != first["input_digest"].unique().to_list()
-    assert len(triton.requests) == 3 * sent
+    assert len(triton.requests) == 2 * sent
+
+
+def test_each_query_is_computed_once_however_often_chunks_and_ids_change(store, triton, tmp_path):
+    store.replace("queries", "kb", make_queries("apple", "sky", "apple"))
+    run(store, triton, tmp_path, models=BOTH)
+    assert triton.texts == ["apple", "sky"] * 3
+    known = store.read("query_embeddings", "kb")
+    assert sorted(known["query_id"].to_list()) == sorted(["q0", "q1", "q2"] * 3)
+    by_model = {model: rows for (model,), rows in known.group_by("model")}
+    assert by_model[DENSE]["indices"].null_count() == by_model[SPARSE]["embedding"].null_count() == 3
+    dense = dict(by_model[DENSE].select("content_sha256", "embedding").iter_rows())
+    assert dense[sha256("sky")] == pytest.approx(dense_vector("sky").tolist())
+    store.replace("queries", "kb", make_queries("pear", "apple"))
+    rows = run(store, triton, tmp_path, models=BOTH)
+    assert triton.texts == [*["apple", "sky"] * 3, *["pear"] * 3]
+    known = store.read("query_embeddings", "kb")
+    assert set(known.select("query_id", "content_sha256").iter_rows()) == {
+        ("q0", sha256("pear")),
+        ("q1", sha256("apple")),
+    }
+    fresh = TableStore(tmp_path / "fresh")
+    for table in ("chunks", "dense_embeddings", "sparse_embeddings", "queries"):
+        fresh.replace(table, "kb", store.read(table, "kb"))
+    rebuilt = FuseStage(fresh, FakeTriton(), make_settings(tmp_path), BOTH).run("kb", make_meter("fuse"))
+    assert rebuilt.sort("query_id", "rank").select(sorted(rows.columns)).equals(rows.select(sorted(rows.columns)))
+
+
+def test_a_model_that_leaves_takes_its_query_vectors_along(store, triton, tmp_path):
+    store.replace("queries", "kb", make_queries("apple"))
+    run(store, triton, tmp_path, models=BOTH)
+    run(store, triton, tmp_path, models=MODELS)
+    assert set(store.read("query_embeddings", "kb")["model"]) == {DENSE, SPARSE}
 
 
 def test_requests_hold_no_more_queries_than_allowed(store, triton, tmp_path):
@@ -423,6 +517,8 @@ def test_without_queries_or_chunks_there_are_no_candidates_and_no_inference(tmp_
 
 
 def test_without_a_dense_ranking_the_sparse_one_is_the_order():
-    sparse = pl.DataFrame({"query": [0, 0], "chunk": [7, 3], "rank": [1, 2]})
-    fused = fuse([], sparse)
-    assert fused.select("chunk", "rank", "dense_rank", "sparse_rank").rows() == [(7, 1, None, 1), (3, 2, None, 2)]
+    fused = fuse([], ranking([7, 3]))
+    assert numbered(fused).select("chunk_id", "rank", "dense_rank", "sparse_rank").rows() == [
+        (7, 1, None, 1),
+        (3, 2, None, 2),
+    ]

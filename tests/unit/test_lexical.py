@@ -23,6 +23,7 @@ from embedder_assets.stages.lexical import (
     inverse_document_frequency,
     lexical_model,
 )
+from embedder_assets.stages.publish import embed_together
 from embedder_assets.stages.search import Search
 from embedder_assets.stages.sparse import SparseEncoder
 from embedder_assets.tables.schemas import SCHEMAS
@@ -69,13 +70,13 @@ def store(settings) -> TableStore:
     store = TableStore(settings.home)
     store.replace("chunks", "kb", make_chunks(*TEXTS))
     store.replace("queries", "kb", make_queries("whale"))
-    EmbeddingStage(store, FakeTriton(), settings, DenseEncoder(DENSE, "dense-1")).run("kb", make_meter())
+    embed_together([EmbeddingStage(store, FakeTriton(), settings, DenseEncoder(DENSE, "dense-1"))], "kb", make_meter())
     return store
 
 
 def embed(store, settings, fingerprint="sparse-1", admit=None):
     stage = EmbeddingStage(store, FakeTriton(), settings, SparseEncoder(SPARSE, fingerprint), admit)
-    return stage.run("kb", make_meter("sparse"))
+    return embed_together([stage], "kb", make_meter("sparse"))[0]
 
 
 def sources(store) -> dict[str, str]:
@@ -129,7 +130,7 @@ def test_a_tokenizer_that_cuts_and_pads_reads_whole_passages_here(repository, se
 def test_a_query_has_the_count_times_the_inverse_document_frequency_of_each_word(encoder):
     whale, sea = WORD["whale"], WORD["sea"]
     passages = csr_array(([2.0, 1.0, 0.5], ([0, 0, 1], [whale, sea, whale])), shape=(2, sea + 1))
-    queries = encoder.queries(["sea sea whale bread", "bread", "日"], passages)
+    queries = encoder.queries(["sea sea whale bread", "bread", "日"], [passages[[0]], passages[[1], : whale + 1]])
     assert queries.shape == (3, sea + 1)
     assert queries.dtype == np.float32
     expected = np.zeros((3, sea + 1))
@@ -140,7 +141,7 @@ def test_a_query_has_the_count_times_the_inverse_document_frequency_of_each_word
 
 def test_the_frequency_of_a_word_that_no_passage_has_is_nought_and_its_weight_the_largest():
     passages = csr_array(np.array([[1.0, 0.0, 2.0], [0.0, 0.0, 1.0]]))
-    assert inverse_document_frequency(passages) == pytest.approx([log(2), log(1 + 2.5 / 0.5), log(1.2)])
+    assert inverse_document_frequency([passages]) == pytest.approx([log(2), log(1 + 2.5 / 0.5), log(1.2)])
 
 
 # Name and fingerprint
@@ -252,11 +253,12 @@ def test_the_index_takes_a_lexical_row_only_where_the_model_has_none_and_it_may(
     embed(store, settings)
     store.replace("chunks", "kb", make_chunks(*TEXTS))
     fill_in(store, settings, MODEL, "kb")
-    index = ChunkIndex.load(store, ["kb"], [], MODEL, lexical_model(settings))
-    at = index.chunks["text"].to_list().index(TEXTS[2])
-    assert set(index.sparse[[at]].indices) == {WORD[word] for word in TEXTS[2].split()}
-    with pytest.raises(TableError, match="got 2 rows"):
-        ChunkIndex.load(store, ["kb"], [], MODEL)
+    index = ChunkIndex.of_tables(store, ["kb"], [], [MODEL, lexical_model(settings)])
+    (block,) = index.sparse
+    at = block.chunk_ids.to_list().index(chunk_id("a.md", 2))
+    assert set(block.vectors[[at]].indices) == {WORD[word] for word in TEXTS[2].split()}
+    with pytest.raises(TableError, match="got none for 1 of them"):
+        list(ChunkIndex.of_tables(store, ["kb"], [], [MODEL]).sparse)
 
 
 def fuse(store, settings, triton, meter=None) -> pl.DataFrame:
@@ -276,7 +278,8 @@ def test_a_lexical_query_stands_in_where_the_model_fails(store, settings):
 def test_a_model_that_works_again_is_asked_again(store, settings):
     embed(store, settings)
     undisturbed = fuse(store, settings, FakeTriton())
-    store.replace("fused_candidates", "kb", undisturbed.clear())
+    for table in ("fused_candidates", "query_embeddings"):
+        store.remove(table, "kb")
     fallen_back = fuse(store, settings, FakeTriton(broken={SPARSE: make_error()}))
     assert fallen_back["input_digest"][0] != undisturbed["input_digest"][0]
     meter = make_meter("fuse")

@@ -79,6 +79,26 @@ def test_the_next_run_tries_a_pair_that_failed_again_and_only_that(store, tmp_pa
     assert rows.select(sorted(rows.columns)).equals(anew.select(sorted(anew.columns)))
 
 
+def test_a_pair_that_the_model_has_seen_is_not_computed_again_wherever_its_texts_lie(store, tmp_path):
+    evidence = Evidence(cross_encoder=100, agreement=1)
+    run(store, FakeTriton(evidence), tmp_path)
+    # The document is renamed: other chunk ids, the same texts; and one of them is edited.
+    moved = make_chunks(*TEXTS[:2], "reset it", doc_id="moved.md")
+    fused = store.read("fused_candidates", "kb")
+    names = {chunk_id("a.md", number): chunk_id("moved.md", number) for number in range(3)}
+    ids = pl.col("chunk_id").replace(names)
+    store.replace("fused_candidates", "kb", fused.with_columns(ids, input_digest=pl.lit("moved")))
+    vectors = store.read("dense_embeddings", "kb").with_columns(ids)
+    store.replace("dense_embeddings", "kb", vectors)
+    store.replace("chunks", "kb", moved)
+    triton, meter = FakeTriton(evidence), make_meter("rerank")
+    rows = run(store, triton, tmp_path, meter)
+    assert (triton.texts, meter.record().items) == (["reset it"], {"reused": 2, "computed": 1})
+    store.remove("reranked_candidates", "kb")
+    anew = run(store, FakeTriton(evidence), tmp_path)
+    assert rows.select(sorted(rows.columns)).equals(anew.select(sorted(anew.columns)))
+
+
 def test_where_every_pair_fails_it_is_not_the_texts(store, tmp_path):
     with pytest.raises(InferenceError, match="a failure"):
         run(store, FakeTriton(poison=TEXTS), tmp_path, rerank_fallback=False)
