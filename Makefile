@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 CORPUS ?=
 
-.PHONY: run test up check format lock parity bench quality quantization rerank-bench sparse-bench telemetry-bench scrape-bench clean help
+.PHONY: run test up check format lock parity bench quality quantization rerank-bench sparse-bench telemetry-bench scrape-bench million-bench clean help
 
 help:            ## Say what there is
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -60,6 +60,10 @@ telemetry-bench: $(VENV)/.installed-dev  ## What telemetry costs the dense stage
 
 scrape-bench: $(VENV)/.installed-dev  ## A scrape of the exporter with a year of daily runs in the log
 	$(BIN)/python -m benchmarks.scrape_time.run
+
+million-bench: $(VENV)/.installed-dev  ## Memory and rate over a million chunks (or CHUNKS=n), with models that compute next to nothing
+	@$(BIN)/embedder models build
+	$(BIN)/python -m benchmarks.million_chunks.run $(if $(CHUNKS),--chunks $(CHUNKS))
 
 lock:            ## Resolve the dependencies anew into requirements*.lock (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header pyproject.toml -o requirements.lock

@@ -130,9 +130,9 @@ class ExportStage:
         for name, column in names.items():
             _write_vectors(path := folder / f"{name}.npz", parts, column)
             yield path
-        with (path := folder / "qdrant_points.jsonl").open("w", encoding="utf-8") as file:
+        with (path := folder / "qdrant_points.jsonl").open("wb") as file:
             for chunks in parts.frames():
-                file.writelines(json.dumps(point, ensure_ascii=False) + "\n" for point in _points(chunks, names))
+                _points(chunks, names).write_ndjson(file)
         yield path
         for table in self._candidates:
             rows = self._store.read(table, collection).drop("input_digest").sort("query_id", "rank")
@@ -205,14 +205,13 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     return manifest
 
 
-def _points(chunks: pl.DataFrame, dense: dict[str, str]) -> Iterator[dict[str, Any]]:
+def _points(chunks: pl.DataFrame, dense: dict[str, str]) -> pl.DataFrame:
     """Points as Qdrant's upsert takes them, with named vectors; ``dense`` is name to column of the dense ones."""
-    payload_columns = ["collection", "doc_id", "chunk_index", "heading", "start", "end", "text"]
-    for row in chunks.iter_rows(named=True):
-        vector: dict[str, Any] = {name: row[column] for name, column in dense.items()}
-        if "indices" in row:
-            vector["sparse"] = {"indices": row["indices"], "values": row["values"]}
-        yield {"id": row["chunk_id"], "vector": vector, "payload": {name: row[name] for name in payload_columns}}
+    payload = ["collection", "doc_id", "chunk_index", "heading", "start", "end", "text"]
+    vectors = [pl.col(column).alias(name) for name, column in dense.items()]
+    if "indices" in chunks.columns:
+        vectors.append(pl.struct("indices", "values").alias("sparse"))
+    return chunks.select(id="chunk_id", vector=pl.struct(vectors), payload=pl.struct(payload))
 
 
 def _file_entry(path: Path) -> dict[str, Any]:

@@ -1,0 +1,22 @@
+"""A real Triton with models that compute next to nothing, under the names and shapes of the real ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from unittest.mock import patch
+
+from embedder_assets.serving import embedded
+from embedder_assets.serving.embedded import EmbeddedTriton
+from embedder_assets.settings import load_settings
+
+
+@contextmanager
+def trivial_triton(state: Path) -> Iterator[EmbeddedTriton]:
+    """While the context lasts, a Triton on the built model repository answers by the trivial backend."""
+    with (
+        patch.object(embedded, "SERVING_FOLDER", Path(__file__).parent),
+        EmbeddedTriton(load_settings(environ={}).model_repository, state) as server,
+    ):
+        yield server
