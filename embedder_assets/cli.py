@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
@@ -45,12 +46,13 @@ def main() -> None:
 @click.option("--collection", "names", multiple=True, metavar="NAME", help="Only this collection; may be repeated.")
 @click.option("--disable-rerank", is_flag=True, help="Leave the rerank stage out.")
 @click.option("--disable-sparse", is_flag=True, help="Leave the sparse stage out.")
-def run(corpus: str | None, names: tuple[str, ...], disable_rerank: bool, disable_sparse: bool) -> None:
+@click.option("--accept-loss", is_flag=True, help="Let any number of documents go: they were deleted on purpose.")
+def run(corpus: str | None, names: tuple[str, ...], **flags: bool) -> None:
     """Bring the tables of all collections up to date."""
     from embedder_assets.launch import launch
     from embedder_assets.pipeline import Pipeline
 
-    settings = _settings(corpus, disable_rerank=disable_rerank, disable_sparse=disable_sparse)
+    settings = _settings(corpus, flags)
     with display.progress() as report:
         pipeline = Pipeline(settings, report)
         try:
@@ -305,14 +307,17 @@ def doctor() -> None:
     sys.exit(1 if any(finding.level == "problem" for finding in findings) else 0)
 
 
-def _settings(corpus: str | None, *, disable_rerank: bool, disable_sparse: bool) -> Settings:
+def _settings(corpus: str | None, flags: Mapping[str, bool]) -> Settings:
+    """The settings of ``embedder run``, with the names of its flags as click has them."""
     overrides: dict[str, tuple[Any, str]] = {}
     if corpus == "":
         raise click.BadParameter("it is empty; name a folder, or '.' for this one", param_hint="--corpus")
     if corpus is not None:
         overrides["corpus_dir"] = (corpus, "cli:--corpus")
-    if disable_rerank:
+    if flags["disable_rerank"]:
         overrides["enable_rerank"] = (False, "cli:--disable-rerank")
-    if disable_sparse:
+    if flags["disable_sparse"]:
         overrides["enable_sparse"] = (False, "cli:--disable-sparse")
+    if flags["accept_loss"]:
+        overrides["max_lost_share"] = (1.0, "cli:--accept-loss")
     return load_settings(overrides)

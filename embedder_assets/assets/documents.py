@@ -1,16 +1,12 @@
 """``documents``: the text of every document of a collection, and a row for each that could not be used."""
 
-import hashlib
-
 import dagster as dg
-import polars as pl
 
 from embedder_assets.assets.materialize import Events, Metadata, collection_asset, materialize_each
-from embedder_assets.assets.preview import table_preview
+from embedder_assets.assets.preview import PREVIEW_ROWS, table_preview
 from embedder_assets.pipeline import Pipeline
-from embedder_assets.stages.corpus import Collection, find_collection
-from embedder_assets.stages.extract import Document, DocumentIssue, read_documents
-from embedder_assets.tables.schemas import SCHEMAS
+from embedder_assets.stages.corpus import find_collection
+from embedder_assets.stages.ingest import Ingest
 
 ISSUES_LOGGED = 20
 
@@ -21,34 +17,27 @@ def documents(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipe
 
     def work(name: str) -> Metadata:
         collection = find_collection(pipeline.settings.corpus_dir, name)
-        rows, issues = _read(collection, pipeline.settings.max_document_mb)
-        for issue in issues[:ISSUES_LOGGED]:
-            context.log.warning(f"{issue.collection}/{issue.path}: {issue.message}")
-        if not rows.height:
+        outcome = Ingest(pipeline.store, pipeline.settings, collection).run()
+        for path, message in outcome.issues.select("path", "message").head(ISSUES_LOGGED).iter_rows():
+            context.log.warning(f"{name}/{path}: {message}")
+        if not outcome.rows:
             context.log.warning(
                 f"collection '{name}' holds no document that can be used: put Markdown, text, reST, HTML, PDF, DOCX "
                 f"files or a corpus.jsonl into {collection.root}"
             )
-        pipeline.store.replace("documents", name, rows)
-        issue_rows = pl.DataFrame([vars(issue) for issue in issues], schema=SCHEMAS["document_issues"])
-        pipeline.store.replace("document_issues", name, issue_rows)
+        shown = ["doc_id", "title", "media_type", "size_bytes"]
         return {
-            "dagster/row_count": rows.height,
-            "issues": len(issues),
-            "characters": int(rows["text"].str.len_chars().sum()),
+            "dagster/row_count": outcome.rows,
+            "extracted": outcome.extracted,
+            "moved": outcome.moved,
+            "deleted": outcome.deleted,
+            "kept": outcome.kept,
+            "issues": outcome.issues.height,
+            "new_issues": outcome.new_issues.height,
+            "size_bytes": int(pipeline.store.read("documents", name, ["size_bytes"])["size_bytes"].sum()),
             "folder": dg.MetadataValue.path(collection.root),
-            "preview": table_preview(rows, ["doc_id", "title", "media_type", "size_bytes"]),
-            "issues_preview": table_preview(issue_rows, ["path", "kind", "message"]),
+            "preview": table_preview(pipeline.store.read("documents", name, shown, limit=PREVIEW_ROWS), shown),
+            "issues_preview": table_preview(outcome.issues, ["path", "kind", "message", "first_seen"]),
         }
 
     yield from materialize_each(context, pipeline, work)
-
-
-def _read(collection: Collection, max_document_mb: float) -> tuple[pl.DataFrame, list[DocumentIssue]]:
-    rows, issues = [], []
-    for item in read_documents(collection, max_document_mb=max_document_mb):
-        if isinstance(item, Document):
-            rows.append({**vars(item), "content_sha256": hashlib.sha256(item.text.encode()).hexdigest()})
-        else:
-            issues.append(item)
-    return pl.DataFrame(rows, schema=SCHEMAS["documents"]), issues

@@ -39,8 +39,9 @@ def queries(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeli
 
 
 def _titles(pipeline: Pipeline, name: str) -> Iterator[tuple[str, str]]:
-    yield from pipeline.store.read("documents", name, ["doc_id", "title"]).sort("doc_id").iter_rows()
-    headings = pipeline.store.read("chunks", name, ["doc_id", "chunk_index", "heading"]).sort("doc_id", "chunk_index")
-    for doc_id, _, heading in headings.iter_rows():
-        for part in heading.split(HEADING_SEPARATOR):
-            yield doc_id, part
+    for titles in pipeline.store.batches("documents", name, ["doc_id", "title"]):
+        yield from titles.iter_rows()
+    for headings in pipeline.store.batches("chunks", name, ["doc_id", "heading"]):
+        for doc_id, heading in headings.unique().iter_rows():
+            for part in heading.split(HEADING_SEPARATOR):
+                yield doc_id, part

@@ -83,7 +83,9 @@ def synthetic_queries(collection_name: str, titles_and_headings: Iterable[tuple[
     for doc_id, heading in titles_and_headings:
         text = _query_text(heading)
         key = text.casefold()
-        documents[key].add(doc_id)
+        # One more than are allowed tells as much as all of them.
+        if len(documents[key]) <= _MAX_DOCUMENTS_PER_QUERY:
+            documents[key].add(doc_id)
         wording[key] = min(text, wording.get(key, text))
     telling = [key for key, ids in documents.items() if _is_telling(key) and len(ids) <= _MAX_DOCUMENTS_PER_QUERY]
     queries = [Query(collection_name, _synthetic_id(key), wording[key], SYNTHETIC) for key in telling]

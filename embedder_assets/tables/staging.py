@@ -11,6 +11,7 @@ import os
 import shutil
 import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
@@ -50,6 +51,12 @@ class Staging:
         files = [file for file in sorted(self.folder.glob("*.parquet")) if within is None or _overlaps(file, within)]
         frames = [frame for file in files if (frame := _read(file, list(schema))) is not None]
         return pl.concat(frames) if frames else pl.DataFrame(schema=schema)
+
+    def frames(self, schema: dict[str, pl.DataType]) -> Iterator[pl.DataFrame]:
+        """The same as ``read``, one file after the other."""
+        for file in sorted(self.folder.glob("*.parquet")):
+            if (frame := _read(file, list(schema))) is not None:
+                yield frame
 
     def clear(self) -> None:
         """Forgets everything, after it was published. What other models have here stays."""

@@ -136,7 +136,7 @@ class TableStore:
         Args:
             table: Name of the table.
             collection: The collection.
-            added: New rows, none of which has the key of a row that is there. Frames are taken one after the other.
+            added: New rows. Frames are taken one after the other.
             removed: Some of the table's columns: rows that agree with a row of this frame in all of them go.
 
         Returns:
@@ -168,7 +168,7 @@ class TableStore:
         # A row without a collection is one to remove: so both kinds are one source, and the merge one commit.
         none = pl.DataFrame(schema=SCHEMAS[table])
         changes = pl.concat([none if added is None else added, removed.unique()], how="diagonal")
-        same = " AND ".join(f'old."{name}" = new."{name}"' for name in removed.columns)
+        same = " AND ".join(["new.collection IS NULL", *(f'old."{name}" = new."{name}"' for name in removed.columns)])
         with self._writable(table):
             merge = changes.write_delta(
                 self.path(table),
@@ -179,7 +179,7 @@ class TableStore:
                     "target_alias": "old",
                 },
             )
-            merge = merge.when_matched_delete(predicate="new.collection IS NULL")
+            merge = merge.when_matched_delete()
             merge = merge.when_not_matched_insert_all(predicate="new.collection IS NOT NULL")
             return int(merge.execute()["num_target_rows_deleted"])
 

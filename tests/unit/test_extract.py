@@ -11,7 +11,7 @@ from reportlab.pdfgen.canvas import Canvas
 from embedder_assets.errors import CorpusError
 from embedder_assets.stages.corpus import Collection
 from embedder_assets.stages.document import MEDIA_TYPES
-from embedder_assets.stages.extract import Document, DocumentIssue, documents, read_documents
+from embedder_assets.stages.extract import Document, DocumentIssue, documents, read_sources
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def collection(tmp_path) -> Collection:
 def read(collection: Collection, name: str | None = None, content: bytes | str = b"", max_mb: float = 1):
     if name:
         (collection.root / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-    return list(read_documents(collection, max_document_mb=max_mb))
+    return [item for _, item in read_sources(collection, max_document_mb=max_mb)]
 
 
 def document(collection: Collection, name: str, content: bytes | str) -> Document:
@@ -315,7 +315,7 @@ def test_documents_are_streamed(collection, monkeypatch):
         (collection.root / f"{name}.md").write_text(name)
     opened = []
     monkeypatch.setattr(Path, "read_bytes", lambda path: opened.append(path.name) or b"x")
-    stream = read_documents(collection, max_document_mb=1)
+    stream = (item for _, item in read_sources(collection, max_document_mb=1))
     next(stream)
     assert opened == ["a.md"]
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from embedder_assets.errors import DocumentError
@@ -20,6 +22,8 @@ from embedder_assets.stages.outline import headings
 Extractor = Callable[[bytes, str], Extracted]
 
 _BYTES_PER_MB = 1_000_000
+# Raise it when what is extracted from the same bytes changes: every document is then extracted anew.
+_RULES = "1"
 _EXTRACTORS: dict[str, Extractor] = {
     ".md": extract_plain,
     ".markdown": extract_plain,
@@ -32,25 +36,57 @@ _EXTRACTORS: dict[str, Extractor] = {
 }
 
 
-def read_documents(collection: Collection, *, max_document_mb: float) -> Iterator[Document | DocumentIssue]:
-    """Yield a collection's documents in the order of their ids, with one of them in memory at a time.
+@dataclass(frozen=True)
+class Source:
+    """What a document is extracted from.
+
+    Attributes:
+        doc_id: Of the document; of what is none, its place in the collection.
+        sha256: Digest of the file's bytes, or of a row's title and text; None where they could not be read.
+        extraction: Identifies the rules of extraction.
+    """
+
+    doc_id: str
+    sha256: str | None
+    extraction: str
+
+
+Known = Callable[[Source], bool]
+
+
+def read_sources(
+    collection: Collection, *, max_document_mb: float, known: Known = lambda _: False
+) -> Iterator[tuple[Source, Document | DocumentIssue | None]]:
+    """Yield the sources of a collection and what they hold, with one of them in memory at a time.
+
+    Args:
+        collection: The collection.
+        max_document_mb: A larger document is an issue.
+        known: Whether nobody needs what a source holds; it is then not extracted, and None comes with it.
 
     Raises:
         CorpusError: If the ``corpus.jsonl`` of a BEIR collection cannot be read.
     """
     limit = int(max_document_mb * _BYTES_PER_MB)
     sources, issues, _ignored = list_sources(collection)
-    yield from issues
+    for issue in issues:
+        yield Source(issue.path, None, _RULES), issue
     for source in sources:
         if is_beir(collection):
-            yield from _read_rows(collection, source, limit)
+            yield from _read_rows(collection, source, limit, known)
         else:
-            yield _read_file(collection, source, limit)
+            yield _read_file(collection, source, limit, known)
 
 
-def _read_rows(collection: Collection, source: SourceFile, limit: int) -> Iterator[Document | DocumentIssue]:
+def _read_rows(
+    collection: Collection, source: SourceFile, limit: int, known: Known
+) -> Iterator[tuple[Source, Document | DocumentIssue | None]]:
     for row in read_rows(source.path, collection.name, max_row_bytes=limit):
-        yield row if isinstance(row, DocumentIssue) else _row_document(collection, row)
+        if isinstance(row, DocumentIssue):
+            yield Source(row.path, None, _RULES), row
+        else:
+            found = Source(row.row_id, hashlib.sha256(f"{row.title}\x1f{row.text}".encode()).hexdigest(), _RULES)
+            yield found, None if known(found) else _row_document(collection, row)
 
 
 def _row_document(collection: Collection, row: BeirRow) -> Document:
@@ -58,20 +94,26 @@ def _row_document(collection: Collection, row: BeirRow) -> Document:
     return Document(collection.name, row.row_id, text, "text/plain", row.size_bytes, row.title or row.row_id)
 
 
-def _read_file(collection: Collection, source: SourceFile, limit: int) -> Document | DocumentIssue:
-    thing = f"{collection.name}/{source.doc_id}"
+def _read_file(
+    collection: Collection, file: SourceFile, limit: int, known: Known
+) -> tuple[Source, Document | DocumentIssue | None]:
+    thing = f"{collection.name}/{file.doc_id}"
+    found = Source(file.doc_id, None, _RULES)
     try:
-        data = _read_bytes(source.path, thing, limit)
-        suffix = source.path.suffix.lower()
+        data = _read_bytes(file.path, thing, limit)
+        found = Source(file.doc_id, hashlib.sha256(data).hexdigest(), _RULES)
+        if known(found):
+            return found, None
+        suffix = file.path.suffix.lower()
         try:
             extracted = _EXTRACTORS[suffix](data, thing)
         except DocumentError:
             raise
         except Exception as error:
             raise _unreadable(thing, f"{type(error).__name__}: {error}") from error
-        return _document(collection, source, suffix, extracted, len(data))
+        return found, _document(collection, file, suffix, extracted, len(data))
     except DocumentError as error:
-        return DocumentIssue.from_error(collection.name, source.doc_id, error)
+        return found, DocumentIssue.from_error(collection.name, file.doc_id, error)
 
 
 def _document(

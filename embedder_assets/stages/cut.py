@@ -1,0 +1,129 @@
+"""Brings the table ``chunks`` of a collection up to date with its documents: only what changed is cut."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import polars as pl
+
+from embedder_assets.settings import Settings
+from embedder_assets.stages.chunk import Chunker
+from embedder_assets.stages.document import Document
+from embedder_assets.tables.schemas import SCHEMAS
+from embedder_assets.tables.staging import Staging
+from embedder_assets.tables.store import TableStore
+from embedder_assets.telemetry.record import StageMeter
+
+DOCUMENTS, CHUNKS = "documents", "chunks"
+# Raise it when the chunker's rules change: every document is then cut anew.
+RULES = "1"
+# A staged file: what a kill can cost.
+ROWS_A_FILE = 16_384
+# A version of a document, by the names that chunks and documents have for it.
+OF_CHUNK = ["doc_id", "document_sha256"]
+OF_DOCUMENT = ["doc_id", "content_sha256"]
+# What tells a row from any other that there was.
+KEY = ["chunk_id", "document_sha256", "chunking"]
+_DOCUMENT = [field.name for field in fields(Document)]
+
+
+@dataclass(frozen=True)
+class CutOutcome:
+    """What happened to the chunks of a collection.
+
+    Attributes:
+        rows: Chunks in the table now.
+        documents_cut: Documents that were cut, because they or the rules are new.
+        computed: Chunks that came of them.
+        deleted: Chunks that are gone.
+    """
+
+    rows: int
+    documents_cut: int
+    computed: int
+    deleted: int
+
+
+class CutStage:
+    """Cuts the documents of a collection that have no chunks yet.
+
+    Args:
+        store: The tables.
+        settings: The resolved settings.
+        tokenizer_file: Of the first dense model.
+        max_tokens: The longest chunk, special tokens included.
+    """
+
+    def __init__(self, store: TableStore, settings: Settings, tokenizer_file: Path, max_tokens: int) -> None:
+        self._store = store
+        self._home = settings.home
+        self._tokenizer_file = tokenizer_file
+        self._max_tokens = max_tokens
+        digest = hashlib.sha256(tokenizer_file.read_bytes()).hexdigest()
+        self.chunking = hashlib.sha256(f"{RULES} {max_tokens} {digest}".encode()).hexdigest()[:16]
+
+    def run(self, collection: str, meter: StageMeter) -> CutOutcome:
+        """Makes the chunks of the present documents the collection's only ones, in one commit."""
+        documents = self._store.read(DOCUMENTS, collection, OF_DOCUMENT).rename({"content_sha256": "document_sha256"})
+        cut, stale, kept = self._present(collection, documents)
+        missing = documents.join(cut, on=OF_CHUNK, how="anti")
+        staging = Staging(self._home, CHUNKS, collection, self.chunking)
+        staged = staging.read({name: pl.String() for name in OF_CHUNK}).unique()
+        computed = self._cut(collection, missing.join(staged, on=OF_CHUNK, how="anti"), staging, meter)
+        meter.count("reused", kept)
+        self._store.exchange(CHUNKS, collection, _of(missing, staging), stale)
+        staging.clear()
+        return CutOutcome(self._store.count(CHUNKS, collection), missing.height, computed, stale.height)
+
+    def _present(self, collection: str, documents: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame, int]:
+        """The versions of documents that are cut, the keys of chunks that have to go, and how many stay."""
+        versions, stale, kept = (
+            [documents.clear()],
+            [pl.DataFrame(schema={name: SCHEMAS[CHUNKS][name] for name in KEY})],
+            0,
+        )
+        for frame in self._store.batches(CHUNKS, collection, [*KEY, "doc_id"]):
+            wanted = frame.filter(chunking=self.chunking).join(documents, on=OF_CHUNK, how="semi")
+            versions.append(wanted.select(OF_CHUNK).unique())
+            stale.append(frame.join(wanted, on=KEY, how="anti").select(KEY))
+            kept += wanted.height
+        return pl.concat(versions).unique(), pl.concat(stale), kept
+
+    def _cut(self, collection: str, todo: pl.DataFrame, staging: Staging, meter: StageMeter) -> int:
+        """Stages the chunks of some versions of documents, and returns how many there are."""
+        if not todo.height:
+            return 0
+        chunker = Chunker(self._tokenizer_file, self._max_tokens)
+        rows: list[dict[str, object]] = []
+        computed = done = 0
+        for frame in self._store.batches(DOCUMENTS, collection, [*_DOCUMENT, "content_sha256"]):
+            texts = frame.join(todo, left_on=OF_DOCUMENT, right_on=OF_CHUNK, how="semi", maintain_order="left")
+            for row in texts.iter_rows(named=True):
+                version = {"document_sha256": row.pop("content_sha256"), "chunking": self.chunking}
+                chunks = chunker.chunk(Document(**row))
+                rows += [{**vars(chunk), **version} for chunk in chunks]
+                computed += len(chunks)
+                done += 1
+                meter.count("computed", len(chunks))
+                meter.progress(collection, done, todo.height)
+                if len(rows) >= ROWS_A_FILE or done == todo.height:
+                    # Never half a document: what is staged of one is all of it.
+                    _stage(staging, rows)
+                    rows = []
+        return computed
+
+
+def _stage(staging: Staging, rows: list[dict[str, object]]) -> None:
+    if rows:
+        staging.append(pl.DataFrame(rows, schema=SCHEMAS[CHUNKS]))
+
+
+def _of(versions: pl.DataFrame, staging: Staging) -> Iterator[pl.DataFrame]:
+    """The staged chunks of some versions of documents."""
+    for frame in staging.frames(SCHEMAS[CHUNKS]):
+        rows = frame.join(versions, on=OF_CHUNK, how="semi")
+        if rows.height:
+            yield rows
