@@ -74,6 +74,12 @@ class ResourceExhaustedError(InferenceError):
         self.kind = kind
 
 
+class ModelCrashedError(InferenceError):
+    """Triton runs, and the process that computes a model does not; it may be loaded again."""
+
+    kind = "model_crashed"
+
+
 class ModelLoadError(InferenceError):
     """Triton runs, and cannot load a model."""
 

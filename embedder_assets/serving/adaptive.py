@@ -22,8 +22,8 @@ from embedder_assets.serving.client import (
     Outputs,
     RequestObserver,
     Row,
-    TritonClient,
 )
+from embedder_assets.serving.connection import Connection
 
 # Requests of the largest allowed size that have to be answered in a row before twice as many rows are tried.
 PATIENCE = 8
@@ -95,7 +95,7 @@ class SizeLimit:
 class AdaptiveRequests:
     """Streams of requests to one server. What was learnt of a model's memory holds for all of its streams."""
 
-    def __init__(self, client: TritonClient) -> None:
+    def __init__(self, client: Connection) -> None:
         self._client = client
         self._limits: dict[str, SizeLimit] = defaultdict(SizeLimit)
 
@@ -127,7 +127,7 @@ class _Pending:
 class _Stream:
     """One stream of requests to one model."""
 
-    def __init__(self, client: TritonClient, model: str, limit: SizeLimit, observer: RequestObserver) -> None:
+    def __init__(self, client: Connection, model: str, limit: SizeLimit, observer: RequestObserver) -> None:
         self._client = client
         self._model = model
         self._limit = limit
@@ -201,6 +201,8 @@ class _Stream:
 
     def _seen(self, answer: Answer) -> Answer:
         """Passes an answer on, after the observer and the limit have taken note of it."""
+        for kind, model in self._client.recoveries():
+            self._observer.recovered(kind, model)
         self._observer.request(
             self._model, answer.latency_s, answer.rows, traceparent=answer.traceparent, dimension=answer.dimension
         )

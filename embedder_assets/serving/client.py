@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embedder_assets.errors import InferenceError, ModelLoadError, ResourceExhaustedError, TritonUnavailableError
+from embedder_assets.errors import (
+    InferenceError,
+    ModelCrashedError,
+    ModelLoadError,
+    ResourceExhaustedError,
+    TritonUnavailableError,
+)
 from embedder_assets.serving.embedded import TritonAddress
 from embedder_assets.serving.exhaustion import exhaustion
 
@@ -22,9 +27,17 @@ if TYPE_CHECKING:
 # One request computes, one waits in Triton's queue, one is on its way: more would only hold memory.
 REQUESTS_IN_FLIGHT = 3
 UNLOAD_TIMEOUT_S = 60
+# A model whose process has died: Triton waits for an answer of it first.
+UNLOAD_DEAD_TIMEOUT_S = 240
+
+# What Triton says of a model whose Python process is gone; it does not start it again by itself.
+# One that was started again has no models either.
+CRASHED = ("is not healthy", "Stub process", "unknown model")
 
 Outputs = dict[str, NDArray[Any]]
 Row = tuple[str, ...]
+# What was done to get an answer that did not come.
+RecoveryKind = Literal["request_retried", "server_restarted", "model_reloaded"]
 
 
 class RequestObserver(Protocol):
@@ -43,6 +56,9 @@ class RequestObserver(Protocol):
     ) -> None:
         """Requests to a model have another size from now on: ``batch_size`` rows; ``reason`` is one word."""
 
+    def recovered(self, kind: RecoveryKind, model: str) -> None:
+        """Something was done to get an answer that did not come."""
+
 
 class Unobserved:
     """An observer of requests that belong to no run."""
@@ -59,6 +75,9 @@ class Unobserved:
     def mitigated(
         self, kind: Literal["batch_halved", "batch_recovered"], model: str, batch_size: int, reason: str
     ) -> None:
+        """Nobody wants to know."""
+
+    def recovered(self, kind: RecoveryKind, model: str) -> None:
         """Nobody wants to know."""
 
 
@@ -137,11 +156,9 @@ class TritonClient:
         self.address = address
         self._timeout_s = timeout_s
         self._client: InferenceServerClient = InferenceServerClient(address.grpc, channel_args=_channel_args(address))
-        self._pool = ThreadPoolExecutor(REQUESTS_IN_FLIGHT, thread_name_prefix="triton")
 
     def close(self) -> None:
         """Closes the channel; requests still in flight are given up."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
         self._client.close()
 
     def ensure_loaded(self, model: str) -> None:
@@ -155,25 +172,30 @@ class TritonClient:
             if not self._client.is_model_ready(model, client_timeout=self._timeout_s):
                 self._client.load_model(model, client_timeout=self._timeout_s)
 
-    def ensure_unloaded(self, model: str) -> None:
+    def reload(self, model: str) -> None:
+        """Loads a model anew of which the process has died, or that the server has lost."""
+        self.ensure_unloaded(model, UNLOAD_DEAD_TIMEOUT_S)
+        self.ensure_loaded(model)
+
+    def ensure_unloaded(self, model: str, timeout_s: float = UNLOAD_TIMEOUT_S) -> None:
         """Unloads a model if it is loaded, and returns when its memory is given back.
 
         Unloading is asynchronous, and a load right after it can crash the server (Triton issue 4844), so this waits.
 
         Raises:
-            InferenceError: Triton cannot unload the model, or has not after a minute.
+            InferenceError: Triton cannot unload the model, or has not within ``timeout_s`` seconds.
             TritonUnavailableError: Triton does not answer.
         """
         with _errors_of(self.address, f"unloading model '{model}'"):
             if not self._is_loaded(model):
                 return
             self._client.unload_model(model, client_timeout=self._timeout_s)
-            deadline = time.monotonic() + UNLOAD_TIMEOUT_S
+            deadline = time.monotonic() + timeout_s
             while self._is_loaded(model):
                 if time.monotonic() > deadline:
                     raise InferenceError(
                         f"unloading model '{model}' at {self.address.grpc}",
-                        expected=f"its end within {UNLOAD_TIMEOUT_S} s",
+                        expected=f"its end within {timeout_s:g} s",
                         got="a model that still unloads",
                         remedy="Restart the server, or set EMBEDDER_GPU_LEASE_POLICY=shared.",
                     )
@@ -223,10 +245,6 @@ class TritonClient:
         outputs = {item.name: response.as_numpy(item.name) for item in response.get_response().outputs}
         return Answer(_verified(model, outputs, len(rows)), latency_s, traceparent)
 
-    def submit(self, model: str, rows: Sequence[Row], traceparent: str | None = None) -> Future[Answer]:
-        """The same in the background; errors come out of the future."""
-        return self._pool.submit(self.infer, model, rows, traceparent)
-
 
 def _channel_args(address: TritonAddress) -> list[tuple[str, int]]:
     unlimited = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
@@ -271,6 +289,13 @@ class _errors_of:  # noqa: N801 - reads as a statement
                 expected=f"an answer ({self._action})",
                 got=f"{error.status()}: {said}",
                 remedy=f"What was computed is kept: start the run again when Triton is back.{log}",
+            )
+        if any(words in said for words in CRASHED):
+            return ModelCrashedError(
+                f"{self._action} at {self._address.grpc}",
+                expected="an answer",
+                got=f"{error.status()}: {said}",
+                remedy=f"The model's process has died: free memory on the server's machine, or restart it.{log}",
             )
         short = exhaustion(error.status(), error.message())
         # A model that cannot be loaded for want of memory is a model that cannot be loaded: no smaller request helps.

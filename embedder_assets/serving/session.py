@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import urllib.request
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -13,7 +12,8 @@ from embedder_assets.errors import ModelBuildError, TritonUnavailableError
 from embedder_assets.serving.adaptive import AdaptiveRequests
 from embedder_assets.serving.build import require_built
 from embedder_assets.serving.client import UNOBSERVED, Answer, RequestObserver, Row, TritonClient
-from embedder_assets.serving.embedded import EmbeddedTriton, TritonAddress, find_running
+from embedder_assets.serving.connection import Connection
+from embedder_assets.serving.embedded import TritonAddress
 from embedder_assets.serving.memory import gpu_memory_of_driver, gpu_memory_of_metrics
 from embedder_assets.serving.models import Evidence, ModelDescription, Role, Stage, load_description
 from embedder_assets.settings import Device, Settings
@@ -30,13 +30,11 @@ class TritonSession:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._embedded: EmbeddedTriton | None = None
-        self._client: TritonClient | None = None
-        self._requests: AdaptiveRequests | None = None
+        self._connection = Connection(settings, self._reload)
+        self._requests = AdaptiveRequests(self._connection)
         self._loaded: set[str] = set()
         self._only: frozenset[str] | None = None
         self._without_gpu = False
-        self._lock = threading.Lock()
 
     @property
     def device(self) -> Device:
@@ -46,7 +44,7 @@ class TritonSession:
     @property
     def address(self) -> TritonAddress | None:
         """Where the server answers, or None while none was needed."""
-        return self._client.address if self._client else None
+        return self._connection.address
 
     def fingerprint(self, model: str, stage: Stage) -> str:
         """The fingerprint that a model's rows carry, from its description, without starting a server.
@@ -108,8 +106,6 @@ class TritonSession:
         self._ensure_loaded(model)
         description = self._description(model)
         prefixed = ([description.prefixed(row, role) for row in rows] for rows in requests)
-        if self._requests is None:
-            self._requests = AdaptiveRequests(self._connected())
         return self._requests.infer_many(model, prefixed, observer)
 
     @contextmanager
@@ -124,16 +120,16 @@ class TritonSession:
             yield
         finally:
             self._only = None
-            if exclusive and self._client is not None:
+            if exclusive and self.address is not None:
                 with suppress(TritonUnavailableError):
-                    self._unload(set(models))
+                    self._connection.call(lambda client: self._unload(set(models), client), ", ".join(models))
 
     def gpu_memory_bytes(self) -> dict[str, int]:
         """GPU memory in use by device: the larger of what Triton's metrics and this machine's driver say.
 
         Empty without a GPU, and while no server was needed.
         """
-        if self._client is None or self._without_gpu:
+        if self.address is None or self._without_gpu:
             return {}
         scraped = self._scraped_gpu_memory()
         used = dict(scraped or {})
@@ -147,7 +143,7 @@ class TritonSession:
     @property
     def server_pid(self) -> int | None:
         """Process id of the server that this session started, if it did."""
-        return self._embedded.pid if self._embedded else None
+        return self._connection.embedded.pid if self._connection.embedded else None
 
     @property
     def _is_local(self) -> bool:
@@ -171,11 +167,9 @@ class TritonSession:
 
     def close(self) -> None:
         """Closes the connection, and ends the server if this session started it."""
-        if self._client:
-            self._client.close()
-        if self._embedded:
-            self._embedded.stop(at_once=True)
-        self._client = self._requests = self._embedded = None
+        self._connection.close()
+        self._connection = Connection(self._settings, self._reload)
+        self._requests = AdaptiveRequests(self._connection)
         self._loaded.clear()
 
     def _description(self, model: str) -> ModelDescription:
@@ -198,33 +192,22 @@ class TritonSession:
         if model not in self._loaded:
             if not self._settings.triton_url and (self._settings.model_repository / model).exists():
                 require_built(self._settings.model_repository, model, self._settings.device)
-            client = self._connected()
-            if self._only is not None:
-                self._unload(set(client.loaded_models()) - self._only)
-            client.ensure_loaded(model)
-            if self._embedded is None:
-                self._require_described(model, client)
+            self._connection.call(lambda client: self._load(model, client), model)
             self._loaded.add(model)
 
-    def _unload(self, models: set[str]) -> None:
-        client = self._connected()
+    def _load(self, model: str, client: TritonClient) -> None:
+        if self._only is not None:
+            self._unload(set(client.loaded_models()) - self._only, client)
+        client.ensure_loaded(model)
+        if self._connection.embedded is None:
+            self._require_described(model, client)
+
+    def _reload(self, client: TritonClient) -> None:
+        """Brings back the models that were in use, after their server was lost."""
+        for model in sorted(self._loaded):
+            self._load(model, client)
+
+    def _unload(self, models: set[str], client: TritonClient) -> None:
         for model in sorted(models):
             client.ensure_unloaded(model)
         self._loaded -= models
-
-    def _connected(self) -> TritonClient:
-        with self._lock:
-            if self._client is None:
-                self._client = TritonClient(self._find_server(), self._settings.triton_timeout_s)
-            return self._client
-
-    def _find_server(self) -> TritonAddress:
-        settings = self._settings
-        if settings.triton_url:
-            return TritonAddress(settings.triton_url, settings.triton_metrics_url)
-        state = settings.home / "triton"
-        running = find_running(state)
-        if running is not None:
-            return running
-        self._embedded = EmbeddedTriton(settings.model_repository, state, settings.triton_trace_url)
-        return self._embedded.address

@@ -15,7 +15,6 @@ from pydantic import (
     Field,
     NonNegativeFloat,
     NonNegativeInt,
-    PositiveInt,
     SerializerFunctionWrapHandler,
     model_serializer,
     model_validator,
@@ -220,7 +219,9 @@ class MitigationEntry(Section):
     kind: MitigationKind
     model: str
     reason: str
-    batch_size: PositiveInt = Field(description="Texts a request from then on.")
+    batch_size: NonNegativeInt = Field(
+        description="Texts a request from then on; 0 where it is not about their number."
+    )
     at: Instant
     items: list[str] = Field(description="Ids of the chunks that failed.")
 

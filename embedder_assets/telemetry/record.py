@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 StageName = Literal["chunk", "dense", "sparse", "fuse", "rerank", "export"]
 Attribute = bool | int | float | str | list[str]
-MitigationKind = Literal["batch_halved", "batch_recovered", "item_failed"]
+RecoveryKind = Literal["request_retried", "server_restarted", "model_reloaded"]
+MitigationKind = Literal["batch_halved", "batch_recovered", "item_failed", RecoveryKind]
 # Bounds a record however many requests a stage sends.
 REQUESTS_TRACED = 500
 
@@ -51,13 +52,15 @@ class LeaseEvent(Part):
 
 
 class Mitigation(Part):
-    """What was done about a request that the server had no memory for.
+    """What was done about a request that got no answer.
 
     Attributes:
-        kind: ``batch_halved``, ``batch_recovered``, or ``item_failed`` for a text that failed alone.
+        kind: ``batch_halved``, ``batch_recovered``, or ``item_failed`` for a text that failed alone;
+            ``request_retried``, ``server_restarted`` or ``model_reloaded`` where the server, or the model's process,
+            was gone.
         model: Name of the model.
-        reason: What the server said, as one word.
-        batch_size: Texts a request from then on.
+        reason: What the server said, or what was gone, as one word.
+        batch_size: Texts a request from then on; 0 where it is not about their number.
         at: Unix time in seconds.
         items: Ids of the chunks or queries that failed; of a pair both, with a space between them.
     """
@@ -235,6 +238,11 @@ class StageMeter:
         self._mitigations.append(
             Mitigation(kind=kind, model=model, reason=reason, batch_size=batch_size, at=time.time())
         )
+
+    def recovered(self, kind: RecoveryKind, model: str) -> None:
+        """Something was done to get an answer that did not come."""
+        reason = "model_crashed" if kind == "model_reloaded" else "triton_unavailable"
+        self._mitigations.append(Mitigation(kind=kind, model=model, reason=reason, batch_size=0, at=time.time()))
 
     def items_failed(self, model: str, items: list[str], reason: str) -> None:
         """Chunks, queries, or pairs of both for which the model failed although each was alone in its request."""

@@ -17,7 +17,7 @@ MODEL = "dense_minilm"
 
 
 class FakeServer:
-    """Stands where TritonClient does: a text's vector is its number.
+    """Stands where Connection does: a text's vector is its number.
 
     Args:
         memory: The most rows that it has memory for, or a function of the number of requests until now.
@@ -34,6 +34,9 @@ class FakeServer:
         self.in_flight = 0
         self.pool = ThreadPoolExecutor(3)
         self.lock = threading.Lock()
+
+    def recoveries(self):
+        return []
 
     def submit(self, model, rows, traceparent=None):
         def answer():

@@ -75,7 +75,7 @@ def metrics_url(texts: list[str]) -> Iterator[str]:
 def session(tmp_path: Path, metrics_url: str) -> Iterator[TritonSession]:
     """A session on a server elsewhere, of which only the metrics are there."""
     made = TritonSession(make_settings(tmp_path, triton_url="gpu-host:8001", triton_metrics_url=metrics_url))
-    made._connected()
+    made._connection._client()
     yield made
     made.close()
 
@@ -152,7 +152,7 @@ def test_the_driver_of_another_machine_is_not_asked(session, monkeypatch):
 def test_the_larger_of_metrics_and_driver_counts_on_this_machine(tmp_path, metrics_url, monkeypatch):
     monkeypatch.setattr(session_module, "gpu_memory_of_driver", lambda: {FIRST: 9_000_000_000, "GPU-new": 1})
     here = TritonSession(make_settings(tmp_path, triton_url="127.0.0.1:8001", triton_metrics_url=metrics_url))
-    here._connected()
+    here._connection._client()
     assert here.gpu_memory_bytes() == {**USED, FIRST: 9_000_000_000, "GPU-new": 1}
     here.close()
 
