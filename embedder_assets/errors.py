@@ -80,6 +80,12 @@ class ModelCrashedError(InferenceError):
     kind = "model_crashed"
 
 
+class WrongAnswerError(InferenceError):
+    """A model answered with something that cannot be right."""
+
+    kind = "wrong_answer"
+
+
 class ModelLoadError(InferenceError):
     """Triton runs, and cannot load a model."""
 

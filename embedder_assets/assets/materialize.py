@@ -9,7 +9,7 @@ import dagster as dg
 from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
 
 from embedder_assets.assets.lease import leased
-from embedder_assets.errors import EmbedderError
+from embedder_assets.errors import EmbedderError, TritonUnavailableError
 from embedder_assets.partitions import collections, collections_of_run
 from embedder_assets.pipeline import Pipeline
 from embedder_assets.tables.lock import collection_lock
@@ -78,13 +78,15 @@ def materialize_stage(
 def _work_alone(pipeline: Pipeline, work: Callable[[str], Metadata], collection: str) -> Metadata:
     """Works on a collection while no other run of this machine does: a second run waits, then finds the work done.
 
-    Our own errors come out as failures that Dagster shows without a wall of frames, and does not retry.
+    Our own errors come out as failures that Dagster shows without a wall of frames. Only a server that does not answer
+    is worth a retry of the run: any other error would come again.
     """
     try:
         with collection_lock(pipeline.settings.home, collection):
             return work(collection)
     except EmbedderError as error:
-        raise dg.Failure(f"collection '{collection}': {error}", allow_retries=False) from error
+        passing = isinstance(error, TritonUnavailableError)
+        raise dg.Failure(f"collection '{collection}': {error}", allow_retries=passing) from error
 
 
 def _materialized(context: dg.AssetExecutionContext, metadata: Mapping[str, Metadata]) -> dg.MaterializeResult[None]:

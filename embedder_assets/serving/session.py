@@ -10,6 +10,7 @@ from pathlib import Path
 from embedder_assets import loopback
 from embedder_assets.errors import ModelBuildError, TritonUnavailableError
 from embedder_assets.serving.adaptive import AdaptiveRequests
+from embedder_assets.serving.answers import checked
 from embedder_assets.serving.build import require_built
 from embedder_assets.serving.client import UNOBSERVED, Answer, RequestObserver, Row, TritonClient
 from embedder_assets.serving.connection import Connection
@@ -106,7 +107,7 @@ class TritonSession:
         self._ensure_loaded(model)
         description = self._description(model)
         prefixed = ([description.prefixed(row, role) for row in rows] for rows in requests)
-        return self._requests.infer_many(model, prefixed, observer)
+        return checked(self._requests.infer_many(model, prefixed, observer), model, description)
 
     @contextmanager
     def holding(self, models: Sequence[str], *, exclusive: bool) -> Iterator[None]:

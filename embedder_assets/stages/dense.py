@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from embedder_assets.errors import InferenceError
+from embedder_assets.errors import WrongAnswerError
 from embedder_assets.serving.client import Outputs
 from embedder_assets.serving.session import TritonSession
 from embedder_assets.settings import Settings
@@ -32,12 +32,12 @@ class DenseEncoder:
         """The column ``embedding`` (list of float32), from an array of shape [rows, dimension].
 
         Raises:
-            InferenceError: A vector is not of unit length.
+            WrongAnswerError: A vector is not of unit length.
         """
         embedding = outputs["embedding"]
         lengths = np.linalg.norm(embedding, axis=1)
         if not np.allclose(lengths, 1.0, atol=UNIT_LENGTH_TOLERANCE):
-            raise InferenceError(
+            raise WrongAnswerError(
                 f"output 'embedding' of model '{self.model}'",
                 expected="vectors of length 1",
                 got=f"lengths from {lengths.min():.4f} to {lengths.max():.4f}",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from embedder_assets.errors import InferenceError
+from embedder_assets.errors import WrongAnswerError
 from embedder_assets.serving.client import Outputs
 
 
@@ -28,11 +28,11 @@ class SparseEncoder:
             outputs: ``indices`` (int32) and ``values`` (float32), both of shape [rows, k].
 
         Raises:
-            InferenceError: A weight is negative.
+            WrongAnswerError: A weight is negative.
         """
         indices, weights = outputs["indices"], outputs["values"]
         if (weights < 0).any():
-            raise InferenceError(
+            raise WrongAnswerError(
                 f"output 'values' of model '{self.model}'",
                 expected="weights of 0 or more",
                 got=f"{weights.min():.4f}",

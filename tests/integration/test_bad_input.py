@@ -104,7 +104,7 @@ def test_a_wrong_setting_is_named_with_its_source(embedder: Embedder, corpus: Pa
 
 
 def test_a_triton_that_does_not_answer_is_named(embedder: Embedder, corpus: Path) -> None:
-    result = embedder("run", "--corpus", str(corpus), EMBEDDER_TRITON_URL="127.0.0.1:9")
+    result = embedder("run", "--corpus", str(corpus), EMBEDDER_TRITON_URL="127.0.0.1:9", EMBEDDER_TRITON_RETRY_S="1")
     assert result.returncode == 1
     assert "Triton at 127.0.0.1:9" in result.stdout
 

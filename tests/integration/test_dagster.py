@@ -49,7 +49,8 @@ def test_materialize_with_a_stage_switched_off_by_the_environment(home: Path, co
 
 
 def test_a_failing_stage_fails_the_command(home: Path, corpus: Path) -> None:
-    result = dagster(*MATERIALIZE, "--partition", "tools", home=home, corpus=corpus, EMBEDDER_TRITON_URL="127.0.0.1:9")
+    away = {"EMBEDDER_TRITON_URL": "127.0.0.1:9", "EMBEDDER_TRITON_RETRY_S": "1"}
+    result = dagster(*MATERIALIZE, "--partition", "tools", home=home, corpus=corpus, **away)
     assert result.returncode != 0
     assert "Triton at 127.0.0.1:9" in result.stderr
     fell_back = "  rag.sparse: skipped (lexical fallback: triton_unavailable)\n"
@@ -170,6 +171,7 @@ def test_a_failed_blocking_check_stops_what_comes_after(run_in_process, monkeypa
 
 def test_the_record_of_a_failed_stage_is_in_the_event_log(run_in_process, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.setenv("EMBEDDER_TRITON_URL", "127.0.0.1:9")
+    monkeypatch.setenv("EMBEDDER_TRITON_RETRY_S", "1")
     result, instance = run_in_process("tools")
     assert not result.success
     record = {record.stage: record for record in records_of_run(instance, result.run_id)}["dense"]

@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from embedder_assets.errors import TritonUnavailableError
+from embedder_assets.serving import embedded
 from embedder_assets.serving.embedded import EmbeddedTriton, published
 from embedder_assets.serving.session import TritonSession
 from embedder_assets.settings import load_settings
@@ -25,6 +26,7 @@ from embedder_assets.telemetry.record import StageMeter
 from tests.integration.conftest import BIN, Embedder, environment, write
 from tests.integration.processes import eventually, tritonservers_of
 
+REAL_BACKEND = embedded.SERVING_FOLDER / "backends" / "text_encoder" / "model.py"
 MODEL = "dense_minilm"
 TEXTS = [f"Text number {number} about nothing in particular." for number in range(240)]
 
@@ -182,3 +184,34 @@ def test_a_run_whose_triton_is_killed_ends_well_and_says_so(embedder: Embedder, 
     kinds = [each["kind"] for each in json.loads((home / "runs" / "latest.json").read_text())["mitigations"]]
     assert "server_restarted" in kinds
     assert eventually(lambda: not tritonservers_of(home))
+
+
+@pytest.mark.parametrize(
+    ("kind", "asset", "words"),
+    [
+        ("not a number", "dense_embeddings", "expected finite numbers"),
+        ("not of unit length", "dense_embeddings", "expected vectors of length 1"),
+        ("another dimension", "dense_embeddings", "expected float32 of shape"),
+        ("a negative index", "sparse_embeddings", "expected indices from 0 on"),
+        ("a negative weight", "sparse_embeddings", "expected weights of 0 or more"),
+    ],
+)
+def test_an_answer_that_cannot_be_right_is_refused_before_anything_is_written(
+    embedder: Embedder, home: Path, corpus: Path, kind: str, asset: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(embedded, "SERVING_FOLDER", Path(__file__).parent / "garbage")
+        patched.setenv("TEST_REAL_BACKEND", str(REAL_BACKEND))
+        patched.setenv("TEST_GARBAGE", kind)
+        with EmbeddedTriton(load_settings().model_repository, home / "garbage") as server:
+            result = embedder(
+                *("run", "--corpus", str(corpus), "--disable-rerank"),
+                EMBEDDER_TRITON_URL=server.address.grpc,
+                EMBEDDER_SPARSE_FALLBACK="false",
+            )
+    assert result.returncode == 1
+    assert f"failed {asset}" in result.stdout
+    assert words in result.stdout
+    assert "Traceback" not in result.stdout + result.stderr
+    assert not any((home / "staging" / asset).rglob("*.parquet"))
+    assert not TableStore(home).exists(asset)
