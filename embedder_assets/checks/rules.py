@@ -17,6 +17,7 @@ from embedder_assets.stages.export import export_folder, read_manifest
 from embedder_assets.stages.issues import known_failures, known_failures_on_queries
 from embedder_assets.stages.lexical import lexical_model
 from embedder_assets.stages.vectors import KEY, Model, is_of
+from embedder_assets.tables.ranges import digest_ranges
 
 FAILED_ALONE = "chunks without a row because the model fails on them (inference_issues), tried again in the next run"
 
@@ -33,21 +34,31 @@ def unique_chunk_ids(pipeline: Pipeline, collection: str) -> str | None:
 
 def offsets_reproduce_text(pipeline: Pipeline, collection: str) -> str | None:
     """The document's text from ``start`` to ``end`` is the chunk's text."""
-    chunks = pipeline.store.read("chunks", collection, ["chunk_id", "doc_id", "start", "end", "text"])
-    texts = dict(pipeline.store.read("documents", collection, ["doc_id", "text"]).iter_rows())
-    wrong = [
-        chunk_id
-        for chunk_id, doc_id, start, end, text in chunks.iter_rows()
-        if doc_id not in texts or texts[doc_id][start:end] != text
-    ]
+    store = pipeline.store
+    wrong, seen = [], 0
+    for documents in store.batches("documents", collection, ["doc_id", "text"]):
+        texts = dict(documents.iter_rows())
+        ids = documents["doc_id"]
+        # The bounds let Parquet leave out what cannot be among them.
+        of_these = pl.col("doc_id").is_between(pl.lit(ids.min()), pl.lit(ids.max())) & pl.col("doc_id").is_in(
+            ids.implode()
+        )
+        chunks = store.read("chunks", collection, ["chunk_id", "doc_id", "start", "end", "text"], where=of_these)
+        seen += chunks.height
+        wrong += [name for name, doc_id, start, end, text in chunks.iter_rows() if texts[doc_id][start:end] != text]
+    if seen != store.count("chunks", collection):
+        known = store.read("documents", collection, ["doc_id"])
+        wrong += store.read("chunks", collection, ["chunk_id", "doc_id"]).join(known, on="doc_id", how="anti")[
+            "chunk_id"
+        ]
     return _examples(wrong, "chunks whose offsets do not give their text")
 
 
 def within_token_budget(pipeline: Pipeline, collection: str) -> str | None:
     """No chunk is longer than what every dense model reads."""
     budget = token_budget(pipeline.settings, pipeline.triton)
-    chunks = pipeline.store.read("chunks", collection, ["chunk_id", "token_count"])
-    return _examples(chunks.filter(pl.col("token_count") > budget)["chunk_id"], f"chunks of more than {budget} tokens")
+    longer = pipeline.store.read("chunks", collection, ["chunk_id"], where=pl.col("token_count") > budget)
+    return _examples(longer["chunk_id"], f"chunks of more than {budget} tokens")
 
 
 def dense_coverage(pipeline: Pipeline, collection: str) -> str | None:
@@ -57,9 +68,12 @@ def dense_coverage(pipeline: Pipeline, collection: str) -> str | None:
 
 def dense_unit_vectors(pipeline: Pipeline, collection: str) -> str | None:
     """Every dense vector is finite, has length 1, and the dimension of its model."""
-    models = pipeline.store.read("dense_embeddings", collection, ["model"])["model"].unique().sort()
-    problems = (_unit_vectors(pipeline, collection, model) for model in models)
-    return next(filter(None, problems), None)
+    dimensions: dict[str, int] = {}
+    for rows in pipeline.store.batches("dense_embeddings", collection, ["model", "chunk_id", "embedding"]):
+        for (model,), of_model in rows.group_by("model"):
+            if problem := _unit_vectors(str(model), of_model, dimensions):
+                return problem
+    return None
 
 
 def sparse_coverage(pipeline: Pipeline, collection: str) -> str | None:
@@ -79,23 +93,29 @@ def one_fingerprint_per_model_in(table: str) -> Callable[[Pipeline, str], str | 
 
     def one_fingerprint_per_model(pipeline: Pipeline, collection: str) -> str | None:
         """All rows of a model name are of one fingerprint."""
-        rows = pipeline.store.read(table, collection, ["model", "model_fingerprint"]).unique()
+        columns = ["model", "model_fingerprint"]
+        found = [frame.unique() for frame in pipeline.store.batches(table, collection, columns)]
+        rows = pl.concat(found).unique() if found else pl.DataFrame(schema=dict.fromkeys(columns, pl.String))
         models = rows.group_by("model").agg(pl.col("model_fingerprint").sort()).sort("model")
         mixed = models.filter(pl.col("model_fingerprint").list.len() > 1)
-        found = [f"model '{name}' has rows of {' and '.join(prints)}" for name, prints in mixed.iter_rows()]
-        return "; ".join(found) or None
+        return (
+            "; ".join(f"model '{name}' has rows of {' and '.join(prints)}" for name, prints in mixed.iter_rows())
+            or None
+        )
 
     return one_fingerprint_per_model
 
 
 def sparse_weights(pipeline: Pipeline, collection: str) -> str | None:
     """Every sparse weight is finite and positive, and has an index."""
-    rows = pipeline.store.read("sparse_embeddings", collection, ["chunk_id", "indices", "values"])
-    uneven = rows.filter(pl.col("indices").list.len() != pl.col("values").list.len())
     weight = pl.element()
-    wrong = rows.filter(~pl.col("values").list.eval((weight > 0) & weight.is_finite()).list.all())
-    return _examples(uneven["chunk_id"], "rows with unequal numbers of indices and values") or _examples(
-        wrong["chunk_id"], "rows with weights that are negative, zero or not finite"
+    uneven, wrong = [], []
+    for rows in pipeline.store.batches("sparse_embeddings", collection, ["chunk_id", "indices", "values"]):
+        uneven += rows.filter(pl.col("indices").list.len() != pl.col("values").list.len())["chunk_id"].to_list()
+        fine = pl.col("values").list.eval((weight > 0) & weight.is_finite()).list.all()
+        wrong += rows.filter(~fine)["chunk_id"].to_list()
+    return _examples(uneven, "rows with unequal numbers of indices and values") or _examples(
+        wrong, "rows with weights that are negative, zero or not finite"
     )
 
 
@@ -120,43 +140,60 @@ def export_digests(pipeline: Pipeline, collection: str) -> str | None:
 
 
 def _digest(file: Path) -> str | None:
-    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
+    if not file.is_file():
+        return None
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _all_models_cover(
     pipeline: Pipeline, collection: str, stage: Stage, models: Sequence[str], stand_in: Model | None = None
 ) -> str | None:
-    table = f"{stage}_embeddings"
-    chunks = pipeline.store.read("chunks", collection, KEY)
     found, known = [], []
+    total = pipeline.store.count("chunks", collection)
     for model in models:
         named = (model, pipeline.triton.fingerprint(model, stage))
-        counts = is_of(named)
-        rows = pipeline.store.read(table, collection, KEY, where=counts | is_of(stand_in) if stand_in else counts)
-        missing = chunks.join(rows, on=KEY, how="anti")
-        failures = known_failures(pipeline.store, collection, named)
-        listed = missing.join(failures, on=KEY, how="semi")
-        missing = missing.join(failures, on=KEY, how="anti")
-        problem = _examples(missing["chunk_id"], f"of {chunks.height} chunks without a row") or _duplicates(rows, KEY)
+        missing, listed, repeated = _uncovered(pipeline, collection, stage, [named, *([stand_in] if stand_in else [])])
+        problem = _examples(missing, f"of {total} chunks without a row") or _duplicates(repeated, KEY)
         if problem:
             found.append(f"model '{model}': {problem}")
-        if listed.height:
-            known.append(f"model '{model}': {_examples(listed['chunk_id'], f'of {chunks.height} {FAILED_ALONE}')}")
+        if listed:
+            known.append(f"model '{model}': {_examples(listed, f'of {total} {FAILED_ALONE}')}")
     return "; ".join(found) or (Note("; ".join(known)) if known else None)
 
 
-def _unit_vectors(pipeline: Pipeline, collection: str, model: str) -> str | None:
-    columns = ["chunk_id", "embedding"]
-    rows = pipeline.store.read("dense_embeddings", collection, columns, where=pl.col("model") == model)
-    if rows["embedding"].list.len().n_unique() != 1:
+def _uncovered(
+    pipeline: Pipeline, collection: str, stage: Stage, models: Sequence[Model]
+) -> tuple[list[str], list[str], pl.DataFrame]:
+    """Chunks without a row of any of some models, those that the first is known to fail on, and rows that repeat."""
+    store = pipeline.store
+    failures = known_failures(store, collection, models[0])
+    missing: list[str] = []
+    listed: list[str] = []
+    repeated = []
+    for part in digest_ranges(store.count("chunks", collection)):
+        chunks = store.read("chunks", collection, KEY, where=part.rows)
+        of_models = pl.any_horizontal([is_of(model) for model in models])
+        rows = store.read(f"{stage}_embeddings", collection, KEY, where=of_models & part.rows)
+        lacking = chunks.join(rows, on=KEY, how="anti")
+        missing += lacking.join(failures, on=KEY, how="anti")["chunk_id"].to_list()
+        listed += lacking.join(failures, on=KEY, how="semi")["chunk_id"].to_list()
+        repeated.append(rows.filter(rows.is_duplicated()))
+    return missing, listed, pl.concat(repeated)
+
+
+def _unit_vectors(model: str, rows: pl.DataFrame, dimensions: dict[str, int]) -> str | None:
+    """What is wrong with some rows of a model; its dimension is kept in ``dimensions``."""
+    lengths = rows["embedding"].list.len()
+    if lengths.n_unique() != 1 or dimensions.setdefault(model, lengths[0]) != lengths[0]:
         return f"model '{model}': vectors of different dimensions"
-    lengths = np.linalg.norm(as_matrix(rows["embedding"]), axis=1)
-    wrong = rows.filter(~pl.Series(np.isclose(lengths, 1.0, atol=UNIT_LENGTH_TOLERANCE)))
+    norms = np.linalg.norm(as_matrix(rows["embedding"]), axis=1)
+    wrong = rows.filter(~pl.Series(np.isclose(norms, 1.0, atol=UNIT_LENGTH_TOLERANCE)))
     return _examples(wrong["chunk_id"], f"vectors of model '{model}' that are not finite or not of length 1")
 
 
 def _every_query_ranked(pipeline: Pipeline, collection: str, table: str) -> str | None:
-    if not pipeline.store.read("chunks", collection, ["chunk_id"]).height:
+    if not pipeline.store.count("chunks", collection):
         return None
     queries = pipeline.store.read("queries", collection, ["query_id"])
     rows = pipeline.store.read(table, collection, ["query_id", "rank"])
