@@ -16,6 +16,7 @@ from typing import Any
 import click
 
 from embedder_assets import display
+from embedder_assets.cli_tables import tables
 from embedder_assets.errors import EmbedderError
 from embedder_assets.settings import Settings, load_settings
 
@@ -31,6 +32,9 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except EmbedderError as error:
             raise click.ClickException(str(error)) from error
+        except OSError as error:
+            # Most often a disk that is full, or a folder that is not ours to write.
+            raise click.ClickException(f"{error}. Check free space and permissions, then run again.") from error
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -186,6 +190,9 @@ def models_compare(former: str, candidate: str, collection: str, as_json: bool) 
         click.echo(json.dumps(asdict(found), ensure_ascii=False, indent=2))
     else:
         display.show_comparison(found)
+
+
+main.add_command(tables)
 
 
 @main.group()

@@ -14,7 +14,8 @@ from embedder_assets.assets.processing_summary import processing_summary
 from embedder_assets.assets.queries import queries
 from embedder_assets.assets.reranked_candidates import reranked_candidates
 from embedder_assets.assets.sparse_embeddings import sparse_embeddings
-from embedder_assets.automation import rag_tables
+from embedder_assets.assets.table_maintenance import table_maintenance
+from embedder_assets.automation import maintenance, nightly_maintenance, rag_tables
 from embedder_assets.checks.data import data_checks
 from embedder_assets.checks.retrieval import retrieval_checks
 from embedder_assets.checks.telemetry import telemetry_checks
@@ -32,9 +33,11 @@ defs = dg.Definitions(
         evaluation,
         exports,
         processing_summary,
+        table_maintenance,
     ],
     asset_checks=[*data_checks, *retrieval_checks, telemetry_checks],
-    jobs=[rag_tables],
+    jobs=[rag_tables, maintenance],
+    schedules=[nightly_maintenance],
     resources={"pipeline": PipelineResource()},
     # All steps in one process: they share one Triton, and a step costs milliseconds instead of a second.
     executor=dg.in_process_executor,

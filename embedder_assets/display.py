@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from embedder_assets.stages.baseline import Baseline
     from embedder_assets.stages.compare import Comparison
     from embedder_assets.stages.search import Hit
+    from embedder_assets.tables.history import Version
     from embedder_assets.tables.store import TableStore
     from embedder_assets.telemetry.record import ProgressReport
 
@@ -172,6 +173,16 @@ def show_models(states: Sequence[ModelState]) -> None:
     for row in rows:
         row["size"] = f"{row['size_bytes'] / 2**20:.1f} MiB"
         table.add_row(*(escape(str(row[column])) for column in shown))
+    out.print(table)
+
+
+def show_versions(versions: Sequence[Version]) -> None:
+    """The history of tables, a commit a line."""
+    table = Table("table", "version", "time (UTC)", "operation", "collection", "rows added", "rows removed")
+    for each in versions:
+        counts = ("" if count is None else str(count) for count in (each.added, each.removed))
+        named = (each.table, str(each.version), f"{each.at:%Y-%m-%d %H:%M:%S}", each.operation, each.collection or "")
+        table.add_row(*map(escape, (*named, *counts)))
     out.print(table)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -97,7 +98,25 @@ def launch(pipeline: Pipeline, names: Sequence[str] = ()) -> RunOutcome:
         for first, last in partitions.contiguous_ranges(instance, chosen):
             if INTERRUPTED not in outcome.problems:
                 _run_range(pipeline, instance, first, last, outcome)
+    if not names:
+        outcome.warnings += _left_over(pipeline, found)
     return outcome
+
+
+def forget_collection(settings: Settings, name: str) -> None:
+    """Takes a collection from those that Dagster knows; harmless where it does not know it."""
+    with dagster_instance(settings) as instance:
+        instance.delete_dynamic_partition(partitions.PARTITIONS_NAME, name)
+
+
+def _left_over(pipeline: Pipeline, found: Sequence[str]) -> list[str]:
+    """A sentence for each collection that has rows and no folder."""
+    gone = [name for name in pipeline.store.collections("documents") if name not in found]
+    return [
+        f"collection '{name}' has rows and no folder in {pipeline.settings.corpus_dir}: they stay; "
+        f"`embedder tables drop {shlex.quote(name)}` removes them"
+        for name in gone
+    ]
 
 
 def _run_range(pipeline: Pipeline, instance: dg.DagsterInstance, first: str, last: str, outcome: RunOutcome) -> None:

@@ -7,6 +7,7 @@ models that compute next to nothing, so all that is measured is ours. The rate i
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import random
@@ -27,7 +28,7 @@ BOUND_MB = 2000
 BOUND_RATE = 0.15
 WORDS_A_DOCUMENT = 40
 QUERIES = 100
-POLL_S = 0.5
+POLL_S = 0.2
 COLLECTION = "synthetic"
 
 # Model to (seconds, texts answered so far), one a look.
@@ -146,11 +147,16 @@ def report_tables(home: Path, chunks: int) -> None:
 
 def tenth(looks: list[tuple[float, float]], total: int, number: int) -> float | None:
     """Texts a second while a tenth of all texts was computed, 0 the first; None where nothing was seen of it."""
-    low, high = total * number / 10, total * (number + 1) / 10
-    inside = [(at, count) for at, count in looks if low < count <= high]
-    if len(inside) < 2 or inside[-1][0] == inside[0][0]:
-        return None
-    return (inside[-1][1] - inside[0][1]) / (inside[-1][0] - inside[0][0])
+    start, end = reached(looks, total * number / 10), reached(looks, total * (number + 1) / 10)
+    return None if start is None or end is None or end <= start else total / 10 / (end - start)
+
+
+def reached(looks: list[tuple[float, float]], count: float) -> float | None:
+    """Seconds at which a count was reached, on a line between two looks."""
+    for (before, low), (after, high) in itertools.pairwise(looks):
+        if low <= count <= high and high > low:
+            return before + (after - before) * (count - low) / (high - low)
+    return None
 
 
 if __name__ == "__main__":

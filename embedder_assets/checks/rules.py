@@ -48,9 +48,8 @@ def offsets_reproduce_text(pipeline: Pipeline, collection: str) -> str | None:
         wrong += [name for name, doc_id, start, end, text in chunks.iter_rows() if texts[doc_id][start:end] != text]
     if seen != store.count("chunks", collection):
         known = store.read("documents", collection, ["doc_id"])
-        wrong += store.read("chunks", collection, ["chunk_id", "doc_id"]).join(known, on="doc_id", how="anti")[
-            "chunk_id"
-        ]
+        strangers = store.read("chunks", collection, ["chunk_id", "doc_id"]).join(known, on="doc_id", how="anti")
+        wrong += strangers["chunk_id"].to_list()
     return _examples(wrong, "chunks whose offsets do not give their text")
 
 

@@ -22,6 +22,8 @@ DOCUMENTS, CHUNKS = "documents", "chunks"
 RULES = "1"
 # A staged file: what a kill can cost.
 ROWS_A_FILE = 16_384
+# A display costs as much as a small document.
+DOCUMENTS_A_REPORT = 50
 # A version of a document, by the names that chunks and documents have for it.
 OF_CHUNK = ["doc_id", "document_sha256"]
 OF_DOCUMENT = ["doc_id", "content_sha256"]
@@ -108,7 +110,8 @@ class CutStage:
                 computed += len(chunks)
                 done += 1
                 meter.count("computed", len(chunks))
-                meter.progress(collection, done, todo.height)
+                if done % DOCUMENTS_A_REPORT == 0 or done == todo.height:
+                    meter.progress(collection, done, todo.height)
                 if len(rows) >= ROWS_A_FILE or done == todo.height:
                     # Never half a document: what is staged of one is all of it.
                     _stage(staging, rows)

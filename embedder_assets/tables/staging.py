@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 import polars as pl
 
+from embedder_assets.tables.broken import BROKEN_FILES, FREE_SPACE, guarded
 from embedder_assets.tables.ranges import COLUMN as DIGEST
 from embedder_assets.tables.ranges import DigestRange
 
@@ -36,12 +37,16 @@ class Staging:
 
     def append(self, rows: pl.DataFrame) -> None:
         """Keeps a micro-batch, at least one row with a digest of its text; it is there whole or not at all."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         first, last = str(rows[DIGEST].min())[:PREFIX_DIGITS], str(rows[DIGEST].max())[:PREFIX_DIGITS]
         name = f"{first}-{last}-{uuid.uuid4().hex}"
         unfinished = self.folder / f"{name}.unfinished"
-        rows.write_parquet(unfinished)
-        unfinished.rename(self.folder / f"{name}.parquet")
+        with guarded(f"staged rows in {self.folder}", expected="a folder that takes them", remedy=FREE_SPACE):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            try:
+                rows.write_parquet(unfinished)
+                unfinished.rename(self.folder / f"{name}.parquet")
+            finally:
+                unfinished.unlink(missing_ok=True)
 
     def read(self, schema: dict[str, pl.DataType], within: DigestRange | None = None) -> pl.DataFrame:
         """The columns of ``schema`` of everything kept so far, or of what may be in a range of digests.
@@ -84,6 +89,6 @@ def _read(file: Path, columns: list[str]) -> pl.DataFrame | None:
     try:
         os.utime(file)
         return pl.read_parquet(file, columns=columns, glob=False)
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
+    except BROKEN_FILES:
         file.unlink(missing_ok=True)
         return None

@@ -14,10 +14,11 @@ from typing import Any
 
 import polars as pl
 from arro3.core import RecordBatchReader
-from deltalake import DeltaTable, WriterProperties, write_deltalake
-from deltalake.exceptions import DeltaError
+from deltalake import CommitProperties, DeltaTable, WriterProperties, write_deltalake
 
 from embedder_assets.errors import TableError
+from embedder_assets.tables.broken import FREE_SPACE, guarded
+from embedder_assets.tables.lock import table_lock
 from embedder_assets.tables.ranges import COLUMN as DIGEST
 from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.stream import write_stream
@@ -36,6 +37,7 @@ class TableStore:
     """All tables of one ``EMBEDDER_HOME``."""
 
     def __init__(self, home: Path) -> None:
+        self.home = home
         self.folder = home / "tables"
 
     def path(self, table: str) -> Path:
@@ -50,9 +52,8 @@ class TableStore:
         """The collections that have rows in a table, sorted."""
         if not self.exists(table):
             return []
-        with self._readable(table):
-            frame = self._scan(table).select("collection").unique().collect()
-        return sorted(frame["collection"])
+        with self.readable(table):
+            return sorted(str(part["collection"]) for part in DeltaTable(str(self.path(table))).partitions())
 
     def read(
         self,
@@ -79,7 +80,7 @@ class TableStore:
         wanted = list(columns or schema)
         if not self.exists(table):
             return pl.DataFrame(schema=schema).select(wanted)
-        with self._readable(table):
+        with self.readable(table):
             rows = self._scan(table).filter(pl.col("collection") == collection)
             rows = rows if where is None else rows.filter(where)
             rows = rows if limit is None else rows.head(limit)
@@ -89,7 +90,7 @@ class TableStore:
         """The number of rows of one collection."""
         if not self.exists(table):
             return 0
-        with self._readable(table):
+        with self.readable(table):
             rows = self._scan(table).filter(pl.col("collection") == collection)
             return int(rows.select(pl.len()).collect().item())
 
@@ -100,17 +101,30 @@ class TableStore:
 
         The rows are those of the version that is the newest when the first frame is asked for.
         """
-        schema = SCHEMAS[table]
-        wanted = list(columns or schema)
         if not self.exists(table):
             return
-        with self._readable(table):
-            files = self._files(table, collection)
+        with self.readable(table):
+            delta = DeltaTable(str(self.path(table)))
+        yield from self.batches_of(table, delta, collection, columns, where=where)
+
+    def batches_of(
+        self,
+        table: str,
+        delta: DeltaTable,
+        collection: str,
+        columns: Sequence[str] | None = None,
+        *,
+        where: pl.Expr | None = None,
+    ) -> Iterator[pl.DataFrame]:
+        """The same of a version of the table that was opened."""
+        schema = SCHEMAS[table]
+        with self.readable(table):
+            files = self._files(table, delta, collection)
         for file in files:
-            with self._readable(table):
+            with self.readable(table):
                 rows = self._scan_files(table, [file])
                 rows = rows if where is None else rows.filter(where)
-                frame = rows.select(pl.col(name).cast(schema[name]) for name in wanted).collect()
+                frame = rows.select(pl.col(name).cast(schema[name]) for name in columns or schema).collect()
             if frame.height:
                 yield frame
 
@@ -121,14 +135,14 @@ class TableStore:
             return False
         if not rows.height and not self.exists(table):
             # A table that was computed and has no row is there, and not missing.
-            with self._writable(table):
+            with self.committing(table):
                 rows.write_delta(self.path(table), mode="append", delta_write_options=_PARTITIONED)
-        self._overwrite(table, collection, self._frames(table, rows))
+        self.overwrite(table, collection, [rows])
         return True
 
     def append(self, table: str, rows: Rows) -> None:
         """Adds rows in one commit; none at all make no commit."""
-        self._write(table, self._frames(table, rows), mode="append")
+        self._write(table, self._frames(table, rows), None, mode="append")
 
     def exchange(self, table: str, collection: str, added: Rows, removed: pl.DataFrame) -> int:
         """Adds rows to a collection and removes others in one commit, a plain append where none is removed.
@@ -144,7 +158,7 @@ class TableStore:
         """
         frames = self._frames(table, added)
         if not removed.height:
-            self._write(table, frames, mode="append")
+            self._write(table, frames, collection, mode="append")
             return 0
         present = self.count(table, collection)
         first, rest = _taken(frames, MERGE_ROWS)
@@ -152,16 +166,16 @@ class TableStore:
             return self._merge(table, collection, pl.concat(first) if first else None, removed)
         kept = self.batches(table, collection)
         kept = (frame.join(removed, on=removed.columns, how="anti", nulls_equal=True) for frame in kept)
-        old = _Counted(self._frames(table, kept))
-        self._overwrite(table, collection, chain(old, first, rest or ()))
+        old = _Counted(kept)
+        self.overwrite(table, collection, chain(old, first, rest or ()))
         return present - old.rows
 
     def remove(self, table: str, collection: str) -> int:
         """Removes all rows of a collection in one commit and returns how many there were."""
         present = self.count(table, collection)
         if present:
-            with self._writable(table):
-                DeltaTable(str(self.path(table))).delete(_of(collection))
+            with self.committing(table):
+                DeltaTable(str(self.path(table))).delete(_of(collection), commit_properties=_about(collection))
         return present
 
     def _merge(self, table: str, collection: str, added: pl.DataFrame | None, removed: pl.DataFrame) -> int:
@@ -169,7 +183,7 @@ class TableStore:
         none = pl.DataFrame(schema=SCHEMAS[table])
         changes = pl.concat([none if added is None else added, removed.unique()], how="diagonal")
         same = " AND ".join(["new.collection IS NULL", *(f'old."{name}" = new."{name}"' for name in removed.columns)])
-        with self._writable(table):
+        with self.committing(table):
             merge = changes.write_delta(
                 self.path(table),
                 mode="merge",
@@ -177,15 +191,17 @@ class TableStore:
                     "predicate": f"old.{_of(collection)} AND {same}",
                     "source_alias": "new",
                     "target_alias": "old",
+                    "commit_properties": _about(collection),
                 },
             )
             merge = merge.when_matched_delete()
             merge = merge.when_not_matched_insert_all(predicate="new.collection IS NOT NULL")
             return int(merge.execute()["num_target_rows_deleted"])
 
-    def _overwrite(self, table: str, collection: str, frames: Iterator[pl.DataFrame]) -> None:
-        """Makes the rows of some frames a collection's only ones."""
-        if not self._write(table, frames, mode="overwrite", predicate=_of(collection)):
+    def overwrite(self, table: str, collection: str, rows: Rows) -> None:
+        """Makes some rows a collection's only ones in one commit, whatever they are."""
+        frames = self._frames(table, rows)
+        if not self._write(table, frames, collection, mode="overwrite", predicate=_of(collection)):
             self.remove(table, collection)
 
     def _frames(self, table: str, rows: Rows) -> Iterator[pl.DataFrame]:
@@ -195,7 +211,7 @@ class TableStore:
                 whole = self._conform(table, frame)
                 yield whole.sort(DIGEST) if {DIGEST, "chunk_id"} <= whole.schema.keys() else whole
 
-    def _write(self, table: str, frames: Iterator[pl.DataFrame], **how: Any) -> bool:
+    def _write(self, table: str, frames: Iterator[pl.DataFrame], collection: str | None, **how: Any) -> bool:
         """Writes frames in one commit and returns whether there was any."""
 
         def write(stream: RecordBatchReader) -> None:
@@ -206,10 +222,11 @@ class TableStore:
                 schema_mode="merge",
                 target_file_size=FILE_BYTES,
                 writer_properties=WriterProperties(max_row_group_size=ROW_GROUP_ROWS),
+                commit_properties=_about(collection),
                 **how,
             )
 
-        with self._writable(table):
+        with self.committing(table):
             return write_stream(frames, write)
 
     def _holds(self, table: str, collection: str, rows: pl.DataFrame) -> bool:
@@ -218,16 +235,15 @@ class TableStore:
         looks = [["input_digest"], rows.columns] if "input_digest" in rows.columns else [rows.columns]
         return all(_same_rows(self.read(table, collection, look), rows.select(look)) for look in looks)
 
-    def _files(self, table: str, collection: str | None = None) -> list[str]:
-        """The files of a table, or of one of its collections."""
-        delta = DeltaTable(str(self.path(table)))
+    def _files(self, table: str, delta: DeltaTable, collection: str | None = None) -> list[str]:
+        """The files of a version of a table, or of one of its collections."""
         # Named here: deltalake percent-encodes the folder, where pl.scan_delta then looks for them.
         encoded_root = len(delta.table_uri.removeprefix("file://"))
         uris = delta.file_uris(file_pruning_predicate=None if collection is None else _of(collection))
         return [f"{self.path(table)}/{uri[encoded_root:]}" for uri in uris]
 
     def _scan(self, table: str) -> pl.LazyFrame:
-        return self._scan_files(table, self._files(table))
+        return self._scan_files(table, self._files(table, DeltaTable(str(self.path(table)))))
 
     def _scan_files(self, table: str, files: list[str]) -> pl.LazyFrame:
         if not files:
@@ -243,27 +259,27 @@ class TableStore:
             hive_schema={"collection": pl.String()},
         )
 
-    def _readable(self, table: str) -> AbstractContextManager[None]:
-        return self._guarded(
-            table,
+    def readable(self, table: str) -> AbstractContextManager[None]:
+        """While the context lasts, files of a table that cannot be read raise a ``TableError``."""
+        return guarded(
+            f"table '{table}' at {self.path(table)}",
             expected="readable Delta Lake files",
-            remedy="Restore the folder from a backup, or delete it: the next run computes it anew.",
-        )
-
-    def _writable(self, table: str) -> AbstractContextManager[None]:
-        return self._guarded(
-            table,
-            expected="to take a commit",
-            remedy="The table is as it was. Check free space and permissions, then run again.",
+            remedy=f"`embedder tables restore {table}` brings back a former version; or delete the folder: the next "
+            "run computes it anew.",
         )
 
     @contextmanager
-    def _guarded(self, table: str, *, expected: str, remedy: str) -> Iterator[None]:
-        try:
+    def committing(self, table: str) -> Iterator[None]:
+        """While the context lasts, nobody else commits to a table; what cannot be written raises a ``TableError``."""
+        with (
+            guarded(
+                f"table '{table}' at {self.path(table)}",
+                expected="to take a commit",
+                remedy=f"The table is as it was. {FREE_SPACE}",
+            ),
+            table_lock(self.home, table),
+        ):
             yield
-        except _BROKEN_FILES as error:
-            thing = f"table '{table}' at {self.path(table)}"
-            raise TableError(thing, expected=expected, got=str(error), remedy=remedy) from error
 
     def _conform(self, table: str, rows: pl.DataFrame) -> pl.DataFrame:
         schema = SCHEMAS[table]
@@ -278,8 +294,6 @@ class TableStore:
         return rows.select(pl.col(name).cast(data_type) for name, data_type in schema.items())
 
 
-# Polars panics on a Parquet file that was cut short, with an exception that is no Exception.
-_BROKEN_FILES = (pl.exceptions.PolarsError, pl.exceptions.PanicException, DeltaError, OSError)
 _PARTITIONED = {"partition_by": ["collection"], "schema_mode": "merge"}
 
 
@@ -305,6 +319,11 @@ def _taken(frames: Iterator[pl.DataFrame], rows: int) -> tuple[list[pl.DataFrame
         if height > rows:
             return taken, frames
     return taken, None
+
+
+def _about(collection: str | None) -> CommitProperties:
+    """What the history says of a commit beside its operation."""
+    return CommitProperties(custom_metadata={"collection": collection} if collection is not None else None)
 
 
 def _of(collection: str) -> str:

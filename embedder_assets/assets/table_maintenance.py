@@ -1,0 +1,21 @@
+"""``table_maintenance``: the tables compacted, and their history cut to what the settings keep."""
+
+import dagster as dg
+
+from embedder_assets.pipeline import Pipeline
+from embedder_assets.tables.maintenance import maintain
+
+
+@dg.asset(group_name="maintenance", kinds={"delta"})
+def table_maintenance(pipeline: dg.ResourceParam[Pipeline]) -> dg.MaterializeResult[None]:
+    """Few files, a short log, and former versions for EMBEDDER_HISTORY_DAYS; belongs to no collection."""
+    done = maintain(pipeline.store, pipeline.settings.history_days)
+    return dg.MaterializeResult(
+        metadata={
+            "files_before": sum(each.files_before for each in done),
+            "files_after": sum(each.files_after for each in done),
+            "files_removed": sum(each.files_removed for each in done),
+            "bytes_removed": sum(each.bytes_removed for each in done),
+            "tables": dg.MetadataValue.json({each.table: each.files_after for each in done}),
+        }
+    )

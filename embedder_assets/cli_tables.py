@@ -1,0 +1,85 @@
+"""``embedder tables``: the history of the tables, and what an operator does to them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+import click
+
+from embedder_assets.settings import load_settings
+from embedder_assets.tables.store import TableStore
+
+BYTES_A_MB = 1_000_000
+
+
+@click.group()
+def tables() -> None:
+    """Show the tables' history, restore a former version, keep them in shape."""
+
+
+@tables.command()
+@click.argument("names", nargs=-1, metavar="[TABLE]...")
+@click.option("--limit", type=click.IntRange(1), default=10, show_default=True, help="Versions of each table.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
+def history(names: tuple[str, ...], limit: int, as_json: bool) -> None:
+    """Show the versions of every table (or those named), the newest first."""
+    from embedder_assets import display
+    from embedder_assets.tables.history import versions
+
+    found = list(versions(TableStore(load_settings().home), names, limit))
+    if as_json:
+        click.echo(json.dumps([asdict(each) for each in found], ensure_ascii=False, indent=2, default=str))
+    else:
+        display.show_versions(found)
+
+
+@tables.command()
+@click.argument("table")
+@click.option("--version", type=click.IntRange(0), help="The version, as `embedder tables history` shows it.")
+@click.option("--at", metavar="TIME", type=click.DateTime(), help="The newest version of that time (UTC).")
+@click.option("--collection", metavar="NAME", help="Only the rows of this collection.")
+def restore(table: str, version: int | None, at: datetime | None, collection: str | None) -> None:
+    """Make a former version of TABLE the newest one."""
+    from embedder_assets.stages.drop import known_collections
+    from embedder_assets.tables.history import restore
+
+    if (version is None) == (at is None):
+        raise click.UsageError("name either --version or --at")
+    target = version if version is not None else at.replace(tzinfo=UTC)  # type: ignore[union-attr]
+    store = TableStore(load_settings().home)
+    number = restore(store, table, target, collection, locks=known_collections(store))
+    click.echo(f"{table}{f' of {collection}' if collection else ''} is as of version {number} again.")
+    click.echo("The next run brings it to what the corpus and the models are then, and computes only what it lacks.")
+
+
+@tables.command()
+@click.argument("collection")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def drop(collection: str, yes: bool) -> None:
+    """Remove COLLECTION from all tables and exports, after its folder is gone."""
+    from embedder_assets.launch import forget_collection
+    from embedder_assets.stages.drop import drop_collection, rows_of
+
+    settings = load_settings()
+    store = TableStore(settings.home)
+    listed = ", ".join(f"{count} of {table}" for table, count in rows_of(store, collection).items())
+    if not yes:
+        click.confirm(f"Remove the rows of collection '{collection}' ({listed})?", abort=True)
+    drop_collection(store, collection)
+    forget_collection(settings, collection)
+    click.echo(f"removed: {listed}; `embedder tables restore` brings them back for {settings.history_days:g} days")
+
+
+@tables.command()
+def maintain() -> None:
+    """Compact the tables, and forget versions older than EMBEDDER_HISTORY_DAYS."""
+    from embedder_assets.tables.maintenance import maintain
+
+    settings = load_settings()
+    for done in maintain(TableStore(settings.home), settings.history_days):
+        click.echo(
+            f"{done.table}: {done.files_before} files, now {done.files_after}; {done.files_removed} of former versions "
+            f"removed, {done.bytes_removed / BYTES_A_MB:.1f} MB"
+        )

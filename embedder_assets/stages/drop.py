@@ -1,0 +1,60 @@
+"""Removes a collection with everything that was made from it."""
+
+from __future__ import annotations
+
+import difflib
+import shutil
+from urllib.parse import quote
+
+from embedder_assets.errors import TableError
+from embedder_assets.stages.export import export_folder
+from embedder_assets.tables.lock import collection_lock
+from embedder_assets.tables.schemas import SCHEMAS
+from embedder_assets.tables.staging import FOLDER
+from embedder_assets.tables.store import TableStore
+
+
+def known_collections(store: TableStore) -> list[str]:
+    """The collections that have rows in any table, sorted."""
+    return sorted({name for table in SCHEMAS for name in store.collections(table)})
+
+
+def rows_of(store: TableStore, collection: str) -> dict[str, int]:
+    """Table to rows of a collection, where there are any.
+
+    Raises:
+        TableError: The collection has no row at all.
+    """
+    rows = {table: count for table in SCHEMAS if (count := store.count(table, collection))}
+    if rows:
+        return rows
+    known = known_collections(store)
+    nearest = difflib.get_close_matches(collection, known, n=1)
+    raise TableError(
+        f"collection '{collection}'",
+        expected=f"one of: {', '.join(known) or 'none has rows yet'}",
+        got="no rows in any table",
+        remedy=f"Did you mean '{nearest[0]}'?" if nearest else "There is nothing to remove.",
+    )
+
+
+def drop_collection(store: TableStore, collection: str) -> dict[str, int]:
+    """Removes a collection's rows from every table, its exports and what is staged of it.
+
+    Its rows stay in the history of the tables until maintenance forgets that.
+
+    Returns:
+        Table to the rows that were removed.
+
+    Raises:
+        TableError: The collection has no row at all, or a table cannot be written.
+    """
+    with collection_lock(store.home, collection):
+        rows = rows_of(store, collection)
+        # What is derived goes first: should this be cut short, nothing is left that has lost its source.
+        shutil.rmtree(export_folder(store.home, collection), ignore_errors=True)
+        for table in reversed(rows):
+            store.remove(table, collection)
+        for staged in (store.home / FOLDER).glob(f"*/{quote(collection, safe='')}"):
+            shutil.rmtree(staged, ignore_errors=True)
+    return rows

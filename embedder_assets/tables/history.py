@@ -1,0 +1,150 @@
+"""Former versions of the tables: which there are, and how one comes back."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
+
+from embedder_assets.errors import TableError
+from embedder_assets.tables.lock import collection_lock
+from embedder_assets.tables.schemas import SCHEMAS
+from embedder_assets.tables.store import TableStore
+
+# What delta-rs calls the rows that a commit brought and took, by kind of operation.
+_ADDED = ("num_added_rows", "num_target_rows_inserted")
+_REMOVED = ("num_deleted_rows", "num_target_rows_deleted")
+
+
+@dataclass(frozen=True)
+class Version:
+    """One commit of a table.
+
+    Attributes:
+        version: From 0.
+        at: When it was made, UTC.
+        operation: In Delta's words: WRITE, MERGE, DELETE, OPTIMIZE, RESTORE …
+        collection: What it changed, where it was one collection.
+        added: Rows that it brought, where Delta counts them.
+        removed: Rows that it took, where Delta counts them.
+    """
+
+    table: str
+    version: int
+    at: datetime
+    operation: str
+    collection: str | None
+    added: int | None
+    removed: int | None
+
+
+def versions(store: TableStore, tables: Sequence[str] = (), limit: int | None = None) -> Iterator[Version]:
+    """The versions of some tables, or of all that there are, the newest first.
+
+    Raises:
+        TableError: There is no table of that name, or its log cannot be read.
+    """
+    for table in [_existing(store, name) for name in tables] or [name for name in SCHEMAS if store.exists(name)]:
+        with store.readable(table):
+            commits = DeltaTable(str(store.path(table))).history(limit)
+        for commit in commits:
+            yield _version(table, commit)
+
+
+def restore(
+    store: TableStore, table: str, target: int | datetime, collection: str | None = None, *, locks: Sequence[str] = ()
+) -> int:
+    """Makes a former version of a table, or of one of its collections, the newest one.
+
+    No run works on these collections meanwhile: their locks are held. The former state itself stays in the history.
+
+    Args:
+        store: The tables.
+        table: Name of the table.
+        target: A version, or a time: then the version that was the newest at that time.
+        collection: Only its rows; those of others stay as they are.
+        locks: The collections that a run may be working on.
+
+    Returns:
+        The version that was restored.
+
+    Raises:
+        TableError: There is no such table or version, or its files are gone.
+    """
+    known = _existing(store, table)
+    with ExitStack() as stack:
+        for name in [collection] if collection else sorted({*locks, *store.collections(known)}):
+            stack.enter_context(collection_lock(store.home, name))
+        number = _number(store, known, target)
+        former = DeltaTable(str(store.path(known)), version=number)
+        try:
+            if collection is None:
+                with store.committing(known):
+                    DeltaTable(str(store.path(known))).restore(number)
+            else:
+                store.overwrite(known, collection, store.batches_of(known, former, collection))
+        except (DeltaError, OSError, TableError) as error:
+            raise TableError(
+                f"version {number} of table '{known}'",
+                expected="files that are all there",
+                got=str(error),
+                remedy="Maintenance keeps former versions for EMBEDDER_HISTORY_DAYS. The table is as it was; "
+                "`embedder tables history` shows newer versions.",
+            ) from error
+    return number
+
+
+def _existing(store: TableStore, table: str) -> str:
+    there = [name for name in SCHEMAS if store.exists(name)]
+    if table in there:
+        return table
+    nearest = difflib.get_close_matches(table, there, n=1)
+    raise TableError(
+        f"table '{table}'",
+        expected=f"one of: {', '.join(there) or 'none has been materialized yet'}",
+        got="no such table",
+        remedy=f"Did you mean '{nearest[0]}'?" if nearest else "`embedder tables history` shows what there is.",
+    )
+
+
+def _number(store: TableStore, table: str, target: int | datetime) -> int:
+    """The version that is meant, if it is there."""
+    known = list(versions(store, [table]))
+    if isinstance(target, int):
+        found = [each.version for each in known if each.version == target]
+        wanted = f"version {target}"
+    else:
+        found = [each.version for each in known if each.at <= target]
+        wanted = f"a version of {target:%Y-%m-%d %H:%M:%S} UTC or before"
+    if not found:
+        oldest, newest = known[-1], known[0]
+        raise TableError(
+            f"{wanted} of table '{table}'",
+            expected=f"one of {oldest.version} ({oldest.at:%Y-%m-%d %H:%M:%S}) to {newest.version}",
+            got="no such version",
+            remedy=f"`embedder tables history {table}` shows all that there are.",
+        )
+    return max(found)
+
+
+def _version(table: str, commit: dict[str, Any]) -> Version:
+    metrics = commit.get("operationMetrics") or {}
+
+    def counted(names: Sequence[str]) -> int | None:
+        return next((int(metrics[name]) for name in names if metrics.get(name) is not None), None)
+
+    return Version(
+        table=table,
+        version=int(commit["version"]),
+        at=datetime.fromtimestamp(commit["timestamp"] / 1000, UTC),
+        operation=str(commit["operation"]),
+        collection=commit.get("collection"),
+        added=counted(_ADDED),
+        removed=counted(_REMOVED),
+    )
