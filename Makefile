@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 CORPUS ?=
 
-.PHONY: run test up check format lock parity bench quality quantization rerank-bench sparse-bench telemetry-bench scrape-bench million-bench clean help
+.PHONY: run test up check format lock parity bench quality quantization rerank-bench sparse-bench telemetry-bench scrape-bench million-bench chaos clean help
 
 help:            ## Say what there is
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -64,6 +64,10 @@ scrape-bench: $(VENV)/.installed-dev  ## A scrape of the exporter with a year of
 million-bench: $(VENV)/.installed-dev  ## Memory and rate over a million chunks (or CHUNKS=n), with models that compute next to nothing
 	@$(BIN)/embedder models build
 	$(BIN)/python -m benchmarks.million_chunks.run $(if $(CHUNKS),--chunks $(CHUNKS))
+
+chaos: $(VENV)/.installed-dev  ## Break the system on purpose 50 times (or FAULTS=n), at moments of a seed (or SEED=n)
+	@$(BIN)/embedder models build
+	$(BIN)/python -m tests.chaos.run --faults $(or $(FAULTS),50) $(if $(SEED),--seed $(SEED)) $(if $(LOG),--log $(LOG))
 
 lock:            ## Resolve the dependencies anew into requirements*.lock (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header pyproject.toml -o requirements.lock
