@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import os
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
 from embedder_assets.errors import EmbedderError
-from embedder_assets.settings import load_settings
+from embedder_assets.settings import ENV_PREFIX, SETTINGS_FILE, load_settings
 from embedder_assets.stages.corpus import discover_collections
 
 PARTITIONS_NAME = "collection"
@@ -28,7 +31,8 @@ class CollectionPartitionsDefinition(dg.DynamicPartitionsDefinition):
 
     def has_partition_key(self, partition_key: str, *args: Any, **kwargs: Any) -> bool:
         """Whether a name is a registered key or a collection of the corpus folder."""
-        return super().has_partition_key(partition_key, *args, **kwargs) or partition_key in _folders()
+        # A run asks for every event, and a look at a folder costs less than one into a database.
+        return partition_key in _folders() or super().has_partition_key(partition_key, *args, **kwargs)
 
 
 collections = CollectionPartitionsDefinition(name=PARTITIONS_NAME)
@@ -53,7 +57,12 @@ def contiguous_ranges(instance: dg.DagsterInstance, names: Sequence[str]) -> lis
 
 def collections_of_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[str]:
     """The collections that a run is about; all of them for a run without partitions, as of a check alone."""
-    tags = run.tags
+    return list(_collections_of(instance, run.run_id, tuple(sorted(run.tags.items()))))
+
+
+@functools.lru_cache(maxsize=1)  # every asset and every check of a run asks
+def _collections_of(instance: dg.DagsterInstance, _run_id: str, items: tuple[tuple[str, str], ...]) -> list[str]:
+    tags = dict(items)
     if "dagster/partition" in tags:
         return [tags["dagster/partition"]]
     with dg.partition_loading_context(dynamic_partitions_store=instance):
@@ -65,5 +74,17 @@ def collections_of_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> list
 
 def _folders() -> list[str]:
     with contextlib.suppress(EmbedderError):
-        return [collection.name for collection in discover_collections(load_settings().corpus_dir)]
+        own = tuple(sorted(item for item in os.environ.items() if item[0].startswith(ENV_PREFIX)))
+        file = Path(SETTINGS_FILE)
+        return [each.name for each in discover_collections(_corpus_dir(own, Path.cwd(), _written(file)))]
     return []
+
+
+@functools.lru_cache(maxsize=1)
+def _corpus_dir(_environment: tuple[tuple[str, str], ...], _directory: Path, _file: int | None) -> Path:
+    """The corpus folder of the settings, which are read again when anything that they come from has changed."""
+    return load_settings().corpus_dir
+
+
+def _written(file: Path) -> int | None:
+    return file.stat().st_mtime_ns if file.exists() else None

@@ -10,7 +10,6 @@ from pathlib import Path
 import polars as pl
 
 from embedder_assets.settings import Settings
-from embedder_assets.stages.chunk import Chunker
 from embedder_assets.stages.document import Document
 from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.staging import Staging
@@ -98,6 +97,8 @@ class CutStage:
         """Stages the chunks of some versions of documents, and returns how many there are."""
         if not todo.height:
             return 0
+        from embedder_assets.stages.chunk import Chunker  # not loaded for a run that has nothing to cut
+
         chunker = Chunker(self._tokenizer_file, self._max_tokens)
         rows: list[dict[str, object]] = []
         computed = done = 0

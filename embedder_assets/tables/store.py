@@ -6,6 +6,7 @@ Nothing here holds a whole collection of any size: rows come and go as frames, o
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from itertools import chain
@@ -39,6 +40,7 @@ class TableStore:
     def __init__(self, home: Path) -> None:
         self.home = home
         self.folder = home / "tables"
+        self._opened: dict[str, tuple[frozenset[tuple[str, int]], DeltaTable]] = {}
 
     def path(self, table: str) -> Path:
         """The folder of a table."""
@@ -46,14 +48,24 @@ class TableStore:
 
     def exists(self, table: str) -> bool:
         """Whether the table has been written."""
-        return DeltaTable.is_deltatable(str(self.path(table)))
+        log = self.path(table) / "_delta_log"
+        return log.is_dir() and any(log.iterdir())
+
+    def newest(self, table: str) -> DeltaTable:
+        """The newest version of a table, opened again only when its log has changed."""
+        with os.scandir(self.path(table) / "_delta_log") as entries:
+            log = frozenset((entry.name, entry.stat().st_mtime_ns) for entry in entries)
+        known = self._opened.get(table)
+        if known is None or known[0] != log:
+            known = self._opened[table] = (log, DeltaTable(str(self.path(table))))
+        return known[1]
 
     def collections(self, table: str) -> list[str]:
         """The collections that have rows in a table, sorted."""
         if not self.exists(table):
             return []
         with self.readable(table):
-            return sorted(str(part["collection"]) for part in DeltaTable(str(self.path(table))).partitions())
+            return sorted(str(part["collection"]) for part in self.newest(table).partitions())
 
     def read(
         self,
@@ -104,7 +116,7 @@ class TableStore:
         if not self.exists(table):
             return
         with self.readable(table):
-            delta = DeltaTable(str(self.path(table)))
+            delta = self.newest(table)
         yield from self.batches_of(table, delta, collection, columns, where=where)
 
     def batches_of(
@@ -243,7 +255,7 @@ class TableStore:
         return [f"{self.path(table)}/{uri[encoded_root:]}" for uri in uris]
 
     def _scan(self, table: str) -> pl.LazyFrame:
-        return self._scan_files(table, self._files(table, DeltaTable(str(self.path(table)))))
+        return self._scan_files(table, self._files(table, self.newest(table)))
 
     def _scan_files(self, table: str, files: list[str]) -> pl.LazyFrame:
         if not files:
