@@ -1,0 +1,102 @@
+"""What does a run cost when nothing has changed? Run with ``make idle-bench``.
+
+In turns, each a process from start to end: ``embedder run`` on an unchanged copy of the sample corpus, a Dagster job of
+as many empty assets, and one of as many empty assets and checks. All have the same dependencies, partitions and
+executor, and an instance on disk of their own with the same configuration.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from embedder_assets.automation import rag_tables
+from embedder_assets.definitions import defs
+from embedder_assets.launch import DAGSTER_CONFIG
+from embedder_assets.settings import PROJECT_ROOT
+from embedder_assets.stages.corpus import discover_collections
+
+ROUNDS = 9
+BOUND = 1.3
+EMBEDDER = Path(sys.executable).parent / "embedder"
+OURS, ASSETS, CHECKED = "embedder run", "empty assets", "empty assets and checks"
+
+
+def main() -> None:
+    """Prints one line a round, then the medians and how ours compares."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        shutil.copytree(PROJECT_ROOT / "examples" / "corpus", folder / "corpus")
+        sides = {
+            OURS: [str(EMBEDDER), "run", "--corpus", str(folder / "corpus")],
+            ASSETS: empty_job(folder, "assets", shape(with_checks=False)),
+            CHECKED: empty_job(folder, "checked", shape(with_checks=True)),
+        }
+        for command in sides.values():
+            # The first run computes everything; a second one finds every file of Python compiled and every table there.
+            timed(command, folder), timed(command, folder)
+        seconds = [{name: timed(command, folder) for name, command in sides.items()} for _ in range(ROUNDS)]
+    for each in seconds:
+        print("  ".join(f"{name} {value:.2f} s" for name, value in each.items()))
+    report(seconds)
+
+
+def shape(*, with_checks: bool) -> dict[str, dict[str, list[str]]]:
+    """The assets of the main job: what each depends on, and the names of its checks, taken from the code location."""
+    job = defs.resolve_job_def(rag_tables.name)
+    graph = job.asset_layer.asset_graph
+    assets = {key: graph.get(key) for key in graph.toposorted_asset_keys if key in job.asset_layer.executable_asset_keys}
+    return {
+        key.to_user_string(): {
+            "deps": sorted(parent.to_user_string() for parent in node.parent_keys),
+            "checks": sorted(check.name for check in node.check_keys) if with_checks else [],
+        }
+        for key, node in assets.items()
+    }
+
+
+def empty_job(folder: Path, name: str, assets: Mapping[str, Any]) -> list[str]:
+    """The command of a job of empty assets."""
+    described = {
+        "shape": assets,
+        "partitions": [collection.name for collection in discover_collections(folder / "corpus")],
+        "dagster_yaml": DAGSTER_CONFIG,
+    }
+    file = folder / f"{name}.json"
+    file.write_text(json.dumps(described), "utf-8")
+    return [sys.executable, "-m", "benchmarks.idle_run.empty_job", str(file), str(folder / name)]
+
+
+def timed(command: Sequence[str], folder: Path) -> float:
+    """Seconds of a process, from start to end."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("EMBEDDER_", "DAGSTER_"))}
+    environment["EMBEDDER_HOME"] = str(folder / "home")
+    started = time.perf_counter()
+    subprocess.run(command, cwd=PROJECT_ROOT, env=environment, check=True, capture_output=True)
+    return time.perf_counter() - started
+
+
+def report(seconds: Sequence[Mapping[str, float]]) -> None:
+    """Prints the medians, and the median ratio of the rounds."""
+    whole = shape(with_checks=True)
+    checks = sum(len(asset["checks"]) for asset in whole.values())
+    print(f"{len(whole)} assets, {checks} checks, median of {len(seconds)} rounds:")
+    for name in (OURS, ASSETS, CHECKED):
+        print(f"  {name:<24} {statistics.median(each[name] for each in seconds):.2f} s")
+    for name in (ASSETS, CHECKED):
+        ratio = statistics.median(each[OURS] / each[name] for each in seconds)
+        verdict = "holds" if ratio < BOUND else "DOES NOT HOLD"
+        print(f"{ratio:.2f} times the run of as many {name}; less than {BOUND}: {verdict}")
+
+
+if __name__ == "__main__":
+    main()
