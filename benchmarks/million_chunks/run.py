@@ -152,7 +152,8 @@ def tenth(looks: list[tuple[float, float]], total: int, number: int) -> float | 
 
 
 def reached(looks: list[tuple[float, float]], count: float) -> float | None:
-    """Seconds at which a count was reached, on a line between two looks."""
+    """Seconds at which a count was reached, on a line between two looks; the first look stands for a count of 0."""
+    looks = [(looks[0][0], 0.0), *looks[1:]]
     for (before, low), (after, high) in itertools.pairwise(looks):
         if low <= count <= high and high > low:
             return before + (after - before) * (count - low) / (high - low)

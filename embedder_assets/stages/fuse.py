@@ -189,15 +189,15 @@ def fuse(dense: Sequence[pl.DataFrame], sparse: pl.DataFrame) -> pl.DataFrame:
     """Reciprocal rank fusion of any number of rankings; keeps every chunk that one of them holds.
 
     Args:
-        dense: One ranking a dense model: columns query, chunk_id, rank (from 1).
+        dense: One ranking a dense model: columns query, chunk_id, content_sha256, rank (from 1).
         sparse: The same of the sparse ranking; may be empty.
 
     Returns:
-        Columns query, chunk_id, rank, score, dense_rank (the best of the dense ranks), dense_ranks (list, one a dense
-        model), sparse_rank, null where a ranking lacks the chunk; sorted by query and rank. Equal scores are ordered
-        by the dense rank, then by the chunk's id.
+        Columns query, chunk_id, content_sha256, rank, score, dense_rank (the best of the dense ranks), dense_ranks
+        (list, one a dense model), sparse_rank, null where a ranking lacks the chunk; sorted by query and rank. Equal
+        scores are ordered by the dense rank, then by the digest of the chunk's text, then by its id.
     """
-    keys = ["query", "chunk_id"]
+    keys = ["query", "chunk_id", "content_sha256"]
     names = [f"dense_{position}" for position in range(len(dense))]
     ranked = sparse.select(*keys, sparse_rank="rank")
     for name, ranking in zip(names, dense, strict=True):
@@ -208,7 +208,11 @@ def fuse(dense: Sequence[pl.DataFrame], sparse: pl.DataFrame) -> pl.DataFrame:
         score=pl.sum_horizontal(reciprocals),
         dense_rank=pl.min_horizontal(names) if names else no_rank,
         dense_ranks=pl.concat_list(names or [no_rank]),
-    ).sort(["query", "score", "dense_rank", "chunk_id"], descending=[False, True, False, False], nulls_last=True)
+    ).sort(
+        ["query", "score", "dense_rank", "content_sha256", "chunk_id"],
+        descending=[False, True, False, False, False],
+        nulls_last=True,
+    )
     ranked = ranked.with_columns(rank=pl.int_range(1, pl.len() + 1).over("query"))
     return ranked.select(*keys, "rank", "score", "dense_rank", "dense_ranks", "sparse_rank")
 

@@ -32,7 +32,13 @@ QUERY_BLOCK = 128
 PAIR_BLOCK = 16_384
 # More than a product of unit vectors in float32 can be wrong by.
 ROUNDING = 1e-5
-RANKING_SCHEMA = {"query": pl.Int64(), "chunk_id": pl.String(), "rank": pl.Int64(), "score": pl.Float64()}
+RANKING_SCHEMA = {
+    "query": pl.Int64(),
+    "chunk_id": pl.String(),
+    "content_sha256": pl.String(),
+    "rank": pl.Int64(),
+    "score": pl.Float64(),
+}
 EMPTY_RANKING = pl.DataFrame(schema=RANKING_SCHEMA)
 
 Item = TypeVar("Item")
@@ -44,11 +50,11 @@ class Block(Generic[Matrix]):
     """Some chunks with a vector each.
 
     Attributes:
-        chunk_ids: Sorted.
+        chunks: Columns chunk_id and content_sha256.
         vectors: float32 [chunks, dimension] with unit rows, or a sparse matrix of float32 [chunks, vocabulary].
     """
 
-    chunk_ids: pl.Series
+    chunks: pl.DataFrame
     vectors: Matrix
 
 
@@ -108,7 +114,7 @@ class ChunkIndex:
         """An index of rows that are at hand.
 
         Args:
-            dense: For each dense model frames of ``dense_embeddings``: chunk_id, embedding.
+            dense: For each dense model frames of ``dense_embeddings``: chunk_id, content_sha256, embedding.
             sparse: The same of ``sparse_embeddings``: chunk_id, indices, values.
         """
         blocks = [Again(functools.partial(map, _dense_block, frames)) for frames in dense]
@@ -118,7 +124,7 @@ class ChunkIndex:
     def empty(self) -> bool:
         """Whether no chunk has a vector."""
         sources = [*self.dense, *([] if self.sparse is None else [self.sparse])]
-        return not any(len(block.chunk_ids) for blocks in sources for block in blocks)
+        return not any(block.chunks.height for blocks in sources for block in blocks)
 
     def in_memory(self) -> ChunkIndex:
         """The same index with all of its blocks in memory, for many searches."""
@@ -129,10 +135,11 @@ class ChunkIndex:
         wanted = pl.DataFrame({"chunk_id": chunk_ids})
         found = [pl.DataFrame(schema={"chunk_id": pl.String, "embedding": pl.List(pl.Float32)})]
         for block in self.dense[model]:
-            at = np.flatnonzero(block.chunk_ids.is_in(chunk_ids.unique().implode()).to_numpy())
+            names = block.chunks["chunk_id"]
+            at = np.flatnonzero(names.is_in(chunk_ids.unique().implode()).to_numpy())
             if len(at):
                 embedding = pl.Series(block.vectors[at]).arr.to_list()
-                found.append(pl.DataFrame({"chunk_id": block.chunk_ids[at], "embedding": embedding}))
+                found.append(pl.DataFrame({"chunk_id": names[at], "embedding": embedding}))
         return as_matrix(wanted.join(pl.concat(found), on="chunk_id", how="left", maintain_order="left")["embedding"])
 
     def rank_dense(self, model: int, queries: NDArray[np.float32], depth: int) -> pl.DataFrame:
@@ -144,7 +151,7 @@ class ChunkIndex:
             depth: Chunks a query.
 
         Returns:
-            Columns query (position), chunk_id, rank (from 1), score.
+            Columns query (position), chunk_id, content_sha256, rank (from 1), score.
         """
         asked = np.flatnonzero(~np.isnan(queries).any(axis=1)) if queries.size else np.empty(0, np.int64)
         best = _Best(depth)
@@ -152,7 +159,7 @@ class ChunkIndex:
             for start in range(0, len(asked), QUERY_BLOCK):
                 some = asked[start : start + QUERY_BLOCK]
                 row, chunk = _top(queries[some] @ block.vectors.T, depth, ROUNDING)
-                best.add(some[row], block.chunk_ids[chunk], _cosines(queries, some[row], block.vectors, chunk))
+                best.add(some[row], block.chunks[chunk], _cosines(queries, some[row], block.vectors, chunk))
             best.forget_others()
         return best.ranking()
 
@@ -169,7 +176,7 @@ class ChunkIndex:
                 row, chunk = _top(scores, depth, 0.0)
                 matches = scores[row, chunk] > 0
                 row, chunk = row[matches], chunk[matches]
-                best.add(start + row, block.chunk_ids[chunk], scores[row, chunk].astype(np.float64))
+                best.add(start + row, block.chunks[chunk], scores[row, chunk].astype(np.float64))
             best.forget_others()
         return best.ranking()
 
@@ -192,13 +199,17 @@ class _Best:
         self._depth = depth
         self._found = [EMPTY_RANKING.drop("rank")]
 
-    def add(self, queries: NDArray[np.int64], chunk_ids: pl.Series, scores: NDArray[np.float64]) -> None:
+    def add(self, queries: NDArray[np.int64], chunks: pl.DataFrame, scores: NDArray[np.float64]) -> None:
         """Pairs of query and chunk, with their scores."""
-        self._found.append(pl.DataFrame({"query": queries, "chunk_id": chunk_ids, "score": scores}))
+        pairs = chunks.select(
+            "chunk_id", "content_sha256", query=pl.lit(pl.Series(queries)), score=pl.lit(pl.Series(scores))
+        )
+        self._found.append(pairs.select(self._found[0].columns))
 
     def forget_others(self) -> None:
         """Keeps as many chunks a query as are wanted."""
-        found = pl.concat(self._found).sort(["query", "score", "chunk_id"], descending=[False, True, False])
+        order = ["query", "score", "content_sha256", "chunk_id"]
+        found = pl.concat(self._found).sort(order, descending=[False, True, False, False])
         self._found = [found.group_by("query", maintain_order=True).head(self._depth)]
 
     def ranking(self) -> pl.DataFrame:
@@ -232,13 +243,11 @@ def _incomplete(table: str, collection: str, model: Model, lacking: pl.DataFrame
 
 
 def _dense_block(rows: pl.DataFrame) -> Block[NDArray[np.float32]]:
-    rows = rows.sort("chunk_id")
-    return Block(rows["chunk_id"], as_matrix(rows["embedding"]))
+    return Block(rows.select("chunk_id", "content_sha256"), as_matrix(rows["embedding"]))
 
 
 def _sparse_block(rows: pl.DataFrame) -> Block[csr_array]:
-    rows = rows.sort("chunk_id")
-    return Block(rows["chunk_id"], sparse_matrix(rows))
+    return Block(rows.select("chunk_id", "content_sha256"), sparse_matrix(rows))
 
 
 def _top(scores: NDArray[np.float32], depth: int, rounding: float) -> tuple[NDArray[Any], NDArray[Any]]:

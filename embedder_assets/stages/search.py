@@ -103,7 +103,7 @@ class Search:
                 got=encoder.failed[0][2],
                 remedy="Other texts are answered: ask in other words.",
             )
-        hits = fused.join(self._chunks, on="chunk_id", maintain_order="left")
+        hits = fused.join(self._chunks.drop("content_sha256"), on="chunk_id", maintain_order="left")
         hits = hits.with_columns(fused_rank="rank", query_id="query")
         hits = hits.with_columns(cross_encoder_score=pl.lit(None, pl.Float64), fused_score="score")
         if self._rerank is not None:

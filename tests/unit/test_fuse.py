@@ -35,7 +35,11 @@ BOTH = RetrievalModels(((DENSE, "dense-1"), (SECOND, "second-1")), (SPARSE, "spa
 
 def ranking(*queries: list[int]) -> pl.DataFrame:
     """A ranking of each query, given as its chunks, best first."""
-    rows = [(query, name(chunk), rank, 1.0) for query, best in enumerate(queries) for rank, chunk in enumerate(best, 1)]
+    rows = [
+        (query, name(chunk), name(chunk), rank, 1.0)
+        for query, best in enumerate(queries)
+        for rank, chunk in enumerate(best, 1)
+    ]
     return pl.DataFrame(rows, schema=RANKING_SCHEMA, orient="row")
 
 
@@ -46,7 +50,7 @@ def name(chunk: int) -> str:
 
 def numbered(rows: pl.DataFrame) -> pl.DataFrame:
     """The same with the numbers of the chunks in the place of their ids."""
-    return rows.with_columns(pl.col("chunk_id").cast(pl.Int64))
+    return rows.with_columns(pl.col("chunk_id").cast(pl.Int64)).drop("content_sha256")
 
 
 def order(fused: pl.DataFrame) -> list[int]:
@@ -57,7 +61,9 @@ def blocks_of(matrix, sizes):
     """The rows of a matrix as chunks 0, 1, 2 …, in blocks of some sizes."""
     starts = [0, *np.cumsum(sizes)]
     slices = [slice(start, end) for start, end in itertools.pairwise(starts)]
-    return [Block(pl.Series([name(n) for n in range(part.start, part.stop)]), matrix[part]) for part in slices]
+    names = [[name(number) for number in range(part.start, part.stop)] for part in slices]
+    chunks = [pl.DataFrame({"chunk_id": each, "content_sha256": each}) for each in names]
+    return [Block(each, matrix[part]) for each, part in zip(chunks, slices, strict=True)]
 
 
 def index_of(dense, sparse=None, sizes=None) -> ChunkIndex:
@@ -94,6 +100,15 @@ def test_what_any_ranking_holds_is_kept():
 def test_equal_scores_go_by_the_dense_rank_then_by_id():
     assert order(fuse([ranking([7, 3])], ranking([3, 7]))) == [7, 3]
     assert order(fuse([ranking([9])], ranking([2]))) == [9, 2]
+
+
+def test_a_tie_goes_by_the_text_and_not_by_the_name_of_its_file():
+    digests = pl.col("chunk_id").replace({name(5): "a", name(3): "b"})
+    first, second = (ranking([chunk]).with_columns(content_sha256=digests) for chunk in (3, 5))
+    assert fuse([first, second], EMPTY_RANKING)["chunk_id"].to_list() == [name(5), name(3)]
+    eye = np.eye(2, dtype=np.float32)[[0, 0]]
+    block = Block(pl.DataFrame({"chunk_id": ["c1", "c2"], "content_sha256": ["b", "a"]}), eye)
+    assert ChunkIndex([[block]], None).rank_dense(0, eye[:1], 1)["chunk_id"].to_list() == ["c2"]
 
 
 def test_without_a_sparse_ranking_the_dense_order_stays():
@@ -287,11 +302,10 @@ def test_the_index_puts_vectors_beside_their_chunks(store):
     for each in (index, index.in_memory()):
         (first,), (second,), (sparse,) = each.dense[0], each.dense[1], each.sparse
         for text, chunk in zip(TEXTS, names, strict=True):
-            at = first.chunk_ids.to_list().index(chunk)
-            assert first.chunk_ids.equals(second.chunk_ids) and first.chunk_ids.equals(sparse.chunk_ids)
-            assert first.vectors[at] == pytest.approx(dense_vector(text))
-            assert second.vectors[at] == pytest.approx(second_vector(text))
-            assert set(sparse.vectors[[at]].indices) == {term(word) for word in text.split()}
+            at = [block.chunks["chunk_id"].to_list().index(chunk) for block in (first, second, sparse)]
+            assert first.vectors[at[0]] == pytest.approx(dense_vector(text))
+            assert second.vectors[at[1]] == pytest.approx(second_vector(text))
+            assert set(sparse.vectors[[at[2]]].indices) == {term(word) for word in text.split()}
 
 
 def test_a_chunk_without_a_vector_of_the_model_is_refused(store):

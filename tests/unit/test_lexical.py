@@ -255,7 +255,7 @@ def test_the_index_takes_a_lexical_row_only_where_the_model_has_none_and_it_may(
     fill_in(store, settings, MODEL, "kb")
     index = ChunkIndex.of_tables(store, ["kb"], [], [MODEL, lexical_model(settings)])
     (block,) = index.sparse
-    at = block.chunk_ids.to_list().index(chunk_id("a.md", 2))
+    at = block.chunks["chunk_id"].to_list().index(chunk_id("a.md", 2))
     assert set(block.vectors[[at]].indices) == {WORD[word] for word in TEXTS[2].split()}
     with pytest.raises(TableError, match="got none for 1 of them"):
         list(ChunkIndex.of_tables(store, ["kb"], [], [MODEL]).sparse)
