@@ -21,6 +21,7 @@ from embedder_assets.tables.broken import FREE_SPACE, guarded
 from embedder_assets.tables.lock import table_lock
 from embedder_assets.tables.ranges import COLUMN as DIGEST
 from embedder_assets.tables.schemas import SCHEMAS
+from embedder_assets.tables.snapshots import Snapshots
 from embedder_assets.tables.stream import write_stream
 
 Rows = pl.DataFrame | Iterable[pl.DataFrame]
@@ -39,6 +40,7 @@ class TableStore:
     def __init__(self, home: Path) -> None:
         self.home = home
         self.folder = home / "tables"
+        self._snapshots = Snapshots()
 
     def path(self, table: str) -> Path:
         """The folder of a table."""
@@ -53,7 +55,7 @@ class TableStore:
         if not self.exists(table):
             return []
         with self.readable(table):
-            return sorted(str(part["collection"]) for part in DeltaTable(str(self.path(table))).partitions())
+            return sorted(str(part["collection"]) for part in self._snapshots.newest(self.path(table)).partitions())
 
     def read(
         self,
@@ -104,7 +106,7 @@ class TableStore:
         if not self.exists(table):
             return
         with self.readable(table):
-            delta = DeltaTable(str(self.path(table)))
+            delta = self._snapshots.newest(self.path(table))
         yield from self.batches_of(table, delta, collection, columns, where=where)
 
     def batches_of(
@@ -243,7 +245,7 @@ class TableStore:
         return [f"{self.path(table)}/{uri[encoded_root:]}" for uri in uris]
 
     def _scan(self, table: str) -> pl.LazyFrame:
-        return self._scan_files(table, self._files(table, DeltaTable(str(self.path(table)))))
+        return self._scan_files(table, self._files(table, self._snapshots.newest(self.path(table))))
 
     def _scan_files(self, table: str, files: list[str]) -> pl.LazyFrame:
         if not files:
