@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 CORPUS ?=
 
-.PHONY: run test up check format lock parity bench quality quantization rerank-bench sparse-bench telemetry-bench scrape-bench million-bench chaos clean help
+.PHONY: run test up check format lock parity bench quality quantization rerank-bench sparse-bench telemetry-bench scrape-bench idle-bench million-bench chaos clean help
 
 help:            ## Say what there is
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -68,6 +68,10 @@ million-bench: $(VENV)/.installed-dev  ## Memory and rate over a million chunks 
 chaos: $(VENV)/.installed-dev  ## Break the system on purpose 50 times (or FAULTS=n), at moments of a seed (or SEED=n)
 	@$(BIN)/embedder models build
 	$(BIN)/python -m tests.chaos.run --faults $(or $(FAULTS),50) $(if $(SEED),--seed $(SEED)) $(if $(LOG),--log $(LOG))
+
+idle-bench: $(VENV)/.installed-dev  ## A run with nothing to do against a Dagster run of as many empty assets
+	@$(BIN)/embedder models build
+	$(BIN)/python -m benchmarks.idle_run.run
 
 lock:            ## Resolve the dependencies anew into requirements*.lock (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header pyproject.toml -o requirements.lock

@@ -31,6 +31,12 @@ telemetry:
   enabled: false
 nux:
   enabled: false
+event_log_storage:
+  module: embedder_assets.event_storage
+  class: KeptSqliteEventLogStorage
+  config:
+    dagster_home:
+      env: DAGSTER_HOME
 """
 INTERRUPTED = "interrupted; what was computed is kept, and the next run goes on from there"
 # What happened is told from the events afterwards; Dagster's own log of it is in the event log.

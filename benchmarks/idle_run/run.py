@@ -1,99 +1,110 @@
-"""What does a run cost that has nothing to do? Run with ``make idle-bench``.
+"""What does a run cost when nothing has changed? Run with ``make idle-bench``.
 
-In turns: ``embedder run`` on the unchanged sample corpus, and Dagster runs of empty assets, each a process of its own
-on an instance of its own: as many assets as ours with as many checks, and as many assets alone.
+In turns, each a process from start to end: ``embedder run`` on an unchanged copy of the sample corpus, a Dagster job of
+as many empty assets, one of as many empty assets and checks, and the same two with the event log that ours has instead
+of Dagster's default. All have the same dependencies, partitions and executor, and an instance on disk of their own.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
-
+from embedder_assets.automation import rag_tables
+from embedder_assets.definitions import defs
 from embedder_assets.launch import DAGSTER_CONFIG
 from embedder_assets.settings import PROJECT_ROOT
+from embedder_assets.stages.corpus import discover_collections
 
-ROUNDS = 7
+ROUNDS = 9
 BOUND = 1.3
-EMPTY = Path(__file__).parent / "empty.py"
-CORPUS = PROJECT_ROOT / "examples" / "corpus"
+EMBEDDER = Path(sys.executable).parent / "embedder"
+OURS = "embedder run"
+# Name of the other sides: with checks, and with our event log.
+EMPTY = {
+    "empty assets": (False, False),
+    "empty assets and checks": (True, False),
+    "empty assets, our event log": (False, True),
+    "empty assets and checks, our event log": (True, True),
+}
+DEFAULTS = "telemetry: {enabled: false}\n"
 
 
 def main() -> None:
-    """Prints a line a round, the medians and the ratios."""
-    with tempfile.TemporaryDirectory() as scratch:
-        root = Path(scratch)
-        commands = {
-            "ours": [str(Path(sys.executable).parent / "embedder"), "run", "--corpus", str(CORPUS)],
-            "empty assets and checks": [sys.executable, str(EMPTY), str(described(root / "all.json", checks=True))],
-            "empty assets": [sys.executable, str(EMPTY), str(described(root / "assets.json", checks=False))],
-        }
-        for name, command in commands.items():
-            timed(name, command, root)
-        rounds = [{name: timed(name, command, root) for name, command in commands.items()} for _ in range(ROUNDS)]
-    for each in rounds:
-        print("  ".join(f"{name} {seconds:.2f} s" for name, seconds in each.items()))
-    ours, with_checks, alone = (statistics.median(each[name] for each in rounds) for name in commands)
-    print(f"median: ours {ours:.2f} s, empty assets and checks {with_checks:.2f} s, empty assets {alone:.2f} s")
-    for what, seconds in (("as many empty assets and checks", with_checks), ("as many empty assets", alone)):
-        ratio = ours / seconds
-        print(f"ours / {what}: {ratio:.2f}; at most {BOUND}: {'holds' if ratio <= BOUND else 'DOES NOT HOLD'}")
+    """Prints one line a round, then the medians and how ours compares."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        shutil.copytree(PROJECT_ROOT / "examples" / "corpus", folder / "corpus")
+        sides = {OURS: [str(EMBEDDER), "run", "--corpus", str(folder / "corpus")]}
+        for name, (checked, kept) in EMPTY.items():
+            sides[name] = empty_job(folder, name, shape(with_checks=checked), DAGSTER_CONFIG if kept else DEFAULTS)
+        for command in sides.values():
+            # The first run computes everything; a second one finds every file of Python compiled and every table there.
+            for _ in range(2):
+                timed(command, folder)
+        seconds = [{name: timed(command, folder) for name, command in sides.items()} for _ in range(ROUNDS)]
+    for each in seconds:
+        print("  ".join(f"{name} {value:.2f} s" for name, value in each.items()))
+    report(seconds)
 
 
-def described(file: Path, *, checks: bool) -> Path:
-    """The assets of our job, and their checks, for ``empty.py``."""
-    from embedder_assets.automation import rag_tables
-    from embedder_assets.definitions import defs
-
-    graph = defs.resolve_asset_graph()
-    keys = rag_tables.selection.resolve(graph)
+def shape(*, with_checks: bool) -> dict[str, dict[str, list[str]]]:
+    """The assets of the main job: what each depends on, and the names of its checks, taken from the code location."""
+    job = defs.resolve_job_def(rag_tables.name)
+    graph = job.asset_layer.asset_graph
     assets = {
-        key.to_user_string(): sorted(parent.to_user_string() for parent in graph.get(key).parent_keys)
-        for key in graph.toposorted_asset_keys
-        if key in keys
+        key: graph.get(key) for key in graph.toposorted_asset_keys if key in job.asset_layer.executable_asset_keys
     }
-    description: dict[str, Any] = {"assets": assets, "checks": described_checks(defs) if checks else []}
-    description["partitions"] = sorted(folder.name for folder in CORPUS.iterdir() if folder.is_dir())
-    file.write_text(json.dumps(description), "utf-8")
-    return file
+    return {
+        key.to_user_string(): {
+            "deps": sorted(parent.to_user_string() for parent in node.parent_keys),
+            "checks": sorted(check.name for check in node.check_keys) if with_checks else [],
+        }
+        for key, node in assets.items()
+    }
 
 
-def described_checks(defs: dg.Definitions) -> list[dict[str, Any]]:
-    """A description for each step that checks."""
-    found: list[dict[str, Any]] = []
-    for definition in defs.asset_checks or []:
-        specs = list(definition.check_specs)
-        for asset in sorted({spec.asset_key.to_user_string() for spec in specs}):
-            own = [spec for spec in specs if spec.asset_key.to_user_string() == asset]
-            found.append(
-                {
-                    "name": f"check_{asset}_{len(found)}",
-                    "asset": asset,
-                    "checks": [spec.name for spec in own],
-                    "blocking": own[0].blocking,
-                }
-            )
-    return found
+def empty_job(folder: Path, name: str, assets: Mapping[str, Any], dagster_yaml: str) -> list[str]:
+    """The command of a job of empty assets."""
+    described = {
+        "shape": assets,
+        "partitions": [collection.name for collection in discover_collections(folder / "corpus")],
+        "dagster_yaml": dagster_yaml,
+    }
+    file = folder / f"{name}.json"
+    file.write_text(json.dumps(described), "utf-8")
+    return [sys.executable, "-m", "benchmarks.idle_run.empty_job", str(file), str(folder / name)]
 
 
-def timed(name: str, command: list[str], root: Path) -> float:
-    """Seconds of one process from start to end."""
-    home = root / name.replace(" ", "_")
-    instance = home / "dagster"
-    instance.mkdir(parents=True, exist_ok=True)
-    (instance / "dagster.yaml").write_text(DAGSTER_CONFIG, "utf-8")
-    environment = {**os.environ, "EMBEDDER_HOME": str(home), "DAGSTER_HOME": str(instance)}
+def timed(command: Sequence[str], folder: Path) -> float:
+    """Seconds of a process, from start to end."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("EMBEDDER_", "DAGSTER_"))}
+    environment["EMBEDDER_HOME"] = str(folder / "home")
     started = time.perf_counter()
-    subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    subprocess.run(command, cwd=PROJECT_ROOT, env=environment, check=True, capture_output=True)
     return time.perf_counter() - started
+
+
+def report(seconds: Sequence[Mapping[str, float]]) -> None:
+    """Prints the medians, and the median ratio of the rounds."""
+    whole = shape(with_checks=True)
+    checks = sum(len(asset["checks"]) for asset in whole.values())
+    print(f"{len(whole)} assets, {checks} checks, median of {len(seconds)} rounds:")
+    for name in (OURS, *EMPTY):
+        print(f"  {name:<40} {statistics.median(each[name] for each in seconds):.2f} s")
+    for name in EMPTY:
+        ratio = statistics.median(each[OURS] / each[name] for each in seconds)
+        verdict = "holds" if ratio < BOUND else "DOES NOT HOLD"
+        print(f"{ratio:.2f} times the run of as many {name}; less than {BOUND}: {verdict}")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ Nothing here holds a whole collection of any size: rows come and go as frames, o
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from itertools import chain
@@ -22,6 +21,7 @@ from embedder_assets.tables.broken import FREE_SPACE, guarded
 from embedder_assets.tables.lock import table_lock
 from embedder_assets.tables.ranges import COLUMN as DIGEST
 from embedder_assets.tables.schemas import SCHEMAS
+from embedder_assets.tables.snapshots import Snapshots
 from embedder_assets.tables.stream import write_stream
 
 Rows = pl.DataFrame | Iterable[pl.DataFrame]
@@ -40,7 +40,7 @@ class TableStore:
     def __init__(self, home: Path) -> None:
         self.home = home
         self.folder = home / "tables"
-        self._opened: dict[str, tuple[frozenset[tuple[str, int]], DeltaTable]] = {}
+        self._snapshots = Snapshots()
 
     def path(self, table: str) -> Path:
         """The folder of a table."""
@@ -51,21 +51,12 @@ class TableStore:
         log = self.path(table) / "_delta_log"
         return log.is_dir() and any(log.iterdir())
 
-    def newest(self, table: str) -> DeltaTable:
-        """The newest version of a table, opened again only when its log has changed."""
-        with os.scandir(self.path(table) / "_delta_log") as entries:
-            log = frozenset((entry.name, entry.stat().st_mtime_ns) for entry in entries)
-        known = self._opened.get(table)
-        if known is None or known[0] != log:
-            known = self._opened[table] = (log, DeltaTable(str(self.path(table))))
-        return known[1]
-
     def collections(self, table: str) -> list[str]:
         """The collections that have rows in a table, sorted."""
         if not self.exists(table):
             return []
         with self.readable(table):
-            return sorted(str(part["collection"]) for part in self.newest(table).partitions())
+            return sorted(str(part["collection"]) for part in self._snapshots.newest(self.path(table)).partitions())
 
     def read(
         self,
@@ -116,7 +107,7 @@ class TableStore:
         if not self.exists(table):
             return
         with self.readable(table):
-            delta = self.newest(table)
+            delta = self._snapshots.newest(self.path(table))
         yield from self.batches_of(table, delta, collection, columns, where=where)
 
     def batches_of(
@@ -255,7 +246,7 @@ class TableStore:
         return [f"{self.path(table)}/{uri[encoded_root:]}" for uri in uris]
 
     def _scan(self, table: str) -> pl.LazyFrame:
-        return self._scan_files(table, self._files(table, self.newest(table)))
+        return self._scan_files(table, self._files(table, self._snapshots.newest(self.path(table))))
 
     def _scan_files(self, table: str, files: list[str]) -> pl.LazyFrame:
         if not files:
