@@ -11,12 +11,13 @@ from pathlib import Path
 
 import dagster as dg
 from filelock import FileLock
+from sqlalchemy.exc import DBAPIError
 
 from embedder_assets import partitions
 from embedder_assets.assets.processing_summary import write_summary
 from embedder_assets.automation import rag_tables
 from embedder_assets.definitions import defs
-from embedder_assets.errors import SettingsError
+from embedder_assets.errors import SettingsError, StackError
 from embedder_assets.pipeline import Pipeline
 from embedder_assets.settings import Settings
 from embedder_assets.stages.corpus import discover_collections, find_collection
@@ -74,13 +75,21 @@ def dagster_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
             got=str(error),
             remedy="Set EMBEDDER_HOME to a folder that you may write.",
         ) from error
-    # Dagster makes its SQLite files at the first look, and two processes that both make them collide.
-    with FileLock(folder / ".first_look.lock"):
-        instance = dg.DagsterInstance.get()
-        instance.get_runs(limit=1)
-        instance.get_dynamic_partitions(partitions.PARTITIONS_NAME)
-    with instance:
-        yield instance
+    try:
+        # Dagster makes its SQLite files at the first look, and two processes that both make them collide.
+        with FileLock(folder / ".first_look.lock"):
+            instance = dg.DagsterInstance.get()
+            instance.get_runs(limit=1)
+            instance.get_dynamic_partitions(partitions.PARTITIONS_NAME)
+        with instance:
+            yield instance
+    except DBAPIError as error:
+        raise StackError(
+            f"Dagster's storage at {folder}",
+            expected="to take and give the events of runs",
+            got=str(error.orig),
+            remedy="What was computed is kept. Check free space and permissions, then run again.",
+        ) from error
 
 
 def launch(pipeline: Pipeline, names: Sequence[str] = ()) -> RunOutcome:

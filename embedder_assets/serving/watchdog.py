@@ -16,6 +16,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 GRACE_S = 10
@@ -35,9 +36,9 @@ def main(arguments: list[str]) -> int:
             start_new_session=True,
             preexec_fn=_die_with_parent,  # noqa: PLW1509 - this process has one thread
         )
-    print(child.pid, flush=True)
     ends: tuple[signal.Signals, ...] = (signal.SIGTERM, signal.SIGKILL)
     try:
+        print(child.pid, flush=True)
         if _wait_for_end(child):
             ends = ends[1:]
     finally:
@@ -70,6 +71,18 @@ def _end_group(child: subprocess.Popen[bytes], ends: tuple[signal.Signals, ...])
             os.killpg(child.pid, end)
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(GRACE_S)
+    # Its own children are dying too, and may still be in the middle of something.
+    deadline = time.monotonic() + GRACE_S
+    while time.monotonic() < deadline and _is_alive(child.pid):
+        time.sleep(0.02)
+
+
+def _is_alive(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 if __name__ == "__main__":
