@@ -46,7 +46,9 @@ def chaos(faults: int, seed: int, log: Path, kinds: list[Fault] = FAULTS) -> Ite
         if no_disk:
             yield Round(0, NEEDS_DISK, hit=False, done=f"left out, no disk of its own can be mounted: {no_disk}")
         first = Round(0, "none", hit=False, done="the first run, which nothing disturbs")
+        started = time.monotonic()
         _undisturbed(world, first)
+        first.seconds = time.monotonic() - started
         yield first
         if first.problems:
             return

@@ -29,7 +29,7 @@ class Round:
 
     number: int
     fault: str
-    hit: bool
+    hit: bool = True
     edits: list[str] = field(default_factory=list)
     done: str = ""
     status: int = 0
