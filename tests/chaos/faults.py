@@ -157,7 +157,10 @@ def document_damaged(world: World) -> Deed:
 
 def rows_damaged(world: World) -> Deed:
     content = world.editor.rows_file.read_bytes()
-    world.editor.rows_file.write_bytes(content[: world.chance.randrange(len(content) // 2, len(content) - 3)])
+    cut = world.chance.randrange(len(content) // 2, len(content) - 3)
+    while content[cut - 1] in b"}\n":  # behind a whole row the rest would be deleted, and nothing be wrong
+        cut -= 1
+    world.editor.rows_file.write_bytes(content[:cut])
     return Deed("cut the corpus.jsonl of a collection", world.editor.write_rows)
 
 
