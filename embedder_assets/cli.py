@@ -9,8 +9,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -46,6 +46,21 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
+@contextmanager
+def _loading() -> Iterator[None]:
+    """While modules load, an interrupt ends the command at once: nothing runs yet that has to be ended with it.
+
+    As an exception it may come up inside a callback of the import system, where Python prints and forgets it.
+    """
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = {each: signal.signal(each, signal.SIG_DFL) for each in signals}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
 @main.command()
 @click.option("--corpus", metavar="DIR", help="Folder whose sub-folders are the collections.")
 @click.option("--collection", "names", multiple=True, metavar="NAME", help="Only this collection; may be repeated.")
@@ -54,8 +69,9 @@ def main() -> None:
 @click.option("--accept-loss", is_flag=True, help="Let any number of documents go: they were deleted on purpose.")
 def run(corpus: str | None, names: tuple[str, ...], **flags: bool) -> None:
     """Bring the tables of all collections up to date."""
-    from embedder_assets.launch import launch
-    from embedder_assets.pipeline import Pipeline
+    with _loading():
+        from embedder_assets.launch import launch
+        from embedder_assets.pipeline import Pipeline
 
     # Half a million objects of modules live to the end: looking through them again and again costs half a second.
     gc.freeze()

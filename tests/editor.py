@@ -23,23 +23,27 @@ def document(chance: random.Random, number: int) -> str:
 class Editor:
     """Changes a corpus at random: a folder of files, and a BEIR collection."""
 
-    def __init__(self, corpus: Path, seed: int) -> None:
+    def __init__(self, corpus: Path, seed: int, kept: dict[str, str] | None = None) -> None:
+        """Makes the corpus; ``kept`` are rows that no change touches, id to text."""
         self.chance = random.Random(seed)
         self.files = corpus / "files"
         self.rows_file = corpus / "rows" / "corpus.jsonl"
         self.rows: dict[str, str] = {}
+        self.kept = kept or {}
         self.made = 0
         for _ in range(12):
             self.add()
             self.add_row()
         self.write_rows()
 
-    def change(self) -> None:
-        """One operation; three documents are always left, since losing all of them is refused."""
+    def change(self) -> str:
+        """One operation, which is named; three documents are always left, since losing all of them is refused."""
         kinds = [self.add, self.edit, self.append, self.copy, self.rename, self.delete]
         kinds += [self.add_row, self.edit_row, self.delete_row]
-        self.chance.choice(kinds)()
+        kind = self.chance.choice(kinds)
+        kind()
         self.write_rows()
+        return kind.__name__.replace("_", " ")
 
     def any_file(self) -> Path:
         return self.chance.choice(sorted(self.files.rglob("*.md")))
@@ -86,6 +90,7 @@ class Editor:
             del self.rows[self.chance.choice(sorted(self.rows))]
 
     def write_rows(self) -> None:
-        lines = [json.dumps({"_id": name, "title": f"Row {name}", "text": text}) for name, text in self.rows.items()]
+        rows = {**self.kept, **self.rows}
+        lines = [json.dumps({"_id": name, "title": f"Row {name}", "text": text}) for name, text in rows.items()]
         self.rows_file.parent.mkdir(parents=True, exist_ok=True)
         self.rows_file.write_text("\n".join(lines) + "\n", "utf-8")

@@ -12,7 +12,7 @@ from embedder_assets.assets.preview import table_preview
 from embedder_assets.pipeline import Pipeline
 from embedder_assets.stages.corpus import find_collection
 from embedder_assets.stages.outline import HEADING_SEPARATOR
-from embedder_assets.stages.queries import load_queries, synthetic_queries
+from embedder_assets.stages.queries import load_queries, refuse_empty_folder, synthetic_queries
 from embedder_assets.tables.schemas import SCHEMAS
 
 
@@ -21,10 +21,13 @@ def queries(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeli
     """The questions of a collection: its own (``provided``), or made from titles and headings (``synthetic``)."""
 
     def work(name: str) -> Metadata:
-        found, issues = load_queries(find_collection(pipeline.settings.corpus_dir, name))
+        collection = find_collection(pipeline.settings.corpus_dir, name)
+        found, issues = load_queries(collection)
         for issue in issues:
             context.log.warning(f"{issue.collection}/{issue.path}: {issue.message}")
         if not found:
+            if pipeline.store.count("documents", name):
+                refuse_empty_folder(collection)
             found = synthetic_queries(name, _titles(pipeline, name), pipeline.settings.max_synthetic_queries)
         rows = pl.DataFrame([vars(query) for query in found], schema=SCHEMAS["queries"])
         pipeline.store.replace("queries", name, rows)

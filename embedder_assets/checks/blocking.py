@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 import dagster as dg
 
 from embedder_assets.checks.verdict import Note, Rule
+from embedder_assets.errors import EmbedderError
 from embedder_assets.partitions import collections_of_run
 from embedder_assets.pipeline import Pipeline
 
@@ -28,7 +29,7 @@ def blocking_checks(asset: str, rules: Sequence[Rule], toggle: str | None = None
         names = collections_of_run(context.instance, context.run)
         off = toggle is not None and not getattr(pipeline.settings, toggle)
         for rule in rules:
-            verdicts = {} if off else {name: rule(pipeline, name) for name in names}
+            verdicts = {} if off else {name: _asked(rule, pipeline, name) for name in names}
             notes = {name: verdict for name, verdict in verdicts.items() if isinstance(verdict, Note)}
             problems = {name: verdict for name, verdict in verdicts.items() if verdict and name not in notes}
             yield dg.AssetCheckResult(
@@ -41,3 +42,11 @@ def blocking_checks(asset: str, rules: Sequence[Rule], toggle: str | None = None
             )
 
     return check
+
+
+def _asked(rule: Rule, pipeline: Pipeline, collection: str) -> str | None:
+    """The verdict of a rule; our own errors come out as failures that are shown as one sentence, cause left out."""
+    try:
+        return rule(pipeline, collection)
+    except EmbedderError as error:
+        raise dg.Failure(f"collection '{collection}': {error}", allow_retries=False) from error

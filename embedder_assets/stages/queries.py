@@ -64,6 +64,21 @@ def load_queries(collection: Collection) -> tuple[list[Query], list[DocumentIssu
     return queries, issues
 
 
+def refuse_empty_folder(collection: Collection) -> None:
+    """Tells a collection that brings no queries from one whose folder was lost since its documents were read.
+
+    Raises:
+        CorpusError: If nothing at all is in the folder.
+    """
+    if not any(collection.root.iterdir()):
+        raise CorpusError(
+            str(collection.root),
+            expected="the files of a collection that has documents",
+            got="an empty folder",
+            remedy="The queries are as they were. Check that the folder is mounted, then run again.",
+        )
+
+
 def synthetic_queries(collection_name: str, titles_and_headings: Iterable[tuple[str, str]], limit: int) -> list[Query]:
     """Make queries from what documents call themselves and their parts.
 

@@ -1,46 +1,31 @@
-"""The chaos suite: ``make chaos`` (FAULTS=n SEED=n).
+"""The chaos suite: ``make chaos`` (FAULTS=n SEED=n LOG=folder).
 
-In each round the corpus is edited, a run works on it, and a fault strikes; then the fault is mended, and an undisturbed
-run has to put everything right. Every tenth round, and at the end, all tables are held against a rebuild from nothing.
+In each round the corpus is edited, a run works on it, and a fault strikes. What that run took is looked for; then the
+fault is mended as an operator would, and an undisturbed run has to put everything right. Every tenth round, and at the
+end, all tables are held against a rebuild from nothing. A fault that came too late for its run is tried again.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import os
+import shutil
+import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from tests.chaos.faults import FAULTS, Fault, Mend, nothing
-from tests.chaos.world import World, ended, first_error, small_disk
+from tests.chaos.faults import FAULTS, Deed, Fault
+from tests.chaos.oracle import Held, broken_rules, unlike_a_rebuild
+from tests.chaos.started import Ended
+from tests.chaos.story import Round, Story, computed
+from tests.chaos.world import World, small_disk
 
 ROUNDS_A_REBUILD = 10
-
-
-@dataclass
-class Round:
-    """What was done in one round, and what came out.
-
-    Attributes:
-        fault: Its kind.
-        done: What was done, and when.
-        status: Exit status of the run that it struck.
-        said: What that run said of it, where it failed.
-        problems: What should not be.
-    """
-
-    number: int
-    fault: str
-    done: str = ""
-    status: int = 0
-    said: str = ""
-    problems: list[str] = field(default_factory=list)
-    seconds: float = 0.0
+TRIES_A_FAULT = 4
+NEEDS_DISK = "disk full"
 
 
 def main() -> None:
@@ -48,90 +33,107 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--faults", type=int, default=50)
     parser.add_argument("--seed", type=int, default=int(time.time()))
-    parser.add_argument("--log", type=Path, help="JSON lines, a round a line")
+    parser.add_argument("--log", type=Path, help="folder for the story and what the runs said")
     arguments = parser.parse_args()
-    print(f"seed {arguments.seed}: repeat with make chaos FAULTS={arguments.faults} SEED={arguments.seed}", flush=True)
-    rounds = []
-    for each in chaos(arguments.faults, arguments.seed):
-        rounds.append(each)
-        print(told(each), flush=True)
-        if arguments.log:
-            with arguments.log.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(asdict(each), ensure_ascii=False) + "\n")
-    kinds = Counter(each.fault for each in rounds)
-    for kind, count in sorted(kinds.items()):
-        failed = sum(1 for each in rounds if each.fault == kind and each.status)
-        wrong = sum(len(each.problems) for each in rounds if each.fault == kind)
-        print(f"{kind}: {count} times, {failed} runs failed and said why, {wrong} problems")
-    problems = [problem for each in rounds for problem in each.problems]
-    print(
-        f"{len(rounds)} faults, seed {arguments.seed}: " + (f"{len(problems)} PROBLEMS" if problems else "nothing lost")
-    )
-    sys.exit(1 if problems else 0)
+    _may_mount()
+    folder = arguments.log or Path(".embedder") / "chaos" / f"seed-{arguments.seed}"
+    story = Story(folder.absolute(), arguments.seed, arguments.faults)
+    for each in chaos(arguments.faults, arguments.seed, story.folder):
+        story.tell(each)
+    sys.exit(0 if story.ends_well() else 1)
 
 
-def chaos(faults: int, seed: int) -> Iterator[Round]:
-    """Rounds of a world of their own; each kind of fault comes before one comes twice."""
+def _may_mount() -> None:
+    """Who is not root starts again in a namespace of its own, where mounting a small disk is allowed."""
+    if os.geteuid() and shutil.which("unshare") and not subprocess.run(["unshare", "-rm", "true"]).returncode:
+        os.execvp("unshare", ["unshare", "-rm", sys.executable, "-m", "tests.chaos.run", *sys.argv[1:]])
+
+
+def chaos(faults: int, seed: int, log: Path, kinds: list[Fault] = FAULTS) -> Iterator[Round]:
+    """Rounds of a world of their own, until so many faults have struck; each kind comes before one comes twice."""
     with tempfile.TemporaryDirectory(prefix="chaos-") as root, small_disk(Path(root) / "disk") as no_disk:
-        world = World(Path(root), seed)
-        kinds = [fault for fault in FAULTS if not (no_disk and fault.name == "disk full")]
+        world = World(Path(root), seed, log)
         if no_disk:
-            yield Round(0, "disk full", done=f"left out, no disk of its own can be mounted: {no_disk}")
-        first = Round(0, "none", done="the first run", problems=world.undisturbed())
+            yield Round(0, NEEDS_DISK, hit=False, done=f"left out, no disk of its own can be mounted: {no_disk}")
+        first = Round(0, "none", hit=False, done="the first run, which nothing disturbs")
+        started = time.monotonic()
+        _undisturbed(world, first)
+        first.seconds = time.monotonic() - started
         yield first
         if first.problems:
             return
         world.start_exporter()
         try:
-            for number, fault in enumerate(_order(world, kinds, faults), start=1):
-                yield _round(world, number, fault, rebuild=number % ROUNDS_A_REBUILD == 0 or number == faults)
+            yield from _rounds(world, [kind for kind in kinds if not (no_disk and kind.name == NEEDS_DISK)], faults)
         finally:
-            world.stop_exporter()
+            world.kill_exporter()
 
 
-def told(each: Round) -> str:
-    """One round as a person reads it."""
-    outcome = f"exit status {each.status}" + (f" ({each.said[:160]})" if each.said else "")
-    lines = [f"{each.number:3} {each.fault}: {each.done}; {outcome}; {each.seconds:.0f} s"]
-    return "\n".join(lines + [f"    PROBLEM: {problem}" for problem in each.problems])
+def _rounds(world: World, kinds: list[Fault], faults: int) -> Iterator[Round]:
+    struck = number = 0
+    coming: list[Fault] = []
+    while struck < faults:
+        coming = coming or world.chance.sample(kinds, len(kinds))
+        fault = coming.pop()
+        for tries_left in reversed(range(TRIES_A_FAULT)):
+            number += 1
+            each = _round(world, number, fault)
+            struck += each.hit
+            if each.hit and (struck % ROUNDS_A_REBUILD == 0 or struck == faults):
+                each.problems += unlike_a_rebuild(world)
+                each.rebuilt = True
+            if not each.hit and not tries_left:
+                each.problems.append(f"{TRIES_A_FAULT} times in a row it came too late")
+                struck += 1
+            yield each
+            if each.hit:
+                break
 
 
-def _order(world: World, kinds: list[Fault], count: int) -> list[Fault]:
-    order: list[Fault] = []
-    while len(order) < count:
-        order += world.chance.sample(kinds, len(kinds))
-    return order[:count]
-
-
-def _round(world: World, number: int, fault: Fault, *, rebuild: bool) -> Round:
+def _round(world: World, number: int, fault: Fault) -> Round:
     started = time.monotonic()
-    story = Round(number, fault.name)
-    for _ in range(world.chance.randint(1, 4)):
-        world.editor.change()
-    mends: list[Mend] = []
-    if fault.prepare:
-        story.done, mend = fault.prepare(world)
-        mends.append(mend)
-    run = world.start()
-    if fault.strike:
-        story.done, mend = fault.strike(world, run)
-        mends.append(mend)
-    story.status, output = ended(run)
-    story.said = first_error(output) if story.status > 0 else ""
-    if "Traceback" in output:
-        story.problems.append(f"a traceback: {output[-1500:]}")
-    if fault.survives is not None and fault.survives != (story.status == 0):
-        story.problems.append(f"the run ended with {story.status}: {output[-1500:]}")
-    for mend in mends:
-        if mend is not nothing:
-            mend()
-    story.problems += world.orphans()
-    story.problems += world.undisturbed()
-    story.problems += world.damage()
-    if rebuild:
-        story.problems += world.unlike_a_rebuild()
-    story.seconds = time.monotonic() - started
-    return story
+    each = Round(number, fault.name, edits=world.edit())
+    held = Held.of(world)
+    deed = fault.prepare(world) if fault.prepare else None
+    run = world.start(f"{number:03}-struck")
+    deed = fault.strike(world, run) if fault.strike else deed
+    assert deed is not None, "a fault is prepared or strikes"
+    ended = run.ended()
+    each.done, each.hit = deed.words, deed.hit
+    each.status, each.said = ended.status, ended.sentence
+    each.problems += [*deed.problems, *ended.problems(), *_unexpected(fault, deed, ended)]
+    each.problems += world.left_over()
+    each.problems += held.lost(world, deed.table)
+    each.mended = deed.mend() or ""
+    _undisturbed(world, each)
+    each.problems += world.exporter_problems()
+    each.seconds = time.monotonic() - started
+    return each
+
+
+def _undisturbed(world: World, each: Round) -> None:
+    """Runs with nothing in the way, and looks at what is there then."""
+    ended = world.start(f"{each.number:03}-next").ended()
+    if not ended.well:
+        each.problems.append(f"the undisturbed run ended with {ended.status}: {ended.sentence or ended.said[-800:]}")
+    each.problems += [*ended.problems(), *world.left_over(), *broken_rules(world)]
+    world.pace = ended.seconds
+    each.next = f"{computed(world.home)} in {ended.seconds:.0f} s"
+
+
+def _unexpected(fault: Fault, deed: Deed, ended: Ended) -> list[str]:
+    """What this fault in particular may not do to a run."""
+    if not deed.hit:
+        return [] if ended.well else [f"it came too late, and the run ended with {ended.status}: {ended.sentence}"]
+    if fault.survives is not None and fault.survives != ended.well:
+        return [f"the run ended with {ended.status} under a fault that it has to {_meets(fault)}: {ended.sentence}"]
+    if deed.table and not ended.well and f"'{deed.table}'" not in ended.sentences:
+        return [f"the run failed and did not name the table {deed.table}: {ended.sentences}"]
+    return []
+
+
+def _meets(fault: Fault) -> str:
+    return "survive" if fault.survives else "refuse"
 
 
 if __name__ == "__main__":

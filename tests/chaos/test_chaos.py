@@ -1,17 +1,35 @@
-"""A short run of the chaos suite, one fault of most kinds. ``make chaos`` does fifty."""
+"""A short run of the chaos suite: the faults that nothing else in the tests brings about. ``make chaos`` does fifty."""
 
 from __future__ import annotations
+
+import warnings
+from pathlib import Path
 
 import pytest
 
 from tests.chaos.faults import FAULTS
-from tests.chaos.run import chaos, told
+from tests.chaos.run import NEEDS_DISK, chaos
+
+SHORT = {
+    "run killed",
+    "triton killed",
+    "model process killed",
+    "exporter killed",
+    "two runs at once",
+    "disk full",
+    "collection emptied",
+    "data file damaged",
+}
 
 
-@pytest.mark.timeout(600)
-def test_nothing_is_lost_whatever_is_broken() -> None:
-    rounds = list(chaos(faults=len(FAULTS), seed=7))
+@pytest.mark.timeout(900)
+def test_nothing_is_lost_whatever_is_broken(tmp_path: Path) -> None:
+    kinds = [fault for fault in FAULTS if fault.name in SHORT]
+    rounds = list(chaos(len(kinds), seed=7, log=tmp_path, kinds=kinds))
     for each in rounds:
-        print(told(each))
+        print(each.told())
     assert [problem for each in rounds for problem in each.problems] == []
-    assert {each.fault for each in rounds} >= {fault.name for fault in FAULTS}
+    missing = SHORT - {each.fault for each in rounds if each.hit}
+    assert missing <= {NEEDS_DISK}
+    if missing:
+        warnings.warn(rounds[0].done, stacklevel=1)

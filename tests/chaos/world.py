@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import random
+import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,80 +15,99 @@ from pathlib import Path
 
 import psutil
 
-from embedder_assets.stages.export import export_folder
+from embedder_assets import loopback
 from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.store import TableStore
+from tests.chaos.started import Started
 from tests.editor import Editor
-from tests.homes import differences
 from tests.integration.processes import eventually, processes_of
 
 BIN = Path(sys.executable).parent
-DISK_MB = 96
-RUN_TIMEOUT_S = 240
-EXPORTER_PORT = 19564
-# Keys that no two rows of a table may share.
-KEYS = {
-    "documents": ["doc_id"],
-    "chunks": ["chunk_id"],
-    "dense_embeddings": ["chunk_id", "model"],
-    "sparse_embeddings": ["chunk_id", "model"],
-    "queries": ["query_id"],
-    "query_embeddings": ["query_id", "model"],
-    "fused_candidates": ["query_id", "chunk_id"],
-    "reranked_candidates": ["query_id", "chunk_id"],
+DISK_MB = 256
+EXPORTER_READY_S = 60
+QUERIES = ["bara linto", "dara", "kelish mira", "fonto", "lura balish"]
+# Rows of the judged collection that are never edited: their queries have to find them, whatever lies around them.
+JUDGED = {
+    "whale": ("Which mammal lives in the sea?", "The whale is a mammal that lives in the sea and breathes air."),
+    "bread": ("How is bread made?", "Bread is made of flour, water and yeast, and baked in a hot oven."),
+    "moon": ("What causes the tides?", "The tides of the ocean are caused by the gravity of the moon."),
 }
 
 
 class World:
-    """A home and a corpus in a folder of their own; the home's disk holds ``DISK_MB``."""
+    """A home and a corpus in a folder of their own; the home's disk holds ``DISK_MB``.
 
-    def __init__(self, root: Path, seed: int) -> None:
+    Attributes:
+        chance: Decides what is done and when, from the seed.
+        pace: Seconds that a run takes here: of the last one that nobody disturbed.
+    """
+
+    def __init__(self, root: Path, seed: int, log: Path) -> None:
         self.root = root
         self.home = root / "disk" / "home"
         self.corpus = root / "corpus"
+        self.log = log
         self.chance = random.Random(seed)
-        self.editor = Editor(self.corpus, seed)
-        queries = [{"_id": f"q{number}", "text": self.editor.chance.choice(WORDS_OF_QUERIES)} for number in range(5)]
-        for folder in (self.editor.files, self.editor.rows_file.parent):
-            (folder / "queries.jsonl").write_text("\n".join(map(json.dumps, queries)) + "\n", "utf-8")
-        self.exporter: subprocess.Popen[bytes] | None = None
+        self.pace = 8.0
+        self._temporary = root / "tmp"
+        self._temporary.mkdir()
+        self.editor = Editor(self.corpus, seed, kept={name: text for name, (_, text) in JUDGED.items()})
+        queries = [{"_id": f"q{number}", "text": text} for number, text in enumerate(QUERIES)]
+        _write_lines(self.editor.files / "queries.jsonl", queries)
+        judged = [{"_id": f"about-{name}", "text": query} for name, (query, _) in JUDGED.items()]
+        _write_lines(self.editor.rows_file.with_name("queries.jsonl"), judged)
+        qrels = ["query-id\tcorpus-id\tscore", *(f"about-{name}\t{name}\t1" for name in JUDGED)]
+        self.editor.rows_file.with_name("qrels.tsv").write_text("\n".join(qrels) + "\n", "utf-8")
+        self._port = _free_port()
+        self._exporter: subprocess.Popen[bytes] | None = None
+        self._runs: set[int] = set()
 
-    def start(self, home: Path | None = None) -> subprocess.Popen[str]:
-        """A run as a person starts it."""
-        environment = {
-            **os.environ,
-            "EMBEDDER_HOME": str(home or self.home),
-            "EMBEDDER_METRICS_PORT": str(EXPORTER_PORT),
-        }
-        environment.pop("DAGSTER_HOME", None)
-        return subprocess.Popen(
-            [str(BIN / "embedder"), "run", "--corpus", str(self.corpus)],
-            env=environment,
+    def edit(self) -> list[str]:
+        """Changes the corpus, a file at least, so that every stage has something to do; says how."""
+        self.editor.edit()
+        return ["edit", *(self.editor.change() for _ in range(self.chance.randint(0, 3)))]
+
+    # Processes
+
+    def start(self, name: str, home: Path | None = None) -> Started:
+        """A run as a person starts it; what it says is kept in the log folder under a name."""
+        arguments = ["run", "--corpus", str(self.corpus)]
+        run = Started([str(BIN / "embedder"), *arguments], self._environment(home or self.home), self._said(name))
+        self._runs.add(run.pid)
+        return run
+
+    def operator(self, *arguments: str) -> tuple[int, str]:
+        """A command of ``embedder`` that a person types; its exit status and what it says."""
+        done = subprocess.run(
+            [str(BIN / "embedder"), *arguments],
+            env=self._environment(self.home),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            timeout=120,
         )
-
-    def undisturbed(self, home: Path | None = None) -> list[str]:
-        """Runs, and says what was wrong with it."""
-        status, output = ended(self.start(home))
-        return [] if status == 0 else [f"an undisturbed run ended with {status}: {first_error(output)}"]
+        return done.returncode, done.stdout
 
     def start_exporter(self) -> None:
-        environment = {**os.environ, "EMBEDDER_HOME": str(self.home), "EMBEDDER_METRICS_PORT": str(EXPORTER_PORT)}
-        environment.pop("DAGSTER_HOME", None)
-        self.exporter = subprocess.Popen(
-            [str(BIN / "embedder"), "exporter"],
-            env=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        """The metrics exporter, which the runs find and use."""
+        command = [str(BIN / "embedder"), "exporter"]
+        with self._said("exporter").open("ab") as file:
+            self._exporter = subprocess.Popen(
+                command, env=self._environment(self.home), stdout=file, stderr=subprocess.STDOUT
+            )
 
-    def stop_exporter(self) -> None:
-        if self.exporter:
-            self.exporter.kill()
-            self.exporter.wait()
-        self.exporter = None
+    def kill_exporter(self) -> None:
+        if self._exporter:
+            self._exporter.kill()
+            self._exporter.wait()
+        self._exporter = None
+
+    def exporter_problems(self) -> list[str]:
+        """Whether the exporter lives and serves the samples of runs."""
+        if self._exporter is None:
+            return ["the exporter was not started again"]
+        ready = eventually(self._scraped, EXPORTER_READY_S)
+        return [] if ready else [f"the exporter does not answer; its exit status is {self._exporter.poll()}"]
 
     def servers(self, name: str) -> list[psutil.Process]:
         """The living Triton processes of this home with a name: ``tritonserver`` or its Python stubs."""
@@ -102,58 +121,48 @@ class World:
                 continue
         return found
 
-    def orphans(self) -> list[str]:
+    def left_over(self) -> list[str]:
         """What still lives, or lies about, although no run does."""
-        own = {self.exporter.pid} if self.exporter else set()
-
-        def left() -> set[int]:
-            return set(processes_of(str(self.home))) - own
-
-        gone = eventually(lambda: not left(), 20)
-        lying = [path.name for path in Path("/dev/shm").glob("embedder_*") if not psutil.pid_exists(_owner(path))]
-        return ([] if gone else [f"processes are left: {sorted(left())}"]) + [
-            f"/dev/shm/{name} is left" for name in lying
-        ]
-
-    def damage(self) -> list[str]:
-        """What no state of the tables may show."""
-        store = TableStore(self.home)
-        found = []
-        for table, key in KEYS.items():
-            for collection in store.collections(table):
-                rows = store.read(table, collection, key)
-                if rows.is_duplicated().any():
-                    found.append(f"{table} of {collection} has rows twice")
-        for collection in store.collections("chunks"):
-            chunks = set(store.read("chunks", collection)["chunk_id"])
-            for table in ("dense_embeddings", "sparse_embeddings"):
-                if set(store.read(table, collection)["chunk_id"]) != chunks:
-                    found.append(f"{table} of {collection} does not cover its chunks")
-            if not (export_folder(self.home, collection) / "manifest.json").exists():
-                found.append(f"exports of {collection} have no manifest")
-        return found
-
-    def unlike_a_rebuild(self) -> list[str]:
-        """How the home differs from one that is made from nothing now."""
-        with tempfile.TemporaryDirectory(dir=self.root) as fresh:
-            return self.undisturbed(Path(fresh)) or differences(self.home, Path(fresh))
+        own = {self._exporter.pid} if self._exporter else set()
+        eventually(lambda: not (set(processes_of(str(self.root))) - own or self._in_shared_memory()), 20)
+        processes = [f"process {pid} is left: {_name(pid)}" for pid in set(processes_of(str(self.root))) - own]
+        shared = [f"/dev/shm/{name} is left" for name in self._in_shared_memory()]
+        scratch = [f"{path.name} is left in the temporary folder" for path in self._temporary.glob("embedder-*")]
+        return processes + shared + scratch
 
     def tables(self) -> list[str]:
         """The tables that are there and have rows."""
         store = TableStore(self.home)
         return [table for table in SCHEMAS if store.exists(table) and store.collections(table)]
 
+    def _scraped(self) -> bool:
+        try:
+            with loopback.get(f"http://127.0.0.1:{self._port}/metrics", timeout_s=5) as response:
+                return b"rag_export_latency_seconds_count" in response.read()
+        except OSError:
+            return False
 
-WORDS_OF_QUERIES = ["bara linto", "dara", "kelish mira", "fonto", "lura balish"]
+    def _in_shared_memory(self) -> list[str]:
+        """Regions of servers that were started by runs of this world."""
+        names = [path.name for path in Path("/dev/shm").glob("embedder_*")]
+        return [name for name in names if name.split("_")[1] in set(map(str, self._runs))]
+
+    def _environment(self, home: Path) -> dict[str, str]:
+        variables = {"EMBEDDER_HOME": home, "EMBEDDER_METRICS_PORT": self._port, "TMPDIR": self._temporary}
+        environment = {**os.environ, **{name: str(value) for name, value in variables.items()}}
+        environment.pop("DAGSTER_HOME", None)
+        return environment
+
+    def _said(self, name: str) -> Path:
+        return self.log / f"{name}.txt"
 
 
 @contextmanager
 def small_disk(folder: Path) -> Iterator[str]:
     """A disk of its own at a folder; yields why there is none, or nothing."""
     folder.mkdir(parents=True)
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m", "tmpfs", str(folder)], capture_output=True, text=True
-    )
+    options = ["-t", "tmpfs", "-o", f"size={DISK_MB}m", "tmpfs"]
+    mounted = subprocess.run(["mount", *options, str(folder)], capture_output=True, text=True)
     try:
         yield mounted.stderr.strip() if mounted.returncode else ""
     finally:
@@ -161,28 +170,33 @@ def small_disk(folder: Path) -> Iterator[str]:
             eventually(lambda: subprocess.run(["umount", str(folder)], capture_output=True).returncode == 0, 10)
 
 
-def ended(run: subprocess.Popen[str]) -> tuple[int, str]:
-    """Exit status and output of a run."""
-    output, _ = run.communicate(timeout=RUN_TIMEOUT_S)
-    return run.returncode, output
-
-
-def first_error(output: str) -> str:
-    """The line that says what was wrong; all of it where none does."""
-    lines = [line for line in output.splitlines() if line.startswith(("failed ", "Error: ", "Traceback"))]
-    return lines[0] if lines else output[-500:]
-
-
-def wait_until(condition: Callable[[], bool], run: subprocess.Popen[str], seconds: float = 60) -> bool:
+def wait_until(condition: Callable[[], bool], run: Started, seconds: float = 60) -> bool:
     """Whether something came true before the run ended."""
     deadline = time.monotonic() + seconds
-    while run.poll() is None and time.monotonic() < deadline:
+    while run.alive and time.monotonic() < deadline:
         if condition():
             return True
-        time.sleep(0.01)
+        time.sleep(0.005)
     return False
 
 
-def _owner(path: Path) -> int:
-    digits = path.name.split("_")[1]
-    return int(digits) if digits.isdigit() else os.getpid()
+def _write_lines(path: Path, rows: list[dict[str, str]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+
+
+def _free_port() -> int:
+    """Below the ports that the kernel gives to connections; another suite on this machine begins elsewhere."""
+    first = 20_000 + os.getpid() % 10_000
+    return next(port for port in range(first, 32_000) if _is_free(port))
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def _name(pid: int) -> str:
+    try:
+        return " ".join(psutil.Process(pid).cmdline())[:200]
+    except psutil.Error:
+        return "gone since"

@@ -5,7 +5,7 @@ import pytest
 
 from embedder_assets.errors import CorpusError
 from embedder_assets.stages.corpus import Collection
-from embedder_assets.stages.queries import load_qrels, load_queries, synthetic_queries
+from embedder_assets.stages.queries import load_qrels, load_queries, refuse_empty_folder, synthetic_queries
 
 HEADER = "query-id\tcorpus-id\tscore\n"
 
@@ -136,3 +136,10 @@ def test_real_collections_load():
         queries, issues = load_queries(collection)
         assert set(load_qrels(collection)) <= {q.query_id for q in queries}
         assert issues == []
+
+
+def test_a_folder_that_was_lost_is_told_from_one_without_queries(collection):
+    with pytest.raises(CorpusError, match=r"an empty folder\. The queries are as they were"):
+        refuse_empty_folder(collection)
+    (collection.root / "a.md").write_text("# A\n")
+    refuse_empty_folder(collection)
