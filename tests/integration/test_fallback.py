@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import dagster as dg
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
@@ -20,7 +19,7 @@ from embedder_assets.tables.store import TableStore
 from embedder_assets.telemetry.event_log import records_of_run
 from embedder_assets.telemetry.metrics import StageMetrics
 from tests.conftest import PROJECT
-from tests.integration.conftest import Embedder
+from tests.integration.conftest import Embedder, instance_of
 
 SPARSE, RERANK = "sparse_splade", "rerank_cross_encoder"
 COMPUTED = ("sparse_embeddings", "fused_candidates", "reranked_candidates")
@@ -78,7 +77,7 @@ def manifest_of(home: Path) -> dict:  # type: ignore[type-arg]
 
 
 def metrics_of(home: Path, run_id: str) -> Callable[..., float | None]:
-    with dg.DagsterInstance.from_config(str(home / "dagster")) as instance:
+    with instance_of(home) as instance:
         metrics = StageMetrics(CollectorRegistry())
         for record in records_of_run(instance, run_id):
             metrics.observe(record)

@@ -25,7 +25,7 @@ from embedder_assets.serving.client import TritonClient
 from embedder_assets.serving.session import TritonSession
 from embedder_assets.settings import load_settings
 from embedder_assets.telemetry.event_log import records_of_run
-from tests.integration.conftest import BIN, Embedder, environment, write
+from tests.integration.conftest import BIN, Embedder, environment, instance_of, write
 from tests.integration.processes import eventually
 
 # Words that are nowhere else.
@@ -85,7 +85,7 @@ def test_a_scrape_shows_as_many_samples_as_the_records_have_batches_also_after_a
         assert result.returncode == 0, result.stdout + result.stderr
         assert "rag.rerank: emitted (rag_rerank_latency_seconds)" in result.stdout
         before = [line for line in scraped(url) if "_created" not in line]
-    with dg.DagsterInstance.from_config(str(home / "dagster")) as instance:
+    with instance_of(home) as instance:
         records = {record.stage: record for record in records_of_run(instance, latest(home)["run_id"])}
     for stage in ("dense", "sparse", "rerank", "export"):
         count = value(before, f"rag_{stage}_latency_seconds_count")
@@ -217,7 +217,7 @@ def test_every_stage_with_models_leaves_its_lease_in_the_manifest(embedder: Embe
     events = [(event["stage"], event["event"], event["policy"]) for event in latest(home)["lease_events"]]
     stages = ("dense", "sparse", "fuse", "rerank")
     assert events == [(stage, event, "exclusive") for stage in stages for event in ("acquired", "released")]
-    with dg.DagsterInstance.from_config(str(home / "dagster")) as instance:
+    with instance_of(home) as instance:
         info = instance.event_log_storage.get_concurrency_info(POOL)
     assert (info.slot_count, info.claimed_slots, info.pending_steps) == (1, [], [])
 
