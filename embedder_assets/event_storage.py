@@ -4,18 +4,20 @@ Dagster opens and closes the database for every statement. Closing the last conn
 its log back, so a run of ours, which does so a thousand times, spends a second on it. Nothing else differs: the files
 and the tables are the same, and Dagster's own class reads and writes them too, at the same time.
 
-``dagster.yaml`` names the class; see ``launch.py`` and docs/adr/0013.
+Our own processes open an instance this way (``kept_instance``); its ``dagster.yaml`` says nothing of it, so Dagster's
+tools need neither us nor a setting. See docs/adr/0013.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from dagster._core.instance.ref import InstanceRef
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
 from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
 from dagster._serdes import ConfigurableClassData
@@ -26,8 +28,19 @@ from sqlalchemy.pool import QueuePool
 DATABASES_KEPT = 8
 
 
+def kept_instance(folder: Path) -> dg.DagsterInstance:
+    """The instance of a ``DAGSTER_HOME``; its event log is kept open where it is Dagster's default, SQLite."""
+    ref = InstanceRef.from_dir(str(folder))
+    log = ref.event_storage_data
+    if log is not None and log.class_name == SqliteEventLogStorage.__name__:
+        kept = ConfigurableClassData(__name__, KeptSqliteEventLogStorage.__name__, log.config_yaml)
+        # The unified storage would bring an event log of its own; its parts are named beside it.
+        ref = ref._replace(event_storage_data=kept, storage_data=None)
+    return dg.DagsterInstance.from_ref(ref)
+
+
 class KeptSqliteEventLogStorage(SqliteEventLogStorage):
-    """The event log below ``DAGSTER_HOME``, where Dagster has it by default."""
+    """Dagster's class, with connections that stay."""
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
         self._engines: OrderedDict[str, Engine] = OrderedDict()
@@ -35,16 +48,9 @@ class KeptSqliteEventLogStorage(SqliteEventLogStorage):
         super().__init__(base_dir, inst_data)
 
     @classmethod
-    def config_type(cls) -> Any:
-        """What ``dagster.yaml`` says of it."""
-        return {"dagster_home": dg.StringSource}
-
-    @classmethod
-    def from_config_value(
-        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
-    ) -> KeptSqliteEventLogStorage:
+    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> KeptSqliteEventLogStorage:
         """The storage of an instance."""
-        return cls(str(Path(config_value["dagster_home"]) / "history" / "runs"), inst_data)
+        return cls(inst_data=inst_data, **config_value)
 
     def has_table(self, table_name: str) -> bool:
         """Whether the index has a table; one that was there stays."""

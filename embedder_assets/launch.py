@@ -18,6 +18,7 @@ from embedder_assets.assets.processing_summary import write_summary
 from embedder_assets.automation import rag_tables
 from embedder_assets.definitions import defs
 from embedder_assets.errors import SettingsError, StackError
+from embedder_assets.event_storage import kept_instance
 from embedder_assets.pipeline import Pipeline
 from embedder_assets.settings import Settings
 from embedder_assets.stages.corpus import discover_collections, find_collection
@@ -31,12 +32,6 @@ telemetry:
   enabled: false
 nux:
   enabled: false
-event_log_storage:
-  module: embedder_assets.event_storage
-  class: KeptSqliteEventLogStorage
-  config:
-    dagster_home:
-      env: DAGSTER_HOME
 """
 INTERRUPTED = "interrupted; what was computed is kept, and the next run goes on from there"
 # What happened is told from the events afterwards; Dagster's own log of it is in the event log.
@@ -84,7 +79,7 @@ def dagster_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
     try:
         # Dagster makes its SQLite files at the first look, and two processes that both make them collide.
         with FileLock(folder / ".first_look.lock"):
-            instance = dg.DagsterInstance.get()
+            instance = kept_instance(folder)
             instance.get_runs(limit=1)
             instance.get_dynamic_partitions(partitions.PARTITIONS_NAME)
         with instance:

@@ -17,6 +17,8 @@ from typing import Any
 
 import dagster as dg
 
+from embedder_assets.event_storage import kept_instance
+
 PARTITIONS = dg.DynamicPartitionsDefinition(name="collection")
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 Shape = Mapping[str, Mapping[str, Sequence[str]]]
@@ -27,11 +29,11 @@ def main() -> None:
     warnings.filterwarnings("ignore", category=dg.BetaWarning)
     described, home = json.loads(Path(sys.argv[1]).read_text("utf-8")), Path(sys.argv[2])
     home.mkdir(parents=True, exist_ok=True)
-    (home / "dagster.yaml").write_text(described["dagster_yaml"], "utf-8")
+    (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n", "utf-8")
     os.environ["DAGSTER_HOME"] = str(home)
     job = _definitions(described["shape"]).resolve_job_def("empty")
     names = described["partitions"]
-    with dg.DagsterInstance.get() as instance:
+    with kept_instance(home) if described["kept"] else dg.DagsterInstance.get() as instance:
         instance.add_dynamic_partitions("collection", names)
         tags = {"dagster/asset_partition_range_start": names[0], "dagster/asset_partition_range_end": names[-1]}
         result = job.execute_in_process(instance=instance, tags=tags, run_config=QUIET)

@@ -22,7 +22,6 @@ from typing import Any, NamedTuple
 
 from embedder_assets.automation import rag_tables
 from embedder_assets.definitions import defs
-from embedder_assets.launch import DAGSTER_CONFIG
 from embedder_assets.settings import PROJECT_ROOT
 from embedder_assets.stages.corpus import discover_collections
 
@@ -37,7 +36,6 @@ EMPTY = {
     "empty assets, our event log": (False, True),
     "empty assets and checks, our event log": (True, True),
 }
-DEFAULTS = "telemetry: {enabled: false}\n"
 
 
 class Times(NamedTuple):
@@ -54,7 +52,7 @@ def main() -> None:
         shutil.copytree(PROJECT_ROOT / "examples" / "corpus", folder / "corpus")
         sides = {OURS: [str(EMBEDDER), "run", "--corpus", str(folder / "corpus")]}
         for name, (checked, kept) in EMPTY.items():
-            sides[name] = empty_job(folder, name, shape(with_checks=checked), DAGSTER_CONFIG if kept else DEFAULTS)
+            sides[name] = empty_job(folder, name, shape(with_checks=checked), kept=kept)
         for command in sides.values():
             # The first run computes everything; a second one finds every file of Python compiled and every table there.
             for _ in range(2):
@@ -81,12 +79,12 @@ def shape(*, with_checks: bool) -> dict[str, dict[str, list[str]]]:
     }
 
 
-def empty_job(folder: Path, name: str, assets: Mapping[str, Any], dagster_yaml: str) -> list[str]:
+def empty_job(folder: Path, name: str, assets: Mapping[str, Any], *, kept: bool) -> list[str]:
     """The command of a job of empty assets."""
     described = {
         "shape": assets,
         "partitions": [collection.name for collection in discover_collections(folder / "corpus")],
-        "dagster_yaml": dagster_yaml,
+        "kept": kept,
     }
     file = folder / f"{name}.json"
     file.write_text(json.dumps(described), "utf-8")

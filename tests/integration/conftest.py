@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
@@ -78,12 +77,6 @@ def embedder(home: Path, tmp_path: Path) -> Embedder:
     return run
 
 
-@contextmanager
-def instance_of(home: Path) -> Iterator[dg.DagsterInstance]:
-    """The Dagster instance that runs on a home have used."""
-    folder = str(home / "dagster")
-    # Its configuration names the variable, as Dagster's own tools have it set.
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setenv("DAGSTER_HOME", folder)
-        with dg.DagsterInstance.from_config(folder) as instance:
-            yield instance
+def instance_of(home: Path) -> dg.DagsterInstance:
+    """The Dagster instance that runs on a home have used, as Dagster's own tools open it; close it."""
+    return dg.DagsterInstance.from_config(str(home / "dagster"))

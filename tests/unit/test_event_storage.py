@@ -8,11 +8,12 @@ from pathlib import Path
 import dagster as dg
 import pytest
 from dagster import AssetKey, AssetMaterialization, DagsterInstance
+from dagster._core.storage.event_log import ConsolidatedSqliteEventLogStorage
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
 from sqlalchemy import event
 from sqlalchemy.pool import Pool
 
-from embedder_assets.event_storage import DATABASES_KEPT, KeptSqliteEventLogStorage
+from embedder_assets.event_storage import DATABASES_KEPT, KeptSqliteEventLogStorage, kept_instance
 from embedder_assets.launch import dagster_instance
 from embedder_assets.settings import load_settings
 
@@ -124,6 +125,27 @@ def test_what_fails_half_way_is_not_in_the_log(instance):
         connection.exec_driver_sql("DELETE FROM asset_keys")
         raise ZeroDivisionError
     assert storage.has_asset_key(AssetKey("thing"))
+
+
+def test_dagsters_tools_open_the_instance_without_a_variable(instance, monkeypatch):
+    run_id = materialize(instance)
+    monkeypatch.delenv("DAGSTER_HOME")
+    with DagsterInstance.from_config(instance.root_directory) as other:
+        assert type(other.event_log_storage) is SqliteEventLogStorage
+        assert other.get_run_by_id(run_id).is_success
+        assert len(other.all_logs(run_id)) > 5
+
+
+def test_an_instance_on_another_storage_is_left_alone(tmp_path):
+    folder = tmp_path / "log"
+    (tmp_path / "dagster.yaml").write_text(
+        "event_log_storage:\n"
+        "  module: dagster._core.storage.event_log\n"
+        "  class: ConsolidatedSqliteEventLogStorage\n"
+        f"  config: {{base_dir: {folder}}}\n"
+    )
+    with kept_instance(tmp_path) as opened:
+        assert isinstance(opened.event_log_storage, ConsolidatedSqliteEventLogStorage)
 
 
 def test_at_the_end_nothing_stays_open(tmp_path, monkeypatch):
