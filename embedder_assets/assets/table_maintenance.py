@@ -6,7 +6,8 @@ from embedder_assets.pipeline import Pipeline
 from embedder_assets.tables.maintenance import maintain
 
 
-@dg.asset(group_name="maintenance", kinds={"delta"})
+# The policy of the other assets: a range of collections may be materialized with `*` selected.
+@dg.asset(group_name="maintenance", kinds={"delta"}, backfill_policy=dg.BackfillPolicy.single_run())
 def table_maintenance(pipeline: dg.ResourceParam[Pipeline]) -> dg.MaterializeResult[None]:
     """Few files, a short log, and former versions for EMBEDDER_HISTORY_DAYS; belongs to no collection."""
     done = maintain(pipeline.store, pipeline.settings.history_days)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import dagster as dg
+import polars as pl
 import pytest
 
 from embedder_assets.definitions import defs
@@ -154,13 +155,14 @@ def evaluation_of(result: dg.ExecuteInProcessResult) -> dict[str, object]:
 
 
 def test_a_failed_blocking_check_stops_what_comes_after(run_in_process, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
-    real = TableStore.read
+    real = TableStore.batches
 
     def damaged(self: TableStore, table: str, collection: str, columns=None, **options):  # type: ignore[no-untyped-def]
-        rows = real(self, table, collection, columns, **options)
-        return rows.head(rows.height - 1) if table == "documents" and columns == ["doc_id", "text"] else rows
+        for rows in real(self, table, collection, columns, **options):
+            spoil = table == "documents" and columns == ["doc_id", "text"]
+            yield rows.with_columns(text=pl.lit("?") + pl.col("text")) if spoil else rows
 
-    monkeypatch.setattr(TableStore, "read", damaged)
+    monkeypatch.setattr(TableStore, "batches", damaged)
     result, _ = run_in_process("animals")
     assert not result.success
     failed = [check for check in result.get_asset_check_evaluations() if not check.passed]

@@ -57,6 +57,15 @@ def test_a_range_selects_exactly_its_collections(instance, corpus):
     assert sorted(found) == sorted(wanted)
 
 
+def test_a_range_to_an_unknown_collection_is_refused(instance, corpus):
+    register(instance, ["a"])
+    with (
+        dg.partition_loading_context(dynamic_partitions_store=instance),
+        pytest.raises(dg.DagsterInvalidInvocationError, match="nowhere"),
+    ):
+        collections.get_partition_keys_in_range(dg.PartitionKeyRange("a", "nowhere"))
+
+
 def test_registering_twice_adds_nothing(instance):
     register(instance, ["a", "b"])
     register(instance, ["b", "c"])
