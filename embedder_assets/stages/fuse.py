@@ -20,7 +20,7 @@ from embedder_assets.stages.fallback import Fallback
 from embedder_assets.stages.index import EMPTY_RANKING, ChunkIndex
 from embedder_assets.stages.issues import known_failures, list_failures
 from embedder_assets.stages.lexical import LexicalEncoder, lexical_model
-from embedder_assets.stages.query_vectors import QueryEncoder, QueryMemory, with_digest
+from embedder_assets.stages.query_vectors import QueryEncoder, QueryMemory, all_known, with_digest
 from embedder_assets.stages.vectors import KEY, Model, is_of
 from embedder_assets.tables.ranges import digest_ranges
 from embedder_assets.tables.store import TableStore
@@ -88,7 +88,8 @@ class FuseStage:
         queries = self._store.read("queries", collection).sort("query_id")
         digest = self._input_digest(collection, queries)
         current = self._store.read("fused_candidates", collection, ["input_digest"])
-        if current.height and current["input_digest"].unique().to_list() == [digest]:
+        is_current = current.height and current["input_digest"].unique().to_list() == [digest]
+        if is_current and all_known(self._store, collection, with_digest(queries), self._models.all):
             meter.count("reused", queries.height)
             return self._store.read("fused_candidates", collection)
         memory = QueryMemory(self._store, collection)

@@ -35,6 +35,21 @@ def with_digest(queries: pl.DataFrame) -> pl.DataFrame:
     return queries.with_columns(content_sha256=pl.Series(digests, dtype=pl.String))
 
 
+def all_known(store: TableStore, collection: str, queries: pl.DataFrame, models: list[Model]) -> bool:
+    """Whether ``query_embeddings`` holds the queries of a collection by all models, and no others: not after a restore.
+
+    Args:
+        store: The tables.
+        collection: The collection.
+        queries: Columns query_id, content_sha256.
+        models: Names and fingerprints.
+    """
+    keys = ["query_id", "content_sha256", "model", "model_fingerprint"]
+    names = pl.DataFrame(models, schema=dict.fromkeys(keys[2:], pl.String), orient="row")
+    expected = queries.select(keys[:2]).join(names, how="cross")
+    return store.read(TABLE, collection, keys).sort(keys).equals(expected.sort(keys))
+
+
 class QueryMemory:
     """The vectors of a collection's queries that are known, in the table ``query_embeddings``."""
 
@@ -115,8 +130,9 @@ class QueryEncoder:
         )
         if asked.height:
             known = pl.concat([known, *self._computed(encoder, asked, queries)])
-            if self._memory:
-                self._memory.keep(queries, model, known)
+        if self._memory:
+            # Also where nothing was asked: a query that is new may have the text of another one.
+            self._memory.keep(queries, model, known)
         return queries.join(known, on="content_sha256", how="left", maintain_order="left")
 
     def _computed(

@@ -73,9 +73,11 @@ def _rounds(world: World, kinds: list[Fault], faults: int) -> Iterator[Round]:
     struck = number = 0
     coming: list[Fault] = []
     while struck < faults:
+        world.begin(f"order from {struck}")
         coming = coming or world.chance.sample(kinds, len(kinds))
         fault = coming.pop()
         for tries_left in reversed(range(TRIES_A_FAULT)):
+            world.begin(f"fault {struck}, {tries_left} tries left")
             number += 1
             each = _round(world, number, fault)
             struck += each.hit

@@ -13,7 +13,6 @@ from tests.chaos.run import NEEDS_DISK, chaos
 SHORT = {
     "run killed",
     "triton killed",
-    "model process killed",
     "exporter killed",
     "two runs at once",
     "disk full",

@@ -47,6 +47,7 @@ class World:
         self.home = root / "disk" / "home"
         self.corpus = root / "corpus"
         self.log = log
+        self._seed = seed
         self.chance = random.Random(seed)
         self.pace = 8.0
         self._temporary = root / "tmp"
@@ -61,6 +62,11 @@ class World:
         self._port = _free_port()
         self._exporter: subprocess.Popen[bytes] | None = None
         self._runs: set[int] = set()
+
+    def begin(self, turn: str) -> None:
+        """Draws anew from the seed and a name, so that a turn is the same however many draws went before it."""
+        self.chance = random.Random(f"{self._seed} {turn}")
+        self.editor.chance = random.Random(f"{self._seed} {turn} edits")
 
     def edit(self) -> list[str]:
         """Changes the corpus, a file at least, so that every stage has something to do; says how."""

@@ -500,6 +500,27 @@ def test_each_query_is_computed_once_however_often_chunks_and_ids_change(store, 
     assert rebuilt.sort("query_id", "rank").select(sorted(rows.columns)).equals(rows.select(sorted(rows.columns)))
 
 
+def test_query_vectors_that_a_restore_has_taken_come_back_and_no_other_is_computed(store, triton, tmp_path):
+    store.replace("queries", "kb", make_queries("apple", "sky"))
+    first = run(store, triton, tmp_path)
+    whole = store.read("query_embeddings", "kb")
+    store.replace("query_embeddings", "kb", whole.filter((pl.col("model") == DENSE) | (pl.col("query_id") == "q0")))
+    again = run(store, triton, tmp_path)
+    key = ["query_id", "model"]
+    assert store.read("query_embeddings", "kb").sort(key).equals(whole.sort(key))
+    assert triton.texts == [*["apple", "sky"] * 2, "sky"]
+    assert again.equals(first.select(again.columns))
+
+
+def test_a_new_query_with_a_known_text_has_its_own_row(store, triton, tmp_path):
+    store.replace("queries", "kb", make_queries("apple"))
+    run(store, triton, tmp_path)
+    store.replace("queries", "kb", make_queries("apple", "apple"))
+    run(store, triton, tmp_path)
+    assert sorted(store.read("query_embeddings", "kb")["query_id"]) == ["q0", "q0", "q1", "q1"]
+    assert triton.texts == ["apple"] * 2
+
+
 def test_a_model_that_leaves_takes_its_query_vectors_along(store, triton, tmp_path):
     store.replace("queries", "kb", make_queries("apple"))
     run(store, triton, tmp_path, models=BOTH)
