@@ -301,15 +301,14 @@ def serve() -> None:
 @main.command()
 def exporter() -> None:
     """Serve the metrics of all runs in the foreground, from the Dagster event log."""
-    from embedder_assets.launch import dagster_instance
-    from embedder_assets.telemetry.exporter import following
+    from embedder_assets.launch import dagster_instance, metrics_of
     from embedder_assets.telemetry.server import METRICS_PATH, served
 
     settings = load_settings()
     with suppress(KeyboardInterrupt), dagster_instance(settings) as instance:
-        collector = following(instance)
+        collector, state = metrics_of(instance)
         collector.catch_up()
-        with served(collector, settings, lasting=True) as url:
+        with served(collector, settings, lasting=True, beside=state) as url:
             click.echo(f"Metrics: {url}{METRICS_PATH}")
             threading.Event().wait()
 

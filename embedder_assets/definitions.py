@@ -1,4 +1,4 @@
-"""The Dagster code location: assets, checks, jobs and the resource. Loading it starts nothing."""
+"""The Dagster code location: assets, checks, jobs, sensors, schedules and the resource. Loading it starts nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from embedder_assets.assets.queries import queries
 from embedder_assets.assets.reranked_candidates import reranked_candidates
 from embedder_assets.assets.sparse_embeddings import sparse_embeddings
 from embedder_assets.assets.table_maintenance import table_maintenance
-from embedder_assets.automation import maintenance, nightly_maintenance, rag_tables
+from embedder_assets.automation.jobs import maintenance, rag_tables
+from embedder_assets.automation.schedules import nightly_maintenance, nightly_refresh
+from embedder_assets.automation.sensors import collection_changes, downstream_tables, lost_runs
 from embedder_assets.checks.data import data_checks
 from embedder_assets.checks.retrieval import retrieval_checks
 from embedder_assets.checks.telemetry import telemetry_checks
@@ -37,7 +39,8 @@ defs = dg.Definitions(
     ],
     asset_checks=[*data_checks, *retrieval_checks, telemetry_checks],
     jobs=[rag_tables, maintenance],
-    schedules=[nightly_maintenance],
+    schedules=[nightly_refresh, nightly_maintenance],
+    sensors=[collection_changes, downstream_tables, lost_runs],
     resources={"pipeline": PipelineResource()},
     # All steps in one process: they share one Triton, and a step costs milliseconds instead of a second.
     executor=dg.in_process_executor,

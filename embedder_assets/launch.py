@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shlex
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,8 @@ from sqlalchemy.exc import DBAPIError
 
 from embedder_assets import partitions
 from embedder_assets.assets.processing_summary import write_summary
-from embedder_assets.automation import rag_tables
+from embedder_assets.automation.jobs import rag_tables
+from embedder_assets.automation.lost import fail_lost_runs
 from embedder_assets.definitions import defs
 from embedder_assets.errors import SettingsError, StackError
 from embedder_assets.event_storage import kept_instance
@@ -23,10 +25,37 @@ from embedder_assets.pipeline import Pipeline
 from embedder_assets.settings import Settings
 from embedder_assets.stages.corpus import discover_collections, find_collection
 from embedder_assets.telemetry.event_log import records_of_run
+from embedder_assets.telemetry.exporter import RecordCollector, following
 from embedder_assets.telemetry.footer import render_footer
+from embedder_assets.telemetry.state import StateCollector
 from embedder_assets.telemetry.summary import fallback_warnings
 
 DAGSTER_CONFIG = """\
+# Written by embedder-assets; yours to change.
+telemetry:
+  enabled: false
+nux:
+  enabled: false
+# A run whose process is killed is marked as failed and tried again. A run with a failed step would fail again, so it is
+# not, unless it asks for it itself, which it does where Triton did not answer.
+run_monitoring:
+  enabled: true
+run_retries:
+  enabled: true
+  max_retries: 2
+  retry_on_asset_or_op_failure: false
+# Of the runs that are launched in the UI and by sensors: one a collection at a time.
+concurrency:
+  runs:
+    max_concurrent_runs: 4
+    tag_concurrency_limits:
+      - key: dagster/partition
+        value:
+          applyLimitPerUniqueValue: true
+        limit: 1
+"""
+# What this file was before there were sensors; where nobody has changed it, it is replaced.
+FORMER_CONFIG = """\
 # Written by embedder-assets; yours to change.
 telemetry:
   enabled: false
@@ -67,7 +96,7 @@ def dagster_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
     config = folder / "dagster.yaml"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not config.exists():
+        if not config.exists() or config.read_text("utf-8") == FORMER_CONFIG:
             config.write_text(DAGSTER_CONFIG, "utf-8")
     except OSError as error:
         raise SettingsError(
@@ -105,12 +134,20 @@ def launch(pipeline: Pipeline, names: Sequence[str] = ()) -> RunOutcome:
     outcome = RunOutcome(collections=chosen)
     with dagster_instance(settings) as instance:
         partitions.register(instance, found)
+        fail_lost_runs(instance, settings.home)
         for first, last in partitions.contiguous_ranges(instance, chosen):
             if INTERRUPTED not in outcome.problems:
                 _run_range(pipeline, instance, first, last, outcome)
     if not names:
         outcome.warnings += _left_over(pipeline, found)
     return outcome
+
+
+def metrics_of(instance: dg.DagsterInstance) -> tuple[RecordCollector, StateCollector]:
+    """What the exporter serves: the records of all runs, and the present state of the code location."""
+    checks = [key for check in defs.asset_checks or () for key in check.check_keys]
+    known = functools.partial(partitions.known_collections, instance)
+    return following(instance, known), StateCollector(instance, checks, known)
 
 
 def forget_collection(settings: Settings, name: str) -> None:

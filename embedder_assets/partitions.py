@@ -50,6 +50,12 @@ def register(instance: dg.DagsterInstance, names: Iterable[str]) -> None:
     instance.add_dynamic_partitions(PARTITIONS_NAME, list(names))
 
 
+def known_collections(instance: dg.DagsterInstance) -> list[str]:
+    """The collections that an instance knows, and those of the corpus folder."""
+    with dg.partition_loading_context(dynamic_partitions_store=instance):
+        return list(collections.get_partition_keys())
+
+
 def contiguous_ranges(instance: dg.DagsterInstance, names: Sequence[str]) -> list[tuple[str, str]]:
     """Names grouped into (first, last) ranges of neighbours, since one Dagster run takes one range of partitions."""
     known = list(instance.get_dynamic_partitions(PARTITIONS_NAME))
@@ -72,9 +78,9 @@ def _collections_of(instance: dg.DagsterInstance, _run_id: str, items: tuple[tup
     tags = dict(items)
     if "dagster/partition" in tags:
         return [tags["dagster/partition"]]
+    if "dagster/asset_partition_range_start" not in tags:
+        return known_collections(instance)
     with dg.partition_loading_context(dynamic_partitions_store=instance):
-        if "dagster/asset_partition_range_start" not in tags:
-            return list(collections.get_partition_keys())
         first, last = tags["dagster/asset_partition_range_start"], tags["dagster/asset_partition_range_end"]
         return list(collections.get_partition_keys_in_range(dg.PartitionKeyRange(first, last)))
 

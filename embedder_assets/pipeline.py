@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from embedder_assets.alive import SignOfLife
 from embedder_assets.serving.session import TritonSession
 from embedder_assets.settings import Settings
 from embedder_assets.tables.store import TableStore
@@ -26,6 +27,7 @@ class Pipeline:
         show_footer: Given the footer at the end of the run.
         store: The tables.
         triton: The models.
+        sign_of_life: Held while a run is on.
     """
 
     settings: Settings
@@ -33,11 +35,14 @@ class Pipeline:
     show_footer: Callable[[str], None] = print_now
     store: TableStore = field(init=False)
     triton: TritonSession = field(init=False)
+    sign_of_life: SignOfLife = field(init=False)
 
     def __post_init__(self) -> None:
         self.store = TableStore(self.settings.home)
         self.triton = TritonSession(self.settings)
+        self.sign_of_life = SignOfLife(self.settings.home)
 
     def close(self) -> None:
         """Gives everything back."""
         self.triton.close()
+        self.sign_of_life.close()

@@ -118,6 +118,13 @@ class Settings(BaseModel):
     history_days: float = Field(
         7.0, ge=0, description="Days for which maintenance keeps former versions of the tables, to read and restore."
     )
+    automation: bool = Field(
+        False, description="Whether sensors and schedules are on until somebody switches them off in the UI."
+    )
+    sensor_interval_s: int = Field(30, ge=1, description="Seconds between two looks of a sensor.")
+    settle_s: float = Field(
+        30.0, ge=0, description="Seconds for which the files of a changed collection have to keep still before a run."
+    )
     rerank_fallback: bool = Field(
         True, description="Whether the fused order stands when the rerank model fails; otherwise the run fails."
     )

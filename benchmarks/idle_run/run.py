@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from embedder_assets.automation import rag_tables
+from embedder_assets.automation.jobs import rag_tables
 from embedder_assets.definitions import defs
 from embedder_assets.settings import PROJECT_ROOT
 from embedder_assets.stages.corpus import discover_collections

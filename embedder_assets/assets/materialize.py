@@ -7,6 +7,7 @@ from typing import Any
 
 import dagster as dg
 from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
+from dagster._core.storage.tags import RETRY_ON_ASSET_OR_OP_FAILURE_TAG
 
 from embedder_assets.assets.lease import leased
 from embedder_assets.errors import EmbedderError, TritonUnavailableError
@@ -21,16 +22,27 @@ Metadata = Mapping[str, Any]
 
 warnings.filterwarnings("ignore", message=".*backfill_policy.*", category=dg.BetaWarning)
 
+# Off until the sensor ``downstream_tables`` is on. A missing input does not hold a table back: a stage that is off
+# leaves its table missing for good.
+FOLLOWS_ITS_INPUTS = (
+    dg.AutomationCondition.any_deps_updated().since_last_handled()
+    & ~dg.AutomationCondition.any_deps_in_progress()
+    & ~dg.AutomationCondition.in_progress()
+).with_label("an input was materialized")
 # One run takes a range of collections, so that one manifest and one footer tell all of it.
 collection_asset = functools.partial(
-    dg.asset, partitions_def=collections, backfill_policy=dg.BackfillPolicy.single_run()
+    dg.asset,
+    partitions_def=collections,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    automation_condition=FOLLOWS_ITS_INPUTS,
 )
 
 
 def materialize_each(context: dg.AssetExecutionContext, pipeline: Pipeline, work: Callable[[str], Metadata]) -> Events:
     """Does the work for each collection of the run, for an asset without telemetry of its own."""
     names = collections_of_run(context.instance, context.run)
-    metadata = {name: _work_alone(pipeline, work, name) for name in names}
+    pipeline.sign_of_life.hold(context.run.run_id)
+    metadata = {name: _work_alone(context, pipeline, work, name) for name in names}
     yield _materialized(context, metadata)
 
 
@@ -52,6 +64,7 @@ def materialize_stage(
         toggle: The setting that switches the stage off, if there is one.
     """
     names = collections_of_run(context.instance, context.run)
+    pipeline.sign_of_life.hold(context.run.run_id)
     meter = StageMeter(
         stage,
         names,
@@ -66,7 +79,7 @@ def materialize_stage(
         return
     try:
         with leased(context, pipeline, meter):
-            metadata = {name: _work_alone(pipeline, lambda name: work(name, meter), name) for name in names}
+            metadata = {name: _work_alone(context, pipeline, lambda name: work(name, meter), name) for name in names}
     except (Exception, dg.DagsterExecutionInterruptedError) as error:
         cause = error.__cause__ or error
         yield as_observation(meter.record("failed", f"{type(cause).__name__}: {cause}"))
@@ -75,17 +88,21 @@ def materialize_stage(
     yield _materialized(context, metadata)
 
 
-def _work_alone(pipeline: Pipeline, work: Callable[[str], Metadata], collection: str) -> Metadata:
+def _work_alone(
+    context: dg.AssetExecutionContext, pipeline: Pipeline, work: Callable[[str], Metadata], collection: str
+) -> Metadata:
     """Works on a collection while no other run of this machine does: a second run waits, then finds the work done.
 
     Our own errors come out as failures that Dagster shows without a wall of frames. Only a server that does not answer
-    is worth a retry of the run: any other error would come again.
+    is worth a retry of the run, which the run's tag asks for: any other error would come again.
     """
     try:
         with collection_lock(pipeline.settings.home, collection):
             return work(collection)
     except EmbedderError as error:
         passing = isinstance(error, TritonUnavailableError)
+        if passing:
+            context.instance.add_run_tags(context.run.run_id, {RETRY_ON_ASSET_OR_OP_FAILURE_TAG: "true"})
         raise dg.Failure(f"collection '{collection}': {error}", allow_retries=passing) from error
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 import dagster as dg
 from prometheus_client import CollectorRegistry, Metric
@@ -34,15 +34,18 @@ class RecordCollector(Collector):
     Args:
         new_records: Called for (run id, record) of what is new.
         new_ends: Called for the statuses of runs that have ended since the last call.
+        known: Called for the collections that there are; None: all that the records name.
     """
 
     def __init__(
         self,
         new_records: Callable[[], Iterable[tuple[str, StageRecord]]],
         new_ends: Callable[[], Iterable[str]] = tuple,
+        known: Callable[[], Collection[str]] | None = None,
     ) -> None:
         self._new_records = new_records
         self._new_ends = new_ends
+        self._known = known
         self._metrics = StageMetrics(CollectorRegistry())
         self._samples: OrderedDict[str, Counter[StageName]] = OrderedDict()
         self._lock = threading.Lock()
@@ -51,6 +54,8 @@ class RecordCollector(Collector):
         """The metrics over all records until now."""
         with self._lock:
             self._read_new()
+            if self._known is not None:
+                self._metrics.keep_only(self._known())
             yield from self._metrics.registry.collect()
 
     def samples_of_run(self, run_id: str) -> RunSamples | None:
@@ -78,9 +83,9 @@ class RecordCollector(Collector):
             self._metrics.run_ended(status)
 
 
-def following(instance: dg.DagsterInstance) -> RecordCollector:
-    """A collector over the whole event log of an instance."""
-    return RecordCollector(RecordFollower(instance).new_records, RunFollower(instance).new_ends)
+def following(instance: dg.DagsterInstance, known: Callable[[], Collection[str]] | None = None) -> RecordCollector:
+    """A collector over the whole event log of an instance; ``known`` gives the collections that there are."""
+    return RecordCollector(RecordFollower(instance).new_records, RunFollower(instance).new_ends, known)
 
 
 def of_run(run_id: str, records: Iterable[StageRecord]) -> RecordCollector:

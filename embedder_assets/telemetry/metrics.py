@@ -5,6 +5,8 @@ No run, document or chunk id is ever a label: the number of series stays small h
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from embedder_assets.telemetry.record import StageName, StageRecord
@@ -19,6 +21,12 @@ LATENCY_METRICS: dict[StageName, str] = {
     "rerank": "rag_rerank_latency_seconds",
     "export": "rag_export_latency_seconds",
 }
+
+
+# The words that a fallback and the end of a run can have. Their series are there from the start, at zero: Prometheus
+# sees no increase in a series that begins with a one.
+FALLBACK_REASONS = ("model_unavailable", "triton_unavailable", "inference_failed")
+RUN_STATUSES = ("success", "failure", "canceled")
 
 
 class StageMetrics:
@@ -55,6 +63,10 @@ class StageMetrics:
         )
         self.items = Counter("rag_stage_items", "Items of a stage by outcome.", ["stage", "outcome"], registry=registry)
         self.runs = Counter("rag_runs", "Runs that have ended, by status.", ["status"], registry=registry)
+        for reason in FALLBACK_REASONS:
+            self.rerank_fallback.labels(reason)
+        for status in RUN_STATUSES:
+            self.runs.labels(status)
 
     def observe(self, record: StageRecord) -> None:
         """Adds what one stage of one run did. A stage that was off adds nothing."""
@@ -82,6 +94,13 @@ class StageMetrics:
     def run_ended(self, status: str) -> None:
         """Counts a run: ``success``, ``failure`` or ``canceled``."""
         self.runs.labels(status).inc()
+
+    def keep_only(self, collections: Collection[str]) -> None:
+        """Ends the series of collections that are not there any more, or an alert would wait for them for ever."""
+        for gauge in (self.sparse_coverage, self.last_success):
+            for sample in next(iter(gauge.collect())).samples:
+                if sample.labels["collection"] not in collections:
+                    gauge.remove(sample.labels["collection"])
 
     def latency_samples(self) -> dict[StageName, int]:
         """The number of samples that each histogram holds now."""

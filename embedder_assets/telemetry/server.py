@@ -19,6 +19,7 @@ from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
+from prometheus_client.registry import Collector
 
 from embedder_assets.errors import SettingsError, TelemetryError
 from embedder_assets.settings import Settings
@@ -41,19 +42,22 @@ class _Silent(WSGIRequestHandler):
 
 
 @contextlib.contextmanager
-def served(collector: RecordCollector, settings: Settings, *, lasting: bool) -> Iterator[str]:
+def served(
+    collector: RecordCollector, settings: Settings, *, lasting: bool, beside: Collector | None = None
+) -> Iterator[str]:
     """Serves a collector while the context lasts, and gives the base address to reach it at.
 
     Args:
         collector: What is served.
         settings: Address, port, authentication and TLS.
         lasting: Whether it is the long-running exporter, as it tells those who ask for a run.
+        beside: Served at ``/metrics`` too.
 
     Raises:
         TelemetryError: The port is taken.
         SettingsError: Authentication or TLS is set by halves, or a file cannot be read.
     """
-    app = _protected(_routes(collector, lasting=lasting), settings)
+    app = _protected(_routes(collector, beside, lasting=lasting), settings)
     tls = _server_tls(settings)
     address, port = settings.metrics_address, settings.metrics_port
     try:
@@ -99,9 +103,11 @@ def client_tls(settings: Settings) -> ssl.SSLContext | None:
     return context
 
 
-def _routes(collector: RecordCollector, *, lasting: bool) -> App:
+def _routes(collector: RecordCollector, beside: Collector | None, *, lasting: bool) -> App:
     registry = CollectorRegistry()
-    registry.register(collector)
+    for each in (collector, beside):
+        if each is not None:
+            registry.register(each)
     exposition = make_wsgi_app(registry)
 
     def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:

@@ -1,27 +1,26 @@
-"""Jobs and schedules. Sensors will stand here too."""
+"""The jobs: all tables of some collections, and the upkeep of the tables."""
 
 from __future__ import annotations
 
 import dagster as dg
+from dagster._core.storage.tags import RETRY_STRATEGY_TAG
 
 from embedder_assets.assets.table_maintenance import table_maintenance
 
 _MAINTENANCE = dg.AssetSelection.assets(table_maintenance)
+MAIN = dg.AssetSelection.all() - _MAINTENANCE
+# A retry runs all stages again, which is quick where the work is done, so that its manifest tells of all of them.
+_WHOLE_RETRY = {RETRY_STRATEGY_TAG: "ALL_STEPS"}
 
 rag_tables = dg.define_asset_job(
     "rag_tables",
-    selection=dg.AssetSelection.all() - _MAINTENANCE,
+    selection=MAIN,
+    tags=_WHOLE_RETRY,
     description="Brings every table of some collections up to date, from documents to the summary.",
 )
 maintenance = dg.define_asset_job(
     "maintenance",
     selection=_MAINTENANCE,
+    tags=_WHOLE_RETRY,
     description="Compacts the tables and forgets versions that are older than EMBEDDER_HISTORY_DAYS.",
-)
-nightly_maintenance = dg.ScheduleDefinition(
-    name="nightly_maintenance",
-    job=maintenance,
-    cron_schedule="17 3 * * *",
-    default_status=dg.DefaultScheduleStatus.STOPPED,
-    description="Maintenance at 03:17 every night; off until it is switched on.",
 )

@@ -1,0 +1,58 @@
+"""A sign that a run's process lives: a locked file, which the kernel lets go of whatever kills the process."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+# A file that was made just now may not be locked yet.
+YOUNG_S = 5.0
+
+
+class SignOfLife:
+    """Held by the process of a run; harmless to hold twice.
+
+    Args:
+        home: The home that the run works on.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self._folder = _folder(home)
+        self._locks: dict[str, FileLock] = {}
+
+    def hold(self, run_id: str) -> None:
+        """Says from now on that the process of a run lives."""
+        if run_id not in self._locks:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._locks[run_id] = FileLock(_file(self._folder, run_id))
+            self._locks[run_id].acquire()
+
+    def close(self) -> None:
+        """Ends the signs of this process: the runs have ended in order."""
+        while self._locks:
+            run_id, lock = self._locks.popitem()
+            _file(self._folder, run_id).unlink(missing_ok=True)
+            lock.release()
+
+
+def is_lost(home: Path, run_id: str) -> bool:
+    """Whether the process that once held the sign of a run is gone; False for a run that never held one here."""
+    file = _file(_folder(home), run_id)
+    try:
+        if time.time() - file.stat().st_mtime < YOUNG_S:
+            return False
+        with FileLock(file, timeout=0):
+            file.unlink()
+    except (FileNotFoundError, Timeout):
+        return False
+    return True
+
+
+def _folder(home: Path) -> Path:
+    return home / "locks" / "runs"
+
+
+def _file(folder: Path, run_id: str) -> Path:
+    return folder / f"{run_id}.lock"

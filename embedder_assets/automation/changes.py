@@ -1,0 +1,104 @@
+"""Which collections need a run: a decision without side effects, over what was seen and what is remembered.
+
+A collection is asked for once its files have kept still for a while, so that a file that is still being written waits;
+once for each state of its files; and never while a run of it is on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+
+class Memory(BaseModel):
+    """What is remembered of a collection.
+
+    Attributes:
+        seen: Digest of its files at the last look.
+        since: Unix time of the first look that saw them so.
+        asked: Digest for which a run was last asked for.
+        turn: How many runs were asked for.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    seen: str
+    since: float
+    asked: str | None = None
+    turn: int = 0
+
+
+class Memories(BaseModel):
+    """The sensor's cursor."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    collections: dict[str, Memory] = Field(default_factory=dict)
+
+    @classmethod
+    def of_cursor(cls, cursor: str | None) -> Memories:
+        """What a cursor says; a cursor of another version says nothing, and every collection is looked at anew."""
+        try:
+            return cls.model_validate_json(cursor) if cursor else cls()
+        except ValidationError:
+            return cls()
+
+
+@dataclass(frozen=True)
+class Now:
+    """What is so at a look.
+
+    Attributes:
+        files: Collection to the digest of its files; None where they could not be read.
+        in_flight: Collections that a run is on or queued for.
+        time: Unix time.
+        settle_s: Seconds for which files have to keep still.
+    """
+
+    files: Mapping[str, str | None]
+    in_flight: Collection[str]
+    time: float
+    settle_s: float
+
+
+@dataclass
+class Decision:
+    """What to do.
+
+    Attributes:
+        run_keys: Collection to the key of the run to ask for.
+        waiting: Collection to why it waits.
+        memories: What to remember.
+    """
+
+    run_keys: dict[str, str] = field(default_factory=dict)
+    waiting: dict[str, str] = field(default_factory=dict)
+    memories: Memories = field(default_factory=Memories)
+
+
+def decide(now: Now, memories: Memories) -> Decision:
+    """Which collections to ask a run for. A collection that is gone is remembered: its rows stay too."""
+    decision = Decision(memories=Memories(collections=dict(memories.collections)))
+    for name, digest in now.files.items():
+        former = memories.collections.get(name)
+        if digest is None:
+            # A failed read is not an empty folder.
+            decision.waiting[name] = "its files cannot be read"
+            continue
+        memory = former or Memory(seen=digest, since=now.time)
+        if memory.seen != digest:
+            memory = memory.model_copy(update={"seen": digest, "since": now.time})
+        if digest != memory.asked:
+            still_s = now.time - memory.since
+            if still_s < now.settle_s:
+                decision.waiting[name] = f"its files changed, and have kept still for {still_s:.0f} s"
+            elif name in now.in_flight:
+                decision.waiting[name] = "its files changed, and a run of it is on"
+            else:
+                memory = memory.model_copy(update={"asked": digest, "turn": memory.turn + 1})
+                # The turn: files may come back to a state that was asked for before, and Dagster takes a key once.
+                decision.run_keys[name] = f"{name}/{memory.turn}/{digest[:12]}"
+        decision.memories.collections[name] = memory
+    return decision

@@ -1,0 +1,31 @@
+"""The schedules: a nightly pass over all collections, and nightly maintenance after it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from embedder_assets.automation.jobs import maintenance, rag_tables
+from embedder_assets.automation.switch import SCHEDULES
+from embedder_assets.partitions import register
+from embedder_assets.settings import load_settings
+from embedder_assets.stages.corpus import discover_collections
+
+
+@dg.schedule(job=rag_tables, cron_schedule="17 1 * * *", default_status=SCHEDULES)
+def nightly_refresh(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest]:
+    """A run a collection at 01:17: what no sensor sees, such as a new model or setting, and runs that had failed."""
+    names = [collection.name for collection in discover_collections(load_settings().corpus_dir)]
+    register(context.instance, names)
+    for name in names:
+        yield dg.RunRequest(run_key=f"{context.scheduled_execution_time:%Y-%m-%d}/{name}", partition_key=name)
+
+
+nightly_maintenance = dg.ScheduleDefinition(
+    name="nightly_maintenance",
+    job=maintenance,
+    cron_schedule="17 3 * * *",
+    default_status=SCHEDULES,
+    description="Maintenance at 03:17 every night.",
+)

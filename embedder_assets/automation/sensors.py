@@ -1,0 +1,75 @@
+"""The sensors: changed collections, tables that follow one another, and runs whose process is gone."""
+
+from __future__ import annotations
+
+import time
+
+import dagster as dg
+from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
+
+from embedder_assets.automation import changes
+from embedder_assets.automation.jobs import MAIN, maintenance, rag_tables
+from embedder_assets.automation.lost import fail_lost_runs
+from embedder_assets.automation.switch import INTERVAL_S, SENSORS
+from embedder_assets.errors import CorpusError
+from embedder_assets.partitions import collections, collections_of_run
+from embedder_assets.settings import load_settings
+from embedder_assets.stages.corpus import Collection, discover_collections
+from embedder_assets.stages.sighting import files_digest
+
+
+@dg.sensor(job=rag_tables, minimum_interval_seconds=INTERVAL_S, default_status=SENSORS)
+def collection_changes(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+    """A run for each collection that is new or whose files changed, once they have kept still (EMBEDDER_SETTLE_S)."""
+    settings = load_settings()
+    found = {each.name: _digest(context, each) for each in discover_collections(settings.corpus_dir)}
+    now = changes.Now(found, _in_flight(context.instance), time.time(), settings.settle_s)
+    decision = changes.decide(now, changes.Memories.of_cursor(context.cursor))
+    for name, reason in decision.waiting.items():
+        context.log.info(f"collection '{name}' waits: {reason}")
+    known = set(context.instance.get_dynamic_partitions(collections.name or ""))
+    unknown = [name for name in decision.run_keys if name not in known]
+    return dg.SensorResult(
+        run_requests=[
+            # The assets are named, or a table that is off in this run would look as if it had to follow.
+            dg.RunRequest(key, partition_key=name, asset_selection=_main_assets(context))
+            for name, key in decision.run_keys.items()
+        ],
+        dynamic_partitions_requests=[collections.build_add_request(unknown)] if unknown else [],
+        cursor=decision.memories.model_dump_json(),
+    )
+
+
+@dg.sensor(minimum_interval_seconds=max(INTERVAL_S, 30), default_status=SENSORS)
+def lost_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+    """Marks runs as failed whose process has died without a word: killed, out of memory, a power cut."""
+    lost = fail_lost_runs(context.instance, load_settings().home)
+    return dg.SkipReason(f"marked as failed: {', '.join(lost)}" if lost else "no run was lost")
+
+
+downstream_tables = dg.AutomationConditionSensorDefinition(
+    "downstream_tables",
+    target=MAIN,
+    minimum_interval_seconds=INTERVAL_S,
+    default_status=SENSORS,
+    description="A table that was materialized alone takes the tables that are made from it along.",
+)
+
+
+def _digest(context: dg.SensorEvaluationContext, collection: Collection) -> str | None:
+    try:
+        return files_digest(collection)
+    except CorpusError as error:
+        context.log.error(str(error))
+        return None
+
+
+def _in_flight(instance: dg.DagsterInstance) -> set[str]:
+    """The collections of all runs that are queued or on."""
+    runs = instance.get_runs(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES))
+    return {name for run in runs if run.job_name != maintenance.name for name in collections_of_run(instance, run)}
+
+
+def _main_assets(context: dg.SensorEvaluationContext) -> list[dg.AssetKey]:
+    graph = context.repository_def.asset_graph if context.repository_def else None
+    return sorted(MAIN.resolve(graph)) if graph else []

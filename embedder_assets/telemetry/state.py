@@ -1,0 +1,164 @@
+"""What is so now, for the long-running exporter: runs and stages in progress, verdicts of checks, sizes, quality.
+
+Unlike the metrics of stage records these add nothing up: each scrape asks Dagster's storage and shows the answer.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+
+import dagster as dg
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+from prometheus_client import Metric
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from embedder_assets.telemetry.event_log import ASSET_OF_STAGE
+
+TABLES = (
+    *("documents", "chunks", "dense_embeddings", "sparse_embeddings"),
+    *("queries", "fused_candidates", "reranked_candidates"),
+)
+EVALUATION = "evaluation"
+ROWS_KEY = "dagster/row_count"
+NDCG_PREFIX = "ndcg_at_10_"
+RANKINGS = ("dense", "sparse", "fused", "reranked")
+PAGE = 500
+
+# Asset to partition to the numbers among the metadata.
+Figures = dict[str, dict[str, dict[str, float]]]
+
+
+class StateCollector(Collector):
+    """Gauges over the present state of an instance.
+
+    Args:
+        instance: Whose storage is asked.
+        checks: The asset checks of the code location.
+        known: Called for the collections that there are; the others have no series.
+    """
+
+    def __init__(
+        self, instance: dg.DagsterInstance, checks: Sequence[dg.AssetCheckKey], known: Callable[[], Collection[str]]
+    ) -> None:
+        self._instance = instance
+        self._known = known
+        self._checks = list(checks)
+        self._figures = NewestFigures(instance)
+        self._lock = threading.Lock()
+
+    def collect(self) -> Iterator[Metric]:
+        """The gauges as they are now."""
+        with self._lock:
+            known = set(self._known())
+            figures = {
+                asset: {name: numbers for name, numbers in of_asset.items() if name in known}
+                for asset, of_asset in self._figures.read().items()
+            }
+        yield from _in_progress(self._instance)
+        yield _verdicts(self._instance, self._checks)
+        yield _rows(figures)
+        yield _quality(figures)
+
+
+class NewestFigures:
+    """The numbers among the metadata of the newest materialization of each table and collection."""
+
+    def __init__(self, instance: dg.DagsterInstance) -> None:
+        self._instance = instance
+        self._figures: Figures = {}
+        self._read_until: dict[str, int] = {}
+
+    def read(self) -> Figures:
+        """Reads what is new since the last call, only the newest of each collection."""
+        for asset in (*TABLES, EVALUATION):
+            newest = self._instance.get_latest_storage_id_by_partition(
+                dg.AssetKey(asset),
+                dg.DagsterEventType.ASSET_MATERIALIZATION,
+                after_cursor=self._read_until.get(asset),
+            )
+            if newest:
+                self._figures.setdefault(asset, {}).update(self._fetched(asset, newest))
+                self._read_until[asset] = max(newest.values())
+        return self._figures
+
+    def _fetched(self, asset: str, newest: Mapping[str, int]) -> dict[str, dict[str, float]]:
+        ids = list(newest.values())
+        found: dict[str, dict[str, float]] = {}
+        for start in range(0, len(ids), PAGE):
+            wanted = dg.AssetRecordsFilter(dg.AssetKey(asset), storage_ids=ids[start : start + PAGE])
+            for record in self._instance.fetch_materializations(wanted, limit=PAGE).records:
+                event = record.asset_materialization
+                if event is not None and event.partition is not None:
+                    found[event.partition] = _numbers(event.metadata)
+        return found
+
+
+def _numbers(metadata: Mapping[str, dg.MetadataValue]) -> dict[str, float]:
+    return {
+        key: float(value.value)
+        for key, value in metadata.items()
+        if isinstance(value, dg.IntMetadataValue | dg.FloatMetadataValue) and value.value is not None
+    }
+
+
+def _in_progress(instance: dg.DagsterInstance) -> Iterator[Metric]:
+    runs = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
+    yield GaugeMetricFamily("rag_runs_in_progress", "Runs that have started and not ended.", value=len(runs))
+    starts = [
+        (step.step_key, step.start_time)
+        for run in runs
+        for step in instance.get_run_step_stats(run.run_id, list(ASSET_OF_STAGE.values()))
+        if step.start_time is not None and step.end_time is None
+    ]
+    family = GaugeMetricFamily(
+        "rag_stage_start_timestamp_seconds",
+        "Unix time at which the oldest stage in progress has started; no series while none is.",
+        labels=["stage"],
+    )
+    for stage, asset in ASSET_OF_STAGE.items():
+        of_stage = [start for key, start in starts if key == asset]
+        if of_stage:
+            family.add_metric([stage], min(of_stage))
+    yield family
+
+
+def _verdicts(instance: dg.DagsterInstance, checks: Sequence[dg.AssetCheckKey]) -> Metric:
+    family = GaugeMetricFamily(
+        "rag_check_passed",
+        "Whether the newest evaluation of an asset check has passed.",
+        labels=["asset", "check", "severity"],
+    )
+    for key, summary in instance.event_log_storage.get_asset_check_summary_records(checks).items():
+        record = summary.last_completed_check_execution_record
+        evaluation = record.evaluation if record else None
+        if record and evaluation:
+            passed = record.status == AssetCheckExecutionRecordStatus.SUCCEEDED
+            labels = [key.asset_key.to_user_string(), key.name, evaluation.severity.value.lower()]
+            family.add_metric(labels, float(passed))
+    return family
+
+
+def _rows(figures: Figures) -> Metric:
+    family = GaugeMetricFamily(
+        "rag_table_rows", "Rows of a table at its newest materialization.", labels=["table", "collection"]
+    )
+    for table in TABLES:
+        for collection, numbers in figures.get(table, {}).items():
+            if ROWS_KEY in numbers:
+                family.add_metric([table, collection], numbers[ROWS_KEY])
+    return family
+
+
+def _quality(figures: Figures) -> Metric:
+    family = GaugeMetricFamily(
+        "rag_retrieval_ndcg_at_10",
+        "nDCG@10 of a ranking at the newest evaluation of a collection.",
+        labels=["collection", "ranking"],
+    )
+    for collection, numbers in figures.get(EVALUATION, {}).items():
+        for ranking in RANKINGS:
+            if (value := numbers.get(f"{NDCG_PREFIX}{ranking}")) is not None:
+                family.add_metric([collection, ranking], value)
+    return family
