@@ -1,0 +1,90 @@
+"""A run whose process is gone is told from one whose process lives, and is marked as failed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._core.test_utils import create_run_for_test
+
+from embedder_assets.alive import YOUNG_S, SignOfLife, is_lost
+from embedder_assets.automation.lost import MESSAGE, fail_lost_runs
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from embedder_assets.alive import SignOfLife
+SignOfLife(Path(sys.argv[1])).hold(sys.argv[2])
+print("held", flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+def started(instance: dg.DagsterInstance) -> str:
+    return create_run_for_test(instance, "rag_tables", status=dg.DagsterRunStatus.STARTED).run_id
+
+
+def of_age(home: Path, run_id: str) -> None:
+    file = home / "locks" / "runs" / f"{run_id}.lock"
+    then = file.stat().st_mtime - 2 * YOUNG_S
+    os.utime(file, (then, then))
+
+
+def killed(home: Path, run_id: str) -> None:
+    """A process that has held the sign of a run, and was killed."""
+    command = [sys.executable, "-c", HOLD, str(home), run_id]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        process.send_signal(signal.SIGKILL)
+    of_age(home, run_id)
+
+
+def test_a_killed_process_loses_its_run_once(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    run_id = started(instance)
+    killed(tmp_path, run_id)
+    assert fail_lost_runs(instance, tmp_path) == [run_id]
+    run = instance.get_run_by_id(run_id)
+    assert run is not None
+    assert run.status == dg.DagsterRunStatus.FAILURE
+    assert any(MESSAGE in entry.message for entry in instance.all_logs(run_id))
+    assert fail_lost_runs(instance, tmp_path) == []
+
+
+def test_a_process_that_lives_keeps_its_run(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    run_id = started(instance)
+    sign = SignOfLife(tmp_path)
+    sign.hold(run_id)
+    sign.hold(run_id)
+    of_age(tmp_path, run_id)
+    assert fail_lost_runs(instance, tmp_path) == []
+    sign.close()
+
+
+def test_a_run_that_ended_in_order_or_on_another_home_is_not_lost(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    run_id = started(instance)
+    sign = SignOfLife(tmp_path)
+    sign.hold(run_id)
+    sign.close()
+    assert list((tmp_path / "locks" / "runs").iterdir()) == []
+    assert fail_lost_runs(instance, tmp_path) == []
+    assert fail_lost_runs(instance, tmp_path / "another") == []
+
+
+def test_a_sign_that_is_just_being_made_is_not_lost(tmp_path: Path) -> None:
+    folder = tmp_path / "locks" / "runs"
+    folder.mkdir(parents=True)
+    (folder / "new.lock").touch()
+    assert not is_lost(tmp_path, "new")

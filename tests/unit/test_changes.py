@@ -1,0 +1,105 @@
+"""The decision of the sensor ``collection_changes``: which collections get a run, and when."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from embedder_assets.automation.changes import Decision, Memories, Now, decide
+
+SETTLE_S = 30.0
+
+
+def look(
+    files: dict[str, str | None], time: float, memories: Memories | None = None, in_flight: set[str] | None = None
+) -> Decision:
+    return decide(Now(files, in_flight or set(), time, SETTLE_S), memories or Memories())
+
+
+def settled(files: dict[str, str | None]) -> Memories:
+    """What is remembered after a run was asked for files that have not changed since."""
+    return look(files, 100, look(files, 0).memories).memories
+
+
+def test_a_new_collection_waits_until_it_has_kept_still() -> None:
+    first = look({"kb": "a"}, 0)
+    assert first.run_keys == {}
+    assert "kept still" in first.waiting["kb"]
+    assert look({"kb": "a"}, SETTLE_S, first.memories).run_keys == {"kb": "kb/1/a"}
+
+
+def test_a_growing_file_waits_for_as_long_as_it_grows() -> None:
+    memories = Memories()
+    for step in range(10):
+        decision = look({"kb": f"size {step}"}, step * 20, memories)
+        assert decision.run_keys == {}
+        memories = decision.memories
+    assert list(look({"kb": "size 9"}, 9 * 20 + SETTLE_S, memories).run_keys) == ["kb"]
+
+
+def test_a_state_is_asked_for_once() -> None:
+    memories = settled({"kb": "a"})
+    assert look({"kb": "a"}, 10_000, memories).run_keys == {}
+
+
+def test_a_change_during_a_run_is_asked_for_after_it() -> None:
+    changed = look({"kb": "b"}, 200, settled({"kb": "a"}), {"kb"})
+    during = look({"kb": "b"}, 300, changed.memories, {"kb"})
+    assert during.run_keys == {}
+    assert "a run of it is on" in during.waiting["kb"]
+    assert list(look({"kb": "b"}, 400, during.memories).run_keys) == ["kb"]
+
+
+def test_a_run_of_another_collection_holds_nothing_back() -> None:
+    assert list(look({"kb": "a"}, 100, look({"kb": "a"}, 0).memories, {"other"}).run_keys) == ["kb"]
+
+
+def test_files_that_come_back_to_a_former_state_get_a_key_of_their_own() -> None:
+    memories, keys = Memories(), []
+    for step, digest in enumerate("aba"):
+        memories = look({"kb": digest}, step * 100, memories).memories
+        decision = look({"kb": digest}, step * 100 + SETTLE_S, memories)
+        memories = decision.memories
+        keys += decision.run_keys.values()
+    assert len(set(keys)) == 3
+
+
+def test_a_collection_that_cannot_be_read_waits_and_is_remembered() -> None:
+    memories = settled({"kb": "a"})
+    unread = look({"kb": None}, 200, memories)
+    assert unread.run_keys == {}
+    assert unread.waiting == {"kb": "its files cannot be read"}
+    assert look({"kb": "a"}, 300, unread.memories).run_keys == {}
+
+
+def test_a_collection_that_is_gone_is_remembered() -> None:
+    memories = settled({"kb": "a"})
+    assert look({"kb": "a"}, 300, look({}, 200, memories).memories).run_keys == {}
+
+
+def test_a_cursor_of_another_version_asks_for_every_collection_anew() -> None:
+    assert Memories.of_cursor('{"version": 0}') == Memories()
+    assert Memories.of_cursor("no json") == Memories()
+    kept = settled({"kb": "a"})
+    assert Memories.of_cursor(kept.model_dump_json()) == kept
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 60), st.booleans()), min_size=1, max_size=40))
+def test_the_last_state_is_asked_for_in_the_end_and_never_while_a_run_is_on(
+    looks: list[tuple[str, int, bool]],
+) -> None:
+    memories, time, asked = Memories(), 0.0, ""
+    for digest, seconds, in_flight in looks:
+        time += seconds
+        decision = look({"kb": digest}, time, memories, {"kb"} if in_flight else set())
+        memories = decision.memories
+        if decision.run_keys:
+            assert not in_flight
+            assert digest != asked
+            asked = digest
+    for _ in range(2):
+        time += SETTLE_S
+        decision = look({"kb": looks[-1][0]}, time, memories)
+        memories = decision.memories
+        asked = looks[-1][0] if decision.run_keys else asked
+    assert asked == looks[-1][0]

@@ -1,0 +1,64 @@
+"""What the sensor sees of a collection's files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from embedder_assets.errors import CorpusError
+from embedder_assets.stages.corpus import Collection
+from embedder_assets.stages.sighting import files_digest
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder = tmp_path / "kb"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "a.md").write_text("one")
+    (folder / "deep" / "b.txt").write_text("two")
+    return folder
+
+
+def digest(root: Path) -> str:
+    return files_digest(Collection("kb", root, recursive=True))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda root: (root / "a.md").write_text("longer"),
+        lambda root: (root / "deep" / "c.md").write_text("new"),
+        lambda root: (root / "a.md").unlink(),
+        lambda root: (root / "a.md").rename(root / "z.md"),
+        lambda root: (root / "queries.jsonl").write_text("{}"),
+        lambda root: (root / "qrels.tsv").write_text("q\td\t1\n"),
+        lambda root: (root / "broken.md").symlink_to("nowhere"),
+        lambda root: os.utime(root / "a.md", ns=(1, 1)),
+    ],
+    ids=["edited", "added", "deleted", "renamed", "queries", "judgements", "unusable", "touched"],
+)
+def test_every_change_of_a_document_is_seen(root: Path, change: object) -> None:
+    before = digest(root)
+    assert digest(root) == before
+    change(root)  # type: ignore[operator]
+    assert digest(root) != before
+
+
+def test_files_that_no_run_reads_are_not_looked_at(root: Path) -> None:
+    before = digest(root)
+    (root / ".hidden.md").write_text("x")
+    (root / "picture.png").write_bytes(b"x")
+    assert digest(root) == before
+
+
+def test_a_folder_that_cannot_be_listed_is_an_error_and_not_an_empty_collection(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(folder: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", refuse)  # root may read everything
+    with pytest.raises(CorpusError, match="collection 'kb'.*can be read"):
+        digest(root)
