@@ -13,17 +13,19 @@ from embedder_assets.settings import PROJECT_ROOT
 from embedder_assets.telemetry.metrics import StageMetrics
 from embedder_assets.telemetry.record import StageName
 from embedder_assets.telemetry.spans import REQUEST_SPAN, RUN_SPAN
+from embedder_assets.telemetry.state import GAUGES
 
 RUNBOOK = PROJECT_ROOT / "docs" / "telemetry" / "rerank_sparse_signals.md"
 # What Prometheus appends to a histogram's name.
 SERIES = re.compile(r"_(bucket|sum|count)$")
-NAME = re.compile(r"`(rag[._][a-z_.]*[a-z])")
+NAME = re.compile(r"`(rag[._][a-z0-9_.]*[a-z0-9])")
 
 
 def names_in_code() -> set[str]:
     """Every metric, as it is scraped, and every span."""
     families = StageMetrics(CollectorRegistry()).registry.collect()
     metrics = {f"{family.name}_total" if family.type == "counter" else family.name for family in families}
+    metrics |= GAUGES.keys()
     return metrics | {f"rag.{stage}" for stage in get_args(StageName)} | {RUN_SPAN, REQUEST_SPAN}
 
 

@@ -25,6 +25,23 @@ ROWS_KEY = "dagster/row_count"
 NDCG_PREFIX = "ndcg_at_10_"
 RANKINGS = ("dense", "sparse", "fused", "reranked")
 PAGE = 500
+# Name to meaning and labels.
+GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "rag_runs_in_progress": ("Runs that have started and not ended.", ()),
+    "rag_stage_start_timestamp_seconds": (
+        "Unix time at which the oldest stage in progress has started; no series while none is.",
+        ("stage",),
+    ),
+    "rag_check_passed": (
+        "Whether the newest evaluation of an asset check has passed.",
+        ("asset", "check", "severity"),
+    ),
+    "rag_table_rows": ("Rows of a table at its newest materialization.", ("table", "collection")),
+    "rag_retrieval_ndcg_at_10": (
+        "nDCG@10 of a ranking at the newest evaluation of a collection.",
+        ("collection", "ranking"),
+    ),
+}
 
 # Asset to partition to the numbers among the metadata.
 Figures = dict[str, dict[str, dict[str, float]]]
@@ -95,6 +112,11 @@ class NewestFigures:
         return found
 
 
+def _gauge(name: str) -> GaugeMetricFamily:
+    meaning, labels = GAUGES[name]
+    return GaugeMetricFamily(name, meaning, labels=labels)
+
+
 def _numbers(metadata: Mapping[str, dg.MetadataValue]) -> dict[str, float]:
     return {
         key: float(value.value)
@@ -105,18 +127,16 @@ def _numbers(metadata: Mapping[str, dg.MetadataValue]) -> dict[str, float]:
 
 def _in_progress(instance: dg.DagsterInstance) -> Iterator[Metric]:
     runs = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
-    yield GaugeMetricFamily("rag_runs_in_progress", "Runs that have started and not ended.", value=len(runs))
+    count = _gauge("rag_runs_in_progress")
+    count.add_metric([], len(runs))
+    yield count
     starts = [
         (step.step_key, step.start_time)
         for run in runs
         for step in instance.get_run_step_stats(run.run_id, list(ASSET_OF_STAGE.values()))
         if step.start_time is not None and step.end_time is None
     ]
-    family = GaugeMetricFamily(
-        "rag_stage_start_timestamp_seconds",
-        "Unix time at which the oldest stage in progress has started; no series while none is.",
-        labels=["stage"],
-    )
+    family = _gauge("rag_stage_start_timestamp_seconds")
     for stage, asset in ASSET_OF_STAGE.items():
         of_stage = [start for key, start in starts if key == asset]
         if of_stage:
@@ -125,11 +145,7 @@ def _in_progress(instance: dg.DagsterInstance) -> Iterator[Metric]:
 
 
 def _verdicts(instance: dg.DagsterInstance, checks: Sequence[dg.AssetCheckKey]) -> Metric:
-    family = GaugeMetricFamily(
-        "rag_check_passed",
-        "Whether the newest evaluation of an asset check has passed.",
-        labels=["asset", "check", "severity"],
-    )
+    family = _gauge("rag_check_passed")
     for key, summary in instance.event_log_storage.get_asset_check_summary_records(checks).items():
         record = summary.last_completed_check_execution_record
         evaluation = record.evaluation if record else None
@@ -141,9 +157,7 @@ def _verdicts(instance: dg.DagsterInstance, checks: Sequence[dg.AssetCheckKey]) 
 
 
 def _rows(figures: Figures) -> Metric:
-    family = GaugeMetricFamily(
-        "rag_table_rows", "Rows of a table at its newest materialization.", labels=["table", "collection"]
-    )
+    family = _gauge("rag_table_rows")
     for table in TABLES:
         for collection, numbers in figures.get(table, {}).items():
             if ROWS_KEY in numbers:
@@ -152,11 +166,7 @@ def _rows(figures: Figures) -> Metric:
 
 
 def _quality(figures: Figures) -> Metric:
-    family = GaugeMetricFamily(
-        "rag_retrieval_ndcg_at_10",
-        "nDCG@10 of a ranking at the newest evaluation of a collection.",
-        labels=["collection", "ranking"],
-    )
+    family = _gauge("rag_retrieval_ndcg_at_10")
     for collection, numbers in figures.get(EVALUATION, {}).items():
         for ranking in RANKINGS:
             if (value := numbers.get(f"{NDCG_PREFIX}{ranking}")) is not None:

@@ -7,11 +7,12 @@ import dagster as dg
 import pytest
 from prometheus_client import CollectorRegistry
 
+from embedder_assets.stages.fallback import REASONS
 from embedder_assets.telemetry.event_log import ASSET_OF_STAGE, RecordFollower, as_observation, records_of_run
 from embedder_assets.telemetry.exporter import following
 from embedder_assets.telemetry.footer import render_footer
 from embedder_assets.telemetry.manifest import Manifest
-from embedder_assets.telemetry.metrics import StageMetrics
+from embedder_assets.telemetry.metrics import FALLBACK_REASONS, RUN_STATUSES, StageMetrics
 from embedder_assets.telemetry.record import StageMeter, StageRecord
 from embedder_assets.telemetry.sections import performance_baseline
 from embedder_assets.telemetry.summary import RunFacts, summarize_run
@@ -359,3 +360,23 @@ def test_no_label_ever_holds_an_id(instance):
         "status",
     }
     assert not [item for item in labels if run_id in str(item)]
+
+
+def test_the_words_of_fallbacks_are_those_of_the_stages():
+    assert set(FALLBACK_REASONS) == set(REASONS.values())
+
+
+def test_series_of_a_fallback_and_of_the_ends_of_runs_begin_at_zero(metrics):
+    value = metrics.registry.get_sample_value
+    assert {value("rag_rerank_fallback_total", {"reason": reason}) for reason in FALLBACK_REASONS} == {0}
+    assert {value("rag_runs_total", {"status": status}) for status in RUN_STATUSES} == {0}
+
+
+def test_series_of_a_collection_that_is_gone_end(metrics):
+    for collection in ("kb", "gone"):
+        metrics.observe(make_record("export", collections=[collection]))
+        metrics.observe(make_record("sparse", collections=[collection], coverage={collection: 1.0}))
+    metrics.keep_only(["kb"])
+    for name in ("rag_last_success_timestamp_seconds", "rag_sparse_coverage_ratio"):
+        assert metrics.registry.get_sample_value(name, {"collection": "kb"}) is not None
+        assert metrics.registry.get_sample_value(name, {"collection": "gone"}) is None
