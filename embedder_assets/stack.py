@@ -81,6 +81,7 @@ def _unbuilt_models(settings: Settings) -> list[str]:
 
 
 def _require_free(part: str, port: int) -> None:
+    setting = ENV_PREFIX + PORT_SETTINGS[part].upper()
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -90,7 +91,7 @@ def _require_free(part: str, port: int) -> None:
                 f"port {port} of the {part}",
                 expected="a free port",
                 got=str(error),
-                remedy=f"End what listens there (`ss -ltnp` names it), or set {ENV_PREFIX}{PORT_SETTINGS[part].upper()}.",
+                remedy=f"End what listens there (`ss -ltnp` names it), or set {setting}.",
             ) from error
 
 

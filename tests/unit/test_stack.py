@@ -11,6 +11,7 @@ import pytest
 from embedder_assets.errors import CorpusError, StackError
 from embedder_assets.settings import PROJECT_ROOT
 from embedder_assets.stack import run_stack
+from tests.integration.processes import free_ports
 from tests.unit.factories import make_settings
 
 
@@ -29,7 +30,7 @@ def test_a_port_in_use_is_named_with_the_setting_that_moves_it(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        settings = make_settings(tmp_path / "home", **free_ports() | {setting: port})
+        settings = make_settings(tmp_path / "home", **free() | {setting: port})
         with pytest.raises(StackError, match=rf"port {port} of the {part}.*{variable}"):
             run_stack(settings, print)
     assert not (tmp_path / "home").exists()
@@ -42,11 +43,10 @@ def test_a_model_that_is_not_built_is_named_with_the_remedy_and_a_missing_corpus
         shutil.copy(PROJECT_ROOT / "model_repository" / "dense_minilm" / name, described)
     folders = {"model_repository": tmp_path / "models", "corpus_dir": tmp_path / "nowhere"}
     said: list[str] = []
-    with pytest.raises(CorpusError, match="nowhere: expected an existing folder.*EMBEDDER_CORPUS_DIR"):
-        run_stack(make_settings(tmp_path / "home", **folders, **free_ports()), said.append)
+    with pytest.raises(CorpusError, match=r"nowhere: expected an existing folder.*EMBEDDER_CORPUS_DIR"):
+        run_stack(make_settings(tmp_path / "home", **folders, **free()), said.append)
     assert said == ["Warning:  model dense_minilm: model.onnx is missing. Run `embedder models build`."]
 
 
-def free_ports() -> dict[str, int]:
-    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
-        return {"metrics_port": one.getsockname()[1], "webserver_port": other.getsockname()[1]}
+def free() -> dict[str, int]:
+    return dict(zip(("metrics_port", "webserver_port"), free_ports(2), strict=True))
