@@ -5,6 +5,7 @@ from __future__ import annotations
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
+from embedder_assets.assets.links import tag_run
 from embedder_assets.assets.processing_summary import manifest_file, write_summary
 from embedder_assets.partitions import collections_of_run
 from embedder_assets.pipeline import Pipeline
@@ -24,10 +25,12 @@ class PipelineResource(dg.ConfigurableResource[Pipeline]):
 
     def create_resource(self, context: dg.InitResourceContext) -> Pipeline:
         """Resolves the settings and opens nothing else: Triton starts with the first inference."""
-        del context
         chosen = {name: getattr(self, name) for name in type(self).model_fields if name in FIELDS}
         overrides = {name: (value, "run_config") for name, value in chosen.items() if value is not None}
         self._pipeline = Pipeline(load_settings(overrides))
+        if context.instance is not None and context.run is not None:
+            # At the start, since a run that tries another one again has been given the tags of that one.
+            tag_run(context.instance, context.run.run_id, manifest_file(self._pipeline, context.run.run_id))
         return self._pipeline
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:

@@ -106,22 +106,40 @@ def launched(browser: Browser, stack: Stack) -> Launched:
     """The main job, launched for one collection the way a person does it."""
     tab = new_tab(browser)
     try:
-        tab.goto(f"{stack.url}/locations/embedder_assets.definitions/jobs/rag_tables")
-        tab.get_by_text("Materialize all…").first.click()
-        tab.get_by_text("Select a partition or create one").click()
-        tab.locator("li").filter(has_text=COLLECTION).last.click()
-        tab.keyboard.press("Escape")
-        dialog = tab.get_by_role("dialog").filter(has_text="Partition selection")
-        expect(dialog.get_by_text("1 partition", exact=True)).to_be_visible()
-        keep(tab, "launch_dialog")
-        dialog.get_by_role("button", name="Launch 1 run").click()
-        expect(tab.get_by_text(re.compile("Launched run"))).to_be_visible()
-        tab.get_by_role("button", name="View", exact=True).or_(tab.get_by_role("link", name="View", exact=True)).click()
-        tab.wait_for_url("**/runs/*")
-        return Launched(run_id=tab.url.split("/runs/")[1][:36], url=tab.url)
+        return launch(tab, stack)
     finally:
         keep(tab, "launched")
         tab.close()
+
+
+def launch(tab: Page, stack: Stack, config: str = "") -> Launched:
+    """Clicks through the dialog of the main job to the page of the run."""
+    tab.goto(f"{stack.url}/locations/embedder_assets.definitions/jobs/rag_tables")
+    tab.get_by_text("Materialize all…").first.click()
+    tab.get_by_text("Select a partition or create one").click()
+    tab.locator("li").filter(has_text=COLLECTION).last.click()
+    tab.keyboard.press("Escape")
+    dialog = tab.get_by_role("dialog").filter(has_text="Partition selection")
+    expect(dialog.get_by_text("1 partition", exact=True)).to_be_visible()
+    if config:
+        configure(tab, config)
+    keep(tab, "launch_dialog")
+    dialog.get_by_role("button", name="Launch 1 run").click()
+    expect(tab.get_by_text(re.compile("Launched run"))).to_be_visible()
+    tab.get_by_role("button", name="View", exact=True).or_(tab.get_by_role("link", name="View", exact=True)).click()
+    tab.wait_for_url("**/runs/*")
+    return Launched(run_id=tab.url.split("/runs/")[1][:36], url=tab.url)
+
+
+def configure(tab: Page, config: str) -> None:
+    tab.get_by_role("dialog").get_by_text("Config", exact=True).click()
+    tab.get_by_text("Add config").click()
+    editor = tab.get_by_role("dialog").filter(has_text="Config Editor")
+    editor.locator(".CodeMirror").first.click()
+    tab.keyboard.insert_text(config)
+    expect(editor.get_by_text("No errors")).to_be_visible()
+    keep(tab, "config")
+    editor.get_by_role("button", name="Save config").click()
 
 
 def new_tab(browser: Browser) -> Page:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from playwright.sync_api import Page, expect
 
 from embedder_assets.definitions import defs
 from tests.integration.processes import processes_of
-from tests.ui.conftest import COLLECTION, Launched, Stack
+from tests.ui.conftest import COLLECTION, Launched, Stack, launch
 
 SPECS = list(defs.resolve_all_asset_specs())
 
@@ -55,7 +57,17 @@ def test_the_summary_links_to_trace_manifest_and_dashboard(page: Page, stack: St
     expect(page.get_by_text(str(manifest)).first).to_be_visible()
 
 
-def test_ctrl_c_ends_it_and_leaves_no_process(stack: Stack) -> None:
+def test_a_stage_is_switched_off_for_one_run_in_the_dialog(page: Page, stack: Stack) -> None:
+    run = launch(page, stack, "resources: {pipeline: {config: {enable_rerank: false}}}")
+    expect(page.get_by_text("Success", exact=True)).to_be_visible()
+    manifest = json.loads((stack.home / "runs" / run.run_id / "processing_summary.json").read_text("utf-8"))
+    assert manifest["feature_toggles"]["enable_rerank"] == {"value": False, "provenance": "run_config"}
+    assert "rerank_run" not in manifest
+
+
+def test_ctrl_c_in_the_middle_of_a_run_leaves_no_process(page: Page, stack: Stack) -> None:
+    launch(page, stack)
+    expect(page.get_by_text("Started", exact=True).or_(page.get_by_text("Executing (1)"))).to_be_visible()
     assert len(processes_of(str(stack.home))) >= 4
     assert stack.interrupt() == 0
     assert processes_of(str(stack.home)) == []

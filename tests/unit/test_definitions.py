@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import dagster as dg
 import pytest
@@ -50,6 +51,19 @@ def test_a_run_links_to_its_trace_its_manifest_and_the_dashboard(tmp_path: Path)
         "dashboard": "http://g/d/rag",
     }
     assert {*run_links(make_settings(tmp_path), RUN_ID, tmp_path)} == {"trace_id", "manifest"}
+
+
+def test_a_run_that_tries_another_again_has_its_own_tags_from_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EMBEDDER_HOME", str(tmp_path))
+    with dg.DagsterInstance.ephemeral() as instance:
+        given = {"embedder/trace_id": "of the first", "embedder/manifest": "of the first"}
+        run = instance.create_run_for_job(defs.resolve_job_def("rag_tables"), tags=given)
+        PipelineResource().create_resource(SimpleNamespace(instance=instance, run=run))  # type: ignore[arg-type]
+        tags = instance.get_run_by_id(run.run_id).tags
+        assert tags["embedder/trace_id"] == run.run_id.replace("-", "")
+        assert tags["embedder/manifest"] == str(tmp_path / "runs" / run.run_id / "processing_summary.json")
 
 
 def test_a_run_is_found_by_its_trace_and_its_manifest(tmp_path: Path) -> None:
