@@ -60,5 +60,5 @@ def test_a_folder_that_cannot_be_listed_is_an_error_and_not_an_empty_collection(
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "iterdir", refuse)  # root may read everything
-    with pytest.raises(CorpusError, match="collection 'kb'.*can be read"):
+    with pytest.raises(CorpusError, match=r"collection 'kb'.*can be read"):
         digest(root)

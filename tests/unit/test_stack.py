@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from embedder_assets.doctor import examine
 from embedder_assets.errors import CorpusError, StackError
 from embedder_assets.settings import PROJECT_ROOT
 from embedder_assets.stack import run_stack
@@ -46,6 +47,13 @@ def test_a_model_that_is_not_built_is_named_with_the_remedy_and_a_missing_corpus
     with pytest.raises(CorpusError, match=r"nowhere: expected an existing folder.*EMBEDDER_CORPUS_DIR"):
         run_stack(make_settings(tmp_path / "home", **folders, **free()), said.append)
     assert said == ["Warning:  model dense_minilm: model.onnx is missing. Run `embedder models build`."]
+
+
+def test_the_doctor_says_whether_the_ports_are_free(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        settings = make_settings(tmp_path / "home", **free() | {"webserver_port": taken.getsockname()[1]})
+        levels = {finding.thing: finding.level for finding in examine(settings) if "port" in finding.thing}
+    assert levels == {"metrics port": "ok", "UI port": "note"}
 
 
 def free() -> dict[str, int]:
