@@ -23,7 +23,7 @@ Lowest first, each layer wins over the one before:
    for example `enable_rerank = false`;
 3. the environment variable; one that is set to the empty string counts as unset;
 4. the command line (`--corpus`, `--disable-rerank`, `--disable-sparse`) or Dagster's run config (`corpus_dir`,
-   `enable_sparse` and `enable_rerank` of the resource `pipeline`).
+   `enable_sparse`, `enable_rerank` and `max_lost_share` of the resource `pipeline`).
 
 Each value keeps its origin in words: `default`, `file:embedder.toml`, `env:EMBEDDER_ENABLE_SPARSE`,
 `cli:--disable-rerank` or `run_config`. The manifest and the footer show it for the toggles.

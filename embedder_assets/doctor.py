@@ -40,7 +40,7 @@ class Finding:
 
 def examine(settings: Settings) -> Iterator[Finding]:
     """Looks at everything that a run needs; starts nothing and changes nothing."""
-    for look in (_python, _triton, _models, _corpus, _home, _shared_memory, _metrics_port, _variables, _extras):
+    for look in (_python, _triton, _models, _corpus, _home, _shared_memory, _ports, _variables, _extras):
         yield from look(settings)
 
 
@@ -112,10 +112,12 @@ def _shared_memory(settings: Settings) -> Iterator[Finding]:
     yield Finding("ok" if enough else "problem", "/dev/shm", f"{free_mb} MiB free", remedy)
 
 
-def _metrics_port(settings: Settings) -> Iterator[Finding]:
-    taken = _connects("127.0.0.1", settings.metrics_port)
-    found = f"127.0.0.1:{settings.metrics_port} {'is in use (an exporter, perhaps)' if taken else 'is free'}"
-    yield Finding("note" if taken else "ok", "metrics port", found)
+def _ports(settings: Settings) -> Iterator[Finding]:
+    used = {"metrics port": (settings.metrics_port, "an exporter"), "UI port": (settings.webserver_port, "`make up`")}
+    for thing, (port, likely) in used.items():
+        taken = _connects("127.0.0.1", port)
+        found = f"127.0.0.1:{port} {f'is in use ({likely}, perhaps)' if taken else 'is free'}"
+        yield Finding("note" if taken else "ok", thing, found)
 
 
 def _variables(_: Settings) -> Iterator[Finding]:

@@ -5,28 +5,32 @@ from __future__ import annotations
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
+from embedder_assets.assets.links import tag_run
 from embedder_assets.assets.processing_summary import manifest_file, write_summary
 from embedder_assets.partitions import collections_of_run
 from embedder_assets.pipeline import Pipeline
-from embedder_assets.settings import load_settings
+from embedder_assets.settings import FIELDS, load_settings
 from embedder_assets.telemetry.footer import render_footer
 
 
 class PipelineResource(dg.ConfigurableResource[Pipeline]):
     """Settings that a person may change for one run in the launch pad; unset ones keep their value."""
 
-    corpus_dir: str | None = Field(default=None, description="Folder whose sub-folders are the collections.")
-    enable_sparse: bool | None = Field(default=None, description="Whether the sparse stage runs.")
-    enable_rerank: bool | None = Field(default=None, description="Whether the rerank stage runs.")
+    corpus_dir: str | None = Field(default=None, description=FIELDS["corpus_dir"].description)
+    enable_sparse: bool | None = Field(default=None, description=FIELDS["enable_sparse"].description)
+    enable_rerank: bool | None = Field(default=None, description=FIELDS["enable_rerank"].description)
+    max_lost_share: float | None = Field(default=None, description=FIELDS["max_lost_share"].description)
 
     _pipeline: Pipeline | None = PrivateAttr(default=None)
 
     def create_resource(self, context: dg.InitResourceContext) -> Pipeline:
         """Resolves the settings and opens nothing else: Triton starts with the first inference."""
-        del context
-        chosen = {name: getattr(self, name) for name in ("corpus_dir", "enable_sparse", "enable_rerank")}
+        chosen = {name: getattr(self, name) for name in type(self).model_fields if name in FIELDS}
         overrides = {name: (value, "run_config") for name, value in chosen.items() if value is not None}
         self._pipeline = Pipeline(load_settings(overrides))
+        if context.instance is not None and context.run is not None:
+            # At the start, since a run that tries another one again has been given the tags of that one.
+            tag_run(context.instance, context.run.run_id, manifest_file(self._pipeline, context.run.run_id))
         return self._pipeline
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:

@@ -140,6 +140,7 @@ class Settings(BaseModel):
     gpu_lease_slots: int = Field(
         4, ge=1, description="Stages that may hold a lease at once, all runs of the Dagster instance; 1 if exclusive."
     )
+    webserver_port: int = Field(3000, ge=1, le=65535, description="Port of the Dagster UI that `embedder up` starts.")
     metrics_enabled: bool = Field(True, description="Whether metrics are emitted and scraped.")
     metrics_address: str = Field("127.0.0.1", min_length=1, description="Address that the metrics endpoint listens on.")
     metrics_port: int = Field(9464, ge=1, le=65535, description="Port of the metrics endpoint.")
@@ -161,6 +162,15 @@ class Settings(BaseModel):
         pattern=r"^https?://\S+$",
         description="Where the embedded Triton posts its spans (OTLP over HTTP); by default where "
         "OTEL_EXPORTER_OTLP_ENDPOINT points to, if that is HTTP.",
+    )
+
+    trace_url: str | None = Field(
+        None,
+        pattern=r"^https?://\S*\{trace_id\}\S*$",
+        description="Address of a trace in your trace UI, with `{trace_id}` in it: each run then links to its trace.",
+    )
+    dashboard_url: str | None = Field(
+        None, pattern=r"^https?://\S+$", description="Address of your dashboard: each run then links to it."
     )
 
     def provenance(self, name: str) -> str:

@@ -12,15 +12,16 @@ from pathlib import Path
 from embedder_assets.errors import StackError
 from embedder_assets.launch import dagster_instance
 from embedder_assets.partitions import register
+from embedder_assets.serving.build import inspect_models
 from embedder_assets.serving.embedded import find_running
 from embedder_assets.serving.watched import WatchedProcess
-from embedder_assets.settings import Settings
+from embedder_assets.settings import ENV_PREFIX, Settings
 from embedder_assets.stages.corpus import discover_collections
 
-WEBSERVER_PORT = 3000
 ADDRESS = "127.0.0.1"
 READY_TIMEOUT_S = 60
 MODULE = "embedder_assets.definitions"
+PORT_SETTINGS = {"exporter": "metrics_port", "webserver": "webserver_port"}
 
 
 def run_stack(settings: Settings, report: Callable[[str], None]) -> None:
@@ -29,9 +30,11 @@ def run_stack(settings: Settings, report: Callable[[str], None]) -> None:
     Raises:
         StackError: A port is taken, or a part has ended by itself.
     """
-    ports = {"exporter": settings.metrics_port, "webserver": WEBSERVER_PORT}
+    ports = {part: getattr(settings, setting) for part, setting in PORT_SETTINGS.items()}
     for part, port in ports.items():
         _require_free(part, port)
+    for sentence in _unbuilt_models(settings):
+        report(sentence)
     with dagster_instance(settings) as instance:
         register(instance, [collection.name for collection in discover_collections(settings.corpus_dir)])
     logs = settings.home / "logs"
@@ -41,7 +44,7 @@ def run_stack(settings: Settings, report: Callable[[str], None]) -> None:
             parts[part] = WatchedProcess(command, logs / f"{part}.log", environment=os.environ)
         _wait_until_answering(parts, ports, logs)
         report(f"Triton:   {_triton_address(settings, parts, logs)}")
-        report(f"Dagster:  http://{ADDRESS}:{WEBSERVER_PORT}")
+        report(f"Dagster:  http://{ADDRESS}:{settings.webserver_port}")
         report(f"Metrics:  http://{ADDRESS}:{settings.metrics_port}/metrics")
         report(f"Logs:     {logs}")
         report("Ctrl-C ends all of it.")
@@ -61,13 +64,24 @@ def _commands(settings: Settings) -> dict[str, list[str]]:
         "exporter": [str(scripts / "embedder"), "exporter"],
         "webserver": [
             *(str(scripts / "dagster-webserver"), "--module-name", MODULE),
-            *("--host", ADDRESS, "--port", str(WEBSERVER_PORT)),
+            *("--host", ADDRESS, "--port", str(settings.webserver_port)),
         ],
         "daemon": [str(scripts / "dagster-daemon"), "run", "--module-name", MODULE],
     }
 
 
+def _unbuilt_models(settings: Settings) -> list[str]:
+    """A sentence for each model that a run would fail at, or go on without."""
+    states = inspect_models(settings.model_repository, device=settings.device)
+    return [
+        f"Warning:  model {state.description.name}: {state.problem}. Run `embedder models build`."
+        for state in states
+        if state.problem is not None
+    ]
+
+
 def _require_free(part: str, port: int) -> None:
+    setting = ENV_PREFIX + PORT_SETTINGS[part].upper()
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -77,7 +91,7 @@ def _require_free(part: str, port: int) -> None:
                 f"port {port} of the {part}",
                 expected="a free port",
                 got=str(error),
-                remedy="End what listens there (`ss -ltnp` names it), or set EMBEDDER_METRICS_PORT for the exporter.",
+                remedy=f"End what listens there (`ss -ltnp` names it), or set {setting}.",
             ) from error
 
 

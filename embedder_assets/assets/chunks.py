@@ -11,7 +11,7 @@ from embedder_assets.stages.dense import token_budget
 from embedder_assets.telemetry.record import StageMeter
 
 
-@collection_asset(deps=[documents], group_name="corpus", kinds={"delta"})
+@collection_asset(deps=[documents], group_name="corpus", kinds={"delta"}, tags={"stage": "chunk"})
 def chunks(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> Events:
     """Pieces of the documents, with exact character offsets, that fit the token budget of the dense models."""
     tokenizer_file = pipeline.triton.tokenizer_file(pipeline.settings.dense_models[0])

@@ -10,7 +10,7 @@ from embedder_assets.stages.dense import DenseEncoder
 from embedder_assets.telemetry.record import StageMeter
 
 
-@collection_asset(deps=[chunks], group_name="vectors", kinds={"triton", "delta"})
+@collection_asset(deps=[chunks], group_name="vectors", kinds={"triton", "delta"}, tags={"stage": "dense"})
 def dense_embeddings(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> Events:
     """One unit vector a chunk and dense model, by the dense models in Triton."""
     models = pipeline.settings.dense_models

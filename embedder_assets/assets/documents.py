@@ -11,7 +11,7 @@ from embedder_assets.stages.ingest import Ingest
 ISSUES_LOGGED = 20
 
 
-@collection_asset(group_name="corpus", kinds={"delta"})
+@collection_asset(group_name="corpus", kinds={"delta"}, tags={"stage": "ingest"})
 def documents(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> Events:
     """The text of every document of a collection, extracted from Markdown, text, reST, HTML, PDF, DOCX or BEIR."""
 

@@ -19,7 +19,12 @@ KEYS = {"nDCG@10": "ndcg_at_10", "R@100": "recall_at_100", "RR@10": "mrr_at_10"}
 NO_JUDGEMENTS = "no judged query: put queries.jsonl and qrels.tsv at the top of the collection to have it evaluated"
 
 
-@collection_asset(deps=[queries, fused_candidates, reranked_candidates], group_name="retrieval", kinds={"delta"})
+@collection_asset(
+    deps=[queries, fused_candidates, reranked_candidates],
+    group_name="retrieval",
+    kinds={"delta"},
+    tags={"stage": "evaluate"},
+)
 def evaluation(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> Events:
     """nDCG@10, recall@100 and reciprocal rank of each ranking on the collection's judged queries."""
 

@@ -21,6 +21,7 @@ MIB = 2**20
     deps=[fused_candidates, reranked_candidates, evaluation],
     group_name="delivery",
     kinds={"parquet", "numpy", "qdrant"},
+    tags={"stage": "export"},
 )
 def exports(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> Events:
     """Parquet, NumPy and Qdrant-ready JSON lines, with a manifest of sizes and SHA-256 digests."""

@@ -14,7 +14,10 @@ from embedder_assets.telemetry.record import StageMeter
 
 
 @collection_asset(
-    deps=[chunks, dense_embeddings, sparse_embeddings, queries], group_name="retrieval", kinds={"triton", "delta"}
+    deps=[chunks, dense_embeddings, sparse_embeddings, queries],
+    group_name="retrieval",
+    kinds={"triton", "delta"},
+    tags={"stage": "fuse"},
 )
 def fused_candidates(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> Events:
     """The best chunks of each query: exact dense and sparse search, fused by reciprocal rank (k = 60)."""

@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 
 from embedder_assets.assets.exports import exports
+from embedder_assets.assets.links import run_links, tag_run
 from embedder_assets.assets.materialize import collection_asset
 from embedder_assets.errors import TableError
 from embedder_assets.partitions import collections_of_run
@@ -21,7 +22,7 @@ from embedder_assets.telemetry.push import push
 from embedder_assets.telemetry.summary import RunFacts, fallback_warnings, summarize_run
 
 
-@collection_asset(deps=[exports], group_name="delivery", kinds={"json"})
+@collection_asset(deps=[exports], group_name="delivery", kinds={"json"}, tags={"stage": "summary"})
 def processing_summary(
     context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]
 ) -> dg.MaterializeResult[None]:
@@ -33,7 +34,7 @@ def processing_summary(
     pipeline.show_footer(footer)
     return dg.MaterializeResult(
         metadata={
-            "manifest": dg.MetadataValue.path(manifest_file(pipeline, run.run_id)),
+            **run_links(pipeline.settings, run.run_id, manifest_file(pipeline, run.run_id)),
             "status": manifest.status,
             "footer": dg.MetadataValue.md(f"```\n{footer}\n```"),
             "chunk_count": manifest.chunk_count,
@@ -71,6 +72,7 @@ def write_summary(
         ],
     )
     manifest, _ = summarize_run(pipeline.settings, records, facts)
+    tag_run(instance, run_id, manifest_file(pipeline, run_id))
     return manifest
 
 

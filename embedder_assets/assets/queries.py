@@ -16,9 +16,9 @@ from embedder_assets.stages.queries import load_queries, refuse_empty_folder, sy
 from embedder_assets.tables.schemas import SCHEMAS
 
 
-@collection_asset(deps=[documents, chunks], group_name="retrieval", kinds={"delta"})
+@collection_asset(deps=[documents, chunks], group_name="retrieval", kinds={"delta"}, tags={"stage": "queries"})
 def queries(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> Events:
-    """The questions of a collection: its own (``provided``), or made from titles and headings (``synthetic``)."""
+    """The questions of a collection: its own (provided), or made from titles and headings (synthetic)."""
 
     def work(name: str) -> Metadata:
         collection = find_collection(pipeline.settings.corpus_dir, name)

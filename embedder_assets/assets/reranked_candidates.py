@@ -10,7 +10,7 @@ from embedder_assets.stages.rerank import RerankStage
 from embedder_assets.telemetry.record import StageMeter
 
 
-@collection_asset(deps=[fused_candidates], group_name="retrieval", kinds={"triton", "delta"})
+@collection_asset(deps=[fused_candidates], group_name="retrieval", kinds={"triton", "delta"}, tags={"stage": "rerank"})
 def reranked_candidates(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> Events:
     """The fused candidates in their final order, fused rank and cross-encoder score combined."""
     model = pipeline.settings.rerank_model

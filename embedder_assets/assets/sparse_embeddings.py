@@ -14,7 +14,7 @@ from embedder_assets.stages.vectors import Model
 from embedder_assets.telemetry.record import StageMeter
 
 
-@collection_asset(deps=[chunks], group_name="vectors", kinds={"triton", "delta"})
+@collection_asset(deps=[chunks], group_name="vectors", kinds={"triton", "delta"}, tags={"stage": "sparse"})
 def sparse_embeddings(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> Events:
     """Weighted vocabulary entries of each chunk, by the SPLADE model in Triton, or lexical ones while that fails."""
     model = pipeline.settings.sparse_model

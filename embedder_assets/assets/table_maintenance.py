@@ -2,12 +2,19 @@
 
 import dagster as dg
 
+from embedder_assets.assets.materialize import OWNERS
 from embedder_assets.pipeline import Pipeline
 from embedder_assets.tables.maintenance import maintain
 
 
 # The policy of the other assets: a range of collections may be materialized with `*` selected.
-@dg.asset(group_name="maintenance", kinds={"delta"}, backfill_policy=dg.BackfillPolicy.single_run())
+@dg.asset(
+    group_name="maintenance",
+    kinds={"delta"},
+    tags={"stage": "maintenance"},
+    owners=OWNERS,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+)
 def table_maintenance(pipeline: dg.ResourceParam[Pipeline]) -> dg.MaterializeResult[None]:
     """Few files, a short log, and former versions for EMBEDDER_HISTORY_DAYS; belongs to no collection."""
     done = maintain(pipeline.store, pipeline.settings.history_days)

@@ -13,7 +13,12 @@ from embedder_assets.settings import load_settings
 from embedder_assets.stages.corpus import discover_collections
 
 
-@dg.schedule(job=rag_tables, cron_schedule="17 1 * * *", default_status=SCHEDULES)
+@dg.schedule(
+    job=rag_tables,
+    cron_schedule="17 1 * * *",
+    default_status=SCHEDULES,
+    description="A run a collection at 01:17 every night, whether its files changed or not.",
+)
 def nightly_refresh(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest]:
     """A run a collection at 01:17: what no sensor sees, such as a new model or setting, and runs that had failed."""
     names = [collection.name for collection in discover_collections(load_settings().corpus_dir)]

@@ -18,7 +18,12 @@ from embedder_assets.stages.corpus import Collection, discover_collections
 from embedder_assets.stages.sighting import files_digest
 
 
-@dg.sensor(job=rag_tables, minimum_interval_seconds=INTERVAL_S, default_status=SENSORS)
+@dg.sensor(
+    job=rag_tables,
+    minimum_interval_seconds=INTERVAL_S,
+    default_status=SENSORS,
+    description="A run for each collection that is new or whose files changed, once they have kept still.",
+)
 def collection_changes(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     """A run for each collection that is new or whose files changed, once they have kept still (EMBEDDER_SETTLE_S)."""
     settings = load_settings()
@@ -40,7 +45,11 @@ def collection_changes(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     )
 
 
-@dg.sensor(minimum_interval_seconds=max(INTERVAL_S, 30), default_status=SENSORS)
+@dg.sensor(
+    minimum_interval_seconds=max(INTERVAL_S, 30),
+    default_status=SENSORS,
+    description="Marks runs as failed whose process has died without a word.",
+)
 def lost_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     """Marks runs as failed whose process has died without a word: killed, out of memory, a power cut."""
     lost = fail_lost_runs(context.instance, load_settings().home)

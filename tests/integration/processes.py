@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,15 @@ def tritonservers_of(home: Path) -> list[int]:
     """Tritonserver processes and their Python stubs that belong to a home."""
     names = {"tritonserver", "triton_python_b"}
     return [pid for pid in processes_of(str(home)) if _name(pid) in names]
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nothing listened on a moment ago, all different."""
+    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [probe.getsockname()[1] for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports
 
 
 def eventually(condition: Callable[[], bool], seconds: float = 20.0) -> bool:

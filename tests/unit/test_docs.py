@@ -86,6 +86,11 @@ def test_the_settings_page_is_what_the_generator_gives() -> None:
     assert page("settings.md") == build["settings_page"](), "run `python docs/build_settings.py`"
 
 
+def test_the_reference_is_what_the_generator_gives() -> None:
+    build = runpy.run_path(str(DOCS / "build_reference.py"))
+    assert page("reference.md") == build["reference_page"](), "run `python docs/build_reference.py`"
+
+
 def test_the_settings_table_names_no_path_of_this_machine() -> None:
     assert str(PROJECT_ROOT) not in settings_table()
     assert str(Path.cwd()) not in settings_table()

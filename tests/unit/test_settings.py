@@ -50,6 +50,8 @@ def test_every_setting_can_be_set_by_its_variable(load, name):
         "triton_metrics_url": "http://gpu-host:8002/metrics",
         "triton_trace_url": "http://collector:4318/v1/traces",
         "metrics_push_url": "http://gateway:9091",
+        "trace_url": "http://traces:16686/trace/{trace_id}",
+        "dashboard_url": "http://grafana:3000/d/rag",
         "device": "gpu",
         "gpu_lease_policy": "exclusive",
     }

@@ -1,0 +1,30 @@
+"""Where else to look at a run: its trace, its manifest, the dashboard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import dagster as dg
+
+from embedder_assets.settings import Settings
+from embedder_assets.telemetry.record import trace_id_of
+
+
+def run_links(settings: Settings, run_id: str, manifest: Path) -> dict[str, dg.MetadataValue]:
+    """What Dagster shows as links in the metadata of the summary; addresses only where a setting has them."""
+    trace_id = trace_id_of(run_id)
+    links: dict[str, dg.MetadataValue] = {
+        "trace_id": dg.MetadataValue.text(trace_id),
+        "manifest": dg.MetadataValue.path(manifest),
+    }
+    if settings.trace_url:
+        # Not format(): the rest of the address may have braces of its own.
+        links["trace"] = dg.MetadataValue.url(settings.trace_url.replace("{trace_id}", trace_id))
+    if settings.dashboard_url:
+        links["dashboard"] = dg.MetadataValue.url(settings.dashboard_url)
+    return links
+
+
+def tag_run(instance: dg.DagsterInstance, run_id: str, manifest: Path) -> None:
+    """Tags by which a run is found in the list of runs, and which its own page shows."""
+    instance.add_run_tags(run_id, {"embedder/trace_id": trace_id_of(run_id), "embedder/manifest": str(manifest)})

@@ -1,0 +1,74 @@
+"""How the code location presents itself: nobody meets an asset, a check or a job without a word on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import dagster as dg
+import pytest
+
+from embedder_assets.assets.links import run_links, tag_run
+from embedder_assets.definitions import defs
+from embedder_assets.resources import PipelineResource
+from tests.unit.factories import make_settings
+
+RUN_ID = "6f1c0a52-3c1e-4f57-9a35-0123456789ab"
+TRACE_ID = "6f1c0a523c1e4f579a350123456789ab"
+SPECS = sorted(defs.resolve_all_asset_specs(), key=lambda spec: spec.key)
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.key.to_user_string())
+def test_every_asset_has_a_group_an_owner_kinds_a_stage_and_a_description(spec: dg.AssetSpec) -> None:
+    assert spec.group_name not in (None, "default")
+    assert spec.owners == ["team:rag"]
+    assert spec.kinds
+    assert spec.tags["stage"]
+    assert spec.description.endswith(".")
+
+
+def test_every_check_job_schedule_and_sensor_is_described() -> None:
+    repository = defs.get_repository_def()
+    checks = defs.resolve_asset_graph().asset_check_keys
+    described = {key.name: defs.resolve_asset_graph().get_check_spec(key).description for key in checks}
+    jobs = [job for job in repository.get_all_jobs() if not job.name.startswith("__")]
+    described |= {each.name: each.description for each in (*jobs, *repository.schedule_defs, *repository.sensor_defs)}
+    assert [name for name, text in described.items() if not text] == []
+
+
+def test_the_launch_configuration_explains_each_field() -> None:
+    assert {*PipelineResource.model_fields} == {"corpus_dir", "enable_sparse", "enable_rerank", "max_lost_share"}
+    assert all(field.description for field in PipelineResource.model_fields.values())
+
+
+def test_a_run_links_to_its_trace_its_manifest_and_the_dashboard(tmp_path: Path) -> None:
+    addresses = {"trace_url": "http://t/trace/{trace_id}?x={y}", "dashboard_url": "http://g/d/rag"}
+    links = run_links(make_settings(tmp_path, **addresses), RUN_ID, tmp_path / "manifest.json")
+    assert {name: value.value for name, value in links.items()} == {
+        "trace_id": TRACE_ID,
+        "manifest": str(tmp_path / "manifest.json"),
+        "trace": f"http://t/trace/{TRACE_ID}?x={{y}}",
+        "dashboard": "http://g/d/rag",
+    }
+    assert {*run_links(make_settings(tmp_path), RUN_ID, tmp_path)} == {"trace_id", "manifest"}
+
+
+def test_a_run_that_tries_another_again_has_its_own_tags_from_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EMBEDDER_HOME", str(tmp_path))
+    with dg.DagsterInstance.ephemeral() as instance:
+        given = {"embedder/trace_id": "of the first", "embedder/manifest": "of the first"}
+        run = instance.create_run_for_job(defs.resolve_job_def("rag_tables"), tags=given)
+        PipelineResource().create_resource(SimpleNamespace(instance=instance, run=run))  # type: ignore[arg-type]
+        tags = instance.get_run_by_id(run.run_id).tags
+        assert tags["embedder/trace_id"] == run.run_id.replace("-", "")
+        assert tags["embedder/manifest"] == str(tmp_path / "runs" / run.run_id / "processing_summary.json")
+
+
+def test_a_run_is_found_by_its_trace_and_its_manifest(tmp_path: Path) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        run = instance.create_run_for_job(defs.resolve_job_def("maintenance"))
+        tag_run(instance, run.run_id, tmp_path)
+        found = instance.get_runs(dg.RunsFilter(tags={"embedder/manifest": str(tmp_path)}))
+        assert [each.run_id.replace("-", "") for each in found] == [found[0].tags["embedder/trace_id"]]

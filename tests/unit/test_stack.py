@@ -1,0 +1,60 @@
+"""What `embedder up` refuses before it starts anything, and what it warns of."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from pathlib import Path
+
+import pytest
+
+from embedder_assets.doctor import examine
+from embedder_assets.errors import CorpusError, StackError
+from embedder_assets.settings import PROJECT_ROOT
+from embedder_assets.stack import run_stack
+from tests.integration.processes import free_ports
+from tests.unit.factories import make_settings
+
+
+@pytest.fixture(autouse=True)
+def default_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stack sets the variable for its parts; afterwards it is as before."""
+    monkeypatch.setenv("DAGSTER_HOME", "")
+
+
+@pytest.mark.parametrize(
+    ("part", "setting", "variable"),
+    [("webserver", "webserver_port", "EMBEDDER_WEBSERVER_PORT"), ("exporter", "metrics_port", "EMBEDDER_METRICS_PORT")],
+)
+def test_a_port_in_use_is_named_with_the_setting_that_moves_it(
+    part: str, setting: str, variable: str, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        settings = make_settings(tmp_path / "home", **free() | {setting: port})
+        with pytest.raises(StackError, match=rf"port {port} of the {part}.*{variable}"):
+            run_stack(settings, print)
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_model_that_is_not_built_is_named_with_the_remedy_and_a_missing_corpus_ends_it(tmp_path: Path) -> None:
+    described = tmp_path / "models" / "dense_minilm"
+    described.mkdir(parents=True)
+    for name in ("model.toml", "config.pbtxt"):
+        shutil.copy(PROJECT_ROOT / "model_repository" / "dense_minilm" / name, described)
+    folders = {"model_repository": tmp_path / "models", "corpus_dir": tmp_path / "nowhere"}
+    said: list[str] = []
+    with pytest.raises(CorpusError, match=r"nowhere: expected an existing folder.*EMBEDDER_CORPUS_DIR"):
+        run_stack(make_settings(tmp_path / "home", **folders, **free()), said.append)
+    assert said == ["Warning:  model dense_minilm: model.onnx is missing. Run `embedder models build`."]
+
+
+def test_the_doctor_says_whether_the_ports_are_free(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        settings = make_settings(tmp_path / "home", **free() | {"webserver_port": taken.getsockname()[1]})
+        levels = {finding.thing: finding.level for finding in examine(settings) if "port" in finding.thing}
+    assert levels == {"metrics port": "ok", "UI port": "note"}
+
+
+def free() -> dict[str, int]:
+    return dict(zip(("metrics_port", "webserver_port"), free_ports(2), strict=True))
