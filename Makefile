@@ -4,7 +4,12 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 CORPUS ?=
 
-.PHONY: run test up check format lock parity bench quality quantization rerank-bench sparse-bench telemetry-bench scrape-bench idle-bench million-bench chaos clean help
+# Two halves side by side: most tests wait for processes that start, and leave a core idle.
+# tests/parity has an environment and a target of its own. A shell's `&` ignores SIGINT, which some tests send.
+HALF       := tests/chaos tests/fuzz $(wildcard tests/integration/test_[a-f]*.py) tests/ui tests/unit
+OTHER_HALF := $(wildcard tests/integration/test_[g-z]*.py)
+
+.PHONY: run test up check format lock parity bench bench-peers quality quantization rerank-bench sparse-bench telemetry-bench scrape-bench idle-bench million-bench search-bench celery-bench capacity chaos fuzz audit sbom clean help
 
 help:            ## Say what there is
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -19,7 +24,12 @@ up: $(VENV)/.installed  ## Run Triton, exporter, Dagster webserver and daemon un
 
 test: $(VENV)/.installed-dev  ## Set up what the tests need and run them
 	@$(BIN)/embedder models build
-	$(BIN)/pytest
+	@mkdir -p .embedder
+	@echo "running the tests in two halves side by side; the other half is told at the end"
+	@env --default-signal=INT $(BIN)/pytest --durations=12 $(OTHER_HALF) > .embedder/pytest.log 2>&1 & beside=$$!; \
+	  trap "kill $$beside; exit 130" INT TERM; status=0; \
+	  $(BIN)/pytest --durations=12 $(HALF) || status=$$?; \
+	  wait $$beside || status=$$?; cat .embedder/pytest.log; exit $$status
 
 check: $(VENV)/.installed-dev  ## Format, lint, types, layers
 	$(BIN)/ruff format --check .
@@ -34,9 +44,14 @@ format: $(VENV)/.installed-dev  ## Format and fix what can be fixed
 parity: .venv-parity/.installed  ## The graphs that are written without torch, held against torch (in an environment of its own)
 	.venv-parity/bin/python -m pytest tests/parity
 
-bench: $(VENV)/.installed-dev  ## Dense throughput of the asset against a bare ONNX Runtime loop
+bench: $(VENV)/.installed-dev  ## Dense, sparse and rerank assets against bare ONNX Runtime loops, over 5000 chunks (or DOCUMENTS=n)
 	@$(BIN)/embedder models build
-	$(BIN)/python -m benchmarks.dense_throughput.run
+	$(BIN)/python -m benchmarks.asset_throughput.run $(if $(DOCUMENTS),--documents $(DOCUMENTS))
+
+bench-peers: $(VENV)/.installed-dev .venv-peers/.installed  ## The same documents through LlamaIndex, CocoIndex, sentence-transformers, fastembed (DOCUMENTS=n, ROUNDS=n)
+	@$(BIN)/embedder models build
+	$(BIN)/python -m benchmarks.peers.run $(if $(DOCUMENTS),--documents $(DOCUMENTS)) $(if $(ROUNDS),--rounds $(ROUNDS))
+	$(BIN)/python -m benchmarks.peers.idle
 
 quality: $(VENV)/.installed-dev  ## nDCG@10 of every stage on the four judged collections
 	@$(BIN)/embedder models build
@@ -65,13 +80,36 @@ million-bench: $(VENV)/.installed-dev  ## Memory and rate over a million chunks 
 	@$(BIN)/embedder models build
 	$(BIN)/python -m benchmarks.million_chunks.run $(if $(CHUNKS),--chunks $(CHUNKS))
 
+search-bench: $(VENV)/.installed-dev  ## Warm search over 100,000 chunks (CHUNKS=n), beside the models
+	@$(BIN)/embedder models build
+	$(BIN)/python -m benchmarks.search_latency.run $(if $(CHUNKS),--chunks $(CHUNKS))
+
+celery-bench: $(VENV)/.installed-dev  ## A backfill on one Celery worker and on two (DOCUMENTS=n in each collection, ROUNDS=n)
+	@$(BIN)/embedder models build
+	$(BIN)/python -m benchmarks.celery_workers.run $(if $(DOCUMENTS),--documents $(DOCUMENTS)) $(if $(ROUNDS),--rounds $(ROUNDS))
+
+capacity: $(VENV)/.installed  ## What 10 million, a billion and 100 billion chunks cost, calculated from measured figures
+	@$(BIN)/python -m benchmarks.capacity.model
+
 chaos: $(VENV)/.installed-dev  ## Break the system on purpose 50 times (or FAULTS=n), at moments of a seed (or SEED=n)
 	@$(BIN)/embedder models build
 	$(BIN)/python -m tests.chaos.run --faults $(or $(FAULTS),50) $(if $(SEED),--seed $(SEED)) $(if $(LOG),--log $(LOG))
 
+fuzz: $(VENV)/.installed-dev  ## 10,000 damaged documents (or N=n), by a seed (or SEED=n), through extraction and cutting
+	$(BIN)/python -m tests.fuzz.run --documents $(or $(N),10000) --seed $(or $(SEED),1) $(if $(KEEP),--keep $(KEEP))
+
 idle-bench: $(VENV)/.installed-dev  ## A run with nothing to do against a Dagster run of as many empty assets
 	@$(BIN)/embedder models build
 	$(BIN)/python -m benchmarks.idle_run.run
+
+audit: .venv-supply/.installed  ## Known vulnerabilities of what the lock files pin; fails where the database does not answer
+	.venv-supply/bin/python .ci/audit.py
+
+sbom: .venv-supply/.installed  ## The bill of materials of requirements.lock, build/sbom.cdx.json (CycloneDX)
+	@mkdir -p build
+	@PYTHONWARNINGS=ignore .venv-supply/bin/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml \
+	  --output-reproducible --output-file build/sbom.cdx.json
+	.venv-supply/bin/python .ci/sbom.py build/sbom.cdx.json requirements.lock
 
 lock:            ## Resolve the dependencies anew into requirements*.lock (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header pyproject.toml -o requirements.lock
@@ -79,11 +117,24 @@ lock:            ## Resolve the dependencies anew into requirements*.lock (needs
 	@sed -i "s/ ; python_full_version < '3.13'$$//; s/ ; python_full_version < '3.13' and / ; /" requirements*.lock
 
 clean:           ## Remove the environment, the built models and the state of ./.embedder
-	rm -rf $(VENV) .venv-parity .embedder model_repository/*/build.json
+	rm -rf $(VENV) .venv-parity .venv-supply .venv-peers build .embedder model_repository/*/build.json
 
 .venv-parity/.installed: requirements-parity.txt
 	@$(PYTHON) -m venv .venv-parity
 	@.venv-parity/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-parity.txt
+	@touch $@
+
+.venv-supply/.installed: requirements-supply.txt
+	@$(PYTHON) -m venv .venv-supply
+	@.venv-supply/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-supply.txt
+	@touch $@
+
+# One package at a time: a peer that cannot be installed is named in the results, and the others run.
+.venv-peers/.installed: requirements-peers.txt
+	@$(PYTHON) -m venv .venv-peers
+	@grep -v '^#' requirements-peers.txt | while read -r package; do \
+	  .venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -c requirements-peers.txt "$$package" \
+	    || echo "$$package cannot be installed"; done
 	@touch $@
 
 $(VENV)/bin/python:

@@ -1,8 +1,7 @@
 # NVIDIA's Triton with what our shared backend imports. Never built on the machine it was written on (no Docker engine).
 #
-# 24.12 is tritonserver 2.53, with Python 3.12. 24.10 is the 2.51 of the embedded server, but its Python 3.10 cannot
-# install the onnxruntime that requirements.lock pins.
-FROM nvcr.io/nvidia/tritonserver:24.12-py3
+# 25.10 has CUDA 13, which the onnxruntime-gpu of requirements.lock is built for, and Python 3.12.
+FROM nvcr.io/nvidia/tritonserver:25.10-py3
 
 # The image's Python belongs to Triton; nothing else is managed in it.
 ENV PIP_BREAK_SYSTEM_PACKAGES=1

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 # A file that was made just now may not be locked yet.
 YOUNG_S = 5.0
+# The end of a run is written after its process has let go, with some tries where the storage is slow.
+ENDING_S = 30.0
 
 
 class SignOfLife:
@@ -30,16 +34,28 @@ class SignOfLife:
             self._locks[run_id].acquire()
 
     def close(self) -> None:
-        """Ends the signs of this process: the runs have ended in order."""
+        """Lets go of the signs. Their files stay: only the storage knows whether the end of a run has come into it."""
         while self._locks:
             run_id, lock = self._locks.popitem()
-            _file(self._folder, run_id).unlink(missing_ok=True)
+            ended = time.time() + ENDING_S
+            os.utime(_file(self._folder, run_id), (ended, ended))
             lock.release()
 
 
 def is_lost(home: Path, run_id: str) -> bool:
     """Whether the process that once held the sign of a run is gone; False for a run that never held one here."""
-    file = _file(_folder(home), run_id)
+    return _taken(_file(_folder(home), run_id))
+
+
+def forget_ended(home: Path, going_on: Collection[str]) -> None:
+    """Removes the signs of runs that have ended."""
+    for file in _folder(home).glob("*.lock"):
+        if file.stem not in going_on:
+            _taken(file)
+
+
+def _taken(file: Path) -> bool:
+    """Removes a sign that nobody holds, unless somebody may be about to; whether it did."""
     try:
         if time.time() - file.stat().st_mtime < YOUNG_S:
             return False

@@ -185,6 +185,24 @@ def models_list(as_json: bool) -> None:
         display.show_models(states)
 
 
+@models.command("tune")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--seconds", type=click.FloatRange(min=0.1), default=4.0, help="Of each measurement; 4 by default.")
+@click.option("--write", is_flag=True, help="Write the number that is the fastest into the model's description.")
+def models_tune(names: tuple[str, ...], seconds: float, write: bool) -> None:
+    """Measure with how many worker threads every model (or those named) is fastest on this machine."""
+    from embedder_assets.serving.models import list_descriptions
+    from embedder_assets.serving.tune import tune_model, write_threads
+
+    settings = load_settings()
+    for description in list_descriptions(settings.model_repository, names):
+        name = description.name
+        tuned = tune_model(settings, name, seconds, click.echo)
+        if write and tuned.best != tuned.configured:
+            write_threads(settings.model_repository, name, tuned.best, settings.device)
+        display.show_tuned(tuned, written=write)
+
+
 @models.command("compare")
 @click.argument("former")
 @click.argument("candidate")
@@ -194,7 +212,7 @@ def models_compare(former: str, candidate: str, collection: str, as_json: bool) 
     """Try CANDIDATE in the place of FORMER on judged queries; the tables stay as they are."""
     from embedder_assets.pipeline import Pipeline
     from embedder_assets.stages.compare import ModelComparison
-    from embedder_assets.tables.lock import collection_lock
+    from embedder_assets.tables.turns import in_turn
     from embedder_assets.telemetry.record import StageMeter
 
     with display.progress() as report:
@@ -202,8 +220,7 @@ def models_compare(former: str, candidate: str, collection: str, as_json: bool) 
         try:
             meter = StageMeter("dense", [collection], report=report)
             comparison = ModelComparison(pipeline.store, pipeline.triton, pipeline.settings, meter)
-            with collection_lock(pipeline.settings.home, collection):
-                found = comparison.compare(former, candidate, collection)
+            found = in_turn(pipeline.store, [collection], lambda: comparison.compare(former, candidate, collection))
         finally:
             pipeline.close()
     if as_json:
@@ -230,7 +247,7 @@ def baseline_accept(names: tuple[str, ...], note: str, accepted_by: str | None) 
     from embedder_assets.tables.store import TableStore
 
     settings = load_settings()
-    store = TableStore(settings.home)
+    store = TableStore.of(settings)
     display.show_baselines(accept(store, settings, names, accepted_by=accepted_by or getpass.getuser(), note=note))
 
 
@@ -240,7 +257,7 @@ def baseline_show() -> None:
     from embedder_assets.stages.baseline import accepted_baselines
     from embedder_assets.tables.store import TableStore
 
-    found = list(accepted_baselines(TableStore(load_settings().home)))
+    found = list(accepted_baselines(TableStore.of(load_settings())))
     if found:
         display.show_baselines(found)
     else:
@@ -283,13 +300,14 @@ def summary_validate(wanted: tuple[str, ...]) -> None:
 @main.command()
 def serve() -> None:
     """Run the embedded Triton in the foreground; runs on the same home use it."""
+    from embedder_assets.serving.access import ServerAccess
     from embedder_assets.serving.embedded import EmbeddedTriton, published
 
     settings = load_settings()
-    state = settings.home / "triton"
+    state, access = settings.home / "triton", ServerAccess.of(settings)
     with (
         suppress(KeyboardInterrupt),
-        EmbeddedTriton(settings.model_repository, state, settings.triton_trace_url) as server,
+        EmbeddedTriton(settings.model_repository, state, settings.triton_trace_url, access) as server,
         published(server, state),
     ):
         click.echo(f"gRPC:    {server.address.grpc}\nMetrics: {server.address.metrics_url}\nLog:     {server.log_file}")

@@ -28,7 +28,7 @@ def history(names: tuple[str, ...], limit: int, as_json: bool) -> None:
     from embedder_assets import display
     from embedder_assets.tables.history import versions
 
-    found = list(versions(TableStore(load_settings().home), names, limit))
+    found = list(versions(TableStore.of(load_settings()), names, limit))
     if as_json:
         click.echo(json.dumps([asdict(each) for each in found], ensure_ascii=False, indent=2, default=str))
     else:
@@ -48,7 +48,7 @@ def restore(table: str, version: int | None, at: datetime | None, collection: st
     if (version is None) == (at is None):
         raise click.UsageError("name either --version or --at")
     target = version if version is not None else at.replace(tzinfo=UTC)  # type: ignore[union-attr]
-    store = TableStore(load_settings().home)
+    store = TableStore.of(load_settings())
     number = restore(store, table, target, collection, locks=known_collections(store))
     click.echo(f"{table}{f' of {collection}' if collection else ''} is as of version {number} again.")
     click.echo("The next run brings it to what the corpus and the models are then, and computes only what it lacks.")
@@ -60,13 +60,17 @@ def restore(table: str, version: int | None, at: datetime | None, collection: st
 def drop(collection: str, yes: bool) -> None:
     """Remove COLLECTION from all tables and exports, after its folder is gone."""
     from embedder_assets.launch import forget_collection
+    from embedder_assets.stages.delivery import Delivery
     from embedder_assets.stages.drop import drop_collection, rows_of
+    from embedder_assets.stages.export import export_folder
 
     settings = load_settings()
-    store = TableStore(settings.home)
+    store = TableStore.of(settings)
     listed = ", ".join(f"{count} of {table}" for table, count in rows_of(store, collection).items())
     if not yes:
         click.confirm(f"Remove the rows of collection '{collection}' ({listed})?", abort=True)
+    if settings.exports_url:
+        Delivery(settings.exports_url).withdraw(export_folder(settings.home, collection).name)
     drop_collection(store, collection)
     forget_collection(settings, collection)
     click.echo(f"removed: {listed}; `embedder tables restore` brings them back for {settings.history_days:g} days")
@@ -78,8 +82,8 @@ def maintain() -> None:
     from embedder_assets.tables.maintenance import maintain
 
     settings = load_settings()
-    for done in maintain(TableStore(settings.home), settings.history_days):
+    for done in maintain(TableStore.of(settings), settings.history_days):
         click.echo(
             f"{done.table}: {done.files_before} files, now {done.files_after}; {done.files_removed} of former versions "
-            f"removed, {done.bytes_removed / BYTES_A_MB:.1f} MB"
+            f"removed{'' if done.bytes_removed is None else f', {done.bytes_removed / BYTES_A_MB:.1f} MB'}"
         )

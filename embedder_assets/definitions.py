@@ -6,6 +6,7 @@ import dagster as dg
 
 from embedder_assets.assets.chunks import chunks
 from embedder_assets.assets.dense_embeddings import dense_embeddings
+from embedder_assets.assets.dense_index import dense_index
 from embedder_assets.assets.documents import documents
 from embedder_assets.assets.evaluation import evaluation
 from embedder_assets.assets.exports import exports
@@ -31,6 +32,7 @@ defs = dg.Definitions(
         sparse_embeddings,
         queries,
         fused_candidates,
+        dense_index,
         reranked_candidates,
         evaluation,
         exports,

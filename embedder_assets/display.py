@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from rich import markup
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from embedder_assets.pipeline import Pipeline
     from embedder_assets.serving.add import AddedModel
     from embedder_assets.serving.build import ModelState
+    from embedder_assets.serving.tune import Tuned
     from embedder_assets.stages.baseline import Baseline
     from embedder_assets.stages.compare import Comparison
     from embedder_assets.stages.search import Hit
@@ -39,9 +41,16 @@ TABLES = {
 }
 ISSUES_SHOWN = 10
 DAMAGED = "damaged"
+# A terminal obeys these, and documents, their names and their rows are written by others.
+_STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 # A file or a pipe has no width: nothing that a script reads is cut.
 out = Console(highlight=False, soft_wrap=True, emoji=False, width=None if sys.stdout.isatty() else 160)
+
+
+def escape(text: str) -> str:
+    """A text as it is, whatever it says: without a meaning as markup or to the terminal."""
+    return markup.escape(_STEERING.sub("\ufffd", text))
 
 
 @contextmanager
@@ -84,8 +93,11 @@ def show_outcome(outcome: RunOutcome, pipeline: Pipeline) -> None:
         out.print(f"[yellow]warning[/] {escape(warning)}")
     for problem in outcome.problems:
         out.print(f"[red]failed[/] {escape(problem)}")
-    home = pipeline.settings.home
-    out.print(f"Tables:   {home / 'tables'}\nExports:  {home / 'exports'}\nManifest: {home / 'runs' / 'latest.json'}")
+    home, delivered = pipeline.settings.home, pipeline.settings.exports_url
+    out.print(
+        f"Tables:   {pipeline.store.place}\nExports:  {home / 'exports'}{f' and {delivered}' if delivered else ''}\n"
+        f"Manifest: {home / 'runs' / 'latest.json'}"
+    )
     if outcome.success:
         out.print('Next:     `embedder search "a question"`, or `make up` for the Dagster UI')
     for footer in outcome.footers:
@@ -176,6 +188,18 @@ def show_models(states: Sequence[ModelState]) -> None:
     out.print(table)
 
 
+def show_tuned(tuned: Tuned, *, written: bool) -> None:
+    """What was measured of a model, and what follows from it."""
+    rates = ", ".join(f"{threads}: {rate:.1f}" for threads, rate in tuned.rates.items())
+    if tuned.best == tuned.configured:
+        said = f"{tuned.configured} as configured, nothing is faster by enough"
+    elif written:
+        said = f"{tuned.best} from now on, before {tuned.configured}; restart a server that runs"
+    else:
+        said = f"{tuned.best} instead of {tuned.configured}: run it again with --write"
+    out.print(f"{escape(tuned.name)}: texts/s by worker threads {rates}; {said}", soft_wrap=True)
+
+
 def show_versions(versions: Sequence[Version]) -> None:
     """The history of tables, a commit a line."""
     table = Table("table", "version", "time (UTC)", "operation", "collection", "rows added", "rows removed")
@@ -221,7 +245,5 @@ def show_findings(findings: Sequence[Finding]) -> None:
 
 
 def _highlighted(snippet: str, words: set[str]) -> str:
-    import re
-
     parts = re.split(r"(\w{3,})", snippet)
     return "".join(f"[bold cyan]{escape(part)}[/]" if part.lower() in words else escape(part) for part in parts)

@@ -9,16 +9,19 @@ import shutil
 import socket
 import sys
 import sysconfig
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from embedder_assets.errors import EmbedderError
+from embedder_assets.errors import EmbedderError, SettingsError
+from embedder_assets.serving.access import ClientAccess, ServerAccess
 from embedder_assets.serving.build import inspect_models
 from embedder_assets.serving.embedded import find_running
 from embedder_assets.settings import Settings, unknown_variables
 from embedder_assets.stages.corpus import discover_collections
+from embedder_assets.stages.objects import reach_objects
+from embedder_assets.tables.store import TableStore
 
 SHM_NEEDED_MB = 64
 
@@ -40,7 +43,8 @@ class Finding:
 
 def examine(settings: Settings) -> Iterator[Finding]:
     """Looks at everything that a run needs; starts nothing and changes nothing."""
-    for look in (_python, _triton, _models, _corpus, _home, _shared_memory, _ports, _variables, _extras):
+    looks = (_python, _triton, _access, _models, _corpus, _home, _buckets, _shared_memory, _ports, _variables, _extras)
+    for look in looks:
         yield from look(settings)
 
 
@@ -53,17 +57,14 @@ def _python(_: Settings) -> Iterator[Finding]:
 
 def _triton(settings: Settings) -> Iterator[Finding]:
     if settings.triton_url:
-        host, _, port = settings.triton_url.rpartition(":")
-        answers = _connects(host, int(port))
-        remedy = "" if answers else "Start that server, or unset EMBEDDER_TRITON_URL to use the embedded one."
-        found = f"{settings.triton_url} {'answers' if answers else 'does not answer'}"
-        yield Finding("ok" if answers else "problem", "Triton", found, remedy)
+        yield from _triton_of_others(settings.triton_url)
         return
     running = find_running(settings.home / "triton")
     if running is not None:
         yield Finding("ok", "Triton", f"`embedder serve` runs at {running.grpc}")
     if importlib.util.find_spec("pytriton") is None:
-        remedy = "Start Triton with `docker compose up triton` and set EMBEDDER_TRITON_URL=127.0.0.1:8001."
+        compose = "COMPOSE_PROFILES=cpu docker compose up triton"
+        remedy = f"Start Triton with `{compose}` and set EMBEDDER_TRITON_URL=127.0.0.1:8001."
         yield Finding("problem", "embedded Triton", f"no wheel for {platform.system()} {platform.machine()}", remedy)
         return
     library = Path(sysconfig.get_config_var("LIBDIR") or "") / str(sysconfig.get_config_var("INSTSONAME"))
@@ -72,6 +73,30 @@ def _triton(settings: Settings) -> Iterator[Finding]:
     else:
         remedy = "Use a Python with a shared library (Debian: apt-get install libpython3.11), or EMBEDDER_TRITON_URL."
         yield Finding("problem", "embedded Triton", f"its Python backend needs {library}, which is missing", remedy)
+
+
+def _triton_of_others(endpoints: Sequence[str]) -> Iterator[Finding]:
+    """One finding a server; of several, one is enough for a run."""
+    answering = {endpoint: _connects(*_host_and_port(endpoint)) for endpoint in endpoints}
+    missing: Literal["note", "problem"] = "note" if any(answering.values()) else "problem"
+    for endpoint, answers in answering.items():
+        remedy = "" if answers else "Start that server, or unset EMBEDDER_TRITON_URL to use the embedded one."
+        found = f"{endpoint} {'answers' if answers else 'does not answer'}"
+        yield Finding("ok" if answers else missing, "Triton", found, remedy)
+
+
+def _host_and_port(endpoint: str) -> tuple[str, int]:
+    host, _, port = endpoint.rpartition(":")
+    return host, int(port)
+
+
+def _access(settings: Settings) -> Iterator[Finding]:
+    """Certificates and the secret, where the settings name some."""
+    for thing, read in (("Triton client", ClientAccess.of), ("embedder serve", ServerAccess.of)):
+        try:
+            read(settings)
+        except SettingsError as error:
+            yield Finding("problem", thing, f"{error.thing}: {error.got}", error.remedy)
 
 
 def _models(settings: Settings) -> Iterator[Finding]:
@@ -87,6 +112,8 @@ def _models(settings: Settings) -> Iterator[Finding]:
 
 
 def _corpus(settings: Settings) -> Iterator[Finding]:
+    if settings.corpus_url and not settings.corpus_dir.exists():
+        return  # the first run fetches it
     try:
         names = [collection.name for collection in discover_collections(settings.corpus_dir)]
         yield Finding("ok", "corpus", f"{settings.corpus_dir}: {', '.join(names)}")
@@ -101,6 +128,23 @@ def _home(settings: Settings) -> Iterator[Finding]:
     remedy = "" if writable else "Make it writable, or set EMBEDDER_HOME to a folder that is."
     found = f"{settings.home}, {free_gb:.0f} GiB free{'' if writable else ', not writable'}"
     yield Finding("ok" if writable else "problem", "home", found, remedy)
+
+
+def _buckets(settings: Settings) -> Iterator[Finding]:
+    """The object store, where something is in one."""
+    places: dict[str, tuple[str | None, Callable[[], None]]] = {
+        "tables": (settings.tables_url, TableStore.of(settings).reach),
+        "exports": (settings.exports_url, lambda: reach_objects("the exports", str(settings.exports_url))),
+        "corpus": (settings.corpus_url, lambda: reach_objects("the corpus", str(settings.corpus_url))),
+    }
+    for thing, (url, reach) in places.items():
+        if url is None:
+            continue
+        try:
+            reach()
+            yield Finding("ok", thing, f"{url} answers")
+        except EmbedderError as error:
+            yield Finding("problem", thing, f"{url}: {error.got}", error.remedy)
 
 
 def _shared_memory(settings: Settings) -> Iterator[Finding]:

@@ -52,6 +52,10 @@ class TritonUnavailableError(EmbedderError):
     """The Triton server cannot be started or reached."""
 
 
+class TritonAccessError(EmbedderError):
+    """The Triton server does not let the client in, or does not let it do something."""
+
+
 class InferenceError(EmbedderError):
     """Triton answered a request with an error or with something that is not a valid answer.
 
@@ -92,6 +96,14 @@ class ModelLoadError(InferenceError):
 
 class TableError(EmbedderError):
     """A table is missing or does not hold what its reader needs."""
+
+
+class CommitConflictError(TableError):
+    """Somebody else has changed what a commit was made from; made again from what is there now, it may pass."""
+
+
+class StorageError(TableError):
+    """The object store that holds the tables does not answer, or does not let us in."""
 
 
 class QualityError(EmbedderError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import shlex
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,21 +13,24 @@ from pathlib import Path
 
 import dagster as dg
 from filelock import FileLock
-from sqlalchemy.exc import DBAPIError
 
 from embedder_assets import partitions
 from embedder_assets.assets.processing_summary import write_summary
 from embedder_assets.automation.jobs import rag_tables
 from embedder_assets.automation.lost import fail_lost_runs
 from embedder_assets.definitions import defs
-from embedder_assets.errors import SettingsError, StackError
+from embedder_assets.errors import SettingsError
 from embedder_assets.event_storage import kept_instance
 from embedder_assets.pipeline import Pipeline
 from embedder_assets.settings import Settings
 from embedder_assets.stages.corpus import discover_collections, find_collection
+from embedder_assets.stages.mirror import fresh_corpus
+from embedder_assets.stages.objects import reach_objects
+from embedder_assets.storage_errors import storage_told
 from embedder_assets.telemetry.event_log import records_of_run
 from embedder_assets.telemetry.exporter import RecordCollector, following
 from embedder_assets.telemetry.footer import render_footer
+from embedder_assets.telemetry.problems import INTERRUPTED, failed_checks, problems
 from embedder_assets.telemetry.state import StateCollector
 from embedder_assets.telemetry.summary import fallback_warnings
 
@@ -62,7 +66,6 @@ telemetry:
 nux:
   enabled: false
 """
-INTERRUPTED = "interrupted; what was computed is kept, and the next run goes on from there"
 # What happened is told from the events afterwards; Dagster's own log of it is in the event log.
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -93,9 +96,10 @@ def dagster_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
     """The instance at ``DAGSTER_HOME``; by default one under the home, made when it is missing."""
     folder = Path(os.environ.get("DAGSTER_HOME") or settings.home / "dagster").absolute()
     os.environ["DAGSTER_HOME"] = str(folder)
-    config = folder / "dagster.yaml"
+    config, first_look = folder / "dagster.yaml", folder / ".first_look.lock"
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        first_look.touch()
         if not config.exists() or config.read_text("utf-8") == FORMER_CONFIG:
             config.write_text(DAGSTER_CONFIG, "utf-8")
     except OSError as error:
@@ -105,21 +109,13 @@ def dagster_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
             got=str(error),
             remedy="Set EMBEDDER_HOME to a folder that you may write.",
         ) from error
-    try:
-        # Dagster makes its SQLite files at the first look, and two processes that both make them collide.
-        with FileLock(folder / ".first_look.lock"):
-            instance = kept_instance(folder)
-            instance.get_runs(limit=1)
-            instance.get_dynamic_partitions(partitions.PARTITIONS_NAME)
-        with instance:
-            yield instance
-    except DBAPIError as error:
-        raise StackError(
-            f"Dagster's storage at {folder}",
-            expected="to take and give the events of runs",
-            got=str(error.orig),
-            remedy="What was computed is kept. Check free space and permissions, then run again.",
-        ) from error
+    # Dagster makes its SQLite files at the first look, and two processes that both make them collide.
+    with FileLock(first_look), storage_told(folder, opening=True):
+        instance = kept_instance(folder)
+        instance.get_runs(limit=1)
+        instance.get_dynamic_partitions(partitions.PARTITIONS_NAME)
+    with storage_told(folder), instance:
+        yield instance
 
 
 def launch(pipeline: Pipeline, names: Sequence[str] = ()) -> RunOutcome:
@@ -127,9 +123,13 @@ def launch(pipeline: Pipeline, names: Sequence[str] = ()) -> RunOutcome:
 
     Raises:
         CorpusError: The corpus folder, or a named collection, is not there.
+        StorageError: Tables, exports or corpus are in an object store that cannot be reached.
     """
     settings = pipeline.settings
-    found = [collection.name for collection in discover_collections(settings.corpus_dir)]
+    pipeline.store.reach()
+    if settings.exports_url:
+        reach_objects("the exports", settings.exports_url)
+    found = [collection.name for collection in discover_collections(fresh_corpus(settings))]
     chosen = [find_collection(settings.corpus_dir, name).name for name in dict.fromkeys(names)] or found
     outcome = RunOutcome(collections=chosen)
     with dagster_instance(settings) as instance:
@@ -169,16 +169,19 @@ def _left_over(pipeline: Pipeline, found: Sequence[str]) -> list[str]:
 def _run_range(pipeline: Pipeline, instance: dg.DagsterInstance, first: str, last: str, outcome: RunOutcome) -> None:
     footers: list[str] = []
     pipeline.show_footer = footers.append
+    run_id = str(uuid.uuid4())
+    pipeline.sign_of_life.hold(run_id)
     result = defs.resolve_job_def(rag_tables.name).execute_in_process(
         instance=instance,
+        run_id=run_id,
         resources={"pipeline": pipeline},
         tags={"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last},
         run_config=QUIET,
         raise_on_error=False,
     )
     outcome.run_ids.append(result.run_id)
-    outcome.problems += [*_failed_checks(result, dg.AssetCheckSeverity.ERROR), *_failures(result)]
-    outcome.warnings += _failed_checks(result, dg.AssetCheckSeverity.WARN)
+    outcome.problems += problems(result.all_events)
+    outcome.warnings += failed_checks(result.all_events, dg.AssetCheckSeverity.WARN)
     outcome.warnings += fallback_warnings(records_of_run(instance, result.run_id))
     if not footers:
         names = instance.get_dynamic_partitions(partitions.PARTITIONS_NAME)
@@ -187,27 +190,3 @@ def _run_range(pipeline: Pipeline, instance: dg.DagsterInstance, first: str, las
         footers.append(render_footer(manifest))
     outcome.footers += footers
     outcome.success = outcome.success and result.success
-
-
-def _failures(result: dg.ExecuteInProcessResult) -> list[str]:
-    return [_problem(event) for event in result.all_events if event.is_step_failure]
-
-
-def _failed_checks(result: dg.ExecuteInProcessResult, severity: dg.AssetCheckSeverity) -> list[str]:
-    return [
-        f"check {evaluation.check_name} of {evaluation.asset_key.to_user_string()}: {evaluation.description}"
-        for evaluation in result.get_asset_check_evaluations()
-        if not evaluation.passed and evaluation.severity == severity
-    ]
-
-
-def _problem(event: dg.DagsterEvent) -> str:
-    data = event.step_failure_data
-    if data.user_failure_data is not None and data.user_failure_data.description:
-        return f"{event.step_key}: {data.user_failure_data.description}"
-    error = data.error
-    while error is not None and error.cause is not None:
-        error = error.cause
-    if error is not None and error.cls_name == dg.DagsterExecutionInterruptedError.__name__:
-        return INTERRUPTED
-    return f"{event.step_key}: {error.message.strip() if error is not None else 'unknown failure'}"

@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 
 from embedder_assets.errors import EmbedderError
-from embedder_assets.settings import ENV_PREFIX, SETTINGS_FILE, load_settings
+from embedder_assets.settings import ENV_PREFIX, SETTINGS_FILE, load_settings, settings_at_load
 from embedder_assets.stages.corpus import discover_collections
 
 PARTITIONS_NAME = "collection"
@@ -43,6 +43,18 @@ class CollectionPartitionsDefinition(dg.DynamicPartitionsDefinition):
 
 
 collections = CollectionPartitionsDefinition(name=PARTITIONS_NAME)
+
+
+def backfill_policy() -> dg.BackfillPolicy | None:
+    """How many collections one run of a backfill takes: all, so that one manifest and one footer tell all of it.
+
+    ``EMBEDDER_COLLECTIONS_PER_RUN`` makes several runs of it, for several workers. None is Dagster's word for one: such
+    a run has its collection as a tag, by which the queue holds back a second run of it.
+    """
+    size = settings_at_load().collections_per_run
+    if size is None:
+        return dg.BackfillPolicy.single_run()
+    return None if size == 1 else dg.BackfillPolicy.multi_run(size)
 
 
 def register(instance: dg.DagsterInstance, names: Iterable[str]) -> None:

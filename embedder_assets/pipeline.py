@@ -38,7 +38,7 @@ class Pipeline:
     sign_of_life: SignOfLife = field(init=False)
 
     def __post_init__(self) -> None:
-        self.store = TableStore(self.settings.home)
+        self.store = TableStore.of(self.settings)
         self.triton = TritonSession(self.settings)
         self.sign_of_life = SignOfLife(self.settings.home)
 

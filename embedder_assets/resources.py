@@ -10,6 +10,7 @@ from embedder_assets.assets.processing_summary import manifest_file, write_summa
 from embedder_assets.partitions import collections_of_run
 from embedder_assets.pipeline import Pipeline
 from embedder_assets.settings import FIELDS, load_settings
+from embedder_assets.stages.mirror import fresh_corpus
 from embedder_assets.telemetry.footer import render_footer
 
 
@@ -29,8 +30,10 @@ class PipelineResource(dg.ConfigurableResource[Pipeline]):
         overrides = {name: (value, "run_config") for name, value in chosen.items() if value is not None}
         self._pipeline = Pipeline(load_settings(overrides))
         if context.instance is not None and context.run is not None:
+            self._pipeline.sign_of_life.hold(context.run.run_id)
             # At the start, since a run that tries another one again has been given the tags of that one.
             tag_run(context.instance, context.run.run_id, manifest_file(self._pipeline, context.run.run_id))
+        fresh_corpus(self._pipeline.settings)
         return self._pipeline
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:

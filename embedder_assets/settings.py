@@ -50,6 +50,11 @@ FilePath = Annotated[Path, AfterValidator(_absolute)]
 Device = Literal["cpu", "gpu"]
 LeasePolicy = Literal["shared", "exclusive"]
 StatePath = Annotated[Path, AfterValidator(_absolute), AfterValidator(_without_brackets)]
+HostPort = Annotated[str, Field(pattern=r"^[^:/,\s]+:\d+$")]
+HttpUrl = Annotated[str, Field(pattern=r"^https?://[^\s,]+$")]
+BucketUrl = Annotated[str, Field(pattern=r"^s3://[a-z0-9][a-z0-9.-]+[a-z0-9](/[A-Za-z0-9._-]+)*/?$")]
+Endpoints = Annotated[tuple[HostPort, ...], BeforeValidator(_listed), AfterValidator(_distinct_names)]
+Urls = Annotated[tuple[HttpUrl, ...], BeforeValidator(_listed), AfterValidator(_distinct_names)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_listed), AfterValidator(_distinct_names), Field(min_length=1)]
 
 
@@ -61,25 +66,57 @@ class Settings(BaseModel):
     _provenance: dict[str, str] = PrivateAttr(default_factory=dict)
 
     home: StatePath = Field(Path(".embedder"), description="Folder of all state: tables, runs, exports, logs.")
+    tables_url: BucketUrl | None = Field(
+        None,
+        description="`s3://bucket/prefix`: the tables are there, for several hosts, and not under EMBEDDER_HOME. "
+        "Endpoint and credentials come from AWS's own variables.",
+    )
+    corpus_url: BucketUrl | None = Field(
+        None,
+        description="`s3://bucket/prefix`: the corpus is there; the folder `corpus` of EMBEDDER_HOME is made like it "
+        "before a run and before a sensor looks.",
+    )
+    exports_url: BucketUrl | None = Field(
+        None, description="`s3://bucket/prefix`: the exports are delivered there too, from EMBEDDER_HOME."
+    )
     corpus_dir: FolderPath = Field(
         PROJECT_ROOT / "examples" / "corpus", description="Folder whose sub-folders are the collections."
     )
     model_repository: FolderPath = Field(
         PROJECT_ROOT / "model_repository", description="The model repository that Triton loads."
     )
-    triton_url: str | None = Field(
-        None,
-        pattern=r"^[^:/\s]+:\d+$",
-        description="gRPC `host:port` of a Triton server; unset means the embedded server.",
+    triton_url: Endpoints = Field(
+        (),
+        description="gRPC `host:port` of a Triton server, or of several, separated by commas (a list in "
+        "embedder.toml); unset means the embedded server.",
     )
-    triton_metrics_url: str | None = Field(
-        None,
-        pattern=r"^https?://\S+$",
-        description="Metrics address of the server at EMBEDDER_TRITON_URL, for its GPU memory series.",
+    triton_metrics_url: Urls = Field(
+        (),
+        description="Metrics addresses of the servers at EMBEDDER_TRITON_URL, separated by commas, for their GPU "
+        "memory series.",
     )
     triton_timeout_s: float = Field(120.0, gt=0, description="Seconds one inference request may take.")
     triton_retry_s: float = Field(
         60.0, ge=0, description="Seconds for which a request is sent again while Triton does not answer; 0: not at all."
+    )
+    triton_tls_ca: FilePath | None = Field(
+        None,
+        description="Certificates (PEM) that vouch for the servers at EMBEDDER_TRITON_URL or for `embedder serve`; the "
+        "connection speaks TLS.",
+    )
+    triton_tls_cert: FilePath | None = Field(None, description="The client's own certificate (PEM), for mutual TLS.")
+    triton_tls_key: FilePath | None = Field(None, description="Private key (PEM) of that certificate.")
+    triton_secret_file: FilePath | None = Field(
+        None,
+        description="File with `name=value`, the header that Triton's restricted protocols ask for. `embedder serve` "
+        "restricts with it who may load models.",
+    )
+    serve_tls_cert: FilePath | None = Field(
+        None, description="Certificate (PEM) of `embedder serve`; its gRPC speaks TLS, and HTTP is closed."
+    )
+    serve_tls_key: FilePath | None = Field(None, description="Private key (PEM) of that certificate.")
+    serve_tls_client_ca: FilePath | None = Field(
+        None, description="Certificates (PEM) that vouch for clients of `embedder serve`: others get nothing."
     )
     enable_sparse: bool = Field(True, description="Whether the sparse stage runs.")
     enable_rerank: bool = Field(True, description="Whether the rerank stage runs.")
@@ -95,6 +132,12 @@ class Settings(BaseModel):
     candidate_depth: int = Field(
         100, ge=1, description="Chunks a query takes from each first-stage ranking; their union is fused."
     )
+    approximate_above: int = Field(
+        200_000,
+        ge=0,
+        description="Chunks of a collection above which `embedder search` uses an approximate index (extra "
+        "`approximate`); 0: never.",
+    )
     rerank_depth: int = Field(30, ge=1, description="Fused candidates a query sends to the cross-encoder.")
     quality_tolerance: float = Field(
         0.02, ge=0, le=1, description="How far nDCG@10 may lie below the fused ranking and below the accepted baseline."
@@ -104,6 +147,31 @@ class Settings(BaseModel):
     )
     max_document_mb: float = Field(
         20.0, gt=0, description="Larger files are refused, each with a message (MB, 1,000,000 bytes)."
+    )
+    max_text_chars: int = Field(20_000_000, ge=1, description="Characters of text that one document may have.")
+    max_pdf_pages: int = Field(20_000, ge=1, description="Pages that a PDF may have.")
+    max_unpacked_mb: float = Field(200.0, gt=0, description="What a DOCX may unpack to (MB).")
+    max_unpacked_ratio: float = Field(
+        200.0, ge=1, description="How many times its size a DOCX may unpack to, if that is more than 10 MB."
+    )
+    max_nesting: int = Field(
+        500,
+        ge=1,
+        le=2000,
+        description="Elements that may lie in each other in HTML and DOCX, and levels of indentation in "
+        "reStructuredText.",
+    )
+    max_markdown_nesting: int = Field(
+        50, ge=1, description="Block quotes and lists that may begin on one line of Markdown."
+    )
+    max_markdown_steps: int = Field(
+        5_000_000, ge=1, description="Looks at a line that parsing one document's Markdown may take; about 20 seconds."
+    )
+    document_timeout_s: float = Field(
+        120.0, gt=0, description="Seconds that reading one PDF, DOCX, HTML or reStructuredText document may take."
+    )
+    document_memory_mb: float = Field(
+        4096.0, ge=512, description="Address space of the process that reads these formats (MB)."
     )
     max_lost_share: float = Field(
         0.5,
@@ -120,6 +188,11 @@ class Settings(BaseModel):
     )
     automation: bool = Field(
         False, description="Whether sensors and schedules are on until somebody switches them off in the UI."
+    )
+    collections_per_run: int | None = Field(
+        None,
+        ge=1,
+        description="Collections in one run of a backfill; unset: all of them. 1 where several workers share the work.",
     )
     sensor_interval_s: int = Field(30, ge=1, description="Seconds between two looks of a sensor.")
     settle_s: float = Field(
@@ -216,8 +289,32 @@ def load_settings(
         settings = Settings(**{name: value for name, (value, _) in merged.items()})
     except ValidationError as error:
         raise _rejected(error, merged) from error
+    if settings.corpus_url is not None:
+        settings = settings.model_copy(update={"corpus_dir": _mirrored(settings.home, merged)})
+        merged["corpus_dir"] = merged["corpus_url"]
     settings._provenance.update({name: provenance for name, (_, provenance) in merged.items()})
     return settings
+
+
+def settings_at_load() -> Settings:
+    """The settings; the defaults where they cannot be read: the code location has to load, and a run will say so."""
+    try:
+        return load_settings()
+    except SettingsError:
+        return load_settings(environ={})
+
+
+def _mirrored(home: Path, merged: Mapping[str, tuple[Any, str]]) -> Path:
+    """The folder that a corpus of a bucket is fetched into: one of ours, since what is not in the bucket goes."""
+    if "corpus_dir" in merged:
+        value, provenance = merged["corpus_dir"]
+        raise SettingsError(
+            f"settings 'corpus_dir' ({provenance}) and 'corpus_url' ({merged['corpus_url'][1]})",
+            expected="one of them",
+            got=f"both, {str(value)!r} and {merged['corpus_url'][0]!r}",
+            remedy="Unset the one that does not hold the documents.",
+        )
+    return home / "corpus"
 
 
 def unknown_variables(environ: Mapping[str, str]) -> dict[str, str | None]:
@@ -246,7 +343,7 @@ def _shown(default: object) -> str:
         default = str(default).lower()
     if isinstance(default, tuple):
         default = ",".join(default)
-    return "unset" if default is None else f"`{default}`"
+    return "unset" if default in (None, "") else f"`{default}`"
 
 
 def _environment_layer(environ: Mapping[str, str]) -> dict[str, tuple[Any, str]]:
@@ -291,9 +388,11 @@ def _rejected(error: ValidationError, merged: Mapping[str, tuple[Any, str]]) -> 
     name = str(first["loc"][0])
     value, provenance = merged.get(name, (first["input"], "unknown"))
     meaning = FIELDS[name].description if name in FIELDS else "a known setting"
+    # Not all of it in small letters: a pattern says which letters may be large.
+    said = first["msg"].removeprefix("Value error, ")
     return SettingsError(
         f"setting '{name}' ({provenance})",
-        expected=f"{first['msg'].lower().removeprefix('value error, ')} ({meaning})",
+        expected=f"{said[0].lower()}{said[1:]} ({meaning})",
         got=repr(value),
         remedy="docs/settings.md lists every setting with its default.",
     )

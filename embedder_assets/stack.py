@@ -17,6 +17,7 @@ from embedder_assets.serving.embedded import find_running
 from embedder_assets.serving.watched import WatchedProcess
 from embedder_assets.settings import ENV_PREFIX, Settings
 from embedder_assets.stages.corpus import discover_collections
+from embedder_assets.stages.mirror import fresh_corpus
 
 ADDRESS = "127.0.0.1"
 READY_TIMEOUT_S = 60
@@ -28,22 +29,23 @@ def run_stack(settings: Settings, report: Callable[[str], None]) -> None:
     """Starts everything, says where it is, and stays until it is interrupted or a part ends.
 
     Raises:
-        StackError: A port is taken, or a part has ended by itself.
+        StackError: A port is taken or meant for two parts, or a part has ended by itself.
     """
     ports = {part: getattr(settings, setting) for part, setting in PORT_SETTINGS.items()}
+    _require_different(ports)
     for part, port in ports.items():
         _require_free(part, port)
     for sentence in _unbuilt_models(settings):
         report(sentence)
     with dagster_instance(settings) as instance:
-        register(instance, [collection.name for collection in discover_collections(settings.corpus_dir)])
+        register(instance, [collection.name for collection in discover_collections(fresh_corpus(settings))])
     logs = settings.home / "logs"
     parts: dict[str, WatchedProcess] = {}
     try:
         for part, command in _commands(settings).items():
             parts[part] = WatchedProcess(command, logs / f"{part}.log", environment=os.environ)
         _wait_until_answering(parts, ports, logs)
-        report(f"Triton:   {_triton_address(settings, parts, logs)}")
+        report(f"Triton:   {_triton(settings, parts, logs)}")
         report(f"Dagster:  http://{ADDRESS}:{settings.webserver_port}")
         report(f"Metrics:  http://{ADDRESS}:{settings.metrics_port}/metrics")
         report(f"Logs:     {logs}")
@@ -78,6 +80,17 @@ def _unbuilt_models(settings: Settings) -> list[str]:
         for state in states
         if state.problem is not None
     ]
+
+
+def _require_different(ports: dict[str, int]) -> None:
+    if len(set(ports.values())) < len(ports):
+        settings = " and ".join(ENV_PREFIX + setting.upper() for setting in PORT_SETTINGS.values())
+        raise StackError(
+            settings,
+            expected="a port for each",
+            got=f"{next(iter(ports.values()))} for both",
+            remedy="Set one of them to another port.",
+        )
 
 
 def _require_free(part: str, port: int) -> None:
@@ -121,13 +134,14 @@ def _wait_until_answering(parts: dict[str, WatchedProcess], ports: dict[str, int
             time.sleep(0.2)
 
 
-def _triton_address(settings: Settings, parts: dict[str, WatchedProcess], logs: Path) -> str:
+def _triton(settings: Settings, parts: dict[str, WatchedProcess], logs: Path) -> str:
+    """Where it answers gRPC, and where Prometheus finds its metrics."""
     if settings.triton_url:
-        return settings.triton_url
+        return ", ".join(settings.triton_url)
     while (running := find_running(settings.home / "triton")) is None:
         _require_running(parts, logs)
         time.sleep(0.1)
-    return running.grpc
+    return f"{running.grpc}, metrics: {running.metrics_url}"
 
 
 def _answers(port: int) -> bool:

@@ -119,7 +119,8 @@ def _leases(manifest: Manifest) -> Iterator[str]:
 def _mitigations(manifest: Manifest) -> Iterator[str]:
     for entry in manifest.mitigations[:SHOWN]:
         failed = f", {len(entry.items)} chunks" if entry.items else ""
-        of = f"{entry.model} {entry.kind} to {entry.batch_size} texts a request"
-        yield f"Mitigation: {entry.stage}: {of} ({entry.reason}{failed})"
+        size = f" to {entry.batch_size} texts a request" if entry.batch_size else ""
+        where = f" {entry.endpoint} at {entry.at}" if entry.endpoint else ""
+        yield f"Mitigation: {entry.stage}: {entry.model} {entry.kind}{where}{size} ({entry.reason}{failed})"
     if len(manifest.mitigations) > SHOWN:
         yield f"… and {len(manifest.mitigations) - SHOWN} more mitigations; `--json` has all"

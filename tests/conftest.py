@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,12 @@ SHARED_DATA = PROJECT.parent / "shared" / "data"
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No setting of the person who runs the tests reaches them."""
+    """No setting of the person who runs the tests reaches them, and no exporter that runs beside them."""
     for name in list(os.environ):
         if name.startswith(("EMBEDDER_", "OTEL_", "DAGSTER_")):
             monkeypatch.delenv(name)
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        monkeypatch.setenv("EMBEDDER_METRICS_PORT", str(probe.getsockname()[1]))
 
 
 @pytest.fixture

@@ -24,6 +24,14 @@ HISTORY = {
 def differences(first: Path, second: Path) -> list[str]:
     """A sentence for each table and export that is not the same in both homes."""
     one, other = TableStore(first), TableStore(second)
+    found = table_differences(one, other)
+    for collection in sorted({*one.collections("chunks"), *other.collections("chunks")}):
+        found += _exports(export_folder(first, collection), export_folder(second, collection), collection)
+    return found
+
+
+def table_differences(one: TableStore, other: TableStore) -> list[str]:
+    """A sentence for each table that is not the same, wherever it is."""
     found = []
     for table in SCHEMAS:
         columns = [name for name in SCHEMAS[table] if name not in HISTORY.get(table, set())]
@@ -32,8 +40,6 @@ def differences(first: Path, second: Path) -> list[str]:
                 rows = [_sorted(store.read(table, collection, columns)) for store in (one, other)]
                 if not rows[0].equals(rows[1]):
                     found.append(f"{table} of {collection}: {_told(*rows)}")
-    for collection in sorted({*one.collections("chunks"), *other.collections("chunks")}):
-        found += _exports(export_folder(first, collection), export_folder(second, collection), collection)
     return found
 
 

@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmarks.verdict import in_words
 from embedder_assets.automation.jobs import rag_tables
 from embedder_assets.definitions import defs
 from embedder_assets.settings import PROJECT_ROOT
@@ -113,8 +114,9 @@ def report(seconds: Sequence[Mapping[str, Times]]) -> None:
     for name in EMPTY:
         ratio = statistics.median(each[OURS].wall / each[name].wall for each in seconds)
         cpu = statistics.median(each[OURS].cpu / each[name].cpu for each in seconds)
-        verdict = "holds" if ratio < BOUND else "DOES NOT HOLD"
-        print(f"{ratio:.2f} times the run of as many {name} (CPU {cpu:.2f}); less than {BOUND}: {verdict}")
+        print(
+            f"{ratio:.2f} times the run of as many {name} (CPU {cpu:.2f}); less than {BOUND}: {in_words(ratio < BOUND)}"
+        )
 
 
 if __name__ == "__main__":

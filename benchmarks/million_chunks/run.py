@@ -22,6 +22,7 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.trivial_model import trivial_triton
+from benchmarks.verdict import in_words
 from embedder_assets.tables.store import TableStore
 
 BOUND_MB = 2000
@@ -54,13 +55,8 @@ def main() -> None:
         if first and last:
             steady = steady and abs(last / first - 1) <= BOUND_RATE
             print(f"{model}: first tenth {first:.0f} texts/s, last tenth {last:.0f} texts/s ({last / first - 1:+.1%})")
-    print(f"peak memory of the run: {peak_mb} MB; at most {BOUND_MB} MB: {verdict(peak_mb <= BOUND_MB)}")
-    print(f"rate of the last tenth within {BOUND_RATE:.0%} of the first: {verdict(steady)}")
-
-
-def verdict(holds: bool) -> str:
-    """In words."""
-    return "holds" if holds else "DOES NOT HOLD"
+    print(f"peak memory of the run: {peak_mb} MB; at most {BOUND_MB} MB: {in_words(peak_mb <= BOUND_MB)}")
+    print(f"rate of the last tenth within {BOUND_RATE:.0%} of the first: {in_words(steady)}")
 
 
 def write_corpus(folder: Path, documents: int) -> Path:

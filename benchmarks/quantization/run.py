@@ -21,6 +21,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from benchmarks.collections import NAMES, prepare
+from benchmarks.verdict import in_words
 from embedder_assets.serving.build import write_float32
 from embedder_assets.serving.cpu_session import open_session
 from embedder_assets.serving.models import load_description
@@ -201,8 +202,8 @@ def print_table(lines: list[tuple[str, float, float]], *, bound_holds: bool) -> 
     for name, plain, quantized in lines:
         print(f"| {name} | {plain:.4f} | {quantized:.4f} | {quantized - plain:+.4f} |")
     near = all(abs(quantized - plain) <= LARGEST_LOSS for _, plain, quantized in lines)
-    print(f"- within {LARGEST_LOSS} on each: {'holds' if near else 'DOES NOT HOLD'}")
-    print(f"- lowest cosine above {LEAST_COSINE}: {'holds' if bound_holds else 'DOES NOT HOLD'}")
+    print(f"- within {LARGEST_LOSS} on each: {in_words(near)}")
+    print(f"- lowest cosine above {LEAST_COSINE}: {in_words(bound_holds)}")
 
 
 def parse_args() -> argparse.Namespace:

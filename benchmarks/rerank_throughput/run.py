@@ -8,18 +8,13 @@ dense model at the same lengths, which is what a usual 6-layer cross-encoder cos
 from __future__ import annotations
 
 import itertools
-import os
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any
+from functools import partial
 
-import numpy as np
-
-from embedder_assets.serving.cpu_session import open_session
+from benchmarks.bare_loop import CORES, Loop, bare_loop
 from embedder_assets.serving.session import TritonSession
 from embedder_assets.settings import PROJECT_ROOT, Settings, load_settings
 from embedder_assets.stages.corpus import discover_collections
@@ -28,7 +23,6 @@ PASSAGE_TOKENS = 180
 QUERY_WORDS = 10
 PAIRS = 512
 ROUNDS = 5
-CORES = len(os.sched_getaffinity(0))
 
 
 def main() -> None:
@@ -38,10 +32,10 @@ def main() -> None:
         pairs = make_pairs(settings)
         session = TritonSession(settings)
         try:
-            sides = {
+            sides: dict[str, Callable[[], None]] = {
                 "Triton": lambda: score(session, settings, pairs),
-                "bare loop": bare_loop(settings, settings.rerank_model, pairs),
-                "6-layer encoder": bare_loop(settings, settings.dense_models[0], pairs),
+                "bare loop": partial(loop_of(settings, settings.rerank_model), pairs),
+                "6-layer encoder": partial(loop_of(settings, settings.dense_models[0]), pairs),
             }
             rates: dict[str, list[float]] = {name: [] for name in sides}
             for side in sides.values():
@@ -87,26 +81,9 @@ def score(session: TritonSession, settings: Settings, pairs: list[tuple[str, str
     assert scored == len(pairs)
 
 
-def bare_loop(settings: Settings, model: str, pairs: list[tuple[str, str]]) -> Callable[[], None]:
+def loop_of(settings: Settings, model: str) -> Loop:
     """One session, one pair a call, a worker a core."""
-    from tokenizers import Tokenizer
-
-    folder: Path = settings.model_repository / model
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    tokenizer.enable_truncation(256)
-    tokenizer.no_padding()
-    session = open_session(folder / "1" / "model.onnx")
-
-    def answer(encoding: Any) -> None:
-        columns = (encoding.ids, encoding.attention_mask, encoding.type_ids)
-        names = ("input_ids", "attention_mask", "token_type_ids")
-        session.run(None, {name: np.array([ids], np.int64) for name, ids in zip(names, columns, strict=True)})
-
-    def run() -> None:
-        with ThreadPoolExecutor(CORES) as workers:
-            list(workers.map(answer, tokenizer.encode_batch(pairs)))
-
-    return run
+    return bare_loop(settings.model_repository / model, threads=1, batch=1, workers=CORES)
 
 
 if __name__ == "__main__":

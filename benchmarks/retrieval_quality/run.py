@@ -17,6 +17,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from benchmarks.collections import NAMES, prepare
+from benchmarks.verdict import in_words
 from embedder_assets.launch import launch
 from embedder_assets.pipeline import Pipeline
 from embedder_assets.serving.models import Evidence
@@ -69,7 +70,7 @@ def main() -> None:
     values = {name: found for name, found in values.items() if found}
     print(render(values))
     held = verdicts(values)
-    print("\n" + "\n".join(f"- {sentence}: {'holds' if holds else 'DOES NOT HOLD'}" for sentence, holds in held))
+    print("\n" + "\n".join(f"- {sentence}: {in_words(holds)}" for sentence, holds in held))
     sys.exit(0 if all(holds for _, holds in held) else 1)
 
 

@@ -9,7 +9,8 @@ from embedder_assets.assets.fused_candidates import fused_candidates
 from embedder_assets.assets.materialize import Events, Metadata, collection_asset, materialize_stage
 from embedder_assets.assets.reranked_candidates import reranked_candidates
 from embedder_assets.pipeline import Pipeline
-from embedder_assets.stages.export import MANIFEST, ExportStage
+from embedder_assets.stages.delivery import MANIFEST
+from embedder_assets.stages.export import ExportStage
 from embedder_assets.stages.fuse import RetrievalModels
 from embedder_assets.telemetry.record import StageMeter
 

@@ -11,9 +11,9 @@ from dagster._core.storage.tags import RETRY_ON_ASSET_OR_OP_FAILURE_TAG
 
 from embedder_assets.assets.lease import leased
 from embedder_assets.errors import EmbedderError, TritonUnavailableError
-from embedder_assets.partitions import collections, collections_of_run
+from embedder_assets.partitions import backfill_policy, collections, collections_of_run
 from embedder_assets.pipeline import Pipeline
-from embedder_assets.tables.lock import collection_lock
+from embedder_assets.tables.turns import in_turn
 from embedder_assets.telemetry.event_log import as_observation
 from embedder_assets.telemetry.record import StageMeter, StageName
 
@@ -31,12 +31,11 @@ FOLLOWS_ITS_INPUTS = (
 ).with_label("an input was materialized")
 # Dagster's search and filters know them; a fork names its own team here.
 OWNERS = ["team:rag"]
-# One run takes a range of collections, so that one manifest and one footer tell all of it.
 collection_asset = functools.partial(
     dg.asset,
     owners=OWNERS,
     partitions_def=collections,
-    backfill_policy=dg.BackfillPolicy.single_run(),
+    backfill_policy=backfill_policy(),
     automation_condition=FOLLOWS_ITS_INPUTS,
 )
 
@@ -44,7 +43,6 @@ collection_asset = functools.partial(
 def materialize_each(context: dg.AssetExecutionContext, pipeline: Pipeline, work: Callable[[str], Metadata]) -> Events:
     """Does the work for each collection of the run, for an asset without telemetry of its own."""
     names = collections_of_run(context.instance, context.run)
-    pipeline.sign_of_life.hold(context.run.run_id)
     metadata = {name: _work_alone(context, pipeline, work, name) for name in names}
     yield _materialized(context, metadata)
 
@@ -67,7 +65,6 @@ def materialize_stage(
         toggle: The setting that switches the stage off, if there is one.
     """
     names = collections_of_run(context.instance, context.run)
-    pipeline.sign_of_life.hold(context.run.run_id)
     meter = StageMeter(
         stage,
         names,
@@ -100,8 +97,7 @@ def _work_alone(
     is worth a retry of the run, which the run's tag asks for: any other error would come again.
     """
     try:
-        with collection_lock(pipeline.settings.home, collection):
-            return work(collection)
+        return in_turn(pipeline.store, [collection], lambda: work(collection))
     except EmbedderError as error:
         passing = isinstance(error, TritonUnavailableError)
         if passing:

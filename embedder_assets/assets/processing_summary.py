@@ -18,7 +18,9 @@ from embedder_assets.telemetry.event_log import records_of_run
 from embedder_assets.telemetry.exporter import following
 from embedder_assets.telemetry.footer import render_footer
 from embedder_assets.telemetry.manifest import FILE_NAME, Manifest
+from embedder_assets.telemetry.problems import kept_events, problems
 from embedder_assets.telemetry.push import push
+from embedder_assets.telemetry.record import StageRecord
 from embedder_assets.telemetry.summary import RunFacts, fallback_warnings, summarize_run
 
 
@@ -68,12 +70,20 @@ def write_summary(
                 if count
             ),
             *warnings,
+            *([] if succeeded else _unrecorded(instance, run_id, records)),
             *_push(pipeline, instance),
         ],
     )
     manifest, _ = summarize_run(pipeline.settings, records, facts)
     tag_run(instance, run_id, manifest_file(pipeline, run_id))
     return manifest
+
+
+def _unrecorded(instance: dg.DagsterInstance, run_id: str, records: Sequence[StageRecord]) -> list[str]:
+    """Why a run has failed whose records do not say so: a check, or a step that leaves no record."""
+    if any(record.status == "failed" for record in records):
+        return []
+    return [f"failed: {problem}" for problem in problems(kept_events(instance, run_id))]
 
 
 def _push(pipeline: Pipeline, instance: dg.DagsterInstance) -> list[str]:

@@ -23,7 +23,7 @@ def table_maintenance(pipeline: dg.ResourceParam[Pipeline]) -> dg.MaterializeRes
             "files_before": sum(each.files_before for each in done),
             "files_after": sum(each.files_after for each in done),
             "files_removed": sum(each.files_removed for each in done),
-            "bytes_removed": sum(each.bytes_removed for each in done),
+            "bytes_removed": sum(each.bytes_removed or 0 for each in done),
             "tables": dg.MetadataValue.json({each.table: each.files_after for each in done}),
         }
     )

@@ -11,6 +11,7 @@ from embedder_assets.automation.switch import SCHEDULES
 from embedder_assets.partitions import register
 from embedder_assets.settings import load_settings
 from embedder_assets.stages.corpus import discover_collections
+from embedder_assets.stages.mirror import fresh_corpus
 
 
 @dg.schedule(
@@ -21,7 +22,7 @@ from embedder_assets.stages.corpus import discover_collections
 )
 def nightly_refresh(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest]:
     """A run a collection at 01:17: what no sensor sees, such as a new model or setting, and runs that had failed."""
-    names = [collection.name for collection in discover_collections(load_settings().corpus_dir)]
+    names = [collection.name for collection in discover_collections(fresh_corpus(load_settings()))]
     register(context.instance, names)
     for name in names:
         yield dg.RunRequest(run_key=f"{context.scheduled_execution_time:%Y-%m-%d}/{name}", partition_key=name)

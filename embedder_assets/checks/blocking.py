@@ -1,10 +1,10 @@
 """Blocking asset checks from rules: one Dagster op an asset, every rule a check of its own."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import dagster as dg
 
-from embedder_assets.checks.verdict import Note, Rule
+from embedder_assets.checks.verdict import Note, Rule, Worry
 from embedder_assets.errors import EmbedderError
 from embedder_assets.partitions import collections_of_run
 from embedder_assets.pipeline import Pipeline
@@ -36,12 +36,19 @@ def blocking_checks(asset: str, rules: Sequence[Rule], toggle: str | None = None
                 asset_key=asset,
                 check_name=rule.__name__,
                 passed=not problems,
+                severity=_severity(problems.values()),
                 description="\n".join(f"{name}: {words}" for name, words in (problems or notes).items())
                 or (OFF if off else None),
                 metadata={"collections": names, **problems, **notes},
             )
 
     return check
+
+
+def _severity(problems: Collection[str]) -> dg.AssetCheckSeverity:
+    """A failed check blocks what follows, unless nothing in it makes the results wrong."""
+    only_worries = problems and all(isinstance(each, Worry) for each in problems)
+    return dg.AssetCheckSeverity.WARN if only_worries else dg.AssetCheckSeverity.ERROR
 
 
 def _asked(rule: Rule, pipeline: Pipeline, collection: str) -> str | None:

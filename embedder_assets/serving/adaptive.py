@@ -15,7 +15,6 @@ import numpy as np
 
 from embedder_assets.errors import InferenceError, ResourceExhaustedError
 from embedder_assets.serving.client import (
-    REQUESTS_IN_FLIGHT,
     UNOBSERVED,
     Answer,
     Failure,
@@ -93,7 +92,7 @@ class SizeLimit:
 
 
 class AdaptiveRequests:
-    """Streams of requests to one server. What was learnt of a model's memory holds for all of its streams."""
+    """Streams of requests. What was learnt of a model's memory holds for all of its streams."""
 
     def __init__(self, client: Connection) -> None:
         self._client = client
@@ -138,11 +137,12 @@ class _Stream:
         try:
             for rows in requests:
                 pending.append(_Pending(rows, self._submitted(rows)))
-                if len(pending) >= REQUESTS_IN_FLIGHT:
+                while len(pending) >= self._client.most_in_flight:
                     yield self._oldest(pending)
             while pending:
                 yield self._oldest(pending)
         finally:
+            self._tell_recoveries()
             for each in pending:
                 if each.future:
                     each.future.cancel()
@@ -201,14 +201,17 @@ class _Stream:
 
     def _seen(self, answer: Answer) -> Answer:
         """Passes an answer on, after the observer and the limit have taken note of it."""
-        for kind, model in self._client.recoveries():
-            self._observer.recovered(kind, model)
+        self._tell_recoveries()
         self._observer.request(
             self._model, answer.latency_s, answer.rows, traceparent=answer.traceparent, dimension=answer.dimension
         )
         if self._limit.answered(answer.rows):
             self._observer.mitigated("batch_recovered", self._model, self._limit.now, "answered_in_a_row")
         return answer
+
+    def _tell_recoveries(self) -> None:
+        for done in self._client.recoveries():
+            self._observer.recovered(done.kind, done.model, done.reason, endpoint=done.endpoint, at=done.at)
 
     def _shrink(self, rows: int, error: InferenceError) -> None:
         if isinstance(error, ResourceExhaustedError) and self._limit.exhausted(rows):

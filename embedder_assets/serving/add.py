@@ -110,6 +110,13 @@ def _origin(folder: Path, new: NewModel) -> tuple[Checkpoint, dict[str, str], st
         written = os.path.relpath(path.resolve(), folder.resolve()) if inside else str(path.absolute())
         where = {"kind": "local", "path": written}
         said = _license_of_card(path / "README.md")
+    elif path.exists():
+        raise ModelBuildError(
+            f"--from {new.origin}",
+            expected="the folder of a checkpoint, with config.json, model.safetensors and tokenizer.json",
+            got="a file",
+            remedy="Name the folder that it lies in; weights in other formats than safetensors are not read.",
+        )
     elif re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", new.origin):
         commit, said = resolve_revision(new.origin, new.revision)
         checkpoint = read_checkpoint(download(new.origin, commit))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +21,13 @@ if TYPE_CHECKING:
 
 # Large enough to silence a token in the softmax, small enough that adding a score to it cannot overflow.
 MASKED = -1e9
+# Of the operators that ONNX Runtime has beside the standard.
+RUNTIME_DOMAIN = "com.microsoft"
 
 
 @dataclass(frozen=True)
 class BertConfig:
-    """The numbers that fix the shape of a BERT encoder.
+    """The numbers that fix the shape of a BERT encoder, and how it is written.
 
     Attributes:
         hidden_size: Width of a token's vector.
@@ -36,6 +38,8 @@ class BertConfig:
         vocab_size: Number of entries of the vocabulary.
         layer_norm_eps: Epsilon of every layer normalisation.
         hidden_act: Name of the activation function; only ``gelu`` (the exact one) is supported.
+        fused: Whether attention is written as one operator that only ONNX Runtime has, for the CPU. Not of a
+            ``config.json``.
     """
 
     hidden_size: int
@@ -46,6 +50,7 @@ class BertConfig:
     vocab_size: int
     layer_norm_eps: float
     hidden_act: str
+    fused: bool = False
 
     @classmethod
     def from_file(cls, path: Path) -> BertConfig:
@@ -69,7 +74,8 @@ class BertConfig:
                 got=str(error),
                 remedy="Fetch the model again, or point to the folder that holds its config.json.",
             ) from error
-        missing = [field.name for field in fields(cls) if field.name not in raw]
+        names = [field.name for field in fields(cls) if field.default is MISSING]
+        missing = [name for name in names if name not in raw]
         if missing:
             raise ModelBuildError(
                 str(path),
@@ -84,7 +90,7 @@ class BertConfig:
                 got=f"position_embedding_type {raw['position_embedding_type']!r}",
                 remedy="Use a BERT model with absolute positions, or export this one with its own tools.",
             )
-        return cls(**{field.name: raw[field.name] for field in fields(cls)})
+        return cls(**{name: raw[name] for name in names})
 
 
 class BertWeights:
@@ -219,10 +225,17 @@ class BertGraph:
         return x
 
     def attention_bias(self) -> str:
-        """What is added to attention scores, [batch, 1, 1, seq]; also makes ``mask``."""
+        """What is added to attention scores, [batch, 1, 1, seq]; also makes ``mask``.
+
+        A fused graph adds nothing; it gets ``mask_int32`` and ``unpadded``, whether no token is masked.
+        """
         from onnx import TensorProto
 
         mask = self.node("Cast", ["attention_mask"], "mask", to=TensorProto.FLOAT)
+        if self.config.fused:
+            least = self.node("ReduceMin", ["attention_mask"], "mask_least", keepdims=0)
+            self.node("Cast", [least], "unpadded", to=TensorProto.BOOL)
+            return self.node("Cast", ["attention_mask"], "mask_int32", to=TensorProto.INT32)
         inverse = self.node("Sub", [self.floats("one", 1.0), mask], "mask_inverse")
         bias = self.node("Mul", [inverse, self.floats("masked", MASKED)], "mask_bias_2d")
         return self.node("Unsqueeze", [bias, self.ints(1, 2)], "mask_bias")
@@ -262,18 +275,19 @@ class BertGraph:
         """Multi-head attention of ``x`` to ``memory``; ``bias`` silences masked tokens of the latter."""
         hidden = self.config.hidden_size
         width = hidden // self.config.num_attention_heads
+        projected = [
+            self.linear(tokens, f"{name}.{kind}", hidden, hidden)
+            for tokens, kind in ((x, "query"), (memory, "key"), (memory, "value"))
+        ]
+        if self.config.fused:
+            return self._fused(projected, f"{name}.joined")
 
-        def heads(tokens: str, kind: str, perm: list[int]) -> str:
-            projected = self.linear(tokens, f"{name}.{kind}", hidden, hidden)
+        def heads(tokens: str, perm: list[int]) -> str:
             shape = self.ints(0, 0, self.config.num_attention_heads, width)
-            split = self.node("Reshape", [projected, shape], f"{name}.{kind}.split")
-            return self.node("Transpose", [split], f"{name}.{kind}.heads", perm=perm)
+            split = self.node("Reshape", [tokens, shape], f"{tokens}.split")
+            return self.node("Transpose", [split], f"{tokens}.heads", perm=perm)
 
-        query, key, value = (
-            heads(x, "query", [0, 2, 1, 3]),
-            heads(memory, "key", [0, 2, 3, 1]),
-            heads(memory, "value", [0, 2, 1, 3]),
-        )
+        query, key, value = map(heads, projected, ([0, 2, 1, 3], [0, 2, 3, 1], [0, 2, 1, 3]))
         scores = self.node("MatMul", [query, key], f"{name}.scores")
         scores = self.node("Mul", [scores, self.floats("scale", 1 / math.sqrt(width))], f"{name}.scaled")
         scores = self.node("Add", [scores, bias], f"{name}.masked")
@@ -281,6 +295,34 @@ class BertGraph:
         mixed = self.node("MatMul", [probabilities, value], f"{name}.mixed")
         mixed = self.node("Transpose", [mixed], f"{name}.mixed_t", perm=[0, 2, 1, 3])
         return self.node("Reshape", [mixed, self.ints(0, 0, hidden)], f"{name}.joined")
+
+    def _fused(self, projected: list[str], name: str) -> str:
+        """Attention of projected queries to keys and values, all [batch, …, hidden], by one operator.
+
+        Without a mask ONNX Runtime takes a kernel that keeps the scores in the cache. So a batch without padding, which
+        one text always is, goes without; the other branch masks (docs/adr/0023).
+        """
+        from onnx import TensorProto, helper
+
+        hidden, heads = self.config.hidden_size, self.config.num_attention_heads
+
+        def branch(kind: str, mask: list[str]) -> onnx.GraphProto:
+            node = helper.make_node(
+                "MultiHeadAttention",
+                [*projected, *mask],
+                [f"{name}.{kind}"],
+                name=f"{name}.{kind}/MultiHeadAttention",
+                domain=RUNTIME_DOMAIN,
+                num_heads=heads,
+                scale=1 / math.sqrt(hidden // heads),
+            )
+            output = helper.make_tensor_value_info(f"{name}.{kind}", TensorProto.FLOAT, [None, None, hidden])
+            return helper.make_graph([node], f"{name}.{kind}", [], [output])
+
+        # The fourth input is a bias, which the projections have added.
+        return self.node(
+            "If", ["unpadded"], name, then_branch=branch("whole", []), else_branch=branch("masked", ["", "mask_int32"])
+        )
 
     def topk(self, x: str, top_k: int) -> None:
         """The largest ``top_k`` entries of the last axis, as the graph's outputs ``values`` and ``indices``."""

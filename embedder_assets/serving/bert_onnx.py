@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from embedder_assets.errors import ModelBuildError
 from embedder_assets.serving import bert_heads, bert_interaction
-from embedder_assets.serving.bert_graph import BertConfig, BertGraph, BertWeights
+from embedder_assets.serving.bert_graph import RUNTIME_DOMAIN, BertConfig, BertGraph, BertWeights
 from embedder_assets.serving.bert_interaction import InteractionConfig
 
 if TYPE_CHECKING:
@@ -59,9 +59,10 @@ def build_bert_onnx(
         helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "seq"])
         for name in ("input_ids", "attention_mask", "token_type_ids")
     ]
+    domains = {"": OPSET} | ({RUNTIME_DOMAIN: 1} if config.fused else {})
     model: onnx.ModelProto = helper.make_model(
         helper.make_graph(graph.nodes, "bert", inputs, outputs, list(graph.initializers.values())),
-        opset_imports=[helper.make_opsetid("", OPSET)],
+        opset_imports=[helper.make_opsetid(domain, version) for domain, version in domains.items()],
         ir_version=IR_VERSION,
         producer_name="embedder-assets",
     )

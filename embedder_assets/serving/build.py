@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -168,9 +168,9 @@ def _convert(
 ) -> None:
     require_fit(checkpoint, description)
     plain, finished = scratch / "plain.onnx", scratch / "finished.onnx"
-    write_float32(checkpoint, description, plain)
-    _keep_golden(description, checkpoint, plain, folder)
     precision = description.precision_on(device)
+    write_float32(checkpoint, description, plain, fused=precision == "int8")
+    _keep_golden(description, checkpoint, plain, folder)
     if precision == "int8":
         quantize_int8(plain, finished)
     elif precision == "fp16":
@@ -182,8 +182,14 @@ def _convert(
     (folder / "tokenizer.json").write_bytes(tokenizer)
 
 
-def write_float32(checkpoint: Checkpoint, description: ModelDescription, target: Path) -> None:
+def write_float32(checkpoint: Checkpoint, description: ModelDescription, target: Path, *, fused: bool = False) -> None:
     """Writes the float32 graph of a checkpoint: by our own writer where it can, through torch otherwise.
+
+    Args:
+        checkpoint: The weights.
+        description: What the model is to answer.
+        target: Where the graph goes; its folder must exist.
+        fused: Whether our own writer may use operators that only ONNX Runtime on the CPU has.
 
     Raises:
         ModelBuildError: The head is missing, or the architecture needs torch and torch is not installed.
@@ -194,7 +200,7 @@ def write_float32(checkpoint: Checkpoint, description: ModelDescription, target:
         config = checkpoint.weights_folder / "config.json"
         graph = build_bert_onnx(
             checkpoint.weights,
-            BertConfig.from_file(config),
+            replace(BertConfig.from_file(config), fused=fused),
             InteractionConfig.from_file(config) if description.pooling == "interaction" else HEADS[description.pooling],
             normalize=description.normalize,
             top_k=description.dimension,

@@ -12,6 +12,9 @@ from embedder_assets.errors import ModelBuildError
 from embedder_assets.serving.models import ModelDescription, Pooling
 
 SOURCE_FILES = ("config.json", "model.safetensors", "tokenizer.json")
+# Formats whose readers run code that the file brings.
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib")
+OTHER_WEIGHTS = (".safetensors", ".index.json", ".onnx", ".h5", ".msgpack", ".gguf")
 # An ONNX file cannot be larger.
 LARGEST_GRAPH_BYTES = 2**31 - 2**24
 PLAIN_BERT = {"hidden_act": "gelu", "position_embedding_type": "absolute", "type_vocab_size": 2, "is_decoder": False}
@@ -206,7 +209,7 @@ def _read_modules(folder: Path) -> dict[str, Path]:
     if not path.exists():
         return {}
     listed: Any = read_json(path)
-    modules = {str(each["type"]).rpartition(".")[2]: folder / str(each["path"]) for each in listed}
+    modules = {str(each["type"]).rpartition(".")[2]: _inside(folder, str(each["path"]), path) for each in listed}
     supported = ("Transformer", "MLMTransformer", "Pooling", "SpladePooling", "Normalize")
     for name in modules:
         if name not in supported:
@@ -214,16 +217,25 @@ def _read_modules(folder: Path) -> dict[str, Path]:
     return modules
 
 
+def _inside(folder: Path, named: str, source: Path) -> Path:
+    # By name only: the hub's cache is made of symlinks.
+    if Path(named).is_absolute() or ".." in Path(named).parts:
+        raise _unsupported(str(source), "folders below its own", repr(named))
+    return folder / named
+
+
 def _require_files(folder: Path, weights_folder: Path) -> None:
     has = {path.name for place in (folder, weights_folder) for path in place.iterdir()}
     if not (weights_folder / "config.json").exists():
         raise _missing(weights_folder, "config.json", "nothing of that name", "Point to the folder that has it.")
     if not (weights_folder / "model.safetensors").exists():
-        others = sorted(name for name in has if name.endswith((".safetensors", ".bin", ".index.json")))
+        others = sorted(name for name in has if name.endswith((*PICKLES, *OTHER_WEIGHTS)))
         remedy = (
             "Save it in one safetensors file, with transformers: "
             "AutoModel….from_pretrained(FOLDER).save_pretrained(NEW_FOLDER, max_shard_size='10GB')."
         )
+        if any(name.endswith(PICKLES) for name in others):
+            remedy += " A pickle may run code when it is read: do that where it can do no harm, or not at all."
         raise _missing(weights_folder, "model.safetensors", ", ".join(others) or "no weights", remedy)
     if "tokenizer.json" not in has:
         others = sorted(name for name in has if name.startswith(("vocab", "merges", "sentencepiece", "spiece")))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -15,12 +15,14 @@ from embedder_assets.errors import (
     ModelCrashedError,
     ModelLoadError,
     ResourceExhaustedError,
+    TritonAccessError,
     TritonUnavailableError,
 )
 from embedder_assets.serving.embedded import TritonAddress
 from embedder_assets.serving.exhaustion import exhaustion
 
 if TYPE_CHECKING:
+    from tritonclient._request import Request
     from tritonclient.grpc import InferenceServerClient
     from tritonclient.utils import InferenceServerException
 
@@ -34,10 +36,17 @@ UNLOAD_DEAD_TIMEOUT_S = 240
 # One that was started again has no models either.
 CRASHED = ("is not healthy", "Stub process", "unknown model")
 
+# What a server says to a client that does not show a secret, and a connection where certificates do not fit.
+RESTRICTED_WORDS = ("protocol is restricted",)
+CLOSED_AT_ONCE = "Socket closed"
+TLS_WORDS = ("Tls handshake failed", "SSL_ERROR", "CERTIFICATE_VERIFY_FAILED", "Hostname Verification Check failed")
+
 Outputs = dict[str, NDArray[Any]]
 Row = tuple[str, ...]
 # What was done to get an answer that did not come.
-RecoveryKind = Literal["request_retried", "server_restarted", "model_reloaded"]
+RecoveryKind = Literal[
+    "request_retried", "server_restarted", "model_reloaded", "endpoint_put_aside", "endpoint_back", "endpoint_refused"
+]
 
 
 class RequestObserver(Protocol):
@@ -56,8 +65,11 @@ class RequestObserver(Protocol):
     ) -> None:
         """Requests to a model have another size from now on: ``batch_size`` rows; ``reason`` is one word."""
 
-    def recovered(self, kind: RecoveryKind, model: str) -> None:
-        """Something was done to get an answer that did not come."""
+    def recovered(self, kind: RecoveryKind, model: str, reason: str, *, endpoint: str | None, at: float) -> None:
+        """Something was done at a time (Unix, seconds) to get an answer that did not come; ``reason`` is one word.
+
+        ``endpoint`` is the server's ``host:port``, where it is one of several.
+        """
 
 
 class Unobserved:
@@ -77,7 +89,7 @@ class Unobserved:
     ) -> None:
         """Nobody wants to know."""
 
-    def recovered(self, kind: RecoveryKind, model: str) -> None:
+    def recovered(self, kind: RecoveryKind, model: str, reason: str, *, endpoint: str | None, at: float) -> None:
         """Nobody wants to know."""
 
 
@@ -155,11 +167,30 @@ class TritonClient:
 
         self.address = address
         self._timeout_s = timeout_s
-        self._client: InferenceServerClient = InferenceServerClient(address.grpc, channel_args=_channel_args(address))
+        access = address.access
+        self._client: InferenceServerClient = InferenceServerClient(
+            address.grpc,
+            ssl=access.authority is not None,
+            root_certificates=access.authority,
+            private_key=access.key,
+            certificate_chain=access.certificate,
+            channel_args=_channel_args(address),
+        )
+        if access.secret is not None:
+            self._client.register_plugin(_Headers(access.secret.headers))
 
     def close(self) -> None:
         """Closes the channel; requests still in flight are given up."""
         self._client.close()
+
+    def require_live(self, timeout_s: float) -> None:
+        """Returns when the server answers.
+
+        Raises:
+            TritonUnavailableError: It does not within ``timeout_s`` seconds.
+        """
+        with _errors_of(self.address, "asking whether it is there"):
+            self._client.is_server_live(client_timeout=timeout_s)
 
     def ensure_loaded(self, model: str) -> None:
         """Loads a model if it is not ready, and returns when it is.
@@ -200,6 +231,11 @@ class TritonClient:
                         remedy="Restart the server, or set EMBEDDER_GPU_LEASE_POLICY=shared.",
                     )
                 time.sleep(0.05)
+
+    def ensure_all_unloaded(self, models: set[str]) -> None:
+        """Unloads several models, one after the other; see ``ensure_unloaded``."""
+        for model in sorted(models):
+            self.ensure_unloaded(model)
 
     def loaded_models(self) -> list[str]:
         """The models that the server holds in memory now, those that still unload included."""
@@ -246,11 +282,23 @@ class TritonClient:
         return Answer(_verified(model, outputs, len(rows)), latency_s, traceparent)
 
 
+class _Headers:
+    """A plugin of the client library that adds headers to every request."""
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        self._headers = headers
+
+    def __call__(self, request: Request) -> None:
+        request.headers = {**request.headers, **self._headers}
+
+
 def _channel_args(address: TritonAddress) -> list[tuple[str, int]]:
     unlimited = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
     # A proxy that the environment names cannot reach this machine's own server.
     past_proxy = [("grpc.enable_http_proxy", 0)] if address.grpc.startswith(("127.", "localhost:")) else []
-    return [*unlimited, *past_proxy]
+    # A server that is back is noticed as soon as a request is sent again; gRPC itself would wait up to two minutes.
+    impatient = [("grpc.initial_reconnect_backoff_ms", 200), ("grpc.max_reconnect_backoff_ms", 2000)]
+    return [*unlimited, *impatient, *past_proxy]
 
 
 def _verified(model: str, outputs: Outputs, rows: int) -> Outputs:
@@ -263,6 +311,31 @@ def _verified(model: str, outputs: Outputs, rows: int) -> Outputs:
                 remedy="The answer was not written. Run `embedder models verify`.",
             )
     return outputs
+
+
+def _kept_out(status: str | None, said: str) -> str | None:
+    """What to do where an answer says that the client is not let in, or None where it does not."""
+    if status != "StatusCode.UNAVAILABLE":
+        return None
+    if any(words in said for words in RESTRICTED_WORDS):
+        return "Set EMBEDDER_TRITON_SECRET_FILE to a file with the server's `name=value` of restricted protocols."
+    if any(words in said for words in TLS_WORDS):
+        return (
+            "Correct EMBEDDER_TRITON_TLS_CA (who vouches for the server, whose certificate has to name the address in "
+            "use), EMBEDDER_TRITON_TLS_CERT and EMBEDDER_TRITON_TLS_KEY (the client's own, for mutual TLS); unset them "
+            "for a server without TLS."
+        )
+    return None
+
+
+def _closed_at_once(said: str) -> str:
+    """A server with TLS gives no reason to a client that speaks none, or shows no certificate that it knows."""
+    if CLOSED_AT_ONCE not in said:
+        return ""
+    return (
+        " A server that closes a connection at once may want TLS (EMBEDDER_TRITON_TLS_CA) or a client's certificate "
+        "(EMBEDDER_TRITON_TLS_CERT and EMBEDDER_TRITON_TLS_KEY)."
+    )
 
 
 class _errors_of:  # noqa: N801 - reads as a statement
@@ -278,17 +351,33 @@ class _errors_of:  # noqa: N801 - reads as a statement
 
         if isinstance(error, InferenceServerException):
             raise self._translate(error) from error
+        # Another request has found the server gone and has closed the client: this one is to be sent again, too.
+        if isinstance(error, ValueError) and "closed channel" in str(error):
+            raise TritonUnavailableError(
+                f"Triton at {self._address.grpc}",
+                expected=f"an answer ({self._action})",
+                got="the connection was given up",
+                remedy="What was computed is kept: start the run again when Triton is back.",
+            ) from error
 
     def _translate(self, error: InferenceServerException) -> Exception:
         log = f" The server's log is {self._address.log_file}." if self._address.log_file else ""
         # The backend's traceback is in the log.
         said = error.message().split("\n\nAt:\n")[0]
+        if (kept_out := _kept_out(error.status(), said)) is not None:
+            return TritonAccessError(
+                f"{self._action} at {self._address.grpc}",
+                expected="to be let in",
+                got=f"{error.status()}: {said}",
+                remedy=kept_out,
+            )
         if error.status() in ("StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED", "StatusCode.CANCELLED"):
+            perhaps = _closed_at_once(said)
             return TritonUnavailableError(
                 f"Triton at {self._address.grpc}",
                 expected=f"an answer ({self._action})",
                 got=f"{error.status()}: {said}",
-                remedy=f"What was computed is kept: start the run again when Triton is back.{log}",
+                remedy=f"What was computed is kept: start the run again when Triton is back.{perhaps}{log}",
             )
         if any(words in said for words in CRASHED):
             return ModelCrashedError(

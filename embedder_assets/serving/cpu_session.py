@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import onnxruntime
 
+# As in backends/text_encoder/model.py, which cannot be imported outside Triton. A fusion more or less changes the last
+# bit of an answer.
+SLOW_ON_THE_CPU = ["SkipLayerNormFusion", "BiasGeluFusion"]
+
 
 def open_session(graph: Path, threads: int = 1) -> onnxruntime.InferenceSession:
     """A session on the CPU with this many threads inside an operator."""
@@ -15,8 +19,6 @@ def open_session(graph: Path, threads: int = 1) -> onnxruntime.InferenceSession:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    # As in backends/text_encoder/model.py, which cannot be imported outside Triton. A fusion more or less changes the
-    # last bit of an answer.
     return onnxruntime.InferenceSession(
-        str(graph), options, providers=["CPUExecutionProvider"], disabled_optimizers=["SkipLayerNormFusion"]
+        str(graph), options, providers=["CPUExecutionProvider"], disabled_optimizers=SLOW_ON_THE_CPU
     )

@@ -18,13 +18,15 @@ import sysconfig
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from embedder_assets import collector, loopback
+from embedder_assets import collector
 from embedder_assets.errors import TritonUnavailableError
-from embedder_assets.serving.watched import WatchedProcess
+from embedder_assets.serving.access import ClientAccess, ServerAccess
+from embedder_assets.serving.hidden import blot_out
+from embedder_assets.serving.watched import HIDDEN, WatchedProcess
 
 READY_TIMEOUT_S = 60
 START_ATTEMPTS = 3
@@ -32,6 +34,7 @@ SPAN_DELAY_MS = 100
 LOGS_KEPT = 20
 STANDARD_PORTS = {"http": 8000, "grpc": 8001, "metrics": 8002}
 SERVING_FOLDER = Path(__file__).parent
+OPEN = ServerAccess()
 
 
 @dataclass(frozen=True)
@@ -42,17 +45,25 @@ class TritonAddress:
         grpc: ``host:port`` for inference.
         metrics_url: Address of the Prometheus metrics, where known.
         log_file: The server's log, for an embedded server.
+        access: What it has to be shown.
     """
 
     grpc: str
     metrics_url: str | None = None
     log_file: str | None = None
+    access: ClientAccess = field(default_factory=ClientAccess)
 
 
 class EmbeddedTriton:
     """A tritonserver process owned by this process. Use as a context manager, or call ``stop``."""
 
-    def __init__(self, model_repository: Path, state_folder: Path, trace_url: str | None = None) -> None:
+    def __init__(
+        self,
+        model_repository: Path,
+        state_folder: Path,
+        trace_url: str | None = None,
+        access: ServerAccess = OPEN,
+    ) -> None:
         """Starts the server and waits until it is ready.
 
         Args:
@@ -60,15 +71,19 @@ class EmbeddedTriton:
             state_folder: Where backends are linked and the log is kept, usually ``EMBEDDER_HOME/triton``.
             trace_url: Where the server posts the spans of traced requests, OTLP over HTTP; by default where
                 OpenTelemetry's variables point to, if that speaks HTTP.
+            access: Whom it lets in; by default everybody on this machine, over gRPC.
 
         Raises:
             TritonUnavailableError: The platform has no wheel, or the server did not become ready.
         """
         self.log_file = _new_log(state_folder / "logs")
         self._trace_url = trace_url or collector.http_url(os.environ)
+        self._access = access
         for attempts_left in reversed(range(START_ATTEMPTS)):
-            http_port = self._start(model_repository)
-            if self._becomes_ready(http_port):
+            ports = self._start(model_repository)
+            if self._listens_at(ports):
+                if access.secret:
+                    blot_out(self.pid, access.secret.value)
                 return
             self.stop()
             # Somebody else may have taken a port between our look and the server's bind.
@@ -81,13 +96,13 @@ class EmbeddedTriton:
             remedy=f"Read {self.log_file}; `embedder doctor` checks what the server needs.",
         )
 
-    def _start(self, model_repository: Path) -> int:
+    def _start(self, model_repository: Path) -> set[int]:
         distribution = _distribution_folder()
         scratch = _scratch_folder()
         # Triton starts its Python stub through a shell line without quotes: it gets paths without spaces.
         repository = scratch / "models"
         repository.symlink_to(model_repository)
-        ports = _free_ports()
+        ports = _free_ports(self._access.services)
         self._server_id = f"embedder_{os.getpid()}_{uuid.uuid4().hex[:8]}"
         command = [
             str(distribution / "bin" / "tritonserver"),
@@ -99,13 +114,14 @@ class EmbeddedTriton:
             "--disable-auto-complete-config",
             "--metrics-interval-ms=500",
             *_tracing(self._trace_url),
+            *self._access.options(),
         ]
         for service, port in ports.items():
             command += [f"--{service}-address=127.0.0.1", f"--{service}-port={port}"]
         self._process = WatchedProcess(
             command,
             self.log_file,
-            environment=_server_environment(distribution),
+            environment={**_server_environment(distribution), HIDDEN: json.dumps(self._access.secret_options())},
             scratch=scratch,
             shm_prefix=self._server_id,
         )
@@ -113,8 +129,9 @@ class EmbeddedTriton:
             grpc=f"127.0.0.1:{ports['grpc']}",
             metrics_url=f"http://127.0.0.1:{ports['metrics']}/metrics",
             log_file=str(self.log_file),
+            access=ClientAccess(secret=self._access.secret),
         )
-        return ports["http"]
+        return set(ports.values())
 
     def __enter__(self) -> EmbeddedTriton:
         return self
@@ -144,16 +161,21 @@ class EmbeddedTriton:
             time.sleep(3 * SPAN_DELAY_MS / 1000)
         self._process.stop(at_once=at_once)
 
-    def _becomes_ready(self, http_port: int) -> bool:
+    def _listens_at(self, ports: set[int]) -> bool:
+        """Waits until the server itself listens at all of them.
+
+        Asking it would take what a client has to show, and whoever answers could be somebody else. Its log is no proof:
+        it says "Started" before it binds, and dies of a port that is taken right after.
+        """
+        import psutil
+
         deadline = time.monotonic() + READY_TIMEOUT_S
         while self.running and time.monotonic() < deadline:
-            # The name tells our server from another that took the port first.
-            with contextlib.suppress(OSError, ValueError):
-                loopback.get(f"http://127.0.0.1:{http_port}/v2/health/ready", timeout_s=1).close()
-                with loopback.get(f"http://127.0.0.1:{http_port}/v2", timeout_s=1) as response:
-                    if json.load(response)["name"] == self._server_id:
-                        return True
-            time.sleep(0.05)
+            with contextlib.suppress(psutil.Error):
+                sockets = psutil.Process(self.pid).net_connections("tcp")
+                if ports <= {each.laddr.port for each in sockets if each.status == psutil.CONN_LISTEN}:
+                    return True
+            time.sleep(0.02)
         return False
 
 
@@ -181,7 +203,9 @@ def published(server: EmbeddedTriton, state_folder: Path) -> Iterator[None]:
             got=f"another one at {other.grpc}",
             remedy="Use that one, end it, or set EMBEDDER_HOME to another folder.",
         )
-    path.write_text(json.dumps({"pid": server.pid, **asdict(server.address)}), "utf-8")
+    address = server.address
+    where = {"grpc": address.grpc, "metrics_url": address.metrics_url, "log_file": address.log_file}
+    path.write_text(json.dumps({"pid": server.pid, **where}), "utf-8")
     try:
         yield
     finally:
@@ -209,7 +233,7 @@ def _distribution_folder() -> Path:
             "the embedded Triton server",
             expected="the nvidia-pytriton wheel (Linux x86-64)",
             got=f"{platform.system()} {platform.machine()} without it",
-            remedy="Start Triton with `docker compose up triton` (docker-compose.yml) "
+            remedy="Start Triton with `COMPOSE_PROFILES=cpu docker compose up triton` (docker-compose.yml) "
             "and set EMBEDDER_TRITON_URL=127.0.0.1:8001.",
         )
     return Path(found.origin).parent / "tritonserver"
@@ -241,9 +265,10 @@ def _server_environment(distribution: Path) -> dict[str, str]:
     }
 
 
-def _free_ports() -> dict[str, int]:
+def _free_ports(services: Iterable[str]) -> dict[str, int]:
     ports: dict[str, int] = {}
-    for service, first in STANDARD_PORTS.items():
+    for service in services:
+        first = STANDARD_PORTS[service]
         ports[service] = next(
             port for port in range(first, first + 1000) if port not in ports.values() and _is_free(port)
         )
@@ -269,7 +294,10 @@ def _new_log(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for old in sorted(folder.glob("tritonserver-*.log"))[:-LOGS_KEPT]:
         old.unlink(missing_ok=True)
-    return folder / f"tritonserver-{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}.log"
+    log = folder / f"tritonserver-{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}.log"
+    # A folder that takes no file is told here, and not by the watchdog, which opens it again.
+    log.touch()
+    return log
 
 
 def _last_lines(path: Path, count: int = 5) -> str:

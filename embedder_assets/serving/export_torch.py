@@ -61,6 +61,8 @@ def load_module(checkpoint: Checkpoint, description: ModelDescription) -> Any:
             attn_implementation="eager",
             dtype=torch.float32,
             local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
         )
     except Exception as error:
         raise _failed(checkpoint, "a checkpoint that transformers can read", error) from error

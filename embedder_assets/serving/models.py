@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import hashlib
 import json
 import tomllib
@@ -223,7 +224,7 @@ def load_description(folder: Path) -> ModelDescription:
     """
     path = folder / DESCRIPTION_FILE
     try:
-        description = ModelDescription(**tomllib.loads(path.read_text("utf-8")))
+        description = _parsed(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, ValidationError) as error:
         raise ModelBuildError(
             str(path),
@@ -239,6 +240,12 @@ def load_description(folder: Path) -> ModelDescription:
             remedy="Triton wants both equal: rename one of them.",
         )
     return description
+
+
+@functools.lru_cache(maxsize=64)
+def _parsed(text: str) -> ModelDescription:
+    # Every request asks for its model's description; a file that was changed has another text.
+    return ModelDescription(**tomllib.loads(text))
 
 
 def list_descriptions(repository: Path, names: Sequence[str] = ()) -> list[ModelDescription]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import urllib.request
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from http.client import HTTPException
 from pathlib import Path
 
 from embedder_assets import loopback
@@ -25,15 +27,14 @@ SCRAPE_TIMEOUT_S = 2
 class TritonSession:
     """The models of one run.
 
-    The server is, in this order: the one at ``EMBEDDER_TRITON_URL``, a running ``embedder serve`` of the same home,
-    or an embedded one of this session's own, which ``close`` ends.
+    The server is, in this order: the one at ``EMBEDDER_TRITON_URL``, or several there; a running ``embedder serve`` of
+    the same home; or an embedded one of this session's own, which ``close`` ends.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._connection = Connection(settings, self._reload)
+        self._connection = Connection(settings, self._load)
         self._requests = AdaptiveRequests(self._connection)
-        self._loaded: set[str] = set()
         self._only: frozenset[str] | None = None
         self._without_gpu = False
 
@@ -44,8 +45,8 @@ class TritonSession:
 
     @property
     def address(self) -> TritonAddress | None:
-        """Where the server answers, or None while none was needed."""
-        return self._connection.address
+        """Where the server answers, of several the first one, or None while none was needed."""
+        return next(iter(self._connection.addresses), None)
 
     def fingerprint(self, model: str, stage: Stage) -> str:
         """The fingerprint that a model's rows carry, from its description, without starting a server.
@@ -123,7 +124,7 @@ class TritonSession:
             self._only = None
             if exclusive and self.address is not None:
                 with suppress(TritonUnavailableError):
-                    self._connection.call(lambda client: self._unload(set(models), client), ", ".join(models))
+                    self._connection.unload(set(models))
 
     def gpu_memory_bytes(self) -> dict[str, int]:
         """GPU memory in use by device: the larger of what Triton's metrics and this machine's driver say.
@@ -132,14 +133,13 @@ class TritonSession:
         """
         if self.address is None or self._without_gpu:
             return {}
-        scraped = self._scraped_gpu_memory()
-        used = dict(scraped or {})
-        if self._is_local:
-            for device, bytes_ in gpu_memory_of_driver().items():
-                used[device] = max(bytes_, used.get(device, 0))
-        # A server that answers without a GPU will not grow one.
-        self._without_gpu = scraped == {} and not used
-        return used
+        scraped = [_scraped_gpu_memory(url, self._settings) for url in self._metrics_urls]
+        used: Counter[str] = Counter()
+        for found in (*scraped, gpu_memory_of_driver() if self._is_local else None):
+            used |= Counter(found or {})
+        # Servers that answer without a GPU will not grow one.
+        self._without_gpu = bool(scraped) and None not in scraped and not used
+        return dict(used)
 
     @property
     def server_pid(self) -> int | None:
@@ -148,30 +148,19 @@ class TritonSession:
 
     @property
     def _is_local(self) -> bool:
-        return self.address is not None and self.address.grpc.startswith(("127.", "localhost:"))
+        return any(address.grpc.startswith(("127.", "localhost:")) for address in self._connection.addresses)
 
-    def _scraped_gpu_memory(self) -> dict[str, int] | None:
-        """None when the server's metrics cannot be read."""
-        url = self.address.metrics_url if self.address else None
-        if url is None:
-            return None
-        try:
-            remote = self._settings.triton_url is not None
-            with (
-                urllib.request.urlopen(url, timeout=SCRAPE_TIMEOUT_S)
-                if remote
-                else loopback.get(url, SCRAPE_TIMEOUT_S) as response
-            ):
-                return gpu_memory_of_metrics(response.read().decode())
-        except OSError:
-            return None
+    @property
+    def _metrics_urls(self) -> Sequence[str]:
+        if self._settings.triton_url:
+            return self._settings.triton_metrics_url
+        return [address.metrics_url for address in self._connection.addresses if address.metrics_url]
 
     def close(self) -> None:
         """Closes the connection, and ends the server if this session started it."""
         self._connection.close()
-        self._connection = Connection(self._settings, self._reload)
+        self._connection = Connection(self._settings, self._load)
         self._requests = AdaptiveRequests(self._connection)
-        self._loaded.clear()
 
     def _description(self, model: str) -> ModelDescription:
         return load_description(self._settings.model_repository / model)
@@ -190,25 +179,29 @@ class TritonSession:
             )
 
     def _ensure_loaded(self, model: str) -> None:
-        if model not in self._loaded:
+        if model not in self._connection.loaded:
             if not self._settings.triton_url and (self._settings.model_repository / model).exists():
                 require_built(self._settings.model_repository, model, self._settings.device)
-            self._connection.call(lambda client: self._load(model, client), model)
-            self._loaded.add(model)
+            self._connection.load(model)
 
     def _load(self, model: str, client: TritonClient) -> None:
         if self._only is not None:
-            self._unload(set(client.loaded_models()) - self._only, client)
+            others = set(client.loaded_models()) - self._only
+            self._connection.forget(others)
+            client.ensure_all_unloaded(others)
         client.ensure_loaded(model)
         if self._connection.embedded is None:
             self._require_described(model, client)
 
-    def _reload(self, client: TritonClient) -> None:
-        """Brings back the models that were in use, after their server was lost."""
-        for model in sorted(self._loaded):
-            self._load(model, client)
 
-    def _unload(self, models: set[str], client: TritonClient) -> None:
-        for model in sorted(models):
-            client.ensure_unloaded(model)
-        self._loaded -= models
+def _scraped_gpu_memory(url: str, settings: Settings) -> dict[str, int] | None:
+    """None when a server's metrics cannot be read."""
+    try:
+        with (
+            urllib.request.urlopen(url, timeout=SCRAPE_TIMEOUT_S)
+            if settings.triton_url
+            else loopback.get(url, SCRAPE_TIMEOUT_S) as response
+        ):
+            return gpu_memory_of_metrics(response.read().decode())
+    except (OSError, HTTPException):
+        return None

@@ -6,6 +6,7 @@ import hashlib
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +70,9 @@ def resolve_revision(repository: str, revision: str | None) -> tuple[str, str | 
 
 
 def verify_shipped(name: str, source: PinnedSource, folder: Path) -> None:
-    """Raises a ModelBuildError when a file of a shipped model is not the pinned one."""
+    """Raises a ModelBuildError when a file of a shipped model is not the pinned one, or the graph needs another."""
     require_digest(f"model '{name}'", folder / "1" / "model.onnx", source.sha256)
+    require_self_contained(f"model '{name}'", folder / "1" / "model.onnx")
     require_digest(f"tokenizer of '{name}'", folder / "tokenizer.json", source.tokenizer_sha256)
 
 
@@ -84,6 +86,33 @@ def require_digest(thing: str, path: Path, expected: str) -> None:
             got=got,
             remedy="Do not use this file: restore it, or correct the pin in model.toml if the change is wanted.",
         )
+
+
+def require_self_contained(thing: str, path: Path) -> None:
+    """Raises a ModelBuildError when a graph reads weights from other files, which no digest covers."""
+    import onnx
+    from onnx.external_data_helper import ExternalDataInfo, uses_external_data
+
+    for tensor in _tensors(onnx.load(path, load_external_data=False).graph):
+        if uses_external_data(tensor):
+            raise ModelBuildError(
+                f"{thing} ({path.name})",
+                expected="a graph with all its weights in one file",
+                got=f"weights in the file {ExternalDataInfo(tensor).location!r}",
+                remedy="Save it whole: onnx.save(onnx.load(OLD), NEW); then pin the digest of the new file.",
+            )
+
+
+def _tensors(graph: Any) -> Iterator[Any]:
+    """Every constant of a graph, and of the graphs in its nodes."""
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield from (sparse.values, sparse.indices)
+    for attribute in (attribute for node in graph.node for attribute in node.attribute):
+        yield from (attribute.t, *attribute.tensors)
+        for inner in (attribute.g, *attribute.graphs):
+            if inner.node or inner.initializer:
+                yield from _tensors(inner)
 
 
 def sha256_of(path: Path) -> str:

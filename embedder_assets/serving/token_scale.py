@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 LAST_AXIS = "token_scale.last_axis"
 SMALLEST = "token_scale.smallest"
+# A Gelu is never below -0.17: above that its largest value is its largest magnitude.
+DEEPEST = "token_scale.deepest_gelu"
 
 
 def scale_tokens(graph: onnx.GraphProto) -> int:
@@ -34,13 +36,15 @@ def scale_tokens(graph: onnx.GraphProto) -> int:
     scaled = _products_around_gelu(graph)
     if not scaled:
         return 0
+    active = {node.output[0] for node in graph.node if node.op_type == "Gelu"}
     nodes: list[onnx.NodeProto] = []
     for node in graph.node:
-        nodes += _scaled(node) if node.name in scaled else [node]
+        nodes += _scaled(node, active=node.input[0] in active) if node.name in scaled else [node]
     del graph.node[:]
     graph.node.extend(nodes)
     graph.initializer.append(numpy_helper.from_array(np.array([-1], np.int64), LAST_AXIS))
-    graph.initializer.append(numpy_helper.from_array(np.array(1e-9, np.float32), SMALLEST))
+    for name, value in ((SMALLEST, 1e-9), (DEEPEST, 0.17)):
+        graph.initializer.append(numpy_helper.from_array(np.array(value, np.float32), name))
     return len(scaled)
 
 
@@ -63,8 +67,8 @@ def _has_weight(node: onnx.NodeProto, weights: set[str]) -> bool:
     return node.op_type == "MatMul" and node.input[1] in weights and node.input[0] not in weights
 
 
-def _scaled(product: onnx.NodeProto) -> list[onnx.NodeProto]:
-    """The nodes of ``(x / r) W r``, x [batch, seq, in] and r [batch, seq, 1]."""
+def _scaled(product: onnx.NodeProto, *, active: bool) -> list[onnx.NodeProto]:
+    """The nodes of ``(x / r) W r``, x [batch, seq, in] and r [batch, seq, 1]; ``active``: x is what a Gelu gave."""
     from onnx import helper
 
     x, weight = product.input
@@ -73,10 +77,11 @@ def _scaled(product: onnx.NodeProto) -> list[onnx.NodeProto]:
     def node(op: str, inputs: list[str], part: str, **attributes: Any) -> onnx.NodeProto:
         return helper.make_node(op, inputs, [f"{name}.{part}"], name=f"{name}.{part}/{op}", **attributes)
 
+    magnitude = [] if active else [node("Abs", [x], "magnitude")]
     return [
-        node("Abs", [x], "magnitude"),
-        node("ReduceMax", [f"{name}.magnitude", LAST_AXIS], "largest", keepdims=1),
-        node("Max", [f"{name}.largest", SMALLEST], "range"),
+        *magnitude,
+        node("ReduceMax", [x if active else f"{name}.magnitude", LAST_AXIS], "largest", keepdims=1),
+        node("Max", [f"{name}.largest", DEEPEST if active else SMALLEST], "range"),
         node("Div", [x, f"{name}.range"], "unit"),
         helper.make_node("MatMul", [f"{name}.unit", weight], [f"{name}.scaled"], name=name),
         helper.make_node("Mul", [f"{name}.scaled", f"{name}.range"], product.output, name=f"{name}.back/Mul"),

@@ -1,15 +1,17 @@
 """Runs one command and ends it, children included, as soon as the process that started the watchdog is gone.
 
 Usage: ``python watchdog.py LOG_FILE SCRATCH_FOLDER SHM_PREFIX COMMAND…``, scratch folder and prefix possibly empty.
-Standard input is a pipe that the owner holds open. The kernel closes it when the owner ends in any way, ``kill -9``
-included. A byte in it asks for an end at once, without the grace that a server takes to finish what it does. Standard
-library only: it starts in a few milliseconds and must not fail for want of a package.
+The variable ``EMBEDDER_HIDDEN_ARGUMENTS`` may hold more arguments of the command, as a JSON list. Standard input is a
+pipe that the owner holds open. The kernel closes it when the owner ends in any way, ``kill -9`` included. A byte in it
+asks for an end at once, without the grace that a server takes to finish what it does. Standard library only: it starts
+in a few milliseconds and must not fail for want of a package.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import os
 import select
 import shutil
@@ -21,12 +23,16 @@ from pathlib import Path
 
 GRACE_S = 10
 PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
 
 
 def main(arguments: list[str]) -> int:
     """Starts the command, writes its pid to standard output, and waits for it or for the owner's end."""
     log_file, scratch, shm_prefix, *command = arguments
+    command += json.loads(os.environ.pop("EMBEDDER_HIDDEN_ARGUMENTS", "[]"))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    # The command's own children become ours when it dies: some machines' init takes a second to see that they are dead.
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
     with Path(log_file).open("ab") as log:
         child = subprocess.Popen(
             command,
@@ -74,6 +80,8 @@ def _end_group(child: subprocess.Popen[bytes], ends: tuple[signal.Signals, ...])
     # Its own children are dying too, and may still be in the middle of something.
     deadline = time.monotonic() + GRACE_S
     while time.monotonic() < deadline and _is_alive(child.pid):
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(-child.pid, os.WNOHANG)
         time.sleep(0.02)
 
 

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+# A variable with more arguments, as a JSON list: unlike a command line, an environment is for its owner's eyes only.
+HIDDEN = "EMBEDDER_HIDDEN_ARGUMENTS"
 WATCHDOG = str(Path(__file__).parent / "watchdog.py")
 
 
@@ -29,7 +31,8 @@ class WatchedProcess:
         Args:
             command: Program and arguments.
             log_file: Gets standard output and error, appended.
-            environment: Of the command; this process's own by default.
+            environment: Of the command; this process's own by default. The arguments in its variable ``HIDDEN`` are
+                the command's last ones, and the command does not get the variable.
             scratch: A folder that is removed when the command has ended.
             shm_prefix: Files in /dev/shm that begin with it are removed when the command has ended.
         """

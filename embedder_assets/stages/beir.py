@@ -12,6 +12,8 @@ from embedder_assets.errors import CorpusError, DocumentError
 from embedder_assets.stages.document import DocumentIssue, has_lone_surrogates
 
 _UTF8_BOM = b"\xef\xbb\xbf"
+# It is repeated in every row that is made from the document.
+_MAX_ID_CHARS = 1000
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,8 @@ def _parse(place: str, line: bytes) -> BeirRow:
     row_id, title, text = _row_id(place, values), *(_string(place, values, key) for key in ("title", "text"))
     if any(has_lone_surrogates(value) for value in (row_id, title, text)):
         raise _bad_row(place, "not_utf8", "text that UTF-8 can hold", "a lone surrogate escape (\\ud800 to \\udfff)")
+    if "\0" in row_id + title + text:
+        raise _bad_row(place, "binary", "text", "a NUL (\\u0000)")
     if not (title.strip() or text.strip()):
         raise _bad_row(place, "empty", "a title or a text", f"neither for _id {row_id!r}")
     return BeirRow(row_id, title, text, len(line))
@@ -86,6 +90,9 @@ def _row_id(place: str, values: dict[str, Any]) -> str:
     value = values.get("_id")
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
+    if isinstance(value, str) and len(value) > _MAX_ID_CHARS:
+        expected = f'an "_id" of at most {_MAX_ID_CHARS:,} characters'
+        raise _bad_row(place, "missing_id", expected, f"{len(value):,} characters")
     if not isinstance(value, str) or not value:
         raise _bad_row(place, "missing_id", 'a string "_id"', "none" if value is None else repr(value)[:80])
     return value

@@ -115,7 +115,7 @@ def list_sources(collection: Collection) -> tuple[list[SourceFile], list[Documen
             ignored[path.suffix.lower()] += 1
             continue
         try:
-            _check_file(collection, path)
+            check_file(collection, path)
             sources.append(SourceFile(doc_id, path))
         except DocumentError as error:
             issues.append(DocumentIssue.from_error(collection.name, _printable(doc_id), error))
@@ -142,6 +142,32 @@ def check_inside_corpus(collection: Collection, path: Path) -> None:
             expected=f"a path inside {corpus}",
             got=f"a symlink to {_printable(str(target))}",
             remedy="Copy the file or folder into the corpus folder instead of linking to it.",
+        )
+
+
+def check_file(collection: Collection, path: Path) -> None:
+    """Refuse what cannot be read as a file, without opening it.
+
+    Raises:
+        DocumentError: With kind ``symlink_outside_corpus`` or ``unreadable``.
+    """
+    check_inside_corpus(collection, path)
+    problem = ""
+    if _printable(str(path)) != str(path):
+        problem = "a name that is not valid UTF-8"
+    elif path.is_symlink() and not os.path.exists(path):  # noqa: PTH110 - False also where permission is missing
+        problem = "a broken symlink"
+    elif not os.access(path, os.R_OK):
+        problem = "no permission to read it"
+    elif not path.is_file():
+        problem = "a pipe, socket or device"
+    if problem:
+        raise DocumentError(
+            _printable(str(path)),
+            kind="unreadable",
+            expected="a file that can be read",
+            got=problem,
+            remedy="Rename it, replace it or change its permissions; or remove it from the corpus folder.",
         )
 
 
@@ -255,27 +281,6 @@ def _may_enter(collection: Collection, folder: Path, issues: list[DocumentIssue]
         issues.append(DocumentIssue.from_error(collection.name, _printable(_doc_id(collection, folder)), error))
         return False
     return True
-
-
-def _check_file(collection: Collection, path: Path) -> None:
-    check_inside_corpus(collection, path)
-    problem = ""
-    if _printable(str(path)) != str(path):
-        problem = "a name that is not valid UTF-8"
-    elif path.is_symlink() and not os.path.exists(path):  # noqa: PTH110 - False also where permission is missing
-        problem = "a broken symlink"
-    elif not os.access(path, os.R_OK):
-        problem = "no permission to read it"
-    elif not path.is_file():
-        problem = "a pipe, socket or device"
-    if problem:
-        raise DocumentError(
-            _printable(str(path)),
-            kind="unreadable",
-            expected="a file that can be read",
-            got=problem,
-            remedy="Rename it, replace it or change its permissions; or remove it from the corpus folder.",
-        )
 
 
 def _is_folder(path: Path) -> bool:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -16,6 +19,9 @@ from embedder_assets.tables.staging import Staging
 from embedder_assets.tables.store import TableStore
 from embedder_assets.telemetry.record import StageMeter
 
+if TYPE_CHECKING:
+    from embedder_assets.stages.chunk import Chunk, Chunker
+
 DOCUMENTS, CHUNKS = "documents", "chunks"
 # Raise it when the chunker's rules change: every document is then cut anew.
 RULES = "1"
@@ -23,6 +29,8 @@ RULES = "1"
 ROWS_A_FILE = 16_384
 # A display costs as much as a small document.
 DOCUMENTS_A_REPORT = 50
+# Cut at most ahead of what is staged: bounds the memory.
+DOCUMENTS_AT_A_TIME = 256
 # A version of a document, by the names that chunks and documents have for it.
 OF_CHUNK = ["doc_id", "document_sha256"]
 OF_DOCUMENT = ["doc_id", "content_sha256"]
@@ -101,23 +109,30 @@ class CutStage:
 
         chunker = Chunker(self._tokenizer_file, self._max_tokens)
         rows: list[dict[str, object]] = []
-        computed = done = 0
-        for frame in self._store.batches(DOCUMENTS, collection, [*_DOCUMENT, "content_sha256"]):
-            texts = frame.join(todo, left_on=OF_DOCUMENT, right_on=OF_CHUNK, how="semi", maintain_order="left")
-            for row in texts.iter_rows(named=True):
-                version = {"document_sha256": row.pop("content_sha256"), "chunking": self.chunking}
-                chunks = chunker.chunk(Document(**row))
-                rows += [{**vars(chunk), **version} for chunk in chunks]
-                computed += len(chunks)
-                done += 1
-                meter.count("computed", len(chunks))
-                if done % DOCUMENTS_A_REPORT == 0 or done == todo.height:
-                    meter.progress(collection, done, todo.height)
-                if len(rows) >= ROWS_A_FILE or done == todo.height:
-                    # Never half a document: what is staged of one is all of it.
-                    _stage(staging, rows)
-                    rows = []
+        computed = 0
+        for done, (digest, chunks) in enumerate(self._chunks(chunker, collection, todo), start=1):
+            version = {"document_sha256": digest, "chunking": self.chunking}
+            rows += [{**vars(chunk), **version} for chunk in chunks]
+            computed += len(chunks)
+            meter.count("computed", len(chunks))
+            if done % DOCUMENTS_A_REPORT == 0 or done == todo.height:
+                meter.progress(collection, done, todo.height)
+            if len(rows) >= ROWS_A_FILE or done == todo.height:
+                # Never half a document: what is staged of one is all of it.
+                _stage(staging, rows)
+                rows = []
         return computed
+
+    def _chunks(self, chunker: Chunker, collection: str, todo: pl.DataFrame) -> Iterator[tuple[str, list[Chunk]]]:
+        """The digest and the chunks of each version of a document, in the order of the table; a thread a core."""
+        columns = [*_DOCUMENT, "content_sha256"]
+        # Splitter and tokenizer compute without the interpreter's lock.
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="cut") as workers:
+            for frame in self._store.batches(DOCUMENTS, collection, columns):
+                texts = frame.join(todo, left_on=OF_DOCUMENT, right_on=OF_CHUNK, how="semi", maintain_order="left")
+                for some in texts.iter_slices(DOCUMENTS_AT_A_TIME):
+                    documents = (Document(**row) for row in some.select(_DOCUMENT).iter_rows(named=True))
+                    yield from zip(some["content_sha256"], workers.map(chunker.chunk, documents), strict=True)
 
 
 def _stage(staging: Staging, rows: list[dict[str, object]]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from embedder_assets.errors import DocumentError
@@ -20,8 +19,6 @@ MEDIA_TYPES = {
     ".docx": DOCX_MEDIA_TYPE,
 }
 """The suffixes of the files that are documents, and the media type of each."""
-
-_LONE_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -53,4 +50,8 @@ class DocumentIssue:
 
 def has_lone_surrogates(text: str) -> bool:
     """Say whether the text cannot be written as UTF-8, which every table needs."""
-    return _LONE_SURROGATES.search(text) is not None
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False

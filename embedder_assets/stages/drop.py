@@ -8,10 +8,11 @@ from urllib.parse import quote
 
 from embedder_assets.errors import TableError
 from embedder_assets.stages.export import export_folder
-from embedder_assets.tables.lock import collection_lock
+from embedder_assets.stages.graph import forget_graphs
 from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.staging import FOLDER
 from embedder_assets.tables.store import TableStore
+from embedder_assets.tables.turns import in_turn
 
 
 def known_collections(store: TableStore) -> list[str]:
@@ -49,12 +50,16 @@ def drop_collection(store: TableStore, collection: str) -> dict[str, int]:
     Raises:
         TableError: The collection has no row at all, or a table cannot be written.
     """
-    with collection_lock(store.home, collection):
-        rows = rows_of(store, collection)
-        # What is derived goes first: should this be cut short, nothing is left that has lost its source.
-        shutil.rmtree(export_folder(store.home, collection), ignore_errors=True)
-        for table in reversed(rows):
-            store.remove(table, collection)
-        for staged in (store.home / FOLDER).glob(f"*/{quote(collection, safe='')}"):
-            shutil.rmtree(staged, ignore_errors=True)
+    return in_turn(store, [collection], lambda: _drop(store, collection))
+
+
+def _drop(store: TableStore, collection: str) -> dict[str, int]:
+    rows = rows_of(store, collection)
+    # What is derived goes first: should this be cut short, nothing is left that has lost its source.
+    shutil.rmtree(export_folder(store.home, collection), ignore_errors=True)
+    for table in reversed(rows):
+        store.remove(table, collection)
+    forget_graphs(store.home, collection, [])
+    for staged in (store.home / FOLDER).glob(f"*/{quote(collection, safe='')}"):
+        shutil.rmtree(staged, ignore_errors=True)
     return rows

@@ -32,13 +32,15 @@ def combine(scored: pl.DataFrame, vectors: NDArray[np.float32], evidence: Eviden
         The rows with the columns ``score`` and ``rank`` (from 1), sorted by query and rank. Scores compare within a
         query only; equal ones are ordered by the fused rank.
     """
-    rows = scored.with_row_index("row")
-    score = np.zeros(rows.height)
-    for _, candidates in rows.group_by("query_id"):
-        at = candidates["row"].to_numpy()
+    fused_rank = scored["fused_rank"].to_numpy()
+    logit = scored["cross_encoder_score"].to_numpy(writable=True)
+    score = np.zeros(scored.height)
+    for rows in scored.with_row_index("row").group_by("query_id").agg("row")["row"]:
+        at = rows.to_numpy()
+        lacking = np.isnan(logit[at])
         # Where no candidate has a score, any one for all says the same.
-        logit = candidates["cross_encoder_score"].fill_null(strategy="mean").fill_null(0.0)
-        score[at] = final_scores(candidates["fused_rank"].to_numpy(), logit.to_numpy(), vectors[at], evidence)
+        logit[at[lacking]] = 0.0 if lacking.all() else logit[at[~lacking]].mean()
+        score[at] = final_scores(fused_rank[at], logit[at], vectors[at], evidence)
     ranked = scored.with_columns(score=pl.Series(score, dtype=pl.Float64)).sort(
         ["query_id", "score", "fused_rank"], descending=[False, True, False]
     )

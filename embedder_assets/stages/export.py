@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 
 from embedder_assets.settings import Settings
+from embedder_assets.stages.delivery import MANIFEST, Delivery
 from embedder_assets.stages.dense import as_matrix
 from embedder_assets.stages.digest import input_digest
 from embedder_assets.stages.fuse import RetrievalModels
@@ -24,7 +25,6 @@ from embedder_assets.stages.vectors import KEY, MODEL_KEY, Model, is_of, vectors
 from embedder_assets.tables.ranges import DigestRange, digest_ranges
 from embedder_assets.tables.store import ROW_GROUP_ROWS, TableStore
 
-MANIFEST = "manifest.json"
 UNFINISHED = "unfinished"
 
 
@@ -52,9 +52,24 @@ class ExportStage:
         # A stage that is off leaves its last good table; what is exported is what this run stands for.
         self._candidates = ["fused_candidates", *(["reranked_candidates"] if settings.enable_rerank else [])]
         self._models = models
+        self._delivery = Delivery(settings.exports_url) if settings.exports_url else None
 
     def run(self, collection: str) -> ExportOutcome:
-        """Brings the export folder up to date: the manifest goes first and comes back last."""
+        """Brings the export folder up to date, and its copy in a bucket where the settings name one.
+
+        Raises:
+            CommitConflictError: Another host has changed the tables meanwhile.
+            StorageError: The bucket cannot be reached or written.
+        """
+        outcome = self._exported(collection)
+        if self._delivery is not None:
+            manifest = read_manifest(outcome.folder)
+            assert manifest is not None, "it has just been written or found whole"
+            self._delivery.deliver(outcome.folder, manifest)
+        return outcome
+
+    def _exported(self, collection: str) -> ExportOutcome:
+        """The manifest goes first and comes back last."""
         folder = export_folder(self._home, collection)
         digest = self._input_digest(collection)
         previous = read_manifest(folder)
@@ -66,6 +81,7 @@ class ExportStage:
             files = [_file_entry(path) for path in self._write(folder, collection, parts)]
         for left_over in (_sizes(previous) if previous else {}).keys() - {entry["name"] for entry in files}:
             (folder / left_over).unlink(missing_ok=True)
+        self._store.confirm(collection)
         manifest = {"collection": collection, "input_digest": digest, "chunk_count": parts.rows, "files": files}
         (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
         return ExportOutcome(folder, _sizes(manifest), written=True)

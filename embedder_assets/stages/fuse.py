@@ -7,9 +7,11 @@ Cormack, Clarke and Büttcher, "Reciprocal Rank Fusion outperforms Condorcet and
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from itertools import chain
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -25,6 +27,9 @@ from embedder_assets.stages.vectors import KEY, Model, is_of
 from embedder_assets.tables.ranges import digest_ranges
 from embedder_assets.tables.store import TableStore
 from embedder_assets.telemetry.record import StageMeter
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 RRF_K = 60
 FALLBACK = "lexical queries"
@@ -117,7 +122,12 @@ class FuseStage:
         return QueryEncoder(self._triton, self._settings.request_batch_size, meter, memory)
 
     def rank(
-        self, index: ChunkIndex, queries: pl.DataFrame, encoder: QueryEncoder, fallback: Fallback | None = None
+        self,
+        index: ChunkIndex,
+        queries: pl.DataFrame,
+        encoder: QueryEncoder,
+        fallback: Fallback | None = None,
+        beside: Executor | None = None,
     ) -> pl.DataFrame:
         """Fused ranking of an index: columns query (position), chunk_id, rank, score, … .
 
@@ -128,25 +138,35 @@ class FuseStage:
             queries: Columns query_id, text.
             encoder: Asks the models, and notes on which queries they failed.
             fallback: Lets lexical queries stand in where the sparse model fails; without it the failure comes out.
+            beside: Ranks the chunks of a dense model while the next model computes. The index has to be in memory: the
+                tables are read by one thread at a time.
 
         Raises:
             InferenceError: A model fails for any text.
         """
         if not queries.height or index.empty:
             return fuse([EMPTY_RANKING] * len(self._models.dense), EMPTY_RANKING)
-        dense = [
-            index.rank_dense(position, encoder.dense(model, queries), self._depth)
+        submit = beside.submit if beside else _done
+        ranked = [
+            submit(index.rank_dense, position, encoder.dense(model, queries), self._depth)
             for position, model in enumerate(self._models.dense)
         ]
-        sparse = EMPTY_RANKING
-        if index.sparse is not None and self._models.sparse is not None:
-            blocks = index.sparse
-            by_model = functools.partial(encoder.sparse, self._models.sparse, queries)
-            lexical = lambda: LexicalEncoder(self._settings).queries(  # noqa: E731
-                queries["text"].to_list(), (block.vectors for block in blocks)
-            )
-            sparse = index.rank_sparse(fallback.instead(by_model, lexical) if fallback else by_model(), self._depth)
-        return fuse(dense, sparse)
+        terms = self._query_terms(index, queries, encoder, fallback)
+        dense = [each.result() for each in ranked]
+        return fuse(dense, EMPTY_RANKING if terms is None else index.rank_sparse(terms, self._depth))
+
+    def _query_terms(
+        self, index: ChunkIndex, queries: pl.DataFrame, encoder: QueryEncoder, fallback: Fallback | None
+    ) -> csr_array | None:
+        """The sparse vectors of the queries, [queries, vocabulary]; None where the stage is off."""
+        blocks, model = index.sparse, self._models.sparse
+        if blocks is None or model is None:
+            return None
+        by_model = functools.partial(encoder.sparse, model, queries)
+        lexical = lambda: LexicalEncoder(self._settings).queries(  # noqa: E731
+            queries["text"].to_list(), (block.vectors for block in blocks)
+        )
+        return fallback.instead(by_model, lexical) if fallback else by_model()
 
     def _input_digest(self, collection: str, queries: pl.DataFrame) -> str:
         return input_digest(
@@ -186,6 +206,13 @@ class FuseStage:
         return [f"{model} {chunk}" for model, chunks in failed.items() for chunk in chunks]
 
 
+def _done(work: Callable[..., pl.DataFrame], *arguments: object) -> Future[pl.DataFrame]:
+    """The result of some work that is done at once."""
+    future: Future[pl.DataFrame] = Future()
+    future.set_result(work(*arguments))
+    return future
+
+
 def fuse(dense: Sequence[pl.DataFrame], sparse: pl.DataFrame) -> pl.DataFrame:
     """Reciprocal rank fusion of any number of rankings; keeps every chunk that one of them holds.
 
@@ -200,9 +227,10 @@ def fuse(dense: Sequence[pl.DataFrame], sparse: pl.DataFrame) -> pl.DataFrame:
     """
     keys = ["query", "chunk_id", "content_sha256"]
     names = [f"dense_{position}" for position in range(len(dense))]
-    ranked = sparse.select(*keys, sparse_rank="rank")
+    ranked = sparse.lazy().select(*keys, sparse_rank="rank")
     for name, ranking in zip(names, dense, strict=True):
-        ranked = ranked.join(ranking.select(*keys, pl.col("rank").alias(name)), on=keys, how="full", coalesce=True)
+        ranks = ranking.lazy().select(*keys, pl.col("rank").alias(name))
+        ranked = ranked.join(ranks, on=keys, how="full", coalesce=True)
     reciprocals = [(1.0 / (RRF_K + pl.col(name))).fill_null(0.0) for name in (*names, "sparse_rank")]
     no_rank = pl.lit(None, pl.Int64)
     ranked = ranked.with_columns(
@@ -215,7 +243,7 @@ def fuse(dense: Sequence[pl.DataFrame], sparse: pl.DataFrame) -> pl.DataFrame:
         nulls_last=True,
     )
     ranked = ranked.with_columns(rank=pl.int_range(1, pl.len() + 1).over("query"))
-    return ranked.select(*keys, "rank", "score", "dense_rank", "dense_ranks", "sparse_rank")
+    return ranked.select(*keys, "rank", "score", "dense_rank", "dense_ranks", "sparse_rank").collect()
 
 
 def named_candidates(ranking: pl.DataFrame, chunks: pl.DataFrame, queries: pl.DataFrame) -> pl.DataFrame:

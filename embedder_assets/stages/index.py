@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import polars as pl
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 QUERY_BLOCK = 128
 # Pairs of query and chunk scored exactly at a time.
 PAIR_BLOCK = 16_384
+# Pairs that are added before those that cannot be among the best are dropped: about 30 MB.
+PAIRS_IN_MEMORY = 200_000
 # More than a product of unit vectors in float32 can be wrong by.
 ROUNDING = 1e-5
 RANKING_SCHEMA = {
@@ -57,6 +59,16 @@ class Block(Generic[Matrix]):
     chunks: pl.DataFrame
     vectors: Matrix
 
+    @functools.cached_property
+    def position(self) -> dict[str, int]:
+        """The row of each chunk, by its id."""
+        return row_of_each(self.chunks["chunk_id"])
+
+
+def row_of_each(chunk_ids: pl.Series) -> dict[str, int]:
+    """Where each chunk is, by its id."""
+    return {chunk: row for row, chunk in enumerate(chunk_ids)}
+
 
 class Again(Generic[Item]):
     """What a function yields, once more each time it is walked."""
@@ -68,6 +80,47 @@ class Again(Generic[Item]):
         return self._source()
 
 
+class DenseBlock(Protocol):
+    """Some chunks with a dense vector each, and a way to those that are near a query."""
+
+    @property
+    def chunks(self) -> pl.DataFrame:
+        """Columns chunk_id and content_sha256."""
+
+    @property
+    def position(self) -> dict[str, int]:
+        """The row of each chunk, by its id."""
+
+    def near(self, queries: NDArray[np.float32], depth: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Row of the query and row of the chunk for all that may be among the ``depth`` nearest, in any order."""
+
+    def at(self, rows: NDArray[Any]) -> NDArray[np.float32]:
+        """The vectors of some rows, float32 [rows, dimension]."""
+
+
+class ExactBlock(Block[NDArray[np.float32]]):
+    """A dense block that looks at every vector."""
+
+    def near(self, queries: NDArray[np.float32], depth: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        """As ``DenseBlock``."""
+        return _top(queries @ self.vectors.T, depth, ROUNDING)
+
+    def at(self, rows: NDArray[Any]) -> NDArray[np.float32]:
+        """As ``DenseBlock``."""
+        vectors: NDArray[np.float32] = self.vectors[rows]
+        return vectors
+
+
+@dataclass(frozen=True)
+class SparseBlock(Block["csr_array"]):
+    """Some chunks with a sparse vector each."""
+
+    @functools.cached_property
+    def by_term(self) -> csr_array:
+        """The same entries by vocabulary entry, [vocabulary, chunks]: a query looks only at the terms that it has."""
+        return self.vectors.T.tocsr()
+
+
 @dataclass(frozen=True)
 class ChunkIndex:
     """The vectors of some chunks, in blocks.
@@ -77,8 +130,8 @@ class ChunkIndex:
         sparse: The same of the sparse rows, or None when that stage is off.
     """
 
-    dense: Sequence[Iterable[Block[NDArray[np.float32]]]]
-    sparse: Iterable[Block[csr_array]] | None
+    dense: Sequence[Iterable[DenseBlock]]
+    sparse: Iterable[SparseBlock] | None
 
     @classmethod
     def of_tables(
@@ -123,24 +176,25 @@ class ChunkIndex:
     @property
     def empty(self) -> bool:
         """Whether no chunk has a vector."""
-        sources = [*self.dense, *([] if self.sparse is None else [self.sparse])]
-        return not any(block.chunks.height for blocks in sources for block in blocks)
+        dense = any(block.chunks.height for blocks in self.dense for block in blocks)
+        return not dense and not any(block.chunks.height for block in self.sparse or [])
 
     def in_memory(self) -> ChunkIndex:
-        """The same index with all of its blocks in memory, for many searches."""
-        return ChunkIndex([list(blocks) for blocks in self.dense], None if self.sparse is None else list(self.sparse))
+        """The same index in memory, for many searches: every model's blocks as one."""
+        sparse = None if self.sparse is None else _joined_sparse(list(self.sparse))
+        return ChunkIndex([_joined_dense(list(blocks)) for blocks in self.dense], sparse)
 
     def vectors(self, model: int, chunk_ids: pl.Series) -> NDArray[np.float32]:
         """Vectors of some chunks by a dense model, given by its position: [chunks, dimension]; NaN where none is."""
-        wanted = pl.DataFrame({"chunk_id": chunk_ids})
-        found = [pl.DataFrame(schema={"chunk_id": pl.String, "embedding": pl.List(pl.Float32)})]
+        found = np.empty((len(chunk_ids), 0), np.float32)
         for block in self.dense[model]:
-            names = block.chunks["chunk_id"]
-            at = np.flatnonzero(names.is_in(chunk_ids.unique().implode()).to_numpy())
-            if len(at):
-                embedding = pl.Series(block.vectors[at]).arr.to_list()
-                found.append(pl.DataFrame({"chunk_id": names[at], "embedding": embedding}))
-        return as_matrix(wanted.join(pl.concat(found), on="chunk_id", how="left", maintain_order="left")["embedding"])
+            rows = np.array([block.position.get(chunk, -1) for chunk in chunk_ids], np.int64)
+            there = rows >= 0
+            if there.any():
+                vectors = block.at(rows[there])
+                found = found if found.size else np.full((len(rows), vectors.shape[1]), np.nan, np.float32)
+                found[there] = vectors
+        return found
 
     def rank_dense(self, model: int, queries: NDArray[np.float32], depth: int) -> pl.DataFrame:
         """Chunks by cosine.
@@ -158,26 +212,24 @@ class ChunkIndex:
         for block in self.dense[model] if len(asked) else []:
             for start in range(0, len(asked), QUERY_BLOCK):
                 some = asked[start : start + QUERY_BLOCK]
-                row, chunk = _top(queries[some] @ block.vectors.T, depth, ROUNDING)
-                best.add(some[row], block.chunks[chunk], _cosines(queries, some[row], block.vectors, chunk))
-            best.forget_others()
+                row, chunk = block.near(queries[some], depth)
+                best.add(some[row], block.chunks[chunk], _cosines(queries, some[row], block, chunk))
         return best.ranking()
 
     def rank_sparse(self, queries: csr_array, depth: int) -> pl.DataFrame:
         """Chunks by dot product, those without a common term left out. Columns as ``rank_dense``."""
         best = _Best(depth)
         for block in self.sparse or []:
-            transposed = block.vectors.T.tocsr()
-            # Terms that no chunk has cannot match.
+            # Terms that no chunk has cannot match. A slice is a copy, so none is taken of all rows.
             known = queries[:, : block.vectors.shape[1]]
+            by_term = block.by_term if known.shape[1] == block.vectors.shape[1] else block.by_term[: known.shape[1]]
             for start in range(0, queries.shape[0], QUERY_BLOCK):
                 some = known[start : start + QUERY_BLOCK]
-                scores = (some @ transposed[: known.shape[1]]).toarray()
+                scores = (some @ by_term).toarray()
                 row, chunk = _top(scores, depth, 0.0)
                 matches = scores[row, chunk] > 0
                 row, chunk = row[matches], chunk[matches]
                 best.add(start + row, block.chunks[chunk], scores[row, chunk].astype(np.float64))
-            best.forget_others()
         return best.ranking()
 
 
@@ -197,26 +249,35 @@ class _Best:
 
     def __init__(self, depth: int) -> None:
         self._depth = depth
-        self._found = [EMPTY_RANKING.drop("rank")]
+        self._found = [EMPTY_RANKING.select("chunk_id", "content_sha256", "query", "score")]
 
     def add(self, queries: NDArray[np.int64], chunks: pl.DataFrame, scores: NDArray[np.float64]) -> None:
         """Pairs of query and chunk, with their scores."""
-        pairs = chunks.select(
-            "chunk_id", "content_sha256", query=pl.lit(pl.Series(queries)), score=pl.lit(pl.Series(scores))
-        )
-        self._found.append(pairs.select(self._found[0].columns))
+        # Neither an expression nor a query plan: this is done for each block, for a single query too.
+        columns = {"query": queries, "score": scores}
+        self._found.append(chunks.hstack([pl.Series(name, values) for name, values in columns.items()]))
+        kept, *added = (frame.height for frame in self._found)
+        # As many as are kept, or sorting them again and again would cost more than they.
+        if sum(added) > max(PAIRS_IN_MEMORY, kept):
+            self._forget_others()
 
-    def forget_others(self) -> None:
-        """Keeps as many chunks a query as are wanted."""
+    def _forget_others(self) -> None:
+        """Keeps as many chunks a query as are wanted, sorted by query and rank."""
         order = ["query", "score", "content_sha256", "chunk_id"]
         found = pl.concat(self._found).sort(order, descending=[False, True, False, False])
-        self._found = [found.group_by("query", maintain_order=True).head(self._depth)]
+        self._found = [found.filter(_ranks(found) <= self._depth)]
 
     def ranking(self) -> pl.DataFrame:
         """The columns of ``RANKING_SCHEMA``, sorted by query and rank."""
-        self.forget_others()
-        ranked = self._found[0].with_columns(rank=pl.int_range(1, pl.len() + 1).over("query"))
-        return ranked.select(pl.col(name).cast(data_type) for name, data_type in RANKING_SCHEMA.items())
+        self._forget_others()
+        (found,) = self._found
+        return found.hstack([_ranks(found)]).select(list(RANKING_SCHEMA))
+
+
+def _ranks(found: pl.DataFrame) -> pl.Series:
+    """From 1 within each query, of rows that are sorted by query and rank; no query plan, as in ``_Best.add``."""
+    query = found["query"].to_numpy()
+    return pl.Series("rank", np.arange(1, len(query) + 1) - np.searchsorted(query, query))
 
 
 def _rows(store: TableStore, table: str, collections: Sequence[str], models: Sequence[Model]) -> Iterator[pl.DataFrame]:
@@ -229,7 +290,8 @@ def _rows(store: TableStore, table: str, collections: Sequence[str], models: Seq
             lacking = chunks.join(rows, on=KEY, how="anti").join(failures, on=KEY, how="anti")
             if lacking.height:
                 raise _incomplete(table, collection, models[0], lacking)
-            yield rows
+            if rows.height:
+                yield rows
 
 
 def _incomplete(table: str, collection: str, model: Model, lacking: pl.DataFrame) -> TableError:
@@ -242,12 +304,44 @@ def _incomplete(table: str, collection: str, model: Model, lacking: pl.DataFrame
     )
 
 
-def _dense_block(rows: pl.DataFrame) -> Block[NDArray[np.float32]]:
-    return Block(rows.select("chunk_id", "content_sha256"), as_matrix(rows["embedding"]))
+def _dense_block(rows: pl.DataFrame) -> ExactBlock:
+    return ExactBlock(rows.select("chunk_id", "content_sha256"), as_matrix(rows["embedding"]))
 
 
-def _sparse_block(rows: pl.DataFrame) -> Block[csr_array]:
-    return Block(rows.select("chunk_id", "content_sha256"), sparse_matrix(rows))
+def _sparse_block(rows: pl.DataFrame) -> SparseBlock:
+    return SparseBlock(rows.select("chunk_id", "content_sha256"), sparse_matrix(rows))
+
+
+def _joined_dense(blocks: list[DenseBlock]) -> list[DenseBlock]:
+    """One block of all, if there is any.
+
+    Its vectors lie dimension by dimension: the product with one query then reads them as they lie, which takes half of
+    the time. The list is emptied on the way, so that not all of it is there twice.
+    """
+    if not blocks:
+        return []
+    chunks = pl.concat([block.chunks for block in blocks])
+    dimension = blocks[0].at(np.arange(1)).shape[1]
+    vectors = np.empty((chunks.height, dimension), np.float32, order="F")
+    end = chunks.height
+    while blocks:
+        block = blocks.pop()
+        start = end - block.chunks.height
+        vectors[start:end] = block.at(np.arange(block.chunks.height))
+        end = start
+    return [ExactBlock(chunks, vectors)]
+
+
+def _joined_sparse(blocks: list[SparseBlock]) -> list[SparseBlock]:
+    """One block of all, if there is any."""
+    from scipy.sparse import csr_array, vstack
+
+    if not blocks:
+        return []
+    parts = [block.vectors for block in blocks]
+    width = max(part.shape[1] for part in parts)
+    parts = [csr_array((part.data, part.indices, part.indptr), shape=(part.shape[0], width)) for part in parts]
+    return [SparseBlock(pl.concat([block.chunks for block in blocks]), vstack(parts, "csr"))]
 
 
 def _top(scores: NDArray[np.float32], depth: int, rounding: float) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -255,18 +349,19 @@ def _top(scores: NDArray[np.float32], depth: int, rounding: float) -> tuple[NDAr
     depth = min(depth, scores.shape[1])
     if not depth:
         return np.empty(0, np.int64), np.empty(0, np.int64)
-    last = -np.partition(-scores, depth - 1, axis=1)[:, depth - 1 : depth]
+    lowest = scores.shape[1] - depth
+    last = np.partition(scores, lowest, axis=1)[:, lowest : lowest + 1]
     row, column = np.nonzero(scores >= last - np.float32(rounding))
     return row, column
 
 
 def _cosines(
-    queries: NDArray[np.float32], query: NDArray[Any], chunks: NDArray[np.float32], chunk: NDArray[Any]
+    queries: NDArray[np.float32], query: NDArray[Any], block: DenseBlock, chunk: NDArray[Any]
 ) -> NDArray[np.float64]:
     """Products of pairs of rows. A matrix product rounds by where a row lies; this one is the same everywhere."""
     products = [np.empty(0)]
     for start in range(0, len(query), PAIR_BLOCK):
         some = slice(start, start + PAIR_BLOCK)
-        pair = queries[query[some]].astype(np.float64), chunks[chunk[some]].astype(np.float64)
+        pair = queries[query[some]].astype(np.float64), block.at(chunk[some]).astype(np.float64)
         products.append(np.einsum("ij,ij->i", *pair))
     return np.concatenate(products)

@@ -16,7 +16,7 @@ import polars as pl
 
 from embedder_assets.settings import Settings
 from embedder_assets.stages.corpus import Collection, is_beir
-from embedder_assets.stages.extract import Document, DocumentIssue, Source, read_sources
+from embedder_assets.stages.extract import Document, DocumentIssue, Limits, Source, read_sources
 from embedder_assets.stages.losses import Losses, refuse_losses, refuse_too_many_bad
 from embedder_assets.tables.schemas import SCHEMAS, Schema
 from embedder_assets.tables.staging import Staging
@@ -112,7 +112,7 @@ class Ingest:
         walk = _Walk(self._staging)
         sources = read_sources(
             self._collection,
-            max_document_mb=self._settings.max_document_mb,
+            Limits.of(self._settings),
             known=lambda source: source in unchanged or source in waiting or source in bad,
         )
         for source, item in sources:

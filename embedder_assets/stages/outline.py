@@ -8,15 +8,17 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cache
-from itertools import pairwise
+from itertools import pairwise, repeat
 
 from markdown_it import MarkdownIt
+from markdown_it.rules_block import StateBlock
 from markdown_it.token import Token
 
 HEADING_SEPARATOR = " > "
 _LINE_END = re.compile(r"\r\n?|\n")  # what markdown-it takes for one
 _FRONT_MATTER = re.compile(r"---[ \t]*\n[\w\"'-][^\n:]*+:.*?\n---[ \t]*(\n|\Z)", re.DOTALL)
 _MAX_TITLE_CHARS = 200
+_STEPS = "steps"
 
 
 @dataclass(frozen=True)
@@ -38,13 +40,22 @@ class Section:
     path: tuple[str, ...]
 
 
-def headings(text: str) -> list[Heading]:
-    """List the headings of a Markdown text, in order."""
+class TooManyStepsError(Exception):
+    """A Markdown text takes more steps to parse than were allowed."""
+
+
+def headings(text: str, most_steps: int | None = None) -> list[Heading]:
+    """List the headings of a Markdown text, in order.
+
+    Raises:
+        TooManyStepsError: The parser needs more than ``most_steps``. The time for text that is made for it, or damaged,
+            may grow with the square of its length.
+    """
     starts = line_starts(text)
     front_matter = _FRONT_MATTER.match(text)
     first = front_matter.end() if front_matter else 0
     found = []
-    for opening, content in pairwise(parse_blocks(text)):
+    for opening, content in pairwise(parse_blocks(text, most_steps)):
         if opening.type == "heading_open" and opening.level == 0 and opening.map:
             start = starts[opening.map[0]]
             if start >= first:
@@ -65,9 +76,11 @@ def sections(text: str) -> list[Section]:
     return result
 
 
-def parse_blocks(text: str) -> list[Token]:
+def parse_blocks(text: str, most_steps: int | None = None) -> list[Token]:
     """Parse the blocks of a Markdown text (headings, paragraphs, lists, …) but not what is inside a line."""
-    return _block_parser().parse(text)
+    if most_steps is None:
+        return _block_parser().parse(text)
+    return _counting_parser().parse(text, {_STEPS: repeat(None, most_steps)})
 
 
 def line_starts(text: str) -> list[int]:
@@ -84,9 +97,27 @@ def _plain(inline_markdown: str) -> str:
 
 @cache
 def _block_parser() -> MarkdownIt:
+    return _new_block_parser()
+
+
+def _new_block_parser() -> MarkdownIt:
     parser = MarkdownIt("commonmark")
     parser.core.ruler.enableOnly(["normalize", "block"])
     return parser
+
+
+@cache
+def _counting_parser() -> MarkdownIt:
+    """The same, and each look whether a line ends the block before it is a step."""
+    parser = _new_block_parser()
+    parser.block.ruler.before("code", "count", _count, {"alt": ["paragraph", "reference", "blockquote", "list"]})
+    return parser
+
+
+def _count(state: StateBlock, _start: int, _end: int, _silent: bool) -> bool:
+    for _ in state.env[_STEPS]:
+        return False
+    raise TooManyStepsError
 
 
 @cache

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from embedder_assets.errors import CorpusError, DocumentError
 from embedder_assets.stages.beir import read_rows
-from embedder_assets.stages.corpus import BEIR_QRELS, BEIR_QUERIES, Collection, check_inside_corpus
+from embedder_assets.stages.corpus import BEIR_QRELS, BEIR_QUERIES, Collection, check_file
 from embedder_assets.stages.document import DocumentIssue
 from embedder_assets.stages.outline import HEADING_SEPARATOR
 
@@ -133,7 +133,7 @@ def _own_file(collection: Collection, name: str) -> Path | None:
     if not path.exists():
         return None
     try:
-        check_inside_corpus(collection, path)
+        check_file(collection, path)
     except DocumentError as error:
         raise CorpusError(error.thing, expected=error.expected, got=error.got, remedy=error.remedy) from error
     return path

@@ -125,9 +125,11 @@ class QueryEncoder:
         model = (encoder.model, encoder.fingerprint)
         queries = with_digest(queries)
         known = self._memory.known(model) if self._memory else _nothing()
-        asked = queries.unique("content_sha256", maintain_order=True).join(
-            known, on="content_sha256", how="anti", maintain_order="left"
-        )
+        present, first = set(known["content_sha256"]), dict[str, int]()
+        for row, digest in enumerate(queries["content_sha256"]):
+            if digest not in present:
+                first.setdefault(digest, row)
+        asked = queries[list(first.values())]
         if asked.height:
             known = pl.concat([known, *self._computed(encoder, asked, queries)])
         if self._memory:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import polars as pl
@@ -11,8 +12,10 @@ import polars as pl
 from embedder_assets.errors import InferenceError, TableError
 from embedder_assets.serving.session import TritonSession
 from embedder_assets.settings import Settings
+from embedder_assets.stages.approximate import ApproximateStage, graph_of
 from embedder_assets.stages.fallback import Fallback
 from embedder_assets.stages.fuse import FuseStage, RetrievalModels
+from embedder_assets.stages.index import ChunkIndex, DenseBlock, row_of_each
 from embedder_assets.stages.rerank import RerankStage, in_fused_order
 from embedder_assets.tables.store import TableStore
 from embedder_assets.telemetry.record import StageMeter
@@ -78,9 +81,10 @@ class Search:
                 remedy="Run `embedder run` first; `--collection NAME` picks one of the above.",
             )
         names = list(collections) or available
-        self._chunks = pl.concat([store.read("chunks", name) for name in names])
+        self._chunks = pl.concat([store.read("chunks", name) for name in names]).drop("content_sha256")
+        self._position = row_of_each(self._chunks["chunk_id"])
         self._fuse = FuseStage(store, triton, settings, models)
-        self._index = self._fuse.index(names).in_memory()
+        self._index = _warm_index(store, settings, models, names)
         self._rerank = None
         if settings.enable_rerank:
             name = settings.rerank_model
@@ -95,7 +99,8 @@ class Search:
         lexical = self._fallback(self._settings.sparse_fallback, "a lexical query stands in for the sparse model")
         encoder = self._fuse.encoder(StageMeter("fuse", []))
         asked = pl.DataFrame({"query_id": [""], "text": [query]})
-        fused = self._fuse.rank(self._index, asked, encoder, lexical)
+        with ThreadPoolExecutor(1) as beside:
+            fused = self._fuse.rank(self._index, asked, encoder, lexical, beside)
         if encoder.failed and not fused.height:
             raise InferenceError(
                 "the query",
@@ -103,13 +108,22 @@ class Search:
                 got=encoder.failed[0][2],
                 remedy="Other texts are answered: ask in other words.",
             )
-        hits = fused.join(self._chunks.drop("content_sha256"), on="chunk_id", maintain_order="left")
-        hits = hits.with_columns(fused_rank="rank", query_id="query")
-        hits = hits.with_columns(cross_encoder_score=pl.lit(None, pl.Float64), fused_score="score")
+        best = fused.head(max(top, self._settings.rerank_depth))
+        rows = self._chunks[[self._position[chunk] for chunk in best["chunk_id"]]]
+        hits = (
+            best.drop("chunk_id")
+            .hstack(rows.get_columns())
+            .with_columns(
+                query_id="query",
+                query_text=pl.lit(query),
+                fused_rank="rank",
+                fused_score="score",
+                cross_encoder_score=pl.lit(None, pl.Float64),
+            )
+        )
         if self._rerank is not None:
-            candidates = hits.filter(pl.col("fused_rank") <= max(top, self._settings.rerank_depth))
-            hits = self._reranked(self._rerank, candidates.with_columns(query_text=pl.lit(query)))
-        return [_hit(row, query) for row in hits.sort("rank").head(top).iter_rows(named=True)]
+            hits = self._reranked(self._rerank, hits)
+        return [_hit(row, query) for row in hits.head(top).iter_rows(named=True)]
 
     def _reranked(self, stage: RerankStage, pairs: pl.DataFrame) -> pl.DataFrame:
         vectors = self._index.vectors(0, pairs["chunk_id"])
@@ -120,6 +134,20 @@ class Search:
 
     def _fallback(self, allowed: bool, what: str) -> Fallback:
         return Fallback(allowed, lambda reason, message: self._warn(f"{what} ({reason}): {message}"))
+
+
+def _warm_index(
+    store: TableStore, settings: Settings, models: RetrievalModels, collections: Sequence[str]
+) -> ChunkIndex:
+    """In memory, but for the dense vectors of a collection that is searched by its approximate index."""
+    large = list(filter(ApproximateStage(store, settings).wanted, collections))
+    dense: list[list[DenseBlock]] = []
+    for model in models.dense:
+        graphs = {name: graph for name in large if (graph := graph_of(store, name, model))}
+        exact = [name for name in collections if name not in graphs]
+        (blocks,) = ChunkIndex.of_tables(store, exact, [model], []).in_memory().dense
+        dense.append([*blocks, *graphs.values()])
+    return ChunkIndex(dense, ChunkIndex.of_tables(store, collections, [], models.sparse_sources).in_memory().sparse)
 
 
 def snippet(text: str, query: str) -> str:

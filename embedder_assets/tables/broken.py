@@ -9,6 +9,7 @@ import polars as pl
 from deltalake.exceptions import DeltaError
 
 from embedder_assets.errors import TableError
+from embedder_assets.tables.refusals import refusal
 
 # Polars panics on a Parquet file that was cut short, with an exception that is no Exception.
 BROKEN_FILES = (pl.exceptions.PolarsError, pl.exceptions.PanicException, DeltaError, OSError)
@@ -23,10 +24,15 @@ def guarded(thing: str, *, expected: str, remedy: str) -> Iterator[None]:
         thing: What the error is about.
         expected: What would have been right.
         remedy: What the user can do now.
+
+    Raises:
+        StorageError: The files are in an object store, and it is what failed.
     """
     try:
         yield
     except BROKEN_FILES as error:
+        if (refused := refusal(thing, str(error))) is not None:
+            raise refused from error
         # Behind the first line comes a backtrace of the library's own.
         got = next(iter(str(error).splitlines()), type(error).__name__)
         raise TableError(thing, expected=expected, got=got, remedy=remedy) from error

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
-from embedder_assets.errors import TableError
-from embedder_assets.tables.lock import collection_lock
+from embedder_assets.errors import CommitConflictError, StorageError, TableError
 from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.store import TableStore
+from embedder_assets.tables.turns import in_turn
 
 # What delta-rs calls the rows that a commit brought and took, by kind of operation.
 _ADDED = ("num_added_rows", "num_target_rows_inserted")
@@ -52,7 +50,7 @@ def versions(store: TableStore, tables: Sequence[str] = (), limit: int | None = 
     """
     for table in [_existing(store, name) for name in tables] or [name for name in SCHEMAS if store.exists(name)]:
         with store.readable(table):
-            commits = DeltaTable(str(store.path(table))).history(limit)
+            commits = store.place.open(table).history(limit)
         for commit in commits:
             yield _version(table, commit)
 
@@ -78,25 +76,29 @@ def restore(
         TableError: There is no such table or version, or its files are gone.
     """
     known = _existing(store, table)
-    with ExitStack() as stack:
-        for name in [collection] if collection else sorted({*locks, *store.collections(known)}):
-            stack.enter_context(collection_lock(store.home, name))
-        number = _number(store, known, target)
-        former = DeltaTable(str(store.path(known)), version=number)
-        try:
-            if collection is None:
-                with store.committing(known):
-                    DeltaTable(str(store.path(known))).restore(number)
-            else:
-                store.overwrite(known, collection, store.batches_of(known, former, collection))
-        except (DeltaError, OSError, TableError) as error:
-            raise TableError(
-                f"version {number} of table '{known}'",
-                expected="files that are all there",
-                got=str(error),
-                remedy="Maintenance keeps former versions for EMBEDDER_HISTORY_DAYS. The table is as it was; "
-                "`embedder tables history` shows newer versions.",
-            ) from error
+    names = [collection] if collection else {*locks, *store.collections(known)}
+    return in_turn(store, names, lambda: _restored(store, known, target, collection))
+
+
+def _restored(store: TableStore, table: str, target: int | datetime, collection: str | None) -> int:
+    number = _number(store, table, target)
+    former = store.place.open(table, number)
+    try:
+        if collection is None:
+            with store.committing(table):
+                store.place.open(table).restore(number)
+        else:
+            store.overwrite(table, collection, store.batches_of(table, former, collection))
+    except (CommitConflictError, StorageError):
+        raise
+    except (DeltaError, OSError, TableError) as error:
+        raise TableError(
+            f"version {number} of table '{table}'",
+            expected="files that are all there",
+            got=str(error),
+            remedy="Maintenance keeps former versions for EMBEDDER_HISTORY_DAYS. The table is as it was; "
+            "`embedder tables history` shows newer versions.",
+        ) from error
     return number
 
 

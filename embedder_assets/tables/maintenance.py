@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 
-from deltalake import CommitProperties, DeltaTable, WriterProperties
+from deltalake import CommitProperties, WriterProperties
 
-from embedder_assets.tables.lock import collection_lock
 from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.store import FILE_BYTES, ROW_GROUP_ROWS, TableStore
+from embedder_assets.tables.turns import in_turn
 
 HOURS_A_DAY = 24
 # Files of a commit that is being written are in no version yet.
@@ -25,14 +25,14 @@ class Maintenance:
         files_before: Data files of the newest version.
         files_after: The same afterwards.
         files_removed: Files of former versions that are gone from the disk.
-        bytes_removed: Their size.
+        bytes_removed: Their size; None in an object store, which does not tell it.
     """
 
     table: str
     files_before: int
     files_after: int
     files_removed: int
-    bytes_removed: int
+    bytes_removed: int | None
 
 
 def maintain(store: TableStore, history_days: float, collections: Sequence[str] = ()) -> list[Maintenance]:
@@ -53,37 +53,43 @@ def maintain(store: TableStore, history_days: float, collections: Sequence[str] 
 
 def _maintain(store: TableStore, table: str, history_days: float, collections: Sequence[str]) -> Maintenance:
     with store.readable(table):
-        path = str(store.path(table))
-        before = len(DeltaTable(path).file_uris())
+        before = len(store.place.open(table).file_uris())
         present = store.collections(table)
         for collection in present:
-            with collection_lock(store.home, collection), store.committing(table):
-                DeltaTable(path).optimize.compact(
-                    partition_filters=[("collection", "=", collection)],
-                    target_size=FILE_BYTES,
-                    writer_properties=WriterProperties(max_row_group_size=ROW_GROUP_ROWS),
-                    commit_properties=CommitProperties(custom_metadata={"collection": collection}),
-                )
-        with ExitStack() as stack:
-            for collection in sorted({*present, *collections}):
-                stack.enter_context(collection_lock(store.home, collection))
-            stack.enter_context(store.committing(table))
-            delta = DeltaTable(path)
-            hours = max(SHORTEST_HOURS, round(history_days * HOURS_A_DAY))
-            unused = delta.vacuum(hours, dry_run=True, enforce_retention_duration=False)
-            sizes = _sizes(store, table, unused)
-            removed = delta.vacuum(hours, dry_run=False, enforce_retention_duration=False)
-            delta.create_checkpoint()
-            delta.cleanup_metadata()
+            in_turn(store, [collection], functools.partial(_compact, store, table, collection))
+        removed, size = in_turn(store, {*present, *collections}, lambda: _forget(store, table, history_days))
         return Maintenance(
             table=table,
             files_before=before,
-            files_after=len(DeltaTable(path).file_uris()),
-            files_removed=len(removed),
-            bytes_removed=sizes,
+            files_after=len(store.place.open(table).file_uris()),
+            files_removed=removed,
+            bytes_removed=size,
         )
 
 
-def _sizes(store: TableStore, table: str, names: Sequence[str]) -> int:
+def _compact(store: TableStore, table: str, collection: str) -> None:
+    with store.committing(table):
+        store.place.open(table).optimize.compact(
+            partition_filters=[("collection", "=", collection)],
+            target_size=FILE_BYTES,
+            writer_properties=WriterProperties(max_row_group_size=ROW_GROUP_ROWS),
+            commit_properties=CommitProperties(custom_metadata={"collection": collection}),
+        )
+
+
+def _forget(store: TableStore, table: str, history_days: float) -> tuple[int, int | None]:
+    """Removes the files of old versions; returns how many there were, and their size."""
+    with store.committing(table):
+        delta = store.place.open(table)
+        hours = max(SHORTEST_HOURS, round(history_days * HOURS_A_DAY))
+        unused = delta.vacuum(hours, dry_run=True, enforce_retention_duration=False)
+        size = None if store.place.shared else _size(store, table, unused)
+        removed = delta.vacuum(hours, dry_run=False, enforce_retention_duration=False)
+        delta.create_checkpoint()
+        delta.cleanup_metadata()
+    return len(removed), size
+
+
+def _size(store: TableStore, table: str, names: Sequence[str]) -> int:
     files = [store.path(table) / name for name in names]
     return sum(file.stat().st_size for file in files if file.exists())

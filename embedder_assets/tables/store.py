@@ -10,18 +10,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 import polars as pl
 from arro3.core import RecordBatchReader
 from deltalake import CommitProperties, DeltaTable, WriterProperties, write_deltalake
+from deltalake.exceptions import CommitFailedError
 
 from embedder_assets.errors import TableError
+from embedder_assets.settings import Settings
 from embedder_assets.tables.broken import FREE_SPACE, guarded
 from embedder_assets.tables.lock import table_lock
+from embedder_assets.tables.place import place_of
 from embedder_assets.tables.ranges import COLUMN as DIGEST
 from embedder_assets.tables.schemas import SCHEMAS
-from embedder_assets.tables.snapshots import Snapshots
+from embedder_assets.tables.seen import Seen, conflict, of
 from embedder_assets.tables.stream import write_stream
 
 Rows = pl.DataFrame | Iterable[pl.DataFrame]
@@ -35,28 +38,76 @@ ROW_GROUP_ROWS = 4096
 
 
 class TableStore:
-    """All tables of one ``EMBEDDER_HOME``."""
+    """All tables of one ``EMBEDDER_HOME``, or of several that share them.
 
-    def __init__(self, home: Path) -> None:
+    Args:
+        home: The state folder: its locks keep the processes of one host apart.
+        url: ``s3://bucket/prefix``, where the tables are in an object store; by default they are under the home.
+    """
+
+    def __init__(self, home: Path, url: str | None = None) -> None:
         self.home = home
-        self.folder = home / "tables"
-        self._snapshots = Snapshots()
+        self.place = place_of(home, url)
+        self._seen = Seen(self.place, remembers=False)
+
+    @classmethod
+    def of(cls, settings: Settings) -> TableStore:
+        """The tables that the settings name."""
+        return cls(settings.home, settings.tables_url)
+
+    @contextmanager
+    def one_piece(self) -> Iterator[None]:
+        """While the context lasts, a commit fails where another host has changed what was read of its collection.
+
+        For one thread at a time. ``turns`` does the work again.
+        """
+        before, self._seen = self._seen, Seen(self.place, remembers=True)
+        try:
+            yield
+        finally:
+            self._seen = before
+
+    def confirm(self, collection: str) -> None:
+        """Returns where all rows of a collection that this piece of work has read are still the newest.
+
+        Raises:
+            CommitConflictError: Another host has changed some.
+        """
+        self._seen.confirm(collection)
+
+    def reach(self) -> None:
+        """Returns where the tables can be looked at.
+
+        Raises:
+            StorageError: The object store does not answer, does not let us in, or has no such bucket.
+        """
+        with guarded(f"the tables at {self.place}", expected="to be reached", remedy="Check EMBEDDER_TABLES_URL."):
+            self.place.reach()
 
     def path(self, table: str) -> Path:
-        """The folder of a table."""
-        return self.folder / table
+        """The folder of a table, where the tables are in one."""
+        return Path(self.place.address(table))
 
     def exists(self, table: str) -> bool:
         """Whether the table has been written."""
-        log = self.path(table) / "_delta_log"
-        return log.is_dir() and any(log.iterdir())
+        with self.readable(table):
+            there = self.place.exists(table)
+        if not there:
+            self._seen.note(table, None)
+        return there
+
+    def newest(self, table: str) -> DeltaTable:
+        """The newest version of a table that there is; read it only, others hold it too."""
+        delta = self.place.newest(table)
+        self._seen.note(table, delta)
+        return delta
 
     def collections(self, table: str) -> list[str]:
         """The collections that have rows in a table, sorted."""
         if not self.exists(table):
             return []
         with self.readable(table):
-            return sorted(str(part["collection"]) for part in self._snapshots.newest(self.path(table)).partitions())
+            return sorted(str(part["collection"]) for part in self.newest(table).partitions())
 
     def read(
         self,
@@ -107,7 +158,7 @@ class TableStore:
         if not self.exists(table):
             return
         with self.readable(table):
-            delta = self._snapshots.newest(self.path(table))
+            delta = self.newest(table)
         yield from self.batches_of(table, delta, collection, columns, where=where)
 
     def batches_of(
@@ -138,13 +189,14 @@ class TableStore:
             return False
         if not rows.height and not self.exists(table):
             # A table that was computed and has no row is there, and not missing.
-            with self.committing(table):
-                rows.write_delta(self.path(table), mode="append", delta_write_options=_PARTITIONED)
+            with self.committing(table) as base:
+                if isinstance(base, str):
+                    rows.write_delta(base, mode="append", delta_write_options=_PARTITIONED)
         self.overwrite(table, collection, [rows])
         return True
 
     def append(self, table: str, rows: Rows) -> None:
-        """Adds rows in one commit; none at all make no commit."""
+        """Adds rows of one collection in one commit; none at all make no commit."""
         self._write(table, self._frames(table, rows), None, mode="append")
 
     def exchange(self, table: str, collection: str, added: Rows, removed: pl.DataFrame) -> int:
@@ -177,8 +229,9 @@ class TableStore:
         """Removes all rows of a collection in one commit and returns how many there were."""
         present = self.count(table, collection)
         if present:
-            with self.committing(table):
-                DeltaTable(str(self.path(table))).delete(_of(collection), commit_properties=_about(collection))
+            with self.committing(table, collection) as base:
+                assert isinstance(base, DeltaTable), "it has rows"
+                base.delete(of(collection), commit_properties=_about(collection))
         return present
 
     def _merge(self, table: str, collection: str, added: pl.DataFrame | None, removed: pl.DataFrame) -> int:
@@ -186,12 +239,12 @@ class TableStore:
         none = pl.DataFrame(schema=SCHEMAS[table])
         changes = pl.concat([none if added is None else added, removed.unique()], how="diagonal")
         same = " AND ".join(["new.collection IS NULL", *(f'old."{name}" = new."{name}"' for name in removed.columns)])
-        with self.committing(table):
+        with self.committing(table, collection) as base:
             merge = changes.write_delta(
-                self.path(table),
+                base,
                 mode="merge",
                 delta_merge_options={
-                    "predicate": f"old.{_of(collection)} AND {same}",
+                    "predicate": f"old.{of(collection)} AND {same}",
                     "source_alias": "new",
                     "target_alias": "old",
                     "commit_properties": _about(collection),
@@ -204,7 +257,7 @@ class TableStore:
     def overwrite(self, table: str, collection: str, rows: Rows) -> None:
         """Makes some rows a collection's only ones in one commit, whatever they are."""
         frames = self._frames(table, rows)
-        if not self._write(table, frames, collection, mode="overwrite", predicate=_of(collection)):
+        if not self._write(table, frames, collection, mode="overwrite"):
             self.remove(table, collection)
 
     def _frames(self, table: str, rows: Rows) -> Iterator[pl.DataFrame]:
@@ -214,23 +267,38 @@ class TableStore:
                 whole = self._conform(table, frame)
                 yield whole.sort(DIGEST) if {DIGEST, "chunk_id"} <= whole.schema.keys() else whole
 
-    def _write(self, table: str, frames: Iterator[pl.DataFrame], collection: str | None, **how: Any) -> bool:
-        """Writes frames in one commit and returns whether there was any."""
+    def _write(
+        self,
+        table: str,
+        frames: Iterator[pl.DataFrame],
+        collection: str | None,
+        *,
+        mode: Literal["append", "overwrite"],
+    ) -> bool:
+        """Writes frames of a collection, by default their own, in one commit and returns whether there was any."""
+        first = next(frames, None)
+        if first is None:
+            return False
+        collection = str(first["collection"][0]) if collection is None else collection
+        with self.committing(table, collection) as base:
 
-        def write(stream: RecordBatchReader) -> None:
-            write_deltalake(
-                self.path(table),
-                stream,
-                partition_by=["collection"],
-                schema_mode="merge",
-                target_file_size=FILE_BYTES,
-                writer_properties=WriterProperties(max_row_group_size=ROW_GROUP_ROWS),
-                commit_properties=_about(collection),
-                **how,
-            )
+            def write(stream: RecordBatchReader) -> None:
+                # Also an append says what it is about, which deltalake's types do not know of: then commits to other
+                # collections pass beside it, and none to this one.
+                cast("Any", write_deltalake)(
+                    base,
+                    stream,
+                    mode=mode,
+                    predicate=of(collection),
+                    partition_by=["collection"],
+                    schema_mode="merge",
+                    target_file_size=FILE_BYTES,
+                    writer_properties=WriterProperties(max_row_group_size=ROW_GROUP_ROWS),
+                    commit_properties=_about(collection),
+                )
 
-        with self.committing(table):
-            return write_stream(frames, write)
+            write_stream(chain([first], frames), write)
+        return True
 
     def _holds(self, table: str, collection: str, rows: pl.DataFrame) -> bool:
         """Whether rows are the collection's only rows already."""
@@ -242,11 +310,11 @@ class TableStore:
         """The files of a version of a table, or of one of its collections."""
         # Named here: deltalake percent-encodes the folder, where pl.scan_delta then looks for them.
         encoded_root = len(delta.table_uri.removeprefix("file://"))
-        uris = delta.file_uris(file_pruning_predicate=None if collection is None else _of(collection))
-        return [f"{self.path(table)}/{uri[encoded_root:]}" for uri in uris]
+        uris = delta.file_uris(file_pruning_predicate=None if collection is None else of(collection))
+        return [self.place.file(table, uri[encoded_root:]) for uri in uris]
 
     def _scan(self, table: str) -> pl.LazyFrame:
-        return self._scan_files(table, self._files(table, self._snapshots.newest(self.path(table))))
+        return self._scan_files(table, self._files(table, self.newest(table)))
 
     def _scan_files(self, table: str, files: list[str]) -> pl.LazyFrame:
         if not files:
@@ -260,29 +328,47 @@ class TableStore:
             extra_columns="ignore",
             hive_partitioning=True,
             hive_schema={"collection": pl.String()},
+            storage_options=self.place.reading,
         )
 
     def readable(self, table: str) -> AbstractContextManager[None]:
         """While the context lasts, files of a table that cannot be read raise a ``TableError``."""
         return guarded(
-            f"table '{table}' at {self.path(table)}",
+            f"table '{table}' at {self.place.address(table)}",
             expected="readable Delta Lake files",
             remedy=f"`embedder tables restore {table}` brings back a former version; or delete the folder: the next "
             "run computes it anew.",
         )
 
     @contextmanager
-    def committing(self, table: str) -> Iterator[None]:
-        """While the context lasts, nobody else commits to a table; what cannot be written raises a ``TableError``."""
+    def committing(self, table: str, collection: str | None = None) -> Iterator[DeltaTable | str]:
+        """While the context lasts, no other process of this host commits to a table.
+
+        Args:
+            table: Name of the table.
+            collection: What the commit changes; None for all of the table.
+
+        Yields:
+            What to commit to: the table as the work has seen it, or its address where there is none yet.
+
+        Raises:
+            CommitConflictError: Another host has changed what the commit is made from.
+            TableError: The table cannot be written.
+        """
         with (
             guarded(
-                f"table '{table}' at {self.path(table)}",
+                f"table '{table}' at {self.place.address(table)}",
                 expected="to take a commit",
                 remedy=f"The table is as it was. {FREE_SPACE}",
             ),
             table_lock(self.home, table),
         ):
-            yield
+            try:
+                base = self._seen.base(table, collection)
+                yield base
+            except CommitFailedError as error:
+                raise conflict(table, collection, str(error).splitlines()[0]) from error
+            self._seen.committed(table, base)
 
     def _conform(self, table: str, rows: pl.DataFrame) -> pl.DataFrame:
         schema = SCHEMAS[table]
@@ -327,12 +413,6 @@ def _taken(frames: Iterator[pl.DataFrame], rows: int) -> tuple[list[pl.DataFrame
 def _about(collection: str | None) -> CommitProperties:
     """What the history says of a commit beside its operation."""
     return CommitProperties(custom_metadata={"collection": collection} if collection is not None else None)
-
-
-def _of(collection: str) -> str:
-    """The rows of a collection, in SQL."""
-    escaped = collection.replace("'", "''")
-    return f"collection = '{escaped}'"
 
 
 def _same_rows(current: pl.DataFrame, rows: pl.DataFrame) -> bool:

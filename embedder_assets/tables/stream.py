@@ -25,21 +25,19 @@ class _GiveUpError(Exception):
 _Item = pl.DataFrame | None | type[_GiveUpError]
 
 
-def write_stream(frames: Iterator[pl.DataFrame], write: Callable[[RecordBatchReader], None]) -> bool:
-    """Writes frames of one schema as one stream, and returns whether there was any.
+def write_stream(frames: Iterator[pl.DataFrame], write: Callable[[RecordBatchReader], None]) -> None:
+    """Writes frames of one schema as one stream.
 
     Args:
-        frames: What is written. An error that it raises comes out, and ``write`` ends without having got all.
+        frames: What is written, one at least. An error that it raises comes out, and ``write`` ends without having got
+            all.
         write: Takes the stream; its error comes out.
     """
-    first = next(frames, None)
-    if first is None:
-        return False
+    first, second = next(frames), next(frames, None)
     schema = Table.from_arrow(first).schema
-    second = next(frames, None)
     if second is None:
         write(RecordBatchReader.from_batches(schema, Table.from_arrow(first).to_batches()))
-        return True
+        return
     queue: Queue[_Item] = Queue(maxsize=1)
     with ThreadPoolExecutor(1, thread_name_prefix="table-writer") as pool:
         writing = pool.submit(write, RecordBatchReader.from_batches(schema, _taken_from(queue)))
@@ -52,7 +50,6 @@ def write_stream(frames: Iterator[pl.DataFrame], write: Callable[[RecordBatchRea
             raise
         _given(queue, None, writing)
         writing.result()
-    return True
 
 
 def _taken_from(queue: Queue[_Item]) -> Iterator[RecordBatch]:

@@ -213,7 +213,7 @@ class LeaseEventEntry(Section):
 
 
 class MitigationEntry(Section):
-    """What was done about a request that the server had no memory for."""
+    """What was done about a request that got no answer."""
 
     stage: StageName
     kind: MitigationKind
@@ -224,6 +224,7 @@ class MitigationEntry(Section):
     )
     at: Instant
     items: list[str] = Field(description="Ids of the chunks that failed.")
+    endpoint: str | None = Field(None, description="`host:port` of the server, where there are several.")
 
 
 class Compatibility(Section):

@@ -14,7 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 StageName = Literal["chunk", "dense", "sparse", "fuse", "rerank", "export"]
 Attribute = bool | int | float | str | list[str]
-RecoveryKind = Literal["request_retried", "server_restarted", "model_reloaded"]
+RecoveryKind = Literal[
+    "request_retried", "server_restarted", "model_reloaded", "endpoint_put_aside", "endpoint_back", "endpoint_refused"
+]
 MitigationKind = Literal["batch_halved", "batch_recovered", "item_failed", RecoveryKind]
 # Bounds a record however many requests a stage sends.
 REQUESTS_TRACED = 500
@@ -57,12 +59,13 @@ class Mitigation(Part):
     Attributes:
         kind: ``batch_halved``, ``batch_recovered``, or ``item_failed`` for a text that failed alone;
             ``request_retried``, ``server_restarted`` or ``model_reloaded`` where the server, or the model's process,
-            was gone.
+            was gone; ``endpoint_put_aside``, ``endpoint_back`` or ``endpoint_refused`` of one of several servers.
         model: Name of the model.
         reason: What the server said, or what was gone, as one word.
         batch_size: Texts a request from then on; 0 where it is not about their number.
         at: Unix time in seconds.
         items: Ids of the chunks or queries that failed; of a pair both, with a space between them.
+        endpoint: ``host:port`` of the server that it is about, where there are several.
     """
 
     kind: MitigationKind
@@ -71,6 +74,7 @@ class Mitigation(Part):
     batch_size: int
     at: float
     items: list[str] = Field(default_factory=list)
+    endpoint: str | None = None
 
 
 class RequestTrace(Part):
@@ -239,10 +243,11 @@ class StageMeter:
             Mitigation(kind=kind, model=model, reason=reason, batch_size=batch_size, at=time.time())
         )
 
-    def recovered(self, kind: RecoveryKind, model: str) -> None:
-        """Something was done to get an answer that did not come."""
-        reason = "model_crashed" if kind == "model_reloaded" else "triton_unavailable"
-        self._mitigations.append(Mitigation(kind=kind, model=model, reason=reason, batch_size=0, at=time.time()))
+    def recovered(self, kind: RecoveryKind, model: str, reason: str, *, endpoint: str | None, at: float) -> None:
+        """Something was done at a time (Unix, seconds) to get an answer that did not come."""
+        self._mitigations.append(
+            Mitigation(kind=kind, model=model, reason=reason, batch_size=0, at=at, endpoint=endpoint)
+        )
 
     def items_failed(self, model: str, items: list[str], reason: str) -> None:
         """Chunks, queries, or pairs of both for which the model failed although each was alone in its request."""

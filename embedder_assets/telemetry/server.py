@@ -13,7 +13,6 @@ import json
 import ssl
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
@@ -21,7 +20,8 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.registry import Collector
 
-from embedder_assets.errors import SettingsError, TelemetryError
+from embedder_assets.credentials import by_halves, load_pair, read_named
+from embedder_assets.errors import TelemetryError
 from embedder_assets.settings import Settings
 from embedder_assets.telemetry.exporter import RecordCollector
 
@@ -145,8 +145,8 @@ def _authorization(settings: Settings) -> str | None:
     if settings.metrics_username is None and settings.metrics_password_file is None:
         return None
     if settings.metrics_username is None or settings.metrics_password_file is None:
-        raise _by_halves("metrics_username", "metrics_password_file")
-    password = _readable(settings.metrics_password_file, "metrics_password_file").strip()
+        raise by_halves("metrics_username", "metrics_password_file")
+    password = read_named(settings.metrics_password_file, "metrics_password_file").strip()
     token = base64.b64encode(f"{settings.metrics_username}:{password}".encode()).decode()
     return f"Basic {token}"
 
@@ -155,36 +155,6 @@ def _server_tls(settings: Settings) -> ssl.SSLContext | None:
     certificate, key = settings.metrics_tls_cert, settings.metrics_tls_key
     if certificate is None and key is None:
         return None
-    if certificate is None or key is None:
-        raise _by_halves("metrics_tls_cert", "metrics_tls_key")
-    for name, file in (("metrics_tls_cert", certificate), ("metrics_tls_key", key)):
-        _readable(file, name)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    try:
-        context.load_cert_chain(certificate, key)
-    except ssl.SSLError as error:
-        raise SettingsError(
-            f"{certificate} and {key}",
-            expected="a certificate and its private key, both PEM",
-            got=str(error),
-            remedy="Correct EMBEDDER_METRICS_TLS_CERT and EMBEDDER_METRICS_TLS_KEY.",
-        ) from error
+    load_pair(context, certificate, key, ("metrics_tls_cert", "metrics_tls_key"))
     return context
-
-
-def _readable(file: Path, name: str) -> str:
-    try:
-        return file.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(
-            f"setting '{name}'", expected="a file that can be read", got=str(error), remedy=f"Correct {file}."
-        ) from error
-
-
-def _by_halves(*names: str) -> SettingsError:
-    return SettingsError(
-        f"settings {' and '.join(names)}",
-        expected="both or neither",
-        got="one of them",
-        remedy="Set the other one too, or unset both.",
-    )

@@ -20,7 +20,7 @@ from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.store import TableStore
 from tests.chaos.started import Started
 from tests.editor import Editor
-from tests.integration.processes import eventually, processes_of
+from tests.integration.processes import eventually, own_range, processes_of
 
 BIN = Path(sys.executable).parent
 DISK_MB = 256
@@ -191,9 +191,8 @@ def _write_lines(path: Path, rows: list[dict[str, str]]) -> None:
 
 
 def _free_port() -> int:
-    """Below the ports that the kernel gives to connections; another suite on this machine begins elsewhere."""
-    first = 20_000 + os.getpid() % 10_000
-    return next(port for port in range(first, 32_000) if _is_free(port))
+    first = own_range()
+    return next(port for port in range(first, first + 100) if _is_free(port))
 
 
 def _is_free(port: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -11,9 +12,15 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from embedder_assets.serving import embedded
 from embedder_assets.serving.build import build_models
 from embedder_assets.serving.session import TritonSession
 from embedder_assets.settings import load_settings
+from tests.conftest import PROJECT
+from tests.integration.object_store import BUCKET, ObjectStore
+from tests.integration.object_store import running as object_store_running
+from tests.integration.postgres import Postgres, binaries, running
+from tests.integration.processes import own_range
 
 BIN = Path(sys.executable).parent
 
@@ -42,12 +49,58 @@ def home(tmp_path: Path) -> Path:
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
     """A corpus of two small collections, one with queries of its own."""
-    folder = tmp_path / "corpus"
+    return animals_and_tools_in(tmp_path / "corpus")
+
+
+def animals_and_tools_in(folder: Path) -> Path:
     write(folder / "animals" / "cat.md", "# The cat\n\nThe cat is a small predator that purrs and hunts mice.\n")
     write(folder / "animals" / "whale.md", "# The whale\n\nThe whale is a mammal that lives in the sea.\n")
     write(folder / "animals" / "queries.jsonl", '{"_id": "q1", "text": "which animal purrs"}\n')
     write(folder / "tools" / "deep" / "hammer.txt", "A hammer drives nails into wood.\n")
     return folder
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """One PostgreSQL for all tests of a session."""
+    programs = binaries()
+    if programs is None:
+        pytest.skip("needs PostgreSQL's server (Debian: apt-get install postgresql)")
+    with running(programs) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def object_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
+    """One server that speaks S3 for all tests of a session."""
+    with object_store_running(tmp_path_factory.mktemp("object-store")) as server:
+        yield server
+
+
+@pytest.fixture
+def home_on_postgres(tmp_path: Path, postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home whose Dagster instance is the one of Docker Compose, on a database of its own."""
+    home = tmp_path / "home"
+    (home / "dagster").mkdir(parents=True)
+    shutil.copy(PROJECT / "docker" / "dagster.yaml", home / "dagster")
+    for name, value in {**postgres.variables, "DAGSTER_POSTGRES_DB": postgres.database(tmp_path.name)}.items():
+        monkeypatch.setenv(name, value)
+    return home
+
+
+@pytest.fixture
+def own_ports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The servers of this process stand where no other suite's do: the place of one that died stays free."""
+    first = own_range()
+    ports = {service: first + 10 * number for number, service in enumerate(embedded.STANDARD_PORTS)}
+    monkeypatch.setattr(embedded, "STANDARD_PORTS", ports)
+
+
+@pytest.fixture
+def url(object_store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A place of the test's own in the bucket."""
+    object_store.known_to(monkeypatch)
+    return f"s3://{BUCKET}/{tmp_path.name}"
 
 
 def write(path: Path, text: str) -> Path:

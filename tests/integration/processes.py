@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+from embedder_assets.loopback import get
 
 
 def processes_of(marker: str) -> list[int]:
@@ -36,6 +39,28 @@ def free_ports(count: int) -> list[int]:
     for probe in probes:
         probe.close()
     return ports
+
+
+def free_port() -> int:
+    """A port that nothing listened on a moment ago."""
+    return free_ports(1)[0]
+
+
+def own_range() -> int:
+    """Where a range of 100 ports begins in which no server of another suite on this machine looks for one.
+
+    Below the ports that the kernel gives to connections, above those where Triton's search begins.
+    """
+    return 20_000 + os.getpid() % 100 * 100
+
+
+def answers(url: str) -> bool:
+    """Whether a server answers there, and well."""
+    try:
+        get(url, 2).close()
+    except OSError:
+        return False
+    return True
 
 
 def eventually(condition: Callable[[], bool], seconds: float = 20.0) -> bool:

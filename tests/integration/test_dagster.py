@@ -18,6 +18,8 @@ from embedder_assets.telemetry.event_log import records_of_run
 from tests.conftest import PROJECT
 from tests.integration.conftest import BIN, environment, write
 
+# Asks the daemon to try a run with a failed step again.
+RETRY = "dagster/retry_on_asset_or_op_failure"
 MATERIALIZE = ["asset", "materialize", "--select", "*", "-m", "embedder_assets.definitions"]
 
 
@@ -163,15 +165,18 @@ def test_a_failed_blocking_check_stops_what_comes_after(run_in_process, monkeypa
             yield rows.with_columns(text=pl.lit("?") + pl.col("text")) if spoil else rows
 
     monkeypatch.setattr(TableStore, "batches", damaged)
-    result, _ = run_in_process("animals")
+    result, instance = run_in_process("animals")
     assert not result.success
+    assert RETRY not in instance.get_run_by_id(result.run_id).tags, "it would fail again"
     failed = [check for check in result.get_asset_check_evaluations() if not check.passed]
     assert [check.check_name for check in failed] == ["offsets_reproduce_text"]
     materialized = {event.asset_key.to_user_string() for event in result.get_asset_materialization_events()}
     assert materialized == {"documents", "chunks"}
 
 
-def test_the_record_of_a_failed_stage_is_in_the_event_log(run_in_process, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+def test_the_record_of_a_failed_stage_is_in_the_event_log_and_a_server_that_is_away_is_worth_a_retry(
+    run_in_process, monkeypatch: pytest.MonkeyPatch
+) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.setenv("EMBEDDER_TRITON_URL", "127.0.0.1:9")
     monkeypatch.setenv("EMBEDDER_TRITON_RETRY_S", "1")
     result, instance = run_in_process("tools")
@@ -179,6 +184,7 @@ def test_the_record_of_a_failed_stage_is_in_the_event_log(run_in_process, monkey
     record = {record.stage: record for record in records_of_run(instance, result.run_id)}["dense"]
     assert record.status == "failed"
     assert "Triton at 127.0.0.1:9" in str(record.reason)
+    assert instance.get_run_by_id(result.run_id).tags[RETRY] == "true"
 
 
 def test_a_range_of_collections_is_one_run(home: Path, corpus: Path, tmp_path: Path) -> None:

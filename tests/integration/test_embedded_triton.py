@@ -6,6 +6,7 @@ import importlib.util
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from embedder_assets.errors import ModelBuildError, TritonUnavailableError
+from embedder_assets.serving import embedded
 from embedder_assets.serving.client import TritonClient
 from embedder_assets.serving.embedded import EmbeddedTriton, TritonAddress, find_running
 from embedder_assets.serving.session import TritonSession
@@ -78,6 +80,25 @@ def test_two_servers_take_different_ports(settings: Settings) -> None:
         assert first.address.grpc != second.address.grpc
         assert first.running
         assert second.running
+
+
+@pytest.mark.parametrize("service", ["grpc", "metrics"])
+def test_a_port_that_is_taken_between_our_look_and_the_bind_costs_one_more_start(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, service: str
+) -> None:
+    free_ports = embedded._free_ports
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+        taken = stranger.getsockname()[1]
+        outdated = iter([{service: taken}])
+        monkeypatch.setattr(embedded, "_free_ports", lambda services: {**free_ports(services), **next(outdated, {})})
+        with EmbeddedTriton(settings.model_repository, settings.home / "triton") as server:
+            assert next(outdated, None) is None
+            assert f"127.0.0.1:{taken}' already in use" in server.log_file.read_text("utf-8", "replace")
+            client = TritonClient(server.address, timeout_s=30)
+            client.ensure_loaded("dense_minilm")
+            client.close()
+            with urllib.request.urlopen(str(server.address.metrics_url), timeout=5) as response:
+                assert b"nv_" in response.read()
 
 
 def test_a_killed_owner_leaves_no_server(settings: Settings, tmp_path: Path) -> None:

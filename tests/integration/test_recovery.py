@@ -26,6 +26,8 @@ from embedder_assets.telemetry.record import StageMeter
 from tests.integration.conftest import BIN, Embedder, environment, write
 from tests.integration.processes import eventually, tritonservers_of
 
+pytestmark = pytest.mark.usefixtures("own_ports")
+
 REAL_BACKEND = embedded.SERVING_FOLDER / "backends" / "text_encoder" / "model.py"
 MODEL = "dense_minilm"
 TEXTS = [f"Text number {number} about nothing in particular." for number in range(240)]

@@ -26,17 +26,10 @@ from embedder_assets.serving.session import TritonSession
 from embedder_assets.settings import load_settings
 from embedder_assets.telemetry.event_log import records_of_run
 from tests.integration.conftest import BIN, Embedder, environment, instance_of, write
-from tests.integration.processes import eventually
+from tests.integration.processes import answers, eventually, free_port
 
 # Words that are nowhere else.
 PLANTED = {"document": "zyxquorn", "query": "vlimberhost", "heading": "Frobnigard"}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def latest(home: Path) -> dict[str, Any]:
@@ -51,15 +44,8 @@ def exporter(home: Path, port: int) -> Iterator[str]:
     process = subprocess.Popen([str(BIN / "embedder"), "exporter"], env=variables, cwd=home.parent)
     url = f"http://127.0.0.1:{port}/metrics"
 
-    def answers() -> bool:
-        try:
-            get(url, 2).close()
-        except OSError:
-            return False
-        return True
-
     try:
-        assert eventually(answers, 30)
+        assert eventually(lambda: answers(url), 30)
         yield url
     finally:
         process.send_signal(signal.SIGTERM)

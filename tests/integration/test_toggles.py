@@ -13,8 +13,8 @@ import yaml
 
 from embedder_assets.tables.store import TableStore
 from tests.integration.conftest import BIN, environment, write
-from tests.integration.processes import eventually
-from tests.integration.test_telemetry import free_port
+from tests.integration.processes import free_port
+from tests.integration.served import served
 
 TOGGLES = {"rerank": "enable_rerank", "sparse": "enable_sparse"}
 TABLES = {"rerank": "reranked_candidates", "sparse": "sparse_embeddings"}
@@ -30,16 +30,8 @@ PROVENANCE = {
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """One Triton for all runs of this file."""
-    home = tmp_path_factory.mktemp("server")
-    process = subprocess.Popen([str(BIN / "embedder"), "serve"], env=environment(home), cwd=home)
-    published = home / "triton" / "server.json"
-    try:
-        assert eventually(published.exists, 60)
-        address: str = json.loads(published.read_text("utf-8"))["grpc"]
-        yield address
-    finally:
-        process.terminate()
-        process.wait(30)
+    with served(tmp_path_factory.mktemp("server")) as address:
+        yield address.grpc
 
 
 @pytest.fixture(scope="module")

@@ -67,7 +67,7 @@ def test_a_stage_is_switched_off_for_one_run_in_the_dialog(page: Page, stack: St
 
 def test_ctrl_c_in_the_middle_of_a_run_leaves_no_process(page: Page, stack: Stack) -> None:
     launch(page, stack)
-    expect(page.get_by_text("Started", exact=True).or_(page.get_by_text("Executing (1)"))).to_be_visible()
+    expect(page.get_by_text("Started", exact=True).or_(page.get_by_text("Executing (1)")).first).to_be_visible()
     assert len(processes_of(str(stack.home))) >= 4
     assert stack.interrupt() == 0
     assert processes_of(str(stack.home)) == []

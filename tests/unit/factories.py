@@ -1,6 +1,7 @@
 """What the tests build their cases from: settings, rows of every table, stage records, and a Triton that is none."""
 
 import hashlib
+import os
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -25,7 +26,8 @@ GB = 10**9
 
 def make_settings(home: Path, provenance: str = "test", **values: Any) -> Settings:
     chosen = {name: (value, provenance) for name, value in {"home": home, **values}.items()}
-    return load_settings(chosen, environ={}, directory=home)
+    port = {name: os.environ[name] for name in ("EMBEDDER_METRICS_PORT",) if name in os.environ}
+    return load_settings(chosen, environ=port, directory=home)
 
 
 def sha256(text: str) -> str:

@@ -35,6 +35,8 @@ class FakeServer:
         self.pool = ThreadPoolExecutor(3)
         self.lock = threading.Lock()
 
+    most_in_flight = 3
+
     def recoveries(self):
         return []
 

@@ -13,7 +13,7 @@ import dagster as dg
 import pytest
 from dagster._core.test_utils import create_run_for_test
 
-from embedder_assets.alive import YOUNG_S, SignOfLife, is_lost
+from embedder_assets.alive import ENDING_S, YOUNG_S, SignOfLife, is_lost
 from embedder_assets.automation.lost import MESSAGE, fail_lost_runs
 
 HOLD = """
@@ -38,7 +38,7 @@ def started(instance: dg.DagsterInstance) -> str:
 
 def of_age(home: Path, run_id: str) -> None:
     file = home / "locks" / "runs" / f"{run_id}.lock"
-    then = file.stat().st_mtime - 2 * YOUNG_S
+    then = file.stat().st_mtime - ENDING_S - 2 * YOUNG_S
     os.utime(file, (then, then))
 
 
@@ -73,14 +73,32 @@ def test_a_process_that_lives_keeps_its_run(tmp_path: Path, instance: dg.Dagster
     sign.close()
 
 
-def test_a_run_that_ended_in_order_or_on_another_home_is_not_lost(tmp_path: Path, instance: dg.DagsterInstance) -> None:
-    run_id = started(instance)
-    sign = SignOfLife(tmp_path)
+def let_go(home: Path, run_id: str) -> None:
+    """A process that has held the sign of a run, and came to its end."""
+    sign = SignOfLife(home)
     sign.hold(run_id)
     sign.close()
-    assert list((tmp_path / "locks" / "runs").iterdir()) == []
+
+
+def test_a_run_that_ended_in_order_or_on_another_home_is_not_lost(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    run_id = started(instance)
+    let_go(tmp_path, run_id)
+    instance.report_run_canceled(instance.get_run_by_id(run_id))  # type: ignore[arg-type]
     assert fail_lost_runs(instance, tmp_path) == []
+    of_age(tmp_path, run_id)
+    assert fail_lost_runs(instance, tmp_path) == []
+    assert list((tmp_path / "locks" / "runs").iterdir()) == []
     assert fail_lost_runs(instance, tmp_path / "another") == []
+
+
+def test_a_run_whose_end_the_storage_did_not_take_is_lost_after_a_while(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    run_id = started(instance)
+    let_go(tmp_path, run_id)
+    assert fail_lost_runs(instance, tmp_path) == []
+    of_age(tmp_path, run_id)
+    assert fail_lost_runs(instance, tmp_path) == [run_id]
 
 
 def test_a_sign_that_is_just_being_made_is_not_lost(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from embedder_assets.errors import ModelBuildError
+from embedder_assets.serving import bert_heads
 from embedder_assets.serving.bert_graph import BertConfig
 from embedder_assets.serving.bert_onnx import build_bert_onnx
 from embedder_assets.serving.precision import convert_fp16, quantize_int8
@@ -31,6 +32,7 @@ CONFIG = BertConfig(
     layer_norm_eps=1e-12,
     hidden_act="gelu",
 )
+FUSED = dataclasses.replace(CONFIG, fused=True)
 TOP_K = 10
 HEADS = ["mean_pool", "cls_pool", "last_token_pool", "splade_topk", "classify"]
 
@@ -194,13 +196,24 @@ def test_prefix_and_old_spelling_give_the_same_model(weights, saved, tmp_path, h
     assert plain.SerializeToString() == prefixed.SerializeToString()
 
 
+@pytest.mark.parametrize("width", [7, 8, 40])
+def test_the_vocabulary_may_be_taken_in_slices(weights, saved, monkeypatch, width):
+    monkeypatch.setattr(bert_heads, "VOCABULARY_SLICE", width)
+    model = build_bert_onnx(saved, CONFIG, "splade_topk", top_k=CONFIG.vocab_size)
+    assert sum(t.name.startswith("cls.predictions.decoder") for t in model.graph.initializer) == -(-40 // width)
+    out = run(model, padded(TEXTS, TYPES, 9))
+    expected = np.stack([Reference(weights).splade(*text) for text in zip(TEXTS, TYPES, strict=True)])
+    np.testing.assert_allclose(out["values"], np.take_along_axis(expected, out["indices"], 1), atol=1e-5)
+    assert (np.sort(out["indices"]) == np.arange(CONFIG.vocab_size)).all()
+
+
 def test_an_untied_decoder_is_used(weights, tmp_path):
     from onnx import numpy_helper
 
     weights["cls.predictions.decoder.weight"] = -weights["embeddings.word_embeddings.weight"]
     save_file(weights, tmp_path / "untied.safetensors")
     model = build_bert_onnx(tmp_path / "untied.safetensors", CONFIG, "splade_topk", top_k=TOP_K)
-    (decoder,) = [t for t in model.graph.initializer if t.name == "cls.predictions.decoder.weight_t"]
+    (decoder,) = [t for t in model.graph.initializer if t.name.startswith("cls.predictions.decoder")]
     expected = weights["cls.predictions.decoder.weight"].T
     np.testing.assert_array_equal(numpy_helper.to_array(decoder), expected)
 
@@ -312,6 +325,11 @@ def test_int8_is_close_and_the_same_bytes_every_time(saved, tmp_path):
     assert (exact * approximate).sum(-1).min() > 0.95
 
 
+def cosines(exact: np.ndarray, rough: np.ndarray) -> np.ndarray:
+    """Of the rows of two arrays, [rows]."""
+    return (exact * rough).sum(1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(rough, axis=1)
+
+
 @pytest.mark.parametrize("head", HEADS)
 def test_float16_is_close_and_answers_in_float32(saved, tmp_path, head):
     import onnx
@@ -328,12 +346,39 @@ def test_float16_is_close_and_answers_in_float32(saved, tmp_path, head):
     for name, values in exact.items():
         assert rough[name].dtype == values.dtype
         if name != "indices":
-            cosines = (
-                (values * rough[name]).sum(1) / np.linalg.norm(values, axis=1) / np.linalg.norm(rough[name], axis=1)
-            )
-            assert cosines.min() > 0.999
+            assert cosines(values, rough[name]).min() > 0.999
     if "embedding" in rough:
         np.testing.assert_allclose(np.linalg.norm(rough["embedding"], axis=1), 1.0, atol=1e-6)
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_fused_attention_is_the_same_with_and_without_padding(saved, head):
+    import onnx
+
+    plain, fused = (build_bert_onnx(saved, config, head, top_k=TOP_K) for config in (CONFIG, FUSED))
+    onnx.checker.check_model(fused)
+    branches = [attribute.g for node in fused.graph.node if node.op_type == "If" for attribute in node.attribute]
+    assert len(branches) == 2 * CONFIG.num_hidden_layers
+    for feed in (padded(TEXTS[:1], TYPES[:1], 4), padded(TEXTS, TYPES, 12, pad=17)):
+        expected = run(plain, feed)
+        for name, values in run(fused, feed).items():
+            np.testing.assert_allclose(values, expected[name], atol=1e-5)
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_a_fused_graph_in_int8_is_sorted_and_close(saved, tmp_path, head):
+    import onnx
+
+    source, target = tmp_path / "model.onnx", tmp_path / "int8.onnx"
+    onnx.save(build_bert_onnx(saved, FUSED, head, top_k=TOP_K), source)
+    quantize_int8(source, target)
+    quantized = onnx.load(target)
+    onnx.checker.check_model(quantized)  # refuses nodes before what they read
+    for feed in (padded(TEXTS[:1], TYPES[:1], 4), padded(TEXTS, TYPES, 12)):
+        exact, rough = run(onnx.load(source), feed), run(quantized, feed)
+        for name, values in exact.items():
+            if name != "indices":
+                assert cosines(values, rough[name]).min() > 0.95
 
 
 def test_converting_what_is_no_model_is_refused(tmp_path):

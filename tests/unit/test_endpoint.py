@@ -20,8 +20,9 @@ from embedder_assets.telemetry.exporter import of_run
 from embedder_assets.telemetry.metrics import LATENCY_METRICS, StageMetrics
 from embedder_assets.telemetry.push import push
 from embedder_assets.telemetry.server import METRICS_PATH, served
+from tests.integration.processes import free_port
 from tests.unit.factories import make_record, make_settings
-from tests.unit.test_telemetry import ALL_STAGES, OFF, RUN_ID, free_port, with_off
+from tests.unit.test_telemetry import ALL_STAGES, OFF, RUN_ID, with_off
 
 
 @pytest.fixture

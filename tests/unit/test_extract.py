@@ -1,5 +1,6 @@
 import io
 import json
+import os
 import zipfile
 from pathlib import Path
 
@@ -8,10 +9,11 @@ import pytest
 from PIL import Image
 from reportlab.pdfgen.canvas import Canvas
 
-from embedder_assets.errors import CorpusError
+from embedder_assets.errors import CorpusError, DocumentError
 from embedder_assets.stages.corpus import Collection
 from embedder_assets.stages.document import MEDIA_TYPES
-from embedder_assets.stages.extract import Document, DocumentIssue, documents, read_sources
+from embedder_assets.stages.extract import Document, DocumentIssue, Limits, documents, formats, opened, read_sources
+from tests.unit.factories import make_settings
 
 
 @pytest.fixture
@@ -21,10 +23,14 @@ def collection(tmp_path) -> Collection:
     return Collection("kb", root, recursive=True)
 
 
-def read(collection: Collection, name: str | None = None, content: bytes | str = b"", max_mb: float = 1):
+def limits(collection: Collection, **values) -> Limits:
+    return Limits.of(make_settings(collection.root.parent / "home", **{"max_document_mb": 1, **values}))
+
+
+def read(collection: Collection, name: str | None = None, content: bytes | str = b"", **values):
     if name:
         (collection.root / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-    return [item for _, item in read_sources(collection, max_document_mb=max_mb)]
+    return [item for _, item in read_sources(collection, limits(collection, **values))]
 
 
 def document(collection: Collection, name: str, content: bytes | str) -> Document:
@@ -33,8 +39,8 @@ def document(collection: Collection, name: str, content: bytes | str) -> Documen
     return found
 
 
-def issue(collection: Collection, name: str, content: bytes | str, max_mb: float = 1) -> DocumentIssue:
-    (found,) = read(collection, name, content, max_mb)
+def issue(collection: Collection, name: str, content: bytes | str, **values) -> DocumentIssue:
+    (found,) = read(collection, name, content, **values)
     assert isinstance(found, DocumentIssue), found
     assert found.collection == "kb"
     return found
@@ -70,7 +76,7 @@ def one_pixel() -> io.BytesIO:
 
 
 def test_every_supported_suffix_has_an_extractor():
-    assert set(documents._EXTRACTORS) == set(MEDIA_TYPES)
+    assert set(formats.EXTRACTORS) == set(MEDIA_TYPES)
 
 
 def test_markdown_is_taken_as_it_is_with_its_first_heading_as_title(collection):
@@ -171,9 +177,10 @@ def test_html_in_neither_utf8_nor_the_declared_encoding_is_an_issue(collection):
 
 
 def test_deeply_nested_html_is_an_issue_and_not_the_end(collection):
-    found = issue(collection, "deep.html", "<div>" * 5000 + "x")
-    assert found.kind == "unreadable"
-    assert "RecursionError" in found.message
+    assert document(collection, "deep.html", "<div>" * 490 + "x").text == "x\n"
+    found = issue(collection, "deep.html", "<div>" * 501 + "x")
+    assert found.kind == "too_deep"
+    assert "EMBEDDER_MAX_NESTING" in found.message
 
 
 def test_pdf_text_is_read_page_by_page(collection):
@@ -233,9 +240,11 @@ def test_broken_docx_is_an_issue(collection):
         assert issue(collection, "a.docx", content).kind == "unreadable_docx"
 
 
-def test_a_docx_that_unpacks_to_too_much_is_an_issue(collection, monkeypatch):
-    monkeypatch.setattr("embedder_assets.stages.extract.docx._MAX_UNPACKED_BYTES", 1000)
-    assert issue(collection, "a.docx", word(lambda built: built.add_paragraph("x"))).kind == "too_large"
+def test_a_docx_that_unpacks_to_too_much_is_an_issue(collection):
+    content = word(lambda built: built.add_paragraph("x"))
+    found = issue(collection, "a.docx", content, max_unpacked_mb=0.01)
+    assert found.kind == "too_large"
+    assert "EMBEDDER_MAX_UNPACKED_MB" in found.message
 
 
 @pytest.mark.parametrize("name", ["a.md", "a.txt", "a.rst", "a.html", "a.docx"])
@@ -275,26 +284,38 @@ def test_invalid_utf8_names_the_byte_and_the_remedy(collection):
     assert "offset 6" in issue(collection, "a.md", b"\xef\xbb\xbfabc\xfe").message
 
 
-def test_too_large_is_refused_before_reading(collection, monkeypatch):
-    monkeypatch.setattr(Path, "read_bytes", lambda path: pytest.fail("was read"))
-    found = issue(collection, "a.md", b"x" * 1001, max_mb=0.001)
+def test_too_large_is_refused_before_reading(collection):
+    (collection.root / "a.md").touch()
+    os.truncate(collection.root / "a.md", 10**12)
+    (found,) = read(collection, max_document_mb=0.001)
     assert found.kind == "too_large"
     assert "0.001 MB" in found.message
+    assert "EMBEDDER_MAX_DOCUMENT_MB" in found.message
 
 
-def test_a_file_that_vanishes_is_an_issue(collection, monkeypatch):
-    def gone(path):
-        raise FileNotFoundError(2, "No such file or directory")
-
-    monkeypatch.setattr(Path, "read_bytes", gone)
-    assert issue(collection, "a.md", b"x").kind == "unreadable"
+def test_a_file_that_vanishes_or_turns_into_something_else_is_an_issue_and_blocks_nothing(collection, tmp_path):
+    path, stays = collection.root / "a.md", limits(collection).document_bytes
+    (tmp_path / "secret.md").write_text("secret")
+    turns = {
+        "FileNotFoundError": lambda: None,
+        "pipe": lambda: os.mkfifo(path),
+        "IsADirectoryError|pipe": path.mkdir,
+        "symlink": lambda: path.symlink_to("../secret.md"),
+    }
+    for message, turn in turns.items():
+        turn()
+        with pytest.raises(DocumentError, match=message):
+            opened.read_bytes(Collection("kb", collection.root, recursive=False), path, "kb/a.md", stays)
+        if path.is_dir():
+            path.rmdir()
+        path.unlink(missing_ok=True)
 
 
 def test_an_unexpected_library_error_is_an_issue_with_its_type(collection, monkeypatch):
-    def explode(data, thing):
+    def explode(data, thing, limits):
         raise KeyError("boom")
 
-    monkeypatch.setitem(documents._EXTRACTORS, ".md", explode)
+    monkeypatch.setitem(formats.EXTRACTORS, ".md", explode)
     found = issue(collection, "a.md", b"x")
     assert found.kind == "unreadable"
     assert "KeyError" in found.message
@@ -313,11 +334,12 @@ def test_bad_documents_do_not_stop_the_others(collection, tmp_path):
 def test_documents_are_streamed(collection, monkeypatch):
     for name in "abc":
         (collection.root / f"{name}.md").write_text(name)
-    opened = []
-    monkeypatch.setattr(Path, "read_bytes", lambda path: opened.append(path.name) or b"x")
-    stream = (item for _, item in read_sources(collection, max_document_mb=1))
+    read_ones = []
+    real = documents.read_bytes
+    monkeypatch.setattr(documents, "read_bytes", lambda *given: read_ones.append(given[1].name) or real(*given))
+    stream = (item for _, item in read_sources(collection, limits(collection)))
     next(stream)
-    assert opened == ["a.md"]
+    assert read_ones == ["a.md"]
 
 
 def test_beir_rows_are_documents(collection):
@@ -353,7 +375,7 @@ def test_bad_beir_lines_are_issues_that_name_the_line(collection):
         b'{"_id": "e", "text": "' + b"x" * 300_000 + b'"}': "too_large",
     }
     last = b'{"_id": "9", "text": "after all"}'
-    found = read(collection, "corpus.jsonl", b"\n".join([good, *bad, last]), max_mb=0.2)
+    found = read(collection, "corpus.jsonl", b"\n".join([good, *bad, last]), max_document_mb=0.2)
     assert [item.doc_id for item in found if isinstance(item, Document)] == ["1", "9"]
     issues = [item for item in found if isinstance(item, DocumentIssue)]
     assert [(item.path, item.kind) for item in issues] == [

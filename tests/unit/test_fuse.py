@@ -8,8 +8,16 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
 from embedder_assets.errors import InferenceError, TableError
+from embedder_assets.stages import index as index_module
 from embedder_assets.stages.fuse import FuseStage, RetrievalModels, fuse
-from embedder_assets.stages.index import EMPTY_RANKING, RANKING_SCHEMA, Block, ChunkIndex, sparse_matrix
+from embedder_assets.stages.index import (
+    EMPTY_RANKING,
+    RANKING_SCHEMA,
+    ChunkIndex,
+    ExactBlock,
+    SparseBlock,
+    sparse_matrix,
+)
 from embedder_assets.stages.search import Search
 from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.store import TableStore
@@ -63,7 +71,8 @@ def blocks_of(matrix, sizes):
     slices = [slice(start, end) for start, end in itertools.pairwise(starts)]
     names = [[name(number) for number in range(part.start, part.stop)] for part in slices]
     chunks = [pl.DataFrame({"chunk_id": each, "content_sha256": each}) for each in names]
-    return [Block(each, matrix[part]) for each, part in zip(chunks, slices, strict=True)]
+    kind = SparseBlock if isinstance(matrix, csr_array) else ExactBlock
+    return [kind(each, matrix[part]) for each, part in zip(chunks, slices, strict=True)]
 
 
 def index_of(dense, sparse=None, sizes=None) -> ChunkIndex:
@@ -107,7 +116,7 @@ def test_a_tie_goes_by_the_text_and_not_by_the_name_of_its_file():
     first, second = (ranking([chunk]).with_columns(content_sha256=digests) for chunk in (3, 5))
     assert fuse([first, second], EMPTY_RANKING)["chunk_id"].to_list() == [name(5), name(3)]
     eye = np.eye(2, dtype=np.float32)[[0, 0]]
-    block = Block(pl.DataFrame({"chunk_id": ["c1", "c2"], "content_sha256": ["b", "a"]}), eye)
+    block = ExactBlock(pl.DataFrame({"chunk_id": ["c1", "c2"], "content_sha256": ["b", "a"]}), eye)
     assert ChunkIndex([[block]], None).rank_dense(0, eye[:1], 1)["chunk_id"].to_list() == ["c2"]
 
 
@@ -173,16 +182,20 @@ def cut(rows: int, size: int) -> list[int]:
 @given(small_matrix, st.integers(1, 15), st.integers(1, 12))
 def test_rank_dense_equals_a_sort_of_everything_whatever_the_blocks(rows, depth, size):
     vectors = np.array(rows, np.float32)
-    found = index_of(vectors, sizes=cut(len(rows), size)).rank_dense(0, vectors, depth)
+    index = index_of(vectors, sizes=cut(len(rows), size))
+    found = index.rank_dense(0, vectors, depth)
     assert numbered(found).rows() == brute_force(vectors @ vectors.T, depth, drop_zero=False)
+    assert index.in_memory().rank_dense(0, vectors, depth).equals(found)
 
 
 @given(small_matrix, st.integers(1, 15), st.integers(1, 12))
 def test_rank_sparse_equals_a_sort_of_everything_that_matches_whatever_the_blocks(rows, depth, size):
     vectors = np.array(rows, np.float32)
     matrix = csr_array(vectors)
-    found = index_of(vectors, matrix, cut(len(rows), size)).rank_sparse(matrix, depth)
+    index = index_of(vectors, matrix, cut(len(rows), size))
+    found = index.rank_sparse(matrix, depth)
     assert numbered(found).rows() == brute_force(vectors @ vectors.T, depth, drop_zero=True)
+    assert index.in_memory().rank_sparse(matrix, depth).equals(found)
 
 
 def test_a_score_does_not_depend_on_the_block_and_equal_vectors_stay_equal():
@@ -194,9 +207,18 @@ def test_a_score_does_not_depend_on_the_block_and_equal_vectors_stay_equal():
     queries = random.standard_normal((5, 384)).astype(np.float32)
     whole = index_of(vectors).rank_dense(0, queries, 150)
     for size in (1, 7, 199, 256):
-        assert index_of(vectors, sizes=cut(400, size)).rank_dense(0, queries, 150).equals(whole)
+        index = index_of(vectors, sizes=cut(400, size))
+        assert index.rank_dense(0, queries, 150).equals(whole)
+        assert index.in_memory().rank_dense(0, queries, 150).equals(whole)
     by_rank = numbered(whole).filter(query=0)["chunk_id"].to_list()
     assert [chunk + 200 for chunk in by_rank[::2]] == by_rank[1::2]
+
+
+def test_what_is_dropped_on_the_way_could_not_be_among_the_best(monkeypatch):
+    vectors = np.random.default_rng(2).integers(0, 3, (60, 3)).astype(np.float32)
+    whole = index_of(vectors, sizes=cut(60, 7)).rank_dense(0, vectors, 4)
+    monkeypatch.setattr(index_module, "PAIRS_IN_MEMORY", 5)
+    assert index_of(vectors, sizes=cut(60, 7)).rank_dense(0, vectors, 4).equals(whole)
 
 
 def test_more_queries_than_a_block_are_all_ranked():
@@ -207,9 +229,10 @@ def test_more_queries_than_a_block_are_all_ranked():
 
 def test_the_vectors_of_some_chunks_come_in_their_order_with_nan_for_a_stranger():
     index = index_of(np.eye(4), sizes=[3, 1])
-    found = index.vectors(0, pl.Series([name(3), name(9), name(0), name(3)]))
-    assert found[[0, 2, 3]].tolist() == [[0, 0, 0, 1], [1, 0, 0, 0], [0, 0, 0, 1]]
-    assert np.isnan(found[1]).all()
+    for each in (index, index.in_memory()):
+        found = each.vectors(0, pl.Series([name(3), name(9), name(0), name(3)]))
+        assert found[[0, 2, 3]].tolist() == [[0, 0, 0, 1], [1, 0, 0, 0], [0, 0, 0, 1]]
+        assert np.isnan(found[1]).all()
 
 
 def test_a_chunk_without_a_common_term_is_not_ranked():

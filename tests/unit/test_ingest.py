@@ -15,6 +15,7 @@ from embedder_assets.errors import CorpusError
 from embedder_assets.stages import cut, ingest
 from embedder_assets.stages.corpus import Collection
 from embedder_assets.stages.cut import CutOutcome, CutStage
+from embedder_assets.stages.extract import formats
 from embedder_assets.stages.ingest import Ingest, IngestOutcome
 from embedder_assets.stages.losses import FEW
 from embedder_assets.tables.schemas import SCHEMAS
@@ -179,7 +180,7 @@ def test_a_bad_document_that_has_not_changed_is_not_read_again_and_keeps_its_fir
     assert read().new_issues.height == 1
     before = store.read("document_issues", "kb")
     with pytest.MonkeyPatch.context() as patched:
-        patched.setitem(ingest.read_sources.__globals__["_EXTRACTORS"], ".md", _refused)
+        patched.setitem(formats.EXTRACTORS, ".md", _refused)
         outcome = read()
     assert (outcome.issues.height, outcome.new_issues.height) == (1, 0)
     assert store.read("document_issues", "kb").equals(before)

@@ -75,7 +75,7 @@ def metrics_url(texts: list[str]) -> Iterator[str]:
 def session(tmp_path: Path, metrics_url: str) -> Iterator[TritonSession]:
     """A session on a server elsewhere, of which only the metrics are there."""
     made = TritonSession(make_settings(tmp_path, triton_url="gpu-host:8001", triton_metrics_url=metrics_url))
-    made._connection._client()
+    made._connection._servers._client()
     yield made
     made.close()
 
@@ -152,9 +152,24 @@ def test_the_driver_of_another_machine_is_not_asked(session, monkeypatch):
 def test_the_larger_of_metrics_and_driver_counts_on_this_machine(tmp_path, metrics_url, monkeypatch):
     monkeypatch.setattr(session_module, "gpu_memory_of_driver", lambda: {FIRST: 9_000_000_000, "GPU-new": 1})
     here = TritonSession(make_settings(tmp_path, triton_url="127.0.0.1:8001", triton_metrics_url=metrics_url))
-    here._connection._client()
+    here._connection._servers._client()
     assert here.gpu_memory_bytes() == {**USED, FIRST: 9_000_000_000, "GPU-new": 1}
     here.close()
+
+
+def test_the_devices_of_several_servers_count_and_one_that_is_silent_is_asked_again(tmp_path, metrics_url, texts):
+    urls = (metrics_url, metrics_url.replace("metrics", "other"), "http://127.0.0.1:9/metrics")
+    texts[:] = [NO_GPU, with_first_at(9_000_000_000), FOUR_GPUS]
+    several = TritonSession(make_settings(tmp_path, triton_url="gpu-a:1,gpu-b:1,gpu-c:1", triton_metrics_url=urls[:2]))
+    several._connection._servers._started()
+    assert several.gpu_memory_bytes() == {**USED, FIRST: 9_000_000_000}
+    several.close()
+    texts[:] = [NO_GPU, NO_GPU, FOUR_GPUS]
+    partly = TritonSession(make_settings(tmp_path, triton_url="gpu-a:1,gpu-b:1,gpu-c:1", triton_metrics_url=urls))
+    partly._connection._servers._started()
+    assert partly.gpu_memory_bytes() == {}
+    assert partly.gpu_memory_bytes() == USED
+    partly.close()
 
 
 def test_the_memory_of_a_process_that_is_gone_counts_nothing():

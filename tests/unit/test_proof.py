@@ -14,8 +14,9 @@ from embedder_assets.telemetry.metrics import StageMetrics
 from embedder_assets.telemetry.record import LeaseEvent
 from embedder_assets.telemetry.spans import read_spans
 from embedder_assets.telemetry.summary import RunFacts, summarize_run
+from tests.integration.processes import free_port
 from tests.unit.factories import GB, make_record, make_settings
-from tests.unit.test_telemetry import RUN_ID, free_port
+from tests.unit.test_telemetry import RUN_ID
 
 LEASE = [LeaseEvent(event=event, policy="shared", at=1.0) for event in ("acquired", "released")]
 OWN = {

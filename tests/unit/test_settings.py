@@ -40,12 +40,15 @@ def test_a_layer_changes_only_what_it_names(load):
 def test_the_documented_defaults_hold(load):
     settings = load()
     assert (settings.enable_sparse, settings.enable_rerank, settings.metrics_enabled) == (True, True, True)
-    assert (settings.gpu_soft_limit_gb, settings.metrics_port, settings.triton_url) == (12.0, 9464, None)
+    assert (settings.gpu_soft_limit_gb, settings.metrics_port, settings.triton_url) == (12.0, 9464, ())
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)
 def test_every_setting_can_be_set_by_its_variable(load, name):
     values = {
+        "tables_url": "s3://lake/rag",
+        "exports_url": "s3://lake/exports",
+        "corpus_url": "s3://lake/corpus",
         "triton_url": "gpu-host:8001",
         "triton_metrics_url": "http://gpu-host:8002/metrics",
         "triton_trace_url": "http://collector:4318/v1/traces",
@@ -54,6 +57,7 @@ def test_every_setting_can_be_set_by_its_variable(load, name):
         "dashboard_url": "http://grafana:3000/d/rag",
         "device": "gpu",
         "gpu_lease_policy": "exclusive",
+        "document_memory_mb": "1024",
     }
     settings = load(**{ENV_PREFIX + name.upper(): values.get(name, "1")})
     assert settings.provenance(name) == f"env:{ENV_PREFIX}{name.upper()}"
@@ -61,8 +65,23 @@ def test_every_setting_can_be_set_by_its_variable(load, name):
 
 def test_an_empty_variable_counts_as_unset(load):
     settings = load("triton_url = 'host:8001'", EMBEDDER_TRITON_URL="", EMBEDDER_ENABLE_SPARSE="")
-    assert (settings.triton_url, settings.provenance("triton_url")) == ("host:8001", "file:embedder.toml")
+    assert (settings.triton_url, settings.provenance("triton_url")) == (("host:8001",), "file:embedder.toml")
     assert settings.provenance("enable_sparse") == "default"
+
+
+def test_several_servers_are_a_list_with_commas(load):
+    settings = load(
+        EMBEDDER_TRITON_URL="a:8001, b:8001", EMBEDDER_TRITON_METRICS_URL="http://a:8002/metrics,http://b:1/m"
+    )
+    assert settings.triton_url == ("a:8001", "b:8001")
+    assert settings.triton_metrics_url == ("http://a:8002/metrics", "http://b:1/m")
+    assert load("triton_url = ['a:8001', 'b:8001']").triton_url == settings.triton_url
+
+
+@pytest.mark.parametrize("value", ["a:8001,", "a:8001,b", "a:1,a:1", "http://a:8001"])
+def test_an_address_that_is_none_is_refused_with_the_name_of_the_setting(load, value):
+    with pytest.raises(SettingsError, match=r"'triton_url' \(env:EMBEDDER_TRITON_URL\)"):
+        load(EMBEDDER_TRITON_URL=value)
 
 
 def test_paths_become_absolute_whichever_layer_they_come_from(load, tmp_path, monkeypatch):
@@ -77,6 +96,7 @@ def test_paths_become_absolute_whichever_layer_they_come_from(load, tmp_path, mo
 @pytest.mark.parametrize(
     ("variable", "value", "expected"),
     [
+        ("EMBEDDER_TABLES_URL", "/data/tables", "[A-Za-z0-9._-]"),
         ("EMBEDDER_ENABLE_SPARSE", "perhaps", "boolean"),
         ("EMBEDDER_METRICS_PORT", "70000", "less than or equal to 65535"),
         ("EMBEDDER_METRICS_PORT", "nine", "integer"),

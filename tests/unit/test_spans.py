@@ -13,8 +13,9 @@ from embedder_assets.telemetry import otlp
 from embedder_assets.telemetry.event_log import ASSET_OF_STAGE
 from embedder_assets.telemetry.record import RequestTrace, StageMeter
 from embedder_assets.telemetry.spans import emit_spans, read_spans
+from tests.integration.processes import free_port
 from tests.unit.factories import GB, make_record
-from tests.unit.test_telemetry import ALL_STAGES, FAILED, OFF, RUN_ID, free_port, with_off
+from tests.unit.test_telemetry import ALL_STAGES, FAILED, OFF, RUN_ID, with_off
 
 
 def test_the_run_is_one_trace_whose_id_is_the_run_id(tmp_path):

@@ -37,6 +37,13 @@ def test_a_port_in_use_is_named_with_the_setting_that_moves_it(
     assert not (tmp_path / "home").exists()
 
 
+def test_one_port_for_two_parts_is_refused(tmp_path: Path) -> None:
+    ports = {"metrics_port": 9999, "webserver_port": 9999}
+    with pytest.raises(StackError, match=r"EMBEDDER_METRICS_PORT and EMBEDDER_WEBSERVER_PORT: .* got 9999 for both"):
+        run_stack(make_settings(tmp_path / "home", **ports), print)
+    assert not (tmp_path / "home").exists()
+
+
 def test_a_model_that_is_not_built_is_named_with_the_remedy_and_a_missing_corpus_ends_it(tmp_path: Path) -> None:
     described = tmp_path / "models" / "dense_minilm"
     described.mkdir(parents=True)

@@ -1,5 +1,4 @@
 import json
-import socket
 import uuid
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from embedder_assets.telemetry.metrics import FALLBACK_REASONS, RUN_STATUSES, St
 from embedder_assets.telemetry.record import StageMeter, StageRecord
 from embedder_assets.telemetry.sections import performance_baseline
 from embedder_assets.telemetry.summary import RunFacts, summarize_run
+from tests.integration.processes import free_port
 from tests.unit.factories import GB, make_record, make_settings
 
 RUN_ID = "3f2b8c1e-9d4a-4c7b-8e6f-1a2b3c4d5e6f"
@@ -31,12 +31,6 @@ Metrics emission summary:
   rag.rerank: skipped (disabled via cli:--disable-rerank)
   rag.export: emitted (rag_export_latency_seconds)
   gpu_soft_limit: within_limit"""
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture

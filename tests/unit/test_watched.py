@@ -113,3 +113,13 @@ def test_the_command_gets_the_environment_it_is_given(tmp_path):
     process = WatchedProcess(["sh", "-c", "echo $FRUIT"], tmp_path / "log", environment={"FRUIT": "pear", **os.environ})
     assert soon(lambda: not process.running)
     assert (tmp_path / "log").read_text() == "pear\n"
+
+
+def test_children_of_the_command_that_lose_their_parent_are_taken_away_by_the_watchdog(tmp_path):
+    # Some machines' init looks for dead children once a second, and every run would wait for it.
+    process = WatchedProcess(["sh", "-c", "(sleep 600 & echo $!); exec sleep 600"], tmp_path / "log")
+    assert soon(lambda: bool((tmp_path / "log").read_text()))
+    orphan = int((tmp_path / "log").read_text())
+    assert soon(lambda: f"PPid:\t{process._watchdog.pid}\n" in Path(f"/proc/{orphan}/status").read_text())
+    process.stop(at_once=True)
+    assert not Path(f"/proc/{orphan}").exists()

@@ -2,5 +2,6 @@
 
 from embedder_assets.stages.document import Document, DocumentIssue
 from embedder_assets.stages.extract.documents import Source, read_sources
+from embedder_assets.stages.extract.limits import Limits
 
-__all__ = ["Document", "DocumentIssue", "Source", "read_sources"]
+__all__ = ["Document", "DocumentIssue", "Limits", "Source", "read_sources"]

@@ -7,6 +7,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 from embedder_assets.stages.extract.extracted import Extracted
+from embedder_assets.stages.extract.limits import Limits, too_deep
 from embedder_assets.stages.extract.plain import decode
 
 if TYPE_CHECKING:
@@ -20,29 +21,44 @@ _HEADINGS = ["h1", "h2", "h3", "h4", "h5", "h6"]
 _BLANK_LINES = re.compile(r"\n(?:[ \t]*\n){2,}")
 
 
-def extract_html(data: bytes, thing: str) -> Extracted:
-    """Turn a page into Markdown; its title is its ``<title>`` where it has no heading."""
+def extract_html(data: bytes, thing: str, limits: Limits) -> Extracted:
+    """Turn a page into Markdown; its title is its ``<title>`` where it has no heading.
+
+    Raises:
+        DocumentError: With kind ``too_deep``, ``binary`` or ``not_utf8``.
+    """
     from bs4.dammit import EncodingDetector
 
     declared = EncodingDetector.find_declared_encoding(data, is_html=True)
-    soup = _parse(decode(data, thing, declared))
+    soup = _parse(decode(data, thing, declared), thing, limits.nesting)
     page_title = " ".join(soup.title.get_text().split()) if soup.title else ""
     has_heading = soup.find(_HEADINGS) is not None
     return Extracted(_markdown(soup), "" if has_heading else page_title)
 
 
-def markdown_of_html(html: str) -> str:
+def markdown_of_html(html: str, thing: str, limits: Limits) -> str:
     """Turn HTML that another format was converted to into Markdown."""
-    return _markdown(_parse(html))
+    return _markdown(_parse(html, thing, limits.nesting))
 
 
-def _parse(html: str) -> BeautifulSoup:
+def _parse(html: str, thing: str, deepest: int) -> BeautifulSoup:
     import bs4
 
     with warnings.catch_warnings():
         # XHTML and odd content read well enough; the hints are for programmers and would go to stderr.
         warnings.simplefilter("ignore")
-        return bs4.BeautifulSoup(html, "html.parser")
+        soup = bs4.BeautifulSoup(html, "html.parser")
+    _refuse_deep(soup, thing, deepest)
+    return soup
+
+
+def _refuse_deep(soup: BeautifulSoup, thing: str, limit: int) -> None:
+    """The conversion to Markdown calls itself for each level."""
+    depth = {id(soup): 0}
+    for tag in soup.find_all(True):
+        depth[id(tag)] = depth[id(tag.parent)] + 1
+        if depth[id(tag)] > limit:
+            raise too_deep(thing, limit, "more elements in each other")
 
 
 def _markdown(soup: BeautifulSoup) -> str:

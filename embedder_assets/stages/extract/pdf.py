@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 from embedder_assets.errors import DocumentError
 from embedder_assets.stages.extract.extracted import Extracted
+from embedder_assets.stages.extract.limits import Limits, over_limit, too_long
 
 if TYPE_CHECKING:
     from pypdfium2 import PdfDocument
@@ -25,17 +27,17 @@ _FILE_NAME_TITLE = re.compile(r"^Microsoft |\.\w{2,4}$|^untitled$", re.IGNORECAS
 _MIN_PAGES_FOR_RUNNING_LINES = 5
 
 
-def extract_pdf(data: bytes, thing: str) -> Extracted:
+def extract_pdf(data: bytes, thing: str, limits: Limits) -> Extracted:
     """Take the text of a PDF that was not merely scanned.
 
     Raises:
-        DocumentError: With kind ``encrypted_pdf``, ``unreadable_pdf`` or ``no_text``.
+        DocumentError: With kind ``encrypted_pdf``, ``unreadable_pdf``, ``no_text``, ``too_many_pages`` or ``too_long``.
     """
     import pypdfium2
 
     try:
         with closing(pypdfium2.PdfDocument(data)) as pdf:
-            pages = [_page_text(pdf, number) for number in range(len(pdf))]
+            pages = list(_page_texts(pdf, thing, limits))
             bookmarks, title = _bookmarks(pdf), pdf.get_metadata_dict().get("Title", "").strip()
     except pypdfium2.PdfiumError as error:
         raise _unusable(thing, error) from error
@@ -50,6 +52,20 @@ def extract_pdf(data: bytes, thing: str) -> Extracted:
     pages = [_with_headings(page, bookmarks[number]) for number, page in enumerate(_without_running_lines(pages))]
     text = "\n\n".join(page for page in pages if page)
     return Extracted(text + "\n", "" if _FILE_NAME_TITLE.search(title) else _NOT_TEXT.sub("", title))
+
+
+def _page_texts(pdf: PdfDocument, thing: str, limits: Limits) -> Iterator[str]:
+    if len(pdf) > limits.pdf_pages:
+        expected, got = f"at most {limits.pdf_pages:,} pages", f"{len(pdf):,}"
+        raise over_limit(thing, "max_pdf_pages", kind="too_many_pages", expected=expected, got=got)
+    characters = 0
+    for number in range(len(pdf)):
+        page = _page_text(pdf, number)
+        characters += len(page)
+        # Packed content may be a thousand times the size of the file.
+        if characters > limits.text_chars:
+            raise too_long(thing, limits)
+        yield page
 
 
 def _page_text(pdf: PdfDocument, number: int) -> str:

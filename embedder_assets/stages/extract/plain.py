@@ -6,6 +6,7 @@ import codecs
 
 from embedder_assets.errors import DocumentError
 from embedder_assets.stages.extract.extracted import Extracted
+from embedder_assets.stages.extract.limits import Limits
 
 # The mark of UTF-32 begins with that of UTF-16, so it is tried first.
 _BYTE_ORDER_MARKS = (
@@ -19,7 +20,7 @@ _CONTROL_BYTES = bytes(byte for byte in range(32) if byte not in b"\t\n\v\f\r\x1
 _MAX_CONTROL_SHARE = 0.03  # bytes at random have a tenth, text in any 8-bit encoding has none
 
 
-def extract_plain(data: bytes, thing: str) -> Extracted:
+def extract_plain(data: bytes, thing: str, _limits: Limits) -> Extracted:
     """Take a text file as it is."""
     return Extracted(decode(data, thing))
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from embedder_assets.stages.extract.extracted import Extracted
 from embedder_assets.stages.extract.html import markdown_of_html
+from embedder_assets.stages.extract.limits import Limits, too_deep
 from embedder_assets.stages.extract.plain import decode
 
 if TYPE_CHECKING:
@@ -37,14 +38,33 @@ _UNKNOWN_ROLE = re.compile(r"^:[\w:+.-]+:`~?!?([^`<]*?)\s*(?:<[^`]*>)?`$|^`([^`<
 _OPTION_LINE = re.compile(r"^:[\w-]+:.*$")
 
 
-def extract_rst(data: bytes, thing: str) -> Extracted:
-    """Turn reStructuredText into Markdown."""
+def extract_rst(data: bytes, thing: str, limits: Limits) -> Extracted:
+    """Turn reStructuredText into Markdown.
+
+    Raises:
+        DocumentError: With kind ``too_deep``, ``binary`` or ``not_utf8``.
+    """
     from docutils.core import publish_doctree, publish_from_doctree
 
-    doctree = publish_doctree(decode(data, thing), settings_overrides=_SETTINGS)
+    source = decode(data, thing)
+    _refuse_deep(source, thing, limits.nesting)
+    doctree = publish_doctree(source, settings_overrides=_SETTINGS)
     _keep_unknown_markup(doctree)
     html = publish_from_doctree(doctree, writer="html5", settings_overrides=_SETTINGS | {"output_encoding": "unicode"})
-    return Extracted(markdown_of_html(html))
+    return Extracted(markdown_of_html(html, thing, limits))
+
+
+def _refuse_deep(source: str, thing: str, limit: int) -> None:
+    """Counts levels of indentation: docutils calls itself for each."""
+    levels: list[int] = []
+    for line in source.expandtabs().splitlines():
+        indentation = len(line) - len(line.lstrip(" "))
+        while levels and levels[-1] >= indentation and line:
+            levels.pop()
+        if line and indentation:
+            levels.append(indentation)
+        if len(levels) > limit:
+            raise too_deep(thing, limit, f"{len(levels)} levels of indentation")
 
 
 def _keep_unknown_markup(doctree: nodes.document) -> None:

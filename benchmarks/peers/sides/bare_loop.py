@@ -1,0 +1,23 @@
+"""The bare ONNX Runtime loop over our chunks, the model loaded: the limit of the machine."""
+
+from __future__ import annotations
+
+from benchmarks.bare_loop import fastest_loop
+from benchmarks.peers.sides.job import read_job, tell
+
+
+def main() -> None:
+    """Times the fastest variant."""
+    job = read_job()
+    texts = job.read_texts()
+    _, loop = fastest_loop(job.model, texts)
+
+    def work() -> int:
+        loop(texts)
+        return len(texts)
+
+    tell(work)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,166 @@
+"""The one server of a run: found or started when it is first needed, and mended when it is lost.
+
+A server of our own that has died is started anew, with the models that it had; one of others is awaited, and found
+again where it moved. A model whose process has died is loaded anew.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from typing import TypeVar
+
+from embedder_assets.errors import EmbedderError, ModelCrashedError
+from embedder_assets.serving.access import ClientAccess, Secret, ServerAccess
+from embedder_assets.serving.client import REQUESTS_IN_FLIGHT, RecoveryKind, TritonClient
+from embedder_assets.serving.embedded import EmbeddedTriton, TritonAddress, find_running
+from embedder_assets.serving.recovery import (
+    DEATHS,
+    TRANSIENT,
+    Outage,
+    Recoveries,
+    Recovery,
+    with_more,
+)
+from embedder_assets.settings import Settings
+
+Result = TypeVar("Result")
+
+
+class OneServer:
+    """The server that the settings name, that ``embedder serve`` published, or one of our own.
+
+    Args:
+        settings: The resolved settings.
+        prepare: Loads a model with a client, and makes sure that it is the right one.
+        recoveries: Told what was done.
+
+    Attributes:
+        embedded: The server of our own, if there is one.
+        loaded: The models that are in use.
+        most_in_flight: Requests that may be on their way at once.
+    """
+
+    most_in_flight = REQUESTS_IN_FLIGHT
+
+    def __init__(
+        self, settings: Settings, prepare: Callable[[str, TritonClient], None], recoveries: Recoveries
+    ) -> None:
+        self._settings = settings
+        self._prepare = prepare
+        self._recoveries = recoveries
+        self._lock = threading.RLock()
+        self._current: TritonClient | None = None
+        # Counts what was mended: a request that failed before that need not mend it again.
+        self._generation = 0
+        self._deaths = 0
+        self.embedded: EmbeddedTriton | None = None
+        self.loaded: set[str] = set()
+
+    @property
+    def addresses(self) -> list[TritonAddress]:
+        """Where the server answers; empty while none was needed."""
+        return [self._current.address] if self._current else []
+
+    def attempt(self, work: Callable[[TritonClient], Result], outage: Outage) -> Result:
+        """Does some work with the client, once."""
+        outage.generation = self._generation
+        result = work(self._client())
+        self._deaths = 0
+        return result
+
+    def load(self, outage: Outage) -> None:
+        """Loads the model."""
+        self.attempt(lambda client: self._prepare(outage.model, client), outage)
+        self.loaded.add(outage.model)
+
+    def unload(self, models: set[str], outage: Outage) -> None:
+        """Unloads models."""
+        self.forget(models)
+        self.attempt(lambda client: client.ensure_all_unloaded(models), outage)
+
+    def forget(self, models: set[str]) -> None:
+        """These models are not in use any more."""
+        self.loaded -= models
+
+    def mend(self, outage: Outage, error: EmbedderError) -> None:
+        """Does what can be done before the next try; once, although several requests fail together."""
+        with self._lock:
+            if outage.generation != self._generation or self._current is None:
+                return
+            crashed = isinstance(error, ModelCrashedError)
+            if self._moved() or (crashed and self.embedded is not None):
+                # Triton needs minutes to unload a model whose process has died: a new server takes two seconds.
+                self._dies(error)
+                lost = self._current.address.grpc
+                self._leave()
+                with suppress(*TRANSIENT):
+                    client = self._client()
+                    for model in sorted(self.loaded):
+                        self._prepare(model, client)
+                self._mended("server_restarted", outage, f"the server at {lost} is gone")
+            elif crashed:
+                self._dies(error)
+                with suppress(*TRANSIENT):
+                    self._current.reload(outage.model)
+                self._mended("model_reloaded", outage, "its process is gone")
+            elif not outage.told:
+                outage.told = True
+                self._note("request_retried", outage, "the server does not answer")
+
+    def close(self) -> None:
+        """Closes the client, and ends the server if it is our own."""
+        with self._lock:
+            self._leave()
+
+    def _client(self) -> TritonClient:
+        with self._lock:
+            if self._current is None:
+                self._current = TritonClient(self._find_server(), self._settings.triton_timeout_s)
+            return self._current
+
+    def _find_server(self) -> TritonAddress:
+        settings = self._settings
+        if settings.triton_url:
+            return TritonAddress(settings.triton_url[0], access=ClientAccess.of(settings))
+        state = settings.home / "triton"
+        running = find_running(state)
+        if running is not None:
+            return replace(running, access=ClientAccess.of(settings))
+        # Nobody but this run uses it.
+        access = ServerAccess(secret=Secret.random())
+        self.embedded = EmbeddedTriton(settings.model_repository, state, settings.triton_trace_url, access)
+        return self.embedded.address
+
+    def _moved(self) -> bool:
+        """Whether the server is gone for good from where it was."""
+        if self._settings.triton_url:
+            return False
+        if self.embedded is not None:
+            return not self.embedded.running
+        running = find_running(self._settings.home / "triton")
+        return running is None or self._current is None or running.grpc != self._current.address.grpc
+
+    def _dies(self, error: EmbedderError) -> None:
+        """Counts a death; raises when it has become the rule: then what is asked for may be the cause."""
+        self._deaths += 1
+        if self._deaths > DEATHS:
+            more = f"{self._deaths} deaths without an answer in between"
+            raise with_more(error, more, ModelCrashedError) from error
+
+    def _mended(self, kind: RecoveryKind, outage: Outage, why: str) -> None:
+        self._generation += 1
+        self._note(kind, outage, why)
+
+    def _note(self, kind: RecoveryKind, outage: Outage, why: str) -> None:
+        reason = "model_crashed" if kind == "model_reloaded" else "triton_unavailable"
+        self._recoveries.note(Recovery(kind, outage.model, reason), f"{why}; what has no answer is sent again")
+
+    def _leave(self) -> None:
+        if self._current:
+            self._current.close()
+        if self.embedded:
+            self.embedded.stop(at_once=True)
+        self._current = self.embedded = None

@@ -1,0 +1,1 @@
+"""The monitoring stack as code: scrape, rules, dashboards."""

@@ -1,0 +1,1 @@
+"""Grafana: the dashboards and what makes them."""

@@ -1,0 +1,1 @@
+"""Random damage to small documents of every format: ``make fuzz``."""

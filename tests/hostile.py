@@ -1,0 +1,201 @@
+"""Documents that mean harm, made when they are needed, and what has to come of each."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import socket
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from reportlab.lib.pdfencrypt import StandardEncryption
+from reportlab.pdfgen.canvas import Canvas
+
+AS_IT_IS = "as it is"
+MB = 1_000_000
+PASSWORDS = "root:"  # what /etc/passwd would bring in
+DOCX_PARTS = {
+    "[Content_Types].xml": '<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types">'
+    '<Default Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
+    '<Override PartName="/word/document.xml" ContentType='
+    '"application/vnd.openxmlformats-officedocument.wordprocessingml.document.main+xml"/></Types>',
+    "_rels/.rels": '<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships">'
+    '<Relationship Id="rId1" Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/officeDocument"'
+    ' Target="word/document.xml"/></Relationships>',
+}
+LAUGHS = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10}">' for n in range(1, 10))
+
+
+@dataclass(frozen=True)
+class Hostile:
+    """A document and what has to come of it: the kind of an issue, or ``AS_IT_IS``."""
+
+    name: str
+    becomes: str
+    write: Callable[[Path], object]
+
+
+def of(content: bytes | str) -> Callable[[Path], object]:
+    return lambda path: path.write_bytes(content if isinstance(content, bytes) else content.encode())
+
+
+def archive(parts: dict[str, str | bytes]) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as target:
+        for name, content in parts.items():
+            target.writestr(name, content)
+    return file.getvalue()
+
+
+def word(body: str, before: str = "") -> bytes:
+    """A Word document with the given XML in its body."""
+    xml = f'{before}<w:document xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main">'
+    return archive({**DOCX_PARTS, "word/document.xml": f"{xml}<w:body>{body}</w:body></w:document>"})
+
+
+def paragraph(text: str) -> str:
+    return f"<w:p><w:r><w:t>{text}</w:t></w:r></w:p>"
+
+
+def pdf(text: str = "Some words", **options: object) -> bytes:
+    file = io.BytesIO()
+    canvas = Canvas(file, **options)
+    canvas.drawString(72, 700, text)
+    canvas.save()
+    return file.getvalue()
+
+
+def raw_pdf(*objects: str) -> bytes:
+    """A PDF of objects that are numbered from 1; the first is the catalogue."""
+    parts, offsets = [b"%PDF-1.7\n"], []
+    for number, content in enumerate(objects, start=1):
+        offsets.append(sum(map(len, parts)))
+        parts.append(f"{number} 0 obj\n{content}\nendobj\n".encode())
+    table = "".join(f"{offset:010d} 00000 n \n" for offset in offsets)
+    start, size = sum(map(len, parts)), len(objects) + 1
+    end = f"xref\n0 {size}\n0000000000 65535 f \n{table}trailer\n<</Size {size}/Root 1 0 R>>\nstartxref\n{start}\n%%EOF"
+    return b"".join([*parts, end.encode()])
+
+
+def page_tree_loop() -> bytes:
+    catalogue = "<</Type/Catalog/Pages 2 0 R>>"
+    return raw_pdf(catalogue, "<</Type/Pages/Count 2/Kids[3 0 R]>>", "<</Type/Pages/Count 2/Kids[2 0 R]/Parent 2 0 R>>")
+
+
+def many_pages(declared: int) -> bytes:
+    """A PDF that declares more pages than it has."""
+    catalogue, tree = "<</Type/Catalog/Pages 2 0 R>>", f"<</Type/Pages/Count {declared}/Kids[3 0 R]>>"
+    return raw_pdf(catalogue, tree, "<</Type/Page/Parent 2 0 R/MediaBox[0 0 9 9]>>")
+
+
+def zip_bomb(unpacked: int) -> bytes:
+    return word(paragraph(" " * unpacked))
+
+
+def zip_of_zips() -> bytes:
+    inner = b"x" * 100_000
+    for depth in range(10):
+        inner = archive({f"{depth}-{copy}.zip": inner for copy in range(4)})
+    return inner
+
+
+def listening_socket(path: Path) -> None:
+    # The path of a socket may have a hundred characters only.
+    folder = os.open(path.parent, os.O_RDONLY)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(f"/proc/self/fd/{folder}/{path.name}")
+    os.close(folder)
+
+
+def nested_tables(depth: int) -> str:
+    return "<w:tbl><w:tr><w:tc>" * depth + paragraph("x") + "</w:tc></w:tr></w:tbl>" * depth
+
+
+INCLUDING = """
+Title
+=====
+
+Words.
+
+.. include:: /etc/passwd
+.. include:: /etc/passwd
+   :literal:
+.. raw:: html
+   :file: /etc/passwd
+.. csv-table:: t
+   :file: /etc/passwd
+.. csv-table:: t
+   :url: file:///etc/passwd
+.. literalinclude:: /etc/passwd
+.. math::
+   :name: /etc/passwd
+.. role:: raw-html(raw)
+   :format: html
+
+:raw-html:`<script src="x">`
+"""
+DOCUMENTS = [
+    Hostile("bomb.docx", "too_large", lambda path: path.write_bytes(zip_bomb(30 * MB))),
+    Hostile("huge.docx", "too_large", lambda path: path.write_bytes(zip_bomb(201 * MB))),
+    Hostile("zips.docx", "unreadable_docx", lambda path: path.write_bytes(zip_of_zips())),
+    Hostile(
+        "laughs.docx",
+        "xml_entities",
+        of(word(paragraph("&l9;"), f'<!DOCTYPE x [<!ENTITY l0 "ha">{LAUGHS}]>')),
+    ),
+    Hostile(
+        "external.docx",
+        "xml_entities",
+        of(word(paragraph("&e;"), '<!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/passwd">]>')),
+    ),
+    Hostile("deep.docx", "too_deep", of(word(nested_tables(300)))),
+    Hostile("truncated.docx", "unreadable_docx", of(word(paragraph("x"))[:-30])),
+    Hostile("deep.html", "too_deep", of("<div>" * 100_000 + "x")),
+    Hostile("quoting.html", "too_deep", of("<blockquote>" * 100 + "x")),
+    Hostile("references.html", AS_IT_IS, of("<p>words &#xD800; &#0; &#x110000; &bogus; &#99999999999;")),
+    Hostile("quotes.md", "too_deep", of(">" * 100_000 + " x")),
+    Hostile("lists.md", "too_deep", of("- " * 100_000 + "x")),
+    Hostile("brackets.md", AS_IT_IS, of("[" * 50_000 + "x")),
+    Hostile("deep.rst", "too_deep", of("\n\n".join("  " * level + "x" for level in range(600)))),
+    Hostile("including.rst", AS_IT_IS, of(INCLUDING)),
+    Hostile("surrogate.rst", "not_utf8", of("Words |x|\n\n.. |x| unicode:: 0xD800\n")),
+    Hostile("one_line.txt", AS_IT_IS, of(b"word " * 200_000)),
+    Hostile("one_character.txt", "too_large", lambda path: path.write_bytes(b"x" * (50 * MB))),
+    Hostile("loop.pdf", "unreadable_pdf", of(page_tree_loop())),
+    Hostile("pages.pdf", "too_many_pages", of(many_pages(100_000))),
+    Hostile("encrypted.pdf", "encrypted_pdf", of(pdf(encrypt=StandardEncryption("secret", canPrint=0)))),
+    Hostile("truncated.pdf", "unreadable_pdf", of(pdf()[:300])),
+    Hostile("nothing.pdf", "unreadable_pdf", of(bytes(100_000))),
+    Hostile("picture.md", "binary", of(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + bytes(range(256)))),
+    Hostile("latin1.md", "not_utf8", of("Grüße".encode("latin-1"))),
+    Hostile("utf16.md", "binary", of("Words without a mark".encode("utf-16-le"))),
+    Hostile("invisible.md", AS_IT_IS, of("# \u202eeltit\u202c\n\nzero\u200bwidth\u2060 \ufeffwords שלום \U000e0041\n")),
+    Hostile("escapes.md", AS_IT_IS, of("# \x1b[31mred\x07\n\n" + "words " * 20)),
+    Hostile("loop.md", "unreadable", lambda path: path.symlink_to(path.name)),
+    Hostile("passwd.md", "symlink_outside_corpus", lambda path: path.symlink_to("/etc/passwd")),
+    Hostile("zero.md", "symlink_outside_corpus", lambda path: path.symlink_to("/dev/zero")),
+    Hostile("pipe.md", "unreadable", os.mkfifo),
+    Hostile("socket.md", "unreadable", listening_socket),
+    # Root reads it all the same.
+    Hostile("forbidden.md", "unreadable" if os.geteuid() else AS_IT_IS, lambda path: (of("x")(path), path.chmod(0))),
+]
+
+
+def rows() -> dict[int, tuple[str, bytes]]:
+    """Lines of a ``corpus.jsonl`` and what comes of each, by the number of the line."""
+    long = b'{"_id": "long", "text": "' + b"x" * (100 * MB) + b'"}'
+    made = [
+        (AS_IT_IS, b'{"_id": "first", "text": "words"}'),
+        ("too_large", long),
+        ("bad_json", b"[" * 1_000_000),
+        ("bad_json", b'{"_id": ' + b"1" * 10_000 + b', "text": "x"}'),
+        ("not_utf8", rb'{"_id": "surrogate", "text": "\ud800"}'),
+        ("binary", rb'{"_id": "nul", "text": "a\u0000b"}'),
+        ("missing_id", json.dumps({"_id": "x" * 5000, "text": "x"}).encode()),
+        ("duplicate_id", b'{"_id": "first", "text": "other words"}'),
+        (AS_IT_IS, b'{"_id": "last", "text": "words"}'),
+    ]
+    return dict(enumerate(made, start=1))

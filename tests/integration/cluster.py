@@ -1,0 +1,128 @@
+"""Dagster with its runs on Celery workers: what docs/how-to/celery.md starts, as processes of one machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import dagster as dg
+import psutil
+
+from embedder_assets.automation.jobs import MAIN
+from embedder_assets.definitions import defs
+from embedder_assets.partitions import register
+from tests.conftest import PROJECT
+from tests.integration.conftest import BIN, environment, instance_of
+
+DEPLOYED = PROJECT / "deploy" / "celery"
+MODULE = "embedder_assets.definitions"
+REPOSITORY = {"repositoryLocationName": MODULE, "repositoryName": "__repository__"}
+LAUNCH = """
+mutation($sensor: SensorSelector!, $backfill: LaunchBackfillParams!) {
+  startSensor(sensorSelector: $sensor) { __typename ... on PythonError { message } }
+  launchPartitionBackfill(backfillParams: $backfill) {
+    __typename ... on PythonError { message }
+  }
+}
+"""
+
+
+@dataclass
+class Cluster:
+    """One home, one Dagster instance, and processes that work for it.
+
+    Attributes:
+        home: On a disk that all processes share.
+        variables: The environment of all processes.
+    """
+
+    home: Path
+    variables: dict[str, str]
+
+    @classmethod
+    def made(cls, home: Path, **settings: str) -> Cluster:
+        """A cluster with the files of ``deploy/celery``; the places of PostgreSQL and Redis are in the environment."""
+        (home / "dagster").mkdir(parents=True, exist_ok=True)
+        shutil.copy(DEPLOYED / "dagster.yaml", home / "dagster")
+        # `dagster-celery` looks for `celery` on the path.
+        path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
+        own = {"PATH": path, "DAGSTER_HOME": str(home / "dagster"), "EMBEDDER_COLLECTIONS_PER_RUN": "1"}
+        return cls(home, environment(home, **own, **settings))
+
+    @contextmanager
+    def worker(self, name: str, inside: Sequence[str] = ()) -> Iterator[psutil.Process]:
+        """A worker while the context lasts; it takes runs as soon as it is ready.
+
+        Args:
+            name: Of the worker.
+            inside: Words before the command, which say where it runs.
+        """
+        command = [*inside, str(BIN / "dagster-celery"), "worker", "start", "-A", "dagster_celery.app"]
+        command += ["-y", str(DEPLOYED / "worker.yaml"), "-n", name]
+        with self._process(name, command) as process:
+            yield process
+
+    @contextmanager
+    def daemon(self) -> Iterator[psutil.Process]:
+        """Dagster's daemon while the context lasts."""
+        with self._process("daemon", [str(BIN / "dagster-daemon"), "run", "-m", MODULE]) as process:
+            yield process
+
+    def backfill(self, names: Sequence[str]) -> None:
+        """Asks for a backfill of some collections, with the sensor ``lost_runs`` on."""
+        with instance_of(self.home) as instance:
+            register(instance, names)
+        assets = sorted(MAIN.resolve(defs.resolve_asset_graph()))
+        values = {
+            "sensor": {**REPOSITORY, "sensorName": "lost_runs"},
+            "backfill": {"assetSelection": [{"path": list(key.path)} for key in assets], "partitionNames": list(names)},
+        }
+        command = [str(BIN / "dagster-graphql"), "-m", MODULE, "-t", LAUNCH, "-v", json.dumps(values)]
+        done = subprocess.run(command, env=self.variables, cwd=self.home, capture_output=True, text=True, timeout=240)
+        assert done.returncode == 0, done.stdout + done.stderr
+        answer = json.loads(next(line for line in done.stdout.splitlines() if line.startswith("{")))["data"]
+        assert answer["startSensor"]["__typename"] == "Sensor", answer
+        assert answer["launchPartitionBackfill"]["__typename"] == "LaunchBackfillSuccess", answer
+
+    def runs(self, instance: dg.DagsterInstance, *statuses: dg.DagsterRunStatus) -> Mapping[str, dg.DagsterRun]:
+        """The newest run of each collection that has one, among those of some statuses."""
+        runs = instance.get_runs(dg.RunsFilter(statuses=list(statuses)))
+        return {run.tags["dagster/partition"]: run for run in reversed(list(runs)) if "dagster/partition" in run.tags}
+
+    @contextmanager
+    def _process(self, name: str, command: Sequence[str]) -> Iterator[psutil.Process]:
+        with (self.home / f"{name}.log").open("w") as said:
+            process = subprocess.Popen(
+                command, env=self.variables, cwd=self.home, stdout=said, stderr=said, start_new_session=True
+            )
+        try:
+            yield psutil.Process(process.pid)
+        finally:
+            tell(process.pid, signal.SIGTERM)
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                kill(process.pid)
+                process.wait(30)
+
+
+def kill(session: int) -> None:
+    """Ends all processes of a session at once, as the loss of a machine does."""
+    tell(session, signal.SIGKILL)
+
+
+def tell(session: int, number: signal.Signals) -> None:
+    """Sends a signal to all processes of a session."""
+    for pid in psutil.pids():
+        try:
+            if os.getsid(pid) == session:
+                os.kill(pid, number)
+        except ProcessLookupError:
+            continue

@@ -1,0 +1,88 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from benchmarks.mixture import write_mixture
+from benchmarks.peers import run
+from benchmarks.peers.idle import verdict
+from benchmarks.peers.report import ratios, render, seconds
+from benchmarks.peers.sides.job import Job
+
+OURS = {"seconds": 10.0, "cpu": 15.0, "chunks": 100, "step": {"dense_embeddings": 8.0}}
+JOB = Job(documents="d", texts="t", checkpoint="c", graphs="g", precision="", scratch="")
+
+
+def other(**values: float) -> dict[str, float]:
+    return {"seconds": 40.0, "cpu": 60.0, "chunks": 120, **values}
+
+
+def result(*rounds: dict[str, object]) -> dict[str, object]:
+    return {
+        "documents": "60 documents",
+        "machine": "one",
+        "versions": {"torch": "1"},
+        "loads": [1.0 for _ in rounds],
+        "rounds": list(rounds),
+        "errors": {"fastembed fp32": "ImportError: gone"},
+    }
+
+
+def test_a_ratio_is_taken_within_a_round():
+    slow = {"ours int8": {**OURS, "seconds": 100.0}, "LlamaIndex fp32": other(seconds=400.0)}
+    quick = {"ours int8": OURS, "LlamaIndex fp32": other()}
+    pipelines = ("ours int8", seconds), ("LlamaIndex fp32", seconds)
+    assert ratios([slow, quick, {"ours int8": OURS}], *pipelines) == [4.0, 4.0]
+
+
+def test_the_table_says_what_holds_and_what_does_not_run():
+    table = render(result({"ours int8": OURS, "LlamaIndex fp32": other(), "CocoIndex fp32": other(seconds=30.0)}))
+    assert "| documents to dense table / LlamaIndex fp32, same documents | 4.00 (4.00 to 4.00) | - |" in table
+    assert "documents to dense table / LlamaIndex fp32: 4.00, at least 3.5: holds" in table
+    assert "documents to dense table / CocoIndex fp32: 3.00, at least 3.5: DOES NOT HOLD" in table
+    assert "fastembed fp32 does not run here: ImportError: gone" in table
+
+
+def test_the_dense_asset_is_held_against_what_only_embeds():
+    table = render(result({"ours int8": OURS, "bare loop int8": other(seconds=9.0, chunks=100)}))
+    assert "| dense asset / bare loop of its precision | 1.12 (1.12 to 1.12) | - |" in table
+
+
+def test_a_peer_that_is_not_installed_is_named_and_the_rest_goes_on(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(run, "PEERS", tmp_path / "no" / "python")
+    errors: dict[str, str] = {}
+    found = run.one_round(["CocoIndex fp32", "fastembed fp32"], JOB, tmp_path, errors)
+    assert not found
+    assert all("FileNotFoundError" in error for error in errors.values())
+    assert len(errors) == 2
+    assert "CocoIndex fp32: does not run" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("code", "expected"), [("raise SystemExit('no torch')", "no torch"), ("print('?')", "JSON")])
+def test_a_side_that_fails_is_told_by_its_last_line(tmp_path, monkeypatch, code, expected):
+    real = subprocess.run
+    monkeypatch.setattr(subprocess, "run", lambda _, **options: real([sys.executable, "-c", code], **options))
+    errors: dict[str, str] = {}
+    assert run.turn("ours int8", JOB, tmp_path, errors) is None
+    assert expected in errors["ours int8"]
+
+
+def test_what_a_side_says_last_is_its_answer(tmp_path, monkeypatch):
+    real = subprocess.run
+    code = f"print('loading'); print({json.dumps(json.dumps(other()))})"
+    monkeypatch.setattr(subprocess, "run", lambda _, **options: real([sys.executable, "-c", code], **options))
+    assert run.turn("ours int8", JOB, tmp_path, {}) == other()
+
+
+def test_an_update_of_nothing_is_held_against_its_bound():
+    assert verdict([(3.0, 2.0), (4.0, 2.0), (9.0, 2.0)]).endswith("ratio 2.00 (1.50 to 4.50), at most 2.5: holds")
+    assert verdict([(6.0, 2.0)]).endswith("DOES NOT HOLD")
+
+
+def test_a_mixture_is_a_collection_of_markdown_files(tmp_path):
+    said = write_mixture(tmp_path / "mixture", 6, queries=True)
+    assert said.startswith("6 documents of ")
+    files = [path for path in (tmp_path / "mixture").iterdir() if path.suffix == ".md"]
+    assert len(files) == 6
+    assert all(path.read_text("utf-8").strip() for path in files)
