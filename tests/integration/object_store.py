@@ -79,7 +79,7 @@ class ObjectStore:
         call += ["-filer", "-s3", f"-s3.config={config}", *ports, *sockets, *others_off, *small]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(call, stdout=log, stderr=log, cwd=self.folder)
-        ready = eventually(lambda: answers(f"{self.endpoint}/status"), 60)
+        ready = eventually(lambda: answers(f"{self.endpoint}/status") and self._has_its_volumes(), 60)
         assert ready, (self.folder / "log").read_text("utf-8")[-2000:]
 
     def stop(self) -> None:
@@ -87,6 +87,11 @@ class ObjectStore:
         assert self._process is not None
         self._process.kill()
         self._process.wait(30)
+
+    def _has_its_volumes(self) -> bool:
+        """Whether the files of before are known again: some seconds after S3 answers, the volume server tells them."""
+        lookup = f"http://127.0.0.1:{self.ports['master'][0]}/dir/lookup?volumeId="
+        return all(answers(lookup + file.stem.rpartition("_")[2]) for file in self.folder.glob("*.dat"))
 
     def make_bucket(self) -> None:
         """Beside S3, where the tests' identities may not do that."""
