@@ -19,6 +19,7 @@ from embedder_assets.assets.table_maintenance import table_maintenance
 from embedder_assets.automation.jobs import maintenance, rag_tables
 from embedder_assets.automation.schedules import nightly_maintenance, nightly_refresh
 from embedder_assets.automation.sensors import collection_changes, downstream_tables, lost_runs
+from embedder_assets.automation.shards import shard_vectors, sharded_collections
 from embedder_assets.checks.data import data_checks
 from embedder_assets.checks.retrieval import retrieval_checks
 from embedder_assets.checks.telemetry import telemetry_checks
@@ -40,9 +41,9 @@ defs = dg.Definitions(
         table_maintenance,
     ],
     asset_checks=[*data_checks, *retrieval_checks, telemetry_checks],
-    jobs=[rag_tables, maintenance],
+    jobs=[rag_tables, shard_vectors, maintenance],
     schedules=[nightly_refresh, nightly_maintenance],
-    sensors=[collection_changes, downstream_tables, lost_runs],
+    sensors=[collection_changes, downstream_tables, lost_runs, sharded_collections],
     resources={"pipeline": PipelineResource()},
     # All steps in one process: they share one Triton, and a step costs milliseconds instead of a second.
     executor=dg.in_process_executor,

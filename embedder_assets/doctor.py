@@ -20,7 +20,7 @@ from embedder_assets.serving.build import inspect_models
 from embedder_assets.serving.embedded import find_running
 from embedder_assets.settings import Settings, unknown_variables
 from embedder_assets.stages.corpus import discover_collections
-from embedder_assets.stages.objects import reach_objects
+from embedder_assets.tables.objects import reach_objects
 from embedder_assets.tables.store import TableStore
 
 SHM_NEEDED_MB = 64

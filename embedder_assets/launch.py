@@ -25,8 +25,8 @@ from embedder_assets.pipeline import Pipeline
 from embedder_assets.settings import Settings
 from embedder_assets.stages.corpus import discover_collections, find_collection
 from embedder_assets.stages.mirror import fresh_corpus
-from embedder_assets.stages.objects import reach_objects
 from embedder_assets.storage_errors import storage_told
+from embedder_assets.tables.objects import reach_objects
 from embedder_assets.telemetry.event_log import records_of_run
 from embedder_assets.telemetry.exporter import RecordCollector, following
 from embedder_assets.telemetry.footer import render_footer

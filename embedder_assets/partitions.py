@@ -10,12 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from dagster._core.storage.tags import get_multidimensional_partition_tag
 
 from embedder_assets.errors import EmbedderError
 from embedder_assets.settings import ENV_PREFIX, SETTINGS_FILE, load_settings, settings_at_load
 from embedder_assets.stages.corpus import discover_collections
 
 PARTITIONS_NAME = "collection"
+SHARD = "shard"
+# Of a run on a shard; Dagster sets it for each dimension of the partition.
+COLLECTION_TAG, SHARD_TAG = map(get_multidimensional_partition_tag, (PARTITIONS_NAME, SHARD))
+SHARDS = [str(number) for number in range(settings_at_load().shards)]
 
 
 class CollectionPartitionsDefinition(dg.DynamicPartitionsDefinition):
@@ -43,6 +48,14 @@ class CollectionPartitionsDefinition(dg.DynamicPartitionsDefinition):
 
 
 collections = CollectionPartitionsDefinition(name=PARTITIONS_NAME)
+
+
+shards = dg.MultiPartitionsDefinition(
+    {
+        PARTITIONS_NAME: collections,
+        SHARD: dg.StaticPartitionsDefinition(SHARDS),
+    }
+)
 
 
 def backfill_policy() -> dg.BackfillPolicy | None:
@@ -88,6 +101,8 @@ def collections_of_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> list
 @functools.lru_cache(maxsize=1)  # every asset and every check of a run asks
 def _collections_of(instance: dg.DagsterInstance, _run_id: str, items: tuple[tuple[str, str], ...]) -> list[str]:
     tags = dict(items)
+    if COLLECTION_TAG in tags:
+        return [tags[COLLECTION_TAG]]
     if "dagster/partition" in tags:
         return [tags["dagster/partition"]]
     if "dagster/asset_partition_range_start" not in tags:

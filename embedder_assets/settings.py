@@ -194,6 +194,12 @@ class Settings(BaseModel):
         ge=1,
         description="Collections in one run of a backfill; unset: all of them. 1 where several workers share the work.",
     )
+    shards: int = Field(
+        8,
+        ge=1,
+        le=1024,
+        description="Parts in which the job `shard_vectors` embeds a collection, for several workers at once.",
+    )
     sensor_interval_s: int = Field(30, ge=1, description="Seconds between two looks of a sensor.")
     settle_s: float = Field(
         30.0, ge=0, description="Seconds for which the files of a changed collection have to keep still before a run."

@@ -15,9 +15,7 @@ from embedder_assets.telemetry.record import StageMeter
 def chunks(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> Events:
     """Pieces of the documents, with exact character offsets, that fit the token budget of the dense models."""
     tokenizer_file = pipeline.triton.tokenizer_file(pipeline.settings.dense_models[0])
-    stage = CutStage(
-        pipeline.store, pipeline.settings, tokenizer_file, token_budget(pipeline.settings, pipeline.triton)
-    )
+    stage = CutStage(pipeline.store, tokenizer_file, token_budget(pipeline.settings, pipeline.triton))
 
     def work(collection: str, meter: StageMeter) -> Metadata:
         outcome = stage.run(collection, meter)

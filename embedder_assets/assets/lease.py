@@ -22,7 +22,7 @@ MEMORY_INTERVAL_S = 0.5
 
 
 @contextmanager
-def leased(context: dg.AssetExecutionContext, pipeline: Pipeline, meter: StageMeter) -> Iterator[None]:
+def leased(context: dg.OpExecutionContext, pipeline: Pipeline, meter: StageMeter) -> Iterator[None]:
     """Holds the accelerator for a stage while the context lasts; both ends are told to the meter.
 
     A stage without models needs none.
@@ -46,7 +46,7 @@ def leased(context: dg.AssetExecutionContext, pipeline: Pipeline, meter: StageMe
             )
         )
 
-    with pool.slot(context.run.run_id, context.op_execution_context.op_handle.name) as waited_s:
+    with pool.slot(context.run.run_id, context.op_handle.name) as waited_s:
         tell("acquired", waited_s)
         try:
             with MemorySampler(pipeline, meter), pipeline.triton.holding(models, exclusive=exclusive):

@@ -2,8 +2,8 @@
 
 import functools
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Generator, Iterator, Mapping
+from typing import Any, TypeVar
 
 import dagster as dg
 from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
@@ -19,6 +19,7 @@ from embedder_assets.telemetry.record import StageMeter, StageName
 
 Events = Iterator[dg.AssetObservation | dg.MaterializeResult[None]]
 Metadata = Mapping[str, Any]
+Result = TypeVar("Result")
 
 warnings.filterwarnings("ignore", message=".*backfill_policy.*", category=dg.BetaWarning)
 
@@ -43,7 +44,7 @@ collection_asset = functools.partial(
 def materialize_each(context: dg.AssetExecutionContext, pipeline: Pipeline, work: Callable[[str], Metadata]) -> Events:
     """Does the work for each collection of the run, for an asset without telemetry of its own."""
     names = collections_of_run(context.instance, context.run)
-    metadata = {name: _work_alone(context, pipeline, work, name) for name in names}
+    metadata = {name: work_alone(context.op_execution_context, pipeline, name, work) for name in names}
     yield _materialized(context, metadata)
 
 
@@ -65,39 +66,73 @@ def materialize_stage(
         toggle: The setting that switches the stage off, if there is one.
     """
     names = collections_of_run(context.instance, context.run)
+    op = context.op_execution_context
+
+    def work_on_each(meter: StageMeter) -> Mapping[str, Metadata]:
+        return {name: work_alone(op, pipeline, name, lambda name: work(name, meter)) for name in names}
+
+    metadata = yield from recorded(op, pipeline, stage, work_on_each, toggle=toggle)
+    yield _nothing_materialized() if metadata is None else _materialized(context, metadata)
+
+
+def recorded(
+    context: dg.OpExecutionContext,
+    pipeline: Pipeline,
+    stage: StageName,
+    work: Callable[[StageMeter], Result],
+    *,
+    toggle: str | None = None,
+) -> Generator[dg.AssetObservation, None, Result | None]:
+    """Does the work of a stage with its lease, and yields its record, also when it fails.
+
+    Args:
+        context: Of the asset or op.
+        pipeline: The run's working set.
+        stage: Name of the stage, as in its span.
+        work: The work.
+        toggle: The setting that switches the stage off, if there is one.
+
+    Returns:
+        What the work returns; None where the stage is off.
+    """
     meter = StageMeter(
         stage,
-        names,
+        collections_of_run(context.instance, context.run),
         report=pipeline.report,
         run_id=context.run.run_id,
         request_ratio=pipeline.settings.trace_request_ratio,
     )
     if toggle and not getattr(pipeline.settings, toggle):
-        reason = f"disabled via {pipeline.settings.provenance(toggle)}"
-        yield as_observation(meter.record("off", reason))
-        yield _nothing_materialized()
-        return
+        yield as_observation(meter.record("off", f"disabled via {pipeline.settings.provenance(toggle)}"))
+        return None
     try:
         with leased(context, pipeline, meter):
-            metadata = {name: _work_alone(context, pipeline, lambda name: work(name, meter), name) for name in names}
+            result = work(meter)
     except (Exception, dg.DagsterExecutionInterruptedError) as error:
         cause = error.__cause__ or error
         yield as_observation(meter.record("failed", f"{type(cause).__name__}: {cause}"))
         raise
     yield as_observation(meter.record())
-    yield _materialized(context, metadata)
+    return result
 
 
-def _work_alone(
-    context: dg.AssetExecutionContext, pipeline: Pipeline, work: Callable[[str], Metadata], collection: str
+def work_alone(
+    context: dg.OpExecutionContext,
+    pipeline: Pipeline,
+    collection: str,
+    work: Callable[[str], Metadata],
+    shard: str | None = None,
 ) -> Metadata:
     """Works on a collection while no other run of this machine does: a second run waits, then finds the work done.
+
+    Work on a shard waits for work on the same shard only.
 
     Our own errors come out as failures that Dagster shows without a wall of frames. Only a server that does not answer
     is worth a retry of the run, which the run's tag asks for: any other error would come again.
     """
     try:
-        return in_turn(pipeline.store, [collection], lambda: work(collection))
+        alone = collection if shard is None else f"{collection}|{shard}"
+        return in_turn(pipeline.store, [alone], lambda: work(collection))
     except EmbedderError as error:
         passing = isinstance(error, TritonUnavailableError)
         if passing:

@@ -10,17 +10,23 @@ from embedder_assets.assets.table_maintenance import table_maintenance
 _MAINTENANCE = dg.AssetSelection.assets(table_maintenance)
 MAIN = dg.AssetSelection.all() - _MAINTENANCE
 # A retry runs all stages again, which is quick where the work is done, so that its manifest tells of all of them.
-_WHOLE_RETRY = {RETRY_STRATEGY_TAG: "ALL_STEPS"}
+WHOLE_RETRY = {RETRY_STRATEGY_TAG: "ALL_STEPS"}
+
+
+def main_assets(repository: dg.RepositoryDefinition | None) -> list[dg.AssetKey]:
+    """What a request for the main job names: or a table that is off in its run would look as if it had to follow."""
+    return sorted(MAIN.resolve(repository.asset_graph)) if repository else []
+
 
 rag_tables = dg.define_asset_job(
     "rag_tables",
     selection=MAIN,
-    tags=_WHOLE_RETRY,
+    tags=WHOLE_RETRY,
     description="Brings every table of some collections up to date, from documents to the summary.",
 )
 maintenance = dg.define_asset_job(
     "maintenance",
     selection=_MAINTENANCE,
-    tags=_WHOLE_RETRY,
+    tags=WHOLE_RETRY,
     description="Compacts the tables and forgets versions that are older than EMBEDDER_HISTORY_DAYS.",
 )

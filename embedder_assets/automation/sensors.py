@@ -8,7 +8,7 @@ import dagster as dg
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 
 from embedder_assets.automation import changes
-from embedder_assets.automation.jobs import MAIN, maintenance, rag_tables
+from embedder_assets.automation.jobs import MAIN, main_assets, maintenance, rag_tables
 from embedder_assets.automation.lost import fail_lost_runs
 from embedder_assets.automation.switch import INTERVAL_S, SENSORS
 from embedder_assets.errors import CorpusError
@@ -37,8 +37,7 @@ def collection_changes(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     unknown = [name for name in decision.run_keys if name not in known]
     return dg.SensorResult(
         run_requests=[
-            # The assets are named, or a table that is off in this run would look as if it had to follow.
-            dg.RunRequest(key, partition_key=name, asset_selection=_main_assets(context))
+            dg.RunRequest(key, partition_key=name, asset_selection=main_assets(context.repository_def))
             for name, key in decision.run_keys.items()
         ],
         dynamic_partitions_requests=[collections.build_add_request(unknown)] if unknown else [],
@@ -78,8 +77,3 @@ def _in_flight(instance: dg.DagsterInstance) -> set[str]:
     """The collections of all runs that are queued or on."""
     runs = instance.get_runs(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES))
     return {name for run in runs if run.job_name != maintenance.name for name in collections_of_run(instance, run)}
-
-
-def _main_assets(context: dg.SensorEvaluationContext) -> list[dg.AssetKey]:
-    graph = context.repository_def.asset_graph if context.repository_def else None
-    return sorted(MAIN.resolve(graph)) if graph else []

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from embedder_assets.settings import Settings
 from embedder_assets.stages.document import Document
 from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.staging import Staging
@@ -61,14 +60,12 @@ class CutStage:
 
     Args:
         store: The tables.
-        settings: The resolved settings.
         tokenizer_file: Of the first dense model.
         max_tokens: The longest chunk, special tokens included.
     """
 
-    def __init__(self, store: TableStore, settings: Settings, tokenizer_file: Path, max_tokens: int) -> None:
+    def __init__(self, store: TableStore, tokenizer_file: Path, max_tokens: int) -> None:
         self._store = store
-        self._home = settings.home
         self._tokenizer_file = tokenizer_file
         self._max_tokens = max_tokens
         digest = hashlib.sha256(tokenizer_file.read_bytes()).hexdigest()
@@ -79,7 +76,7 @@ class CutStage:
         documents = self._store.read(DOCUMENTS, collection, OF_DOCUMENT).rename({"content_sha256": "document_sha256"})
         cut, stale, kept = self._present(collection, documents)
         missing = documents.join(cut, on=OF_CHUNK, how="anti")
-        staging = Staging(self._home, CHUNKS, collection, self.chunking)
+        staging = self._store.staging(CHUNKS, collection, self.chunking)
         staged = staging.read({name: pl.String() for name in OF_CHUNK}).unique()
         computed = self._cut(collection, missing.join(staged, on=OF_CHUNK, how="anti"), staging, meter)
         meter.count("reused", kept)

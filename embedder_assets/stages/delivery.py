@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedder_assets.errors import CommitConflictError
-from embedder_assets.stages.objects import objects_told, open_objects
+from embedder_assets.tables.objects import objects_told, open_objects
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore

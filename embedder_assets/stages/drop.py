@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import difflib
 import shutil
-from urllib.parse import quote
 
 from embedder_assets.errors import TableError
 from embedder_assets.stages.export import export_folder
 from embedder_assets.stages.graph import forget_graphs
 from embedder_assets.tables.schemas import SCHEMAS
-from embedder_assets.tables.staging import FOLDER
 from embedder_assets.tables.store import TableStore
 from embedder_assets.tables.turns import in_turn
 
@@ -60,6 +58,5 @@ def _drop(store: TableStore, collection: str) -> dict[str, int]:
     for table in reversed(rows):
         store.remove(table, collection)
     forget_graphs(store.home, collection, [])
-    for staged in (store.home / FOLDER).glob(f"*/{quote(collection, safe='')}"):
-        shutil.rmtree(staged, ignore_errors=True)
+    store.forget_staged(collection)
     return rows

@@ -20,7 +20,7 @@ from embedder_assets.serving.client import Answer, Outputs
 from embedder_assets.serving.session import TritonSession
 from embedder_assets.settings import Settings
 from embedder_assets.stages.vectors import KEY, MODEL_KEY
-from embedder_assets.tables.ranges import DigestRange, digest_ranges
+from embedder_assets.tables.ranges import ALL, DigestRange, digest_ranges
 from embedder_assets.tables.schemas import SCHEMAS, Schema
 from embedder_assets.tables.staging import Staging
 from embedder_assets.tables.store import TableStore
@@ -52,7 +52,7 @@ class Prepared:
     """A model's part of a collection, all of whose missing values are in the table or staged, or failed.
 
     Attributes:
-        chunks: How many the collection has.
+        chunks: How many the collection, or its shard, has.
         wanted: Keys seen so far that the model should have rows of; in the end as many as chunks.
         missing: How many of them the table does not hold, without those that failed.
         is_new: Whether the table has no row of this fingerprint yet.
@@ -97,7 +97,6 @@ class EmbeddingStage:
         self.encoder = encoder
         self.admit = admit
         self.store = store
-        self.home = settings.home
         self._triton = triton
         self._batch_size = settings.request_batch_size
         schema = SCHEMAS[encoder.table]
@@ -115,14 +114,19 @@ class EmbeddingStage:
             keys = self.keys(collection, part).join(failed, on=MODEL_KEY, how="anti")
             yield self._rows(collection, keys, part)
 
-    def prepare(self, collection: str, meter: StageMeter) -> Prepared:
+    def prepare(self, collection: str, meter: StageMeter, shard: DigestRange = ALL) -> Prepared:
         """Computes into the staging folder what neither it nor the table has.
+
+        Args:
+            collection: The collection.
+            meter: Takes the batches and the items.
+            shard: The texts that are wanted; by default all of the collection.
 
         Raises:
             InferenceError: The model fails for any text, or for all of the collection's.
         """
-        prepared = Prepared(self.store.count("chunks", collection))
-        for part in self.parts(collection):
+        prepared = Prepared(self._chunks(collection, shard))
+        for part in filter(None, (part.within(shard) for part in self.parts(collection))):
             keys, present = self.keys(collection, part), self._present(collection, part)
             prepared.is_new = prepared.is_new and not present.height
             lacking = keys.join(present, on=MODEL_KEY, how="anti")
@@ -159,6 +163,11 @@ class EmbeddingStage:
         chunks = self.store.read("chunks", collection, KEY, where=part.rows)
         return chunks.with_columns(model=pl.lit(self.encoder.model), model_fingerprint=pl.lit(self._fingerprint))
 
+    def _chunks(self, collection: str, shard: DigestRange) -> int:
+        if shard == ALL:
+            return self.store.count("chunks", collection)
+        return self.store.read("chunks", collection, ["content_sha256"], where=shard.rows).height
+
     def _present(self, collection: str, part: DigestRange) -> pl.DataFrame:
         return self.store.read(self.encoder.table, collection, MODEL_KEY, where=self._own & part.rows)
 
@@ -179,14 +188,14 @@ class EmbeddingStage:
             raise TableError(
                 f"staged rows of model '{self.encoder.model}' for collection '{collection}'",
                 expected=f"a value for each of {keys.height} chunks",
-                got=f"{rows.height}: files in {self.staging(collection).folder} have gone or are damaged",
+                got=f"{rows.height}: files in {self.staging(collection).address} have gone or are damaged",
                 remedy="Nothing was published. Run again: what is missing is computed anew.",
             )
         return rows.select(list(SCHEMAS[self.encoder.table]))
 
     def staging(self, collection: str) -> Staging:
         """Where this model's computed rows wait."""
-        return Staging(self.home, self.encoder.table, collection, self._fingerprint)
+        return self.store.staging(self.encoder.table, collection, self._fingerprint)
 
     @property
     def _fingerprint(self) -> str:

@@ -17,7 +17,7 @@ from filelock import FileLock
 
 from embedder_assets.errors import CorpusError
 from embedder_assets.settings import Settings
-from embedder_assets.stages.objects import objects_told, open_objects
+from embedder_assets.tables.objects import objects_told, open_objects
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta

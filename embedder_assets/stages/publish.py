@@ -16,7 +16,6 @@ from embedder_assets.stages.embed import EmbeddingStage, Prepared
 from embedder_assets.stages.issues import list_failures
 from embedder_assets.stages.lexical import LEXICAL
 from embedder_assets.stages.vectors import MODEL_KEY
-from embedder_assets.tables.staging import forget_unused
 from embedder_assets.telemetry.record import StageMeter
 
 
@@ -72,7 +71,7 @@ def embed_together(stages: Sequence[EmbeddingStage], collection: str, meter: Sta
     store.exchange(table, collection, chain.from_iterable(added), census.stale)
     for stage in stages:
         stage.staging(collection).clear()
-    forget_unused(stages[0].home)
+    store.forget_staged()
     deleted = _deleted(stages, census.stale)
     if census.stale.height or any(each.missing for each in prepared):
         census = _Census.of(stages, collection)

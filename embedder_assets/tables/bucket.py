@@ -6,10 +6,12 @@ credentials come from AWS's own variables, which delta-rs and polars read themse
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
 from deltalake import DeltaTable
+
+from embedder_assets.tables.objects import plain_http
+from embedder_assets.tables.staged_objects import StagedObjects, forget_objects
 
 # For a look before anything is computed; while it works, delta-rs tries ten times.
 _IMPATIENT = {"max_retries": "1"}
@@ -71,11 +73,14 @@ class Bucket:
         """A URL."""
         return f"{self.address(table)}/{name}"
 
+    def staging(self, table: str, collection: str, fingerprint: str) -> StagedObjects:
+        """Objects beside the tables."""
+        return StagedObjects(self._url, self.reading, table, collection, fingerprint)
+
+    def forget_staged(self, collection: str | None = None) -> None:
+        """Removes what is staged of a collection, or what was written over a week ago."""
+        forget_objects(self._url, collection)
+
     def reach(self) -> None:
         """Lists a folder of the bucket, whether there is a table or not."""
         DeltaTable.is_deltatable(self._url, {**self.reading, **_IMPATIENT})
-
-
-def plain_http() -> bool:
-    """Whether the endpoint is one without TLS, which the libraries have to be told."""
-    return os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")

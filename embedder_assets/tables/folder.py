@@ -7,6 +7,7 @@ from pathlib import Path
 from deltalake import DeltaTable
 
 from embedder_assets.tables.snapshots import Snapshots
+from embedder_assets.tables.staging import FOLDER, StagedFiles, forget_files
 
 
 class Folder:
@@ -18,6 +19,7 @@ class Folder:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder
+        self._staging = folder.parent / FOLDER
         self._snapshots = Snapshots()
 
     def __str__(self) -> str:
@@ -43,6 +45,14 @@ class Folder:
     def file(self, table: str, name: str) -> str:
         """A path."""
         return f"{self.address(table)}/{name}"
+
+    def staging(self, table: str, collection: str, fingerprint: str) -> StagedFiles:
+        """A folder beside the tables."""
+        return StagedFiles(self._staging, table, collection, fingerprint)
+
+    def forget_staged(self, collection: str | None = None) -> None:
+        """Removes what is staged of a collection, or what nobody has written or read for a week."""
+        forget_files(self._staging, collection)
 
     def reach(self) -> None:
         """A folder is made when the first table is."""

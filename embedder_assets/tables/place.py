@@ -9,6 +9,7 @@ from deltalake import DeltaTable
 
 from embedder_assets.tables.bucket import Bucket
 from embedder_assets.tables.folder import Folder
+from embedder_assets.tables.staging import Staging
 
 
 class Place(Protocol):
@@ -52,6 +53,14 @@ class Place(Protocol):
 
     def file(self, table: str, name: str) -> str:
         """What polars takes to find a file, named as in the table's log."""
+        ...
+
+    def staging(self, table: str, collection: str, fingerprint: str) -> Staging:
+        """Where computed rows wait that are not in their table yet."""
+        ...
+
+    def forget_staged(self, collection: str | None = None) -> None:
+        """Removes what is staged of a collection; by default, of any, what was not needed for a week."""
         ...
 
     def reach(self) -> None:

@@ -17,7 +17,7 @@ COLUMN = "content_sha256"
 # Rows of a range, about: a unit vector of 384 float32 and a text a row make some 80 MB of them.
 BLOCK_ROWS = 32_768
 _DIGITS = 4
-_PREFIXES = 16**_DIGITS
+MOST = 16**_DIGITS
 # Follows every hexadecimal digit.
 _END = "g"
 
@@ -34,14 +34,26 @@ class DigestRange:
         """Whether a row of a table is in the range."""
         return (pl.col(COLUMN) >= self.low) & (pl.col(COLUMN) < self.high)
 
+    def within(self, other: DigestRange) -> DigestRange | None:
+        """What is in both; None where that is nothing."""
+        low, high = max(self.low, other.low), min(self.high, other.high)
+        return DigestRange(low, high) if low < high else None
+
     def overlaps(self, low: str, high: str) -> bool:
         """Whether the range may hold one of some digests, given the smallest and the largest."""
         return low < self.high and high >= self.low
 
 
+ALL = DigestRange("", _END)
+
+
 def digest_ranges(rows: int) -> list[DigestRange]:
     """Ranges in ascending order that hold about ``BLOCK_ROWS`` of ``rows`` rows each; one for few rows."""
-    count = min(max(1, math.ceil(rows / BLOCK_ROWS)), _PREFIXES)
-    bounds = [f"{position * _PREFIXES // count:0{_DIGITS}x}" for position in range(count)] + [_END]
+    return equal_ranges(min(max(1, math.ceil(rows / BLOCK_ROWS)), MOST))
+
+
+def equal_ranges(count: int) -> list[DigestRange]:
+    """So many ranges in ascending order, ``MOST`` at most, that hold all digests, about as many each."""
+    bounds = [f"{position * MOST // count:0{_DIGITS}x}" for position in range(count)] + [_END]
     bounds[0] = ""
     return [DigestRange(low, high) for low, high in itertools.pairwise(bounds)]

@@ -25,6 +25,7 @@ from embedder_assets.tables.place import place_of
 from embedder_assets.tables.ranges import COLUMN as DIGEST
 from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.seen import Seen, conflict, of
+from embedder_assets.tables.staging import Staging
 from embedder_assets.tables.stream import write_stream
 
 Rows = pl.DataFrame | Iterable[pl.DataFrame]
@@ -83,6 +84,20 @@ class TableStore:
         """
         with guarded(f"the tables at {self.place}", expected="to be reached", remedy="Check EMBEDDER_TABLES_URL."):
             self.place.reach()
+
+    def staging(self, table: str, collection: str, fingerprint: str) -> Staging:
+        """Where computed rows wait that are not in their table yet.
+
+        Args:
+            table: Name of the table.
+            collection: The collection.
+            fingerprint: Of the model, or of what else made the rows.
+        """
+        return self.place.staging(table, collection, fingerprint)
+
+    def forget_staged(self, collection: str | None = None) -> None:
+        """Removes what is staged of a collection; by default, of any, what was not needed for a week."""
+        self.place.forget_staged(collection)
 
     def path(self, table: str) -> Path:
         """The folder of a table, where the tables are in one."""

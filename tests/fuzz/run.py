@@ -121,7 +121,7 @@ def _read(root: Path, corpus: Path, written: set[str], batch: Batch) -> None:
 
 def _cut(settings: Settings, tokenizer: Path) -> None:
     write_tokenizer(tokenizer)
-    CutStage(TableStore(settings.home), settings, tokenizer, 32).run("kb", make_meter("chunk"))
+    CutStage(TableStore(settings.home), tokenizer, 32).run("kb", make_meter("chunk"))
 
 
 def _account(store: TableStore, written: set[str], batch: Batch) -> None:

@@ -13,7 +13,7 @@ from obstore.store import S3Store, from_url
 
 from embedder_assets.errors import CommitConflictError, StorageError
 from embedder_assets.stages.delivery import Delivery
-from embedder_assets.stages.objects import reach_objects
+from embedder_assets.tables.objects import reach_objects
 from tests.integration.object_store import READER, READER_SECRET, SECRET
 from tests.integration.processes import free_port
 

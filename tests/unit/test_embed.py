@@ -18,6 +18,7 @@ from embedder_assets.stages.embed import EmbeddingStage
 from embedder_assets.stages.publish import EmbedOutcome, embed_together
 from embedder_assets.stages.sparse import SparseEncoder
 from embedder_assets.tables.schemas import SCHEMAS
+from embedder_assets.tables.staging import StagedFiles
 from embedder_assets.tables.store import TableStore
 from tests.unit.factories import (
     DENSE,
@@ -494,7 +495,7 @@ def test_a_kill_after_the_commit_leaves_nothing_to_do(store, embed_all, monkeypa
         raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr(embed.Staging, "clear", kill)
+        patched.setattr(StagedFiles, "clear", kill)
         with pytest.raises(Killed):
             embed_all([A2])
     before, triton = version(store), FakeTriton()

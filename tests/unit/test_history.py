@@ -20,7 +20,6 @@ from embedder_assets.tables import maintenance
 from embedder_assets.tables.history import restore, versions
 from embedder_assets.tables.lock import collection_lock
 from embedder_assets.tables.maintenance import maintain
-from embedder_assets.tables.staging import Staging
 from embedder_assets.tables.store import TableStore
 from tests.unit.factories import make_chunks, make_documents, make_queries
 
@@ -131,7 +130,7 @@ def test_a_collection_is_removed_with_all_that_was_made_from_it(store, tmp_path)
         store.append("documents", make_documents(name, a="text"))
         store.append("chunks", make_chunks("text", collection=name))
         export_folder(tmp_path, name).mkdir(parents=True)
-        Staging(tmp_path, "chunks", name, "f1").append(make_chunks("text", collection=name))
+        store.staging("chunks", name, "f1").append(make_chunks("text", collection=name))
     assert drop_collection(store, "kb") == {"documents": 1, "chunks": 1}
     assert [store.collections(table) for table in ("documents", "chunks")] == [["other"], ["other"]]
     assert not export_folder(tmp_path, "kb").exists()

@@ -88,7 +88,7 @@ def test_every_hostile_document_is_named_or_taken_as_it_is_and_the_good_ones_are
     assert texts.keys() == {*taken, "a.md", "z.md"}
     assert [name for name, text in texts.items() if hostile.PASSWORDS in text] == []
     write_tokenizer(tmp_path / "tokenizer.json")
-    cut = CutStage(store, make_settings(ingested), tmp_path / "tokenizer.json", 32)
+    cut = CutStage(store, tmp_path / "tokenizer.json", 32)
     cut.run("kb", make_meter("chunk"))
     assert set(store.read("chunks", "kb")["doc_id"]) == texts.keys()
 

@@ -262,7 +262,7 @@ def tokenizer(tmp_path_factory) -> Path:
 
 
 def chunk(home: Path, tokenizer: Path, max_tokens: int = 32) -> CutOutcome:
-    stage = CutStage(TableStore(home), make_settings(home), tokenizer, max_tokens)
+    stage = CutStage(TableStore(home), tokenizer, max_tokens)
     return stage.run("kb", make_meter("chunk"))
 
 

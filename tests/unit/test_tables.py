@@ -11,7 +11,7 @@ from polars.testing import assert_frame_equal
 from embedder_assets.errors import TableError
 from embedder_assets.tables.ranges import digest_ranges
 from embedder_assets.tables.schemas import SCHEMAS
-from embedder_assets.tables.staging import KEPT_DAYS, Staging, forget_unused
+from embedder_assets.tables.staging import KEPT_DAYS, StagedFiles, forget_files
 from embedder_assets.tables.store import TableStore
 from tests.unit.factories import make_chunks, make_documents, make_queries, sha256
 
@@ -233,31 +233,31 @@ def test_a_corrupted_file_is_an_error_that_says_what_to_do(store, broken, action
 
 
 def test_staging_keeps_what_was_appended_until_it_is_cleared(tmp_path):
-    staging = Staging(tmp_path, "chunks", "a/b's", "f1")
+    staging = StagedFiles(tmp_path, "chunks", "a/b's", "f1")
     assert staging.read(SCHEMAS["chunks"]).schema == SCHEMAS["chunks"]
     staging.append(make_chunks("one"))
     staging.append(make_chunks("two"))
-    again = Staging(tmp_path, "chunks", "a/b's", "f1")
+    again = StagedFiles(tmp_path, "chunks", "a/b's", "f1")
     assert sorted(again.read(SCHEMAS["chunks"])["text"]) == ["one", "two"]
     again.clear()
     assert not staging.read(SCHEMAS["chunks"]).height
 
 
 def test_staging_ignores_a_file_that_was_not_finished(tmp_path):
-    staging = Staging(tmp_path, "chunks", "kb", "f1")
+    staging = StagedFiles(tmp_path, "chunks", "kb", "f1")
     staging.append(make_chunks("one"))
     (staging.folder / "half.unfinished").write_bytes(b"PAR1")
     assert staging.read(SCHEMAS["chunks"])["text"].to_list() == ["one"]
 
 
 def test_staging_never_mixes_models_collections_or_tables(tmp_path):
-    Staging(tmp_path, "chunks", "kb", "f1").append(make_chunks("one"))
+    StagedFiles(tmp_path, "chunks", "kb", "f1").append(make_chunks("one"))
     for other in [("chunks", "kb", "f2"), ("chunks", "kc", "f1"), ("documents", "kb", "f1")]:
-        assert not Staging(tmp_path, *other).read(SCHEMAS["chunks"]).height
+        assert not StagedFiles(tmp_path, *other).read(SCHEMAS["chunks"]).height
 
 
 def test_clearing_the_rows_of_one_model_leaves_those_of_another(tmp_path):
-    first, second = (Staging(tmp_path, "chunks", "kb", fingerprint) for fingerprint in ("f1", "f2"))
+    first, second = (StagedFiles(tmp_path, "chunks", "kb", fingerprint) for fingerprint in ("f1", "f2"))
     for staging in (first, second):
         staging.append(make_chunks("one"))
     first.clear()
@@ -265,13 +265,13 @@ def test_clearing_the_rows_of_one_model_leaves_those_of_another(tmp_path):
 
 
 def test_only_the_wanted_columns_of_staged_rows_are_read(tmp_path):
-    staging = Staging(tmp_path, "chunks", "kb", "f1")
+    staging = StagedFiles(tmp_path, "chunks", "kb", "f1")
     staging.append(make_chunks("one"))
     assert staging.read({"text": pl.String()}).rows() == [("one",)]
 
 
 def test_staged_rows_that_nobody_used_for_a_week_are_forgotten(tmp_path):
-    used, read, unused = (Staging(tmp_path, "chunks", name, "f1") for name in ("used", "read", "unused"))
+    used, read, unused = (StagedFiles(tmp_path, "chunks", name, "f1") for name in ("used", "read", "unused"))
     week_ago = time.time() - (KEPT_DAYS * 24 + 1) * 3600
     for staging in (used, read, unused):
         staging.append(make_chunks("one"))
@@ -279,12 +279,12 @@ def test_staged_rows_that_nobody_used_for_a_week_are_forgotten(tmp_path):
         for file in staging.folder.iterdir():
             os.utime(file, (week_ago, week_ago))
     read.read(SCHEMAS["chunks"])
-    forget_unused(tmp_path)
+    forget_files(tmp_path)
     assert [staging.read(SCHEMAS["chunks"]).height for staging in (used, read, unused)] == [1, 1, 0]
 
 
 def test_staged_rows_of_a_range_of_digests_are_read_alone(tmp_path):
-    staging = Staging(tmp_path, "chunks", "kb", "f1")
+    staging = StagedFiles(tmp_path, "chunks", "kb", "f1")
     rows = make_chunks(*[f"text {number}" for number in range(64)])
     ranges = digest_ranges(100_000)
     for part in ranges:
@@ -295,12 +295,12 @@ def test_staged_rows_of_a_range_of_digests_are_read_alone(tmp_path):
 
 
 def test_a_home_without_staged_rows_has_nothing_to_forget(tmp_path):
-    forget_unused(tmp_path)
+    forget_files(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_staged_file_that_cannot_be_read_is_dropped_and_the_others_stay(tmp_path: Path) -> None:
-    staging = Staging(tmp_path, "dense_embeddings", "animals", "f1")
+    staging = StagedFiles(tmp_path, "dense_embeddings", "animals", "f1")
     staging.append(pl.DataFrame({"content_sha256": ["a"]}))
     (staging.folder / "torn.parquet").write_bytes(b"PAR1 and nothing more")
     assert staging.read({"content_sha256": pl.String()})["content_sha256"].to_list() == ["a"]

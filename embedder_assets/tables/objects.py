@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from embedder_assets.errors import StorageError
-from embedder_assets.tables.bucket import plain_http
 from embedder_assets.tables.refusals import refusal
 
 if TYPE_CHECKING:
@@ -21,6 +21,11 @@ def open_objects(url: str, retries: int = _PATIENT) -> ObjectStore:
     from obstore.store import from_url
 
     return from_url(url, client_options={"allow_http": plain_http()}, retry_config={"max_retries": retries})
+
+
+def plain_http() -> bool:
+    """Whether the endpoint is one without TLS, which the libraries have to be told."""
+    return os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
 
 
 def reach_objects(thing: str, url: str) -> None:

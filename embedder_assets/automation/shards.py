@@ -1,0 +1,141 @@
+"""The job ``shard_vectors``: the vectors of a large collection, computed shard by shard by as many runs as there are.
+
+A shard holds the texts whose digests are in one of some equal ranges, so equal texts are in one shard and none is
+computed twice. What a shard computes is staged: the run over the whole collection finds it there, as after a kill, and
+publishes all of it in one commit. So this is a job of ops and not an asset, which would have to be there once it was
+materialized.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import dagster as dg
+from dagster._core.storage.tags import BACKFILL_ID_TAG
+
+from embedder_assets.assets.materialize import Metadata, recorded, work_alone
+from embedder_assets.assets.processing_summary import manifest_file, write_summary
+from embedder_assets.automation.jobs import WHOLE_RETRY, main_assets, rag_tables
+from embedder_assets.automation.switch import INTERVAL_S, SENSORS
+from embedder_assets.errors import TableError
+from embedder_assets.partitions import COLLECTION_TAG, SHARD, SHARD_TAG, SHARDS, collections_of_run, shards
+from embedder_assets.pipeline import Pipeline
+from embedder_assets.stages.dense import DenseEncoder
+from embedder_assets.stages.embed import EmbeddingStage, Encoder
+from embedder_assets.stages.sparse import SparseEncoder
+from embedder_assets.tables.ranges import equal_ranges
+from embedder_assets.tables.store import TableStore
+from embedder_assets.telemetry.footer import render_footer
+from embedder_assets.telemetry.record import StageMeter, StageName
+
+Events = Iterator[dg.AssetObservation | dg.Output[None]]
+
+
+@dg.op(out=dg.Out(dg.Nothing))
+def dense_shard(context: dg.OpExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> Events:
+    """Stages the dense vectors that the shard lacks."""
+    triton = pipeline.triton
+    models = pipeline.settings.dense_models
+    yield from _staged(
+        context, pipeline, "dense", [DenseEncoder(each, triton.fingerprint(each, "dense")) for each in models]
+    )
+
+
+@dg.op(ins={"after": dg.In(dg.Nothing)}, out=dg.Out(dg.Nothing))
+def sparse_shard(context: dg.OpExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> Events:
+    """Stages the sparse vectors that the shard lacks."""
+    model = pipeline.settings.sparse_model
+    encoder = SparseEncoder(model, pipeline.triton.fingerprint(model, "sparse"))
+    yield from _staged(context, pipeline, "sparse", [encoder], toggle="enable_sparse")
+
+
+@dg.op(ins={"after": dg.In(dg.Nothing)}, out=dg.Out(dg.Nothing))
+def shard_summary(context: dg.OpExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> Events:
+    """The proof of the run: metrics scraped, spans written, the manifest, the footer."""
+    names = collections_of_run(context.instance, context.run)
+    manifest = write_summary(pipeline, context.instance, context.run_id, names, succeeded=True)
+    footer = render_footer(manifest)
+    pipeline.show_footer(footer)
+    metadata = {
+        "manifest": dg.MetadataValue.path(manifest_file(pipeline, context.run_id)),
+        "footer": dg.MetadataValue.md(f"```\n{footer}\n```"),
+    }
+    yield dg.Output(None, metadata=metadata)
+
+
+@dg.job(
+    partitions_def=shards,
+    tags=WHOLE_RETRY,
+    description="Embeds one shard of a collection whose chunks are up to date; the next run over the collection finds "
+    "the vectors computed. A backfill of all shards of a collection takes as many workers as there are.",
+)
+def shard_vectors() -> None:
+    """Stages the dense and sparse vectors of one shard of a collection."""
+    shard_summary(sparse_shard(dense_shard()))
+
+
+def _staged(
+    context: dg.OpExecutionContext,
+    pipeline: Pipeline,
+    stage: StageName,
+    encoders: Sequence[Encoder],
+    *,
+    toggle: str | None = None,
+) -> Events:
+    """Embeds the run's shard with some models of one table."""
+    settings, key = pipeline.settings, context.partition_key.keys_by_dimension[SHARD]  # type: ignore[attr-defined]
+    (collection,) = collections_of_run(context.instance, context.run)
+    part = equal_ranges(settings.shards)[int(key)]
+
+    def embed(meter: StageMeter, encoder: Encoder) -> dict[str, int]:
+        meter.models[encoder.model] = encoder.fingerprint
+        prepared = EmbeddingStage(pipeline.store, pipeline.triton, settings, encoder).prepare(collection, meter, part)
+        counts = {"computed": prepared.computed, "reused": prepared.reused, "failed": prepared.failed.height}
+        return {"chunks": prepared.wanted, **counts}
+
+    def work(meter: StageMeter) -> Metadata:
+        def embed_all(_: str) -> Metadata:
+            _refuse_uncut(pipeline.store, collection)
+            return {encoder.model: embed(meter, encoder) for encoder in encoders}
+
+        return work_alone(context, pipeline, collection, embed_all, shard=key)
+
+    outcomes = yield from recorded(context, pipeline, stage, work, toggle=toggle)
+    yield dg.Output(None, metadata={"models": dg.MetadataValue.json(outcomes or {})})
+
+
+def _refuse_uncut(store: TableStore, collection: str) -> None:
+    if not store.count("chunks", collection):
+        raise TableError(
+            f"the shards of collection '{collection}'",
+            expected="chunks to embed",
+            got="none",
+            remedy="Materialize `documents` and `chunks` of it first; docs/how-to/shards.md has the commands.",
+        )
+
+
+@dg.run_status_sensor(
+    run_status=dg.DagsterRunStatus.SUCCESS,
+    monitored_jobs=[shard_vectors],
+    request_job=rag_tables,
+    minimum_interval_seconds=INTERVAL_S,
+    default_status=SENSORS,
+    description="A run over a collection once a backfill has embedded all of its shards.",
+)
+def sharded_collections(context: dg.RunStatusSensorContext) -> dg.RunRequest | dg.SkipReason:
+    """A run over a collection once a backfill has embedded all of its shards."""
+    run = context.dagster_run
+    backfill, collection = run.tags.get(BACKFILL_ID_TAG), run.tags[COLLECTION_TAG]
+    if backfill is None:
+        return dg.SkipReason(f"run {run.run_id} is of no backfill: materialize the collection when its shards are done")
+    same = {BACKFILL_ID_TAG: backfill, COLLECTION_TAG: collection}
+    done = {
+        each.tags[SHARD_TAG]
+        for each in context.instance.get_runs(dg.RunsFilter(tags=same, statuses=[dg.DagsterRunStatus.SUCCESS]))
+    }
+    left = set(SHARDS) - done
+    if left:
+        return dg.SkipReason(f"collection '{collection}': {len(left)} of {len(SHARDS)} shards are not embedded yet")
+    return dg.RunRequest(
+        run_key=f"{backfill}/{collection}",
+        partition_key=collection,
+        asset_selection=main_assets(context.repository_def),
+    )
