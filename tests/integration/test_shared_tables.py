@@ -10,15 +10,22 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import obstore
 import polars as pl
 import pytest
 from deltalake import DeltaTable
+from polars.testing import assert_frame_equal
 
 from embedder_assets.errors import CommitConflictError, StorageError, TableError
 from embedder_assets.stages.drop import drop_collection
+from embedder_assets.tables import staged_objects
 from embedder_assets.tables import store as store_module
 from embedder_assets.tables.history import restore, versions
 from embedder_assets.tables.maintenance import maintain
+from embedder_assets.tables.objects import open_objects
+from embedder_assets.tables.ranges import equal_ranges
+from embedder_assets.tables.schemas import SCHEMAS
+from embedder_assets.tables.staging import Staging
 from embedder_assets.tables.store import TableStore
 from embedder_assets.tables.turns import TRIES, in_turn
 from tests.integration.object_store import BUCKET, READER, READER_SECRET, SECRET, running
@@ -121,6 +128,76 @@ def test_history_maintenance_and_removal(hosts):
     assert texts(here, "kb") == ["a", "b"]
     assert drop_collection(there, "kb") == {QUERIES: 2}
     assert here.collections(QUERIES) == []
+
+
+# Staged rows
+
+CHUNKS = "chunks"
+TEXT = {"text": pl.String()}
+
+
+def staged(store: TableStore, collection: str = "kb", fingerprint: str = "f1") -> Staging:
+    return store.staging(CHUNKS, collection, fingerprint)
+
+
+@pytest.mark.parametrize("name", ["kb", "it's é/ü %41 [x] a=b~c"])
+def test_what_one_host_has_staged_the_other_reads_and_clears(hosts, name):
+    here, there = (staged(host, name) for host in hosts)
+    assert here.read(SCHEMAS[CHUNKS]).schema == SCHEMAS[CHUNKS]
+    rows = make_chunks(*[f"text {number}" for number in range(20)], collection=name)
+    ranges = equal_ranges(4)
+    for part in ranges:
+        here.append(rows.filter(part.rows))
+    for part in ranges:
+        assert set(there.read(TEXT, part)["text"]) == set(rows.filter(part.rows)["text"])
+    whole = pl.concat(there.frames(SCHEMAS[CHUNKS]))
+    assert_frame_equal(whole, rows, check_row_order=False)
+    there.clear()
+    assert not here.read(TEXT).height
+
+
+def test_staged_rows_of_other_models_and_collections_are_apart(hosts):
+    here, there = hosts
+    for own in [("kb", "f1"), ("kb", "f2"), ("other", "f1")]:
+        staged(here, *own).append(make_chunks(" ".join(own)))
+    assert staged(there, "kb", "f2").read(TEXT)["text"].to_list() == ["kb f2"]
+    staged(there, "kb", "f1").clear()
+    here.forget_staged("other")
+    assert [staged(here, *own).read(TEXT).height for own in [("kb", "f1"), ("kb", "f2"), ("other", "f1")]] == [0, 1, 0]
+
+
+def test_staged_objects_that_are_over_a_week_old_are_forgotten(hosts, monkeypatch):
+    here, there = hosts
+    staged(here).append(make_chunks("one"))
+    there.forget_staged()
+    assert staged(there).read(TEXT).height == 1
+    monkeypatch.setattr(staged_objects, "KEPT_DAYS", 0)
+    there.forget_staged()
+    assert not staged(here).read(TEXT).height
+
+
+def test_a_staged_object_that_cannot_be_read_is_dropped_and_the_others_stay(hosts):
+    here, there = hosts
+    staged(here).append(make_chunks("one"))
+    prefix = staged(here).address.removeprefix(f"s3://{BUCKET}/")
+    obstore.put(open_objects(f"s3://{BUCKET}"), f"{prefix}/torn.parquet", b"PAR1 and nothing more")
+    assert [staged(there).read(TEXT)["text"].to_list() for _ in range(2)] == [["one"], ["one"]]
+    assert len(list(obstore.list(open_objects(f"s3://{BUCKET}"), prefix=prefix).collect())) == 1
+
+
+def test_nothing_staged_is_dropped_because_the_store_does_not_answer(hosts, monkeypatch):
+    here, there = hosts
+    staged(here).append(make_chunks("one"))
+    # Polars keeps a connection with its credentials for a bucket, so a reader is given others.
+    monkeypatch.setitem(there.place.reading, "aws_secret_access_key", "wrong-secret")
+    with pytest.raises(StorageError, match="staged rows at s3://"):
+        staged(there).read(TEXT)
+    monkeypatch.delitem(there.place.reading, "aws_secret_access_key")
+    with monkeypatch.context() as patched:
+        patched.setenv("AWS_SECRET_ACCESS_KEY", "wrong-secret")
+        with pytest.raises(StorageError, match=r"staged rows .*Correct AWS_ACCESS_KEY_ID"):
+            staged(there).append(make_chunks("two"))
+    assert staged(there).read(TEXT)["text"].to_list() == ["one"]
 
 
 # Two hosts
