@@ -15,6 +15,7 @@ from dagster._core.storage.tags import get_multidimensional_partition_tag
 from embedder_assets.errors import EmbedderError
 from embedder_assets.settings import ENV_PREFIX, SETTINGS_FILE, load_settings, settings_at_load
 from embedder_assets.stages.corpus import discover_collections
+from embedder_assets.stages.mirror import fresh_corpus
 
 PARTITIONS_NAME = "collection"
 SHARD = "shard"
@@ -123,7 +124,9 @@ def _folders() -> list[str]:
 @functools.lru_cache(maxsize=1)
 def _corpus_dir(_environment: tuple[tuple[str, str], ...], _directory: Path, _file: int | None) -> Path:
     """The corpus folder of the settings, which are read again when anything that they come from has changed."""
-    return load_settings().corpus_dir
+    settings = load_settings()
+    # The first look of a host at a corpus that is in a bucket; each run looks again.
+    return settings.corpus_dir if settings.corpus_dir.exists() else fresh_corpus(settings)
 
 
 def _written(file: Path) -> int | None:
