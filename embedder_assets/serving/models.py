@@ -151,7 +151,7 @@ class ModelDescription(Part):
     precision: DevicePrecision = DevicePrecision()
     micro_batch_size: MicroBatchSize = MicroBatchSize()
     evidence: Evidence = Field(Evidence(), description="Of a rerank model: how its logit joins the final score.")
-    threads: int = Field(0, ge=0, description="Worker threads; 0 means one a core.")
+    threads: int = Field(0, ge=0, description="Worker threads; 0 means one a core, within the quota of the container.")
 
     @model_validator(mode="after")
     def _fits_its_stage(self) -> ModelDescription:

@@ -1,13 +1,12 @@
 """``embedder models tune``: with how many worker threads a model is fastest on this machine, measured in its Triton.
 
-A thread a core is the default, and right where the cores are the model's alone. Where others want them, where a
-container may use fewer than it sees, or where two cores are one in truth, fewer may be faster. The answers are the same
-with any number, so the choice is no part of a model's fingerprint.
+A thread a core is the default, and right where the cores are the model's alone. Where others want them, or where two
+cores are one in truth, fewer may be faster. The answers are the same with any number, so the choice is no part of a
+model's fingerprint.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
 import statistics
 import tempfile
@@ -21,6 +20,7 @@ from pathlib import Path
 from embedder_assets.errors import ModelBuildError
 from embedder_assets.serving.build import require_built
 from embedder_assets.serving.client import Row
+from embedder_assets.serving.cores import cores
 from embedder_assets.serving.golden import PASSAGES, QUESTION
 from embedder_assets.serving.models import DESCRIPTION_FILE, Stage, load_description, render_config
 from embedder_assets.serving.session import TritonSession
@@ -69,10 +69,10 @@ def tune_model(settings: Settings, name: str, seconds: float, report: Callable[[
             remedy="Run it without that variable, on the machine of that server.",
         )
     require_built(settings.model_repository, name, settings.device)
-    cores = len(os.sched_getaffinity(0))
-    configured = load_description(settings.model_repository / name).threads or cores
+    available = cores()
+    configured = load_description(settings.model_repository / name).threads or available
     measured: dict[int, list[float]] = defaultdict(list)
-    numbers = sorted({*(2**power for power in range(cores.bit_length())), cores, configured})
+    numbers = sorted({*(2**power for power in range(available.bit_length())), available, configured})
     for round_ in range(1, ROUNDS + 1):
         for threads in numbers:
             rate = _texts_a_second(settings, name, threads, seconds)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from embedder_assets.serving.cores import cores
 from embedder_assets.stages.document import Document
 from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.staging import Staging
@@ -124,7 +124,7 @@ class CutStage:
         """The digest and the chunks of each version of a document, in the order of the table; a thread a core."""
         columns = [*_DOCUMENT, "content_sha256"]
         # Splitter and tokenizer compute without the interpreter's lock.
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="cut") as workers:
+        with ThreadPoolExecutor(cores(), thread_name_prefix="cut") as workers:
             for frame in self._store.batches(DOCUMENTS, collection, columns):
                 texts = frame.join(todo, left_on=OF_DOCUMENT, right_on=OF_CHUNK, how="semi", maintain_order="left")
                 for some in texts.iter_slices(DOCUMENTS_AT_A_TIME):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from pathlib import Path
@@ -11,13 +10,14 @@ import pytest
 
 from embedder_assets.serving import tune
 from embedder_assets.serving.build import inspect_models
+from embedder_assets.serving.cores import cores
 from embedder_assets.serving.models import load_description
 from embedder_assets.serving.tune import tune_model, write_threads
 from embedder_assets.settings import load_settings
 from tests.integration.conftest import Embedder
 
 NAME = "sparse_splade"
-CORES = len(os.sched_getaffinity(0))
+CORES = cores()
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The Triton backend outside Triton: how it opens a graph."""
 
 import importlib.util
+import os
 import sys
 import types
 from pathlib import Path
@@ -9,7 +10,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from embedder_assets.serving import cpu_session
+from embedder_assets.serving import cores, cpu_session
 from embedder_assets.serving.bert_graph import BertConfig
 from embedder_assets.serving.bert_onnx import build_bert_onnx
 from embedder_assets.serving.precision import quantize_int8
@@ -54,3 +55,33 @@ def test_the_slow_fusions_are_left_out_on_the_cpu(backend, graph, monkeypatch, t
     assert not {"SkipLayerNormalization", "BiasGelu"} & ops()
     assert {"LayerNormalization", "Gelu"} <= ops()
     assert cpu_session.SLOW_ON_THE_CPU == backend.SLOW_ON_THE_CPU
+
+
+@pytest.mark.parametrize(
+    ("quotas", "expected"),
+    [
+        ({}, 8),
+        ({"pods/one": "max 100000"}, 8),
+        ({"pods/one": "200000 100000"}, 2),
+        ({"pods/one": "150000 100000"}, 2),
+        ({"pods/one": "10000 100000"}, 1),
+        ({"pods/one": "1600000 100000"}, 8),
+        ({"pods/one": "400000 100000", "pods": "300000 100000"}, 3),
+        ({"": "max 100000", "pods/other": "100000 100000"}, 8),
+        ({"pods/one": "nonsense"}, 8),
+    ],
+)
+def test_the_quota_of_a_container_counts_in_the_backend_as_elsewhere(backend, tmp_path, monkeypatch, quotas, expected):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    for folder, quota in quotas.items():
+        (tmp_path / "cgroup" / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "cgroup" / folder / "cpu.max").write_text(f"{quota}\n")
+    (tmp_path / "own").write_text("3:cpuset:/elsewhere\n0::/pods/one\n")
+    for module in (backend, cores):
+        monkeypatch.setattr(module, "CGROUPS", tmp_path / "cgroup")
+        monkeypatch.setattr(module, "OWN", tmp_path / "own")
+        assert module.cores() == expected
+        (tmp_path / "none").write_text("3:cpuset:/elsewhere\n")
+        for unknown in ("none", "missing"):
+            monkeypatch.setattr(module, "OWN", tmp_path / unknown)
+            assert module.cores() == 8

@@ -10,6 +10,7 @@ not depend on the other texts of its batch, bit for bit, although int8 activatio
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +29,9 @@ Texts = list[tuple[str, ...]]
 # LayerNormalization (docs/adr/0007), 1.3 times as long as Add and Gelu (docs/adr/0023).
 SLOW_ON_THE_CPU = ["SkipLayerNormFusion", "BiasGeluFusion"]
 
+CGROUPS = Path("/sys/fs/cgroup")
+OWN = Path("/proc/self/cgroup")
+
 
 class TritonPythonModel:
     """One model: one tokenizer, one ONNX session shared by the worker threads."""
@@ -43,7 +47,7 @@ class TritonPythonModel:
         self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self.tokenizer.enable_truncation(int(parameters["max_tokens"]))
         self.tokenizer.no_padding()
-        workers = int(parameters["threads"]) or len(os.sched_getaffinity(0))
+        workers = int(parameters["threads"]) or cores()
         self.pool = ThreadPoolExecutor(workers)
         self.session = _session(folder / args["model_version"] / "model.onnx", args["model_instance_kind"])
         # An architecture without token types has no such input.
@@ -110,6 +114,23 @@ class TritonPythonModel:
         return pb_utils.InferenceResponse(
             [pb_utils.Tensor(name, np.ascontiguousarray(values[span])) for name, values in outputs.items()]
         )
+
+
+def cores() -> int:
+    """The cores of the process's affinity, and no more than the quota of its control group and of those around it."""
+    found = [len(os.sched_getaffinity(0))]
+    try:
+        own = next(line[3:] for line in OWN.read_text().splitlines() if line.startswith("0::"))
+    except (OSError, StopIteration):
+        return found[0]
+    folder = CGROUPS / own.lstrip("/")
+    for each in (folder, *folder.parents):
+        try:
+            quota, period = (each / "cpu.max").read_text().split()
+            found.append(math.ceil(int(quota) / int(period)))
+        except (OSError, ValueError):  # not there, or "max"
+            continue
+    return max(1, min(found))
 
 
 def _session(path: Path, instance_kind: str) -> onnxruntime.InferenceSession:
