@@ -7,7 +7,7 @@ from pydantic import Field, PrivateAttr
 
 from embedder_assets.assets.links import tag_run
 from embedder_assets.assets.processing_summary import manifest_file, write_summary
-from embedder_assets.partitions import collections_of_run
+from embedder_assets.partitions import collections_of_run, register
 from embedder_assets.pipeline import Pipeline
 from embedder_assets.settings import FIELDS, load_settings
 from embedder_assets.stages.mirror import fresh_corpus
@@ -33,6 +33,8 @@ class PipelineResource(dg.ConfigurableResource[Pipeline]):
             self._pipeline.sign_of_life.hold(context.run.run_id)
             # At the start, since a run that tries another one again has been given the tags of that one.
             tag_run(context.instance, context.run.run_id, manifest_file(self._pipeline, context.run.run_id))
+            # Backfills take registered collections only, and a run from the command line takes any.
+            register(context.instance, collections_of_run(context.instance, context.run))
         fresh_corpus(self._pipeline.settings)
         return self._pipeline
 

@@ -149,6 +149,14 @@ class EmbeddedTriton:
         """Process id of the server."""
         return self._process.pid
 
+    def dead_children(self) -> set[int]:
+        """Process ids of the server's children, as those of models, that have died and that it has not taken away."""
+        import psutil
+
+        with contextlib.suppress(psutil.Error):
+            return {each.pid for each in psutil.Process(self.pid).children() if each.status() == psutil.STATUS_ZOMBIE}
+        return set()
+
     def stop(self, *, at_once: bool = False) -> None:
         """Ends the server and waits for it; calling it twice is harmless.
 

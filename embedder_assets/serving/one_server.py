@@ -7,8 +7,8 @@ again where it moved. A model whose process has died is loaded anew.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TypeVar
 
@@ -27,6 +27,10 @@ from embedder_assets.serving.recovery import (
 from embedder_assets.settings import Settings
 
 Result = TypeVar("Result")
+
+LOOK_S = 0.5
+# A server takes milliseconds to say that a model's process has died, where it sees it.
+PATIENCE_S = 2.0
 
 
 class OneServer:
@@ -73,7 +77,8 @@ class OneServer:
 
     def load(self, outage: Outage) -> None:
         """Loads the model."""
-        self.attempt(lambda client: self._prepare(outage.model, client), outage)
+        with self._watching_a_load():
+            self.attempt(lambda client: self._prepare(outage.model, client), outage)
         self.loaded.add(outage.model)
 
     def unload(self, models: set[str], outage: Outage) -> None:
@@ -96,7 +101,7 @@ class OneServer:
                 self._dies(error)
                 lost = self._current.address.grpc
                 self._leave()
-                with suppress(*TRANSIENT):
+                with suppress(*TRANSIENT), self._watching_a_load():
                     client = self._client()
                     for model in sorted(self.loaded):
                         self._prepare(model, client)
@@ -114,6 +119,32 @@ class OneServer:
         """Closes the client, and ends the server if it is our own."""
         with self._lock:
             self._leave()
+
+    @contextmanager
+    def _watching_a_load(self) -> Iterator[None]:
+        """Ends a server of our own that would wait for ever: its model's process has died in its first milliseconds.
+
+        Triton notices the death of a process that has said that it is there, and of no other one.
+        """
+        over, before = threading.Event(), self.embedded.dead_children() if self.embedded else set()
+
+        def watch() -> None:
+            unnoticed_s = 0.0
+            while not over.wait(LOOK_S):
+                server = self.embedded
+                if server is None or not server.dead_children() - before:
+                    unnoticed_s = 0.0
+                elif (unnoticed_s := unnoticed_s + LOOK_S) > PATIENCE_S:
+                    server.stop(at_once=True)
+                    return
+
+        watcher = threading.Thread(target=watch, name="load", daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            over.set()
+            watcher.join()
 
     def _client(self) -> TritonClient:
         with self._lock:

@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +94,33 @@ def test_a_model_whose_process_is_killed_is_loaded_again(home: Path, expected: n
         found = answers(triton, meter, kill)
     assert np.array_equal(found, expected)
     assert set(mitigations(meter)) & {"model_reloaded", "server_restarted"}
+
+
+# A server that waits for such a process does so for ever: only this says that none does.
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("age_s", [0.0, 0.003, 0.006])
+def test_a_model_process_that_dies_as_soon_as_it_is_born_costs_a_new_server(
+    home: Path, expected: np.ndarray, age_s: float
+) -> None:
+    killed: list[int] = []
+
+    def kill_the_first() -> None:
+        while not killed:
+            with suppress(psutil.Error):
+                for child in psutil.Process().children(recursive=True):
+                    if child.name().startswith("triton_python_b"):
+                        time.sleep(age_s)
+                        child.kill()
+                        killed.append(child.pid)
+
+    killer = threading.Thread(target=kill_the_first, daemon=True)
+    meter = StageMeter("dense", ["kb"])
+    with session(home, triton_timeout_s=1000.0) as triton:
+        killer.start()
+        found = answers(triton, meter)
+    killer.join()
+    assert np.array_equal(found, expected)
+    assert len(killed) == 1
 
 
 def test_a_server_of_others_that_comes_back_elsewhere_is_found_again(home: Path, expected: np.ndarray) -> None:
