@@ -94,7 +94,9 @@ def _staged(
     def work(meter: StageMeter) -> Metadata:
         def embed_all(_: str) -> Metadata:
             _refuse_uncut(pipeline.store, collection)
-            return {encoder.model: embed(meter, encoder) for encoder in encoders}
+            models = {encoder.model: embed(meter, encoder) for encoder in encoders}
+            meter.attributes |= {"shard": int(key), "models_executed": list(models), "chunks_per_second": meter.rate}
+            return models
 
         return work_alone(context, pipeline, collection, embed_all, shard=key)
 
