@@ -76,7 +76,7 @@ class CutStage:
         documents = self._store.read(DOCUMENTS, collection, OF_DOCUMENT).rename({"content_sha256": "document_sha256"})
         cut, stale, kept = self._present(collection, documents)
         missing = documents.join(cut, on=OF_CHUNK, how="anti")
-        staging = self._store.staging(CHUNKS, collection, self.chunking)
+        staging = self._store.own_staging(CHUNKS, collection, self.chunking)
         staged = staging.read({name: pl.String() for name in OF_CHUNK}).unique()
         computed = self._cut(collection, missing.join(staged, on=OF_CHUNK, how="anti"), staging, meter)
         meter.count("reused", kept)

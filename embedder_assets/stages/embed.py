@@ -127,14 +127,15 @@ class EmbeddingStage:
         """
         prepared = Prepared(self._chunks(collection, shard))
         for part in filter(None, (part.within(shard) for part in self.parts(collection))):
+            # Staged rows first: what another host publishes is in the table before it is staged no more.
+            staged = self.staging(collection).read({"content_sha256": pl.String()}, part)
             keys, present = self.keys(collection, part), self._present(collection, part)
             prepared.is_new = prepared.is_new and not present.height
             lacking = keys.join(present, on=MODEL_KEY, how="anti")
             prepared.wanted += keys.height
             prepared.missing += lacking.height
             # A moved text takes the value that it has here; what was staged before a kill need not be computed again.
-            known = [present, self.staging(collection).read({"content_sha256": pl.String()}, part)]
-            for rows in known:
+            for rows in (present, staged):
                 keys = keys.join(rows, on="content_sha256", how="anti")
             if keys.height:
                 self._compute(collection, keys["content_sha256"].unique(), part, prepared, meter)
@@ -180,8 +181,9 @@ class EmbeddingStage:
         columns: Schema = {"content_sha256": pl.String(), **self._value_schema}
         # Never more digests than a range has, so the condition stays small.
         of_keys = pl.col("content_sha256").is_in(keys["content_sha256"].unique().implode())
-        published = self.store.read(self.encoder.table, collection, list(columns), where=self._own & part.rows)
+        # In this order, see ``prepare``.
         staged = self.staging(collection).read(columns, part)
+        published = self.store.read(self.encoder.table, collection, list(columns), where=self._own & part.rows)
         values = pl.concat([published, staged]).filter(of_keys).unique("content_sha256", keep="first")
         rows = keys.join(values, on="content_sha256").with_columns(collection=pl.lit(collection))
         if rows.height != keys.height:

@@ -69,7 +69,7 @@ class Ingest:
         self._settings = settings
         self._collection = collection
         self._name = collection.name
-        self._staging = store.staging(DOCUMENTS, self._name, "sources")
+        self._staging = store.own_staging(DOCUMENTS, self._name, "sources")
 
     def run(self) -> IngestOutcome:
         """Extracts what changed, and publishes it in one commit.

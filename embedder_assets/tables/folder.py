@@ -7,7 +7,7 @@ from pathlib import Path
 from deltalake import DeltaTable
 
 from embedder_assets.tables.snapshots import Snapshots
-from embedder_assets.tables.staging import FOLDER, StagedFiles, forget_files
+from embedder_assets.tables.staging import FOLDER, StagedFiles
 
 
 class Folder:
@@ -51,8 +51,7 @@ class Folder:
         return StagedFiles(self._staging, table, collection, fingerprint)
 
     def forget_staged(self, collection: str | None = None) -> None:
-        """Removes what is staged of a collection, or what nobody has written or read for a week."""
-        forget_files(self._staging, collection)
+        """It is in the home, which the store looks after."""
 
     def reach(self) -> None:
         """A folder is made when the first table is."""

@@ -60,7 +60,7 @@ class Place(Protocol):
         ...
 
     def forget_staged(self, collection: str | None = None) -> None:
-        """Removes what is staged of a collection; by default, of any, what was not needed for a week."""
+        """Removes what is staged of a collection outside of the home; by default, of any, what is over a week old."""
         ...
 
     def reach(self) -> None:

@@ -4,8 +4,9 @@ A stage writes the rows of a few requests at a time here and publishes them to i
 reader never sees half a collection, and a run that was killed loses only the last few requests: the next run finds the
 rest here. The rows of a model that is only a candidate yet wait here too, until it is chosen or forgotten.
 
-Staged rows are where the tables are. So shards of a collection may be computed by several hosts, and a run that goes on
-for one that was killed may do so on another host.
+Computed vectors are staged where the tables are. So shards of a collection may be computed by several hosts, and a run
+that goes on for one that was killed may do so on another host. Documents and chunks, which are quick, are staged in the
+home.
 """
 
 from __future__ import annotations

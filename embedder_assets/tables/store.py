@@ -25,7 +25,7 @@ from embedder_assets.tables.place import place_of
 from embedder_assets.tables.ranges import COLUMN as DIGEST
 from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.seen import Seen, conflict, of
-from embedder_assets.tables.staging import Staging
+from embedder_assets.tables.staging import FOLDER, StagedFiles, Staging, forget_files
 from embedder_assets.tables.stream import write_stream
 
 Rows = pl.DataFrame | Iterable[pl.DataFrame]
@@ -86,17 +86,30 @@ class TableStore:
             self.place.reach()
 
     def staging(self, table: str, collection: str, fingerprint: str) -> Staging:
-        """Where computed rows wait that are not in their table yet.
+        """Where computed rows wait that are not in their table yet, for all hosts that share the tables.
+
+        Two hosts may both stage the rows of one text: who reads them takes one of each.
 
         Args:
             table: Name of the table.
             collection: The collection.
-            fingerprint: Of the model, or of what else made the rows.
+            fingerprint: Of the model.
         """
         return self.place.staging(table, collection, fingerprint)
 
+    def own_staging(self, table: str, collection: str, source: str) -> Staging:
+        """The same for this home alone, whose locks let one run at a time stage rows of a collection.
+
+        Args:
+            table: Name of the table.
+            collection: The collection.
+            source: What the rows are made with.
+        """
+        return StagedFiles(self.home / FOLDER, table, collection, source)
+
     def forget_staged(self, collection: str | None = None) -> None:
         """Removes what is staged of a collection; by default, of any, what was not needed for a week."""
+        forget_files(self.home / FOLDER, collection)
         self.place.forget_staged(collection)
 
     def path(self, table: str) -> Path:

@@ -521,6 +521,25 @@ def test_staged_values_that_vanish_before_the_commit_publish_nothing(store, embe
     assert labels(store) == {A2: 2, B1: 2}
 
 
+def test_rows_that_another_host_publishes_between_two_looks_are_found(store, embed_all, tmp_path, monkeypatch):
+    """It clears what is staged, so who looks into the table first finds them in neither place."""
+    store.replace("chunks", "kb", make_chunks("one", "two"))
+    stage = EmbeddingStage(store, FakeTriton(), make_settings(tmp_path), DenseEncoder(*A1))
+    prepared = stage.prepare("kb", make_meter())
+    read_table, read_staged = store.read, StagedFiles.read
+    others = [lambda: embed_all([A1])]
+
+    def then_the_other_publishes(found: pl.DataFrame) -> pl.DataFrame:
+        if "embedding" in found.columns and others:
+            others.pop()()
+        return found
+
+    monkeypatch.setattr(store, "read", lambda *a, **k: then_the_other_publishes(read_table(*a, **k)))
+    monkeypatch.setattr(StagedFiles, "read", lambda *a, **k: then_the_other_publishes(read_staged(*a, **k)))
+    rows = pl.concat(stage.missing_rows("kb", prepared))
+    assert (rows.height, others) == (2, [])
+
+
 def test_publishing_one_model_leaves_what_is_staged_of_a_candidate(store, embed_all, tmp_path):
     store.replace("chunks", "kb", make_chunks("one", "two"))
     settings, triton = make_settings(tmp_path), FakeTriton()
