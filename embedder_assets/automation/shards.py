@@ -95,7 +95,8 @@ def _staged(
         def embed_all(_: str) -> Metadata:
             _refuse_uncut(pipeline.store, collection)
             models = {encoder.model: embed(meter, encoder) for encoder in encoders}
-            meter.attributes |= {"shard": int(key), "models_executed": list(models), "chunks_per_second": meter.rate}
+            if stage == "dense":
+                meter.attributes |= {"models_executed": list(models), "chunks_per_second": meter.rate}
             return models
 
         return work_alone(context, pipeline, collection, embed_all, shard=key)

@@ -27,8 +27,9 @@ DEPLOYED = PROJECT / "deploy" / "celery"
 MODULE = "embedder_assets.definitions"
 REPOSITORY = {"repositoryLocationName": MODULE, "repositoryName": "__repository__"}
 LAUNCH = """
-mutation($sensor: SensorSelector!, $backfill: LaunchBackfillParams!) {
-  startSensor(sensorSelector: $sensor) { __typename ... on PythonError { message } }
+mutation($lost: SensorSelector!, $sharded: SensorSelector!, $backfill: LaunchBackfillParams!) {
+  lost: startSensor(sensorSelector: $lost) { __typename ... on PythonError { message } }
+  sharded: startSensor(sensorSelector: $sharded) { __typename ... on PythonError { message } }
   launchPartitionBackfill(backfillParams: $backfill) {
     __typename ... on PythonError { message }
   }
@@ -79,31 +80,29 @@ class Cluster:
             yield process
 
     def backfill(self, names: Sequence[str]) -> None:
-        """Asks for a backfill of some collections, with the sensor ``lost_runs`` on."""
+        """Asks for a backfill of some collections, with the sensors on."""
         with instance_of(self.home) as instance:
             register(instance, names)
         assets = sorted(MAIN.resolve(defs.resolve_asset_graph()))
-        values = {
-            "sensor": {**REPOSITORY, "sensorName": "lost_runs"},
-            "backfill": {"assetSelection": [{"path": list(key.path)} for key in assets], "partitionNames": list(names)},
-        }
-        command = [str(BIN / "dagster-graphql"), "-m", MODULE, "-t", LAUNCH, "-v", json.dumps(values)]
-        answer = json.loads(next(line for line in self._run(command).splitlines() if line.startswith("{")))["data"]
-        assert answer["startSensor"]["__typename"] == "Sensor", answer
-        assert answer["launchPartitionBackfill"]["__typename"] == "LaunchBackfillSuccess", answer
+        self._launch({"assetSelection": [{"path": list(key.path)} for key in assets], "partitionNames": list(names)})
 
     def backfill_shards(self, collection: str) -> None:
-        """Asks for a backfill of all shards of a collection, as docs/how-to/shards.md says, with the sensors on."""
-        for sensor in ("lost_runs", "sharded_collections"):
-            self._run([str(BIN / "dagster"), "sensor", "start", sensor, "-m", MODULE])
-        keys = ",".join(f"{collection}|{shard}" for shard in SHARDS)
-        command = [str(BIN / "dagster"), "job", "backfill", "-m", MODULE, "-j", shard_vectors.name, "--noprompt"]
-        self._run([*command, "--partitions", keys])
+        """Asks for a backfill of all shards of a collection that a run has made known, with the sensors on."""
+        selector = {"partitionSetName": f"{shard_vectors.name}_partition_set", "repositorySelector": REPOSITORY}
+        self._launch({"selector": selector, "partitionNames": [f"{collection}|{shard}" for shard in SHARDS]})
 
     def materialize(self, collection: str, *assets: str) -> None:
         """Materializes some assets of a collection in a process of its own, as Dagster's command line does."""
         command = [str(BIN / "dagster"), "asset", "materialize", "-m", MODULE, "--select", ",".join(assets)]
         self._run([*command, "--partition", collection])
+
+    def _launch(self, backfill: Mapping[str, object]) -> None:
+        sensors = {name: {**REPOSITORY, "sensorName": name} for name in ("lost_runs", "sharded_collections")}
+        values = {"lost": sensors["lost_runs"], "sharded": sensors["sharded_collections"], "backfill": backfill}
+        command = [str(BIN / "dagster-graphql"), "-m", MODULE, "-t", LAUNCH, "-v", json.dumps(values)]
+        answer = json.loads(next(line for line in self._run(command).splitlines() if line.startswith("{")))["data"]
+        assert [answer[name]["__typename"] for name in ("lost", "sharded")] == ["Sensor", "Sensor"], answer
+        assert answer["launchPartitionBackfill"]["__typename"] == "LaunchBackfillSuccess", answer
 
     def runs(self, instance: dg.DagsterInstance, *statuses: dg.DagsterRunStatus) -> Mapping[str, dg.DagsterRun]:
         """The newest run of each collection that has one, among those of some statuses."""
