@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+import subprocess
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from embedder_assets.telemetry.event_log import records_of_run
 from tests.homes import differences, table_differences
 from tests.integration import namespaces, redis
 from tests.integration.cluster import Cluster, kill
-from tests.integration.conftest import Embedder, instance_of, write
+from tests.integration.conftest import BIN, environment, instance_of, write
 from tests.integration.object_store import ObjectStore
 from tests.integration.postgres import Postgres
 from tests.integration.processes import eventually
@@ -54,13 +55,25 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
         yield port
 
 
-@pytest.fixture
-def corpus(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One collection, enough for a run on a shard to be caught at work."""
-    for number in range(320):
+    folder = tmp_path_factory.mktemp("corpus")
+    for number in range(240):
         text = f"# Number {number}\n\n" + f"Words about topic {number} of {NAME}. " * 30
-        write(tmp_path / "corpus" / NAME / f"{number}.md", text)
-    return tmp_path / "corpus"
+        write(folder / NAME / f"{number}.md", text)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def in_one_process(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Path:
+    """The home of one process that has done the same."""
+    home = tmp_path_factory.mktemp("one-process")
+    own = environment(home, DAGSTER_HOME=str(home / "dagster"), **SETTINGS)
+    command = [str(BIN / "embedder"), "run", "--corpus", str(corpus)]
+    result = subprocess.run(command, cwd=home, env=own, capture_output=True, text=True, timeout=240)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return home
 
 
 @pytest.fixture
@@ -74,27 +87,13 @@ def tritons(tmp_path: Path) -> Iterator[list[EmbeddedTriton]]:
         yield servers
 
 
-@pytest.fixture
-def in_one_process(tmp_path: Path, corpus: Path, embedder: Embedder) -> Callable[[], Path]:
-    """Does the same in one process, and returns its home."""
-
-    def run() -> Path:
-        home = tmp_path / "one-process"
-        own = {"EMBEDDER_HOME": str(home), "DAGSTER_HOME": str(home / "dagster")}
-        result = embedder("run", "--corpus", str(corpus), **SETTINGS, **own)
-        assert result.returncode == 0, result.stdout + result.stderr
-        return home
-
-    return run
-
-
 def test_shards_on_two_workers_end_with_the_tables_of_one_process_although_a_worker_and_a_triton_are_killed(
     home_on_postgres: Path,
     postgres: Postgres,
     broker: int,
     corpus: Path,
     tritons: list[EmbeddedTriton],
-    in_one_process: Callable[[], Path],
+    in_one_process: Path,
 ) -> None:
     home = home_on_postgres
     cluster = Cluster.made(home, EMBEDDER_CORPUS_DIR=str(corpus), EMBEDDER_TRITON_URL=urls(tritons), **SETTINGS)
@@ -124,7 +123,7 @@ def test_shards_on_two_workers_end_with_the_tables_of_one_process_although_a_wor
         done_by = {name: tasks(home, name) for name in workers}
         assert min(done_by.values()) > 0
         assert sum(done_by.values()) == len(KEYS) + 1 + 1
-    assert differences(home, in_one_process()) == []
+    assert differences(home, in_one_process) == []
 
 
 def test_shards_on_two_hosts_with_all_state_in_a_bucket_end_with_the_tables_of_one_process(
@@ -133,7 +132,7 @@ def test_shards_on_two_hosts_with_all_state_in_a_bucket_end_with_the_tables_of_o
     broker: int,
     corpus: Path,
     tritons: list[EmbeddedTriton],
-    in_one_process: Callable[[], Path],
+    in_one_process: Path,
     object_store: ObjectStore,
     url: str,
 ) -> None:
@@ -160,10 +159,9 @@ def test_shards_on_two_hosts_with_all_state_in_a_bucket_end_with_the_tables_of_o
         assert ended_well(instance, shard_vectors) == sorted(KEYS)
         assert computed_by_the_collection(instance) == {"dense": 0, "sparse": 0}
         assert min(tasks(home, name) for name in hosts) > 0
-    reference = in_one_process()
-    assert table_differences(TableStore(home, f"{url}/tables"), TableStore(reference)) == []
+    assert table_differences(TableStore(home, f"{url}/tables"), TableStore(in_one_process)) == []
     assert not any((path / "tables").exists() or (path / "staging").exists() for path in hosts.values())
-    manifest = read_manifest(export_folder(reference, NAME))
+    manifest = read_manifest(export_folder(in_one_process, NAME))
     assert manifest is not None
     assert delivered(f"{url}/exports", NAME).keys() == {entry["name"] for entry in manifest["files"]}
 

@@ -98,17 +98,19 @@ def test_a_model_whose_process_is_killed_is_loaded_again(home: Path, expected: n
 
 # A server that waits for such a process does so for ever: only this says that none does.
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("age_s", [0.0, 0.003, 0.006])
+@pytest.mark.parametrize("age_s", [0.0, 0.004])
 def test_a_model_process_that_dies_as_soon_as_it_is_born_costs_a_new_server(
     home: Path, expected: np.ndarray, age_s: float
 ) -> None:
     killed: list[int] = []
+    # The session's server has processes of the same name.
+    others = set(psutil.Process().children(recursive=True))
 
     def kill_the_first() -> None:
         while not killed:
             with suppress(psutil.Error):
-                for child in psutil.Process().children(recursive=True):
-                    if child.name().startswith("triton_python_b"):
+                for child in set(psutil.Process().children(recursive=True)) - others:
+                    if child.name().startswith("triton_python_b") and not killed:
                         time.sleep(age_s)
                         child.kill()
                         killed.append(child.pid)
