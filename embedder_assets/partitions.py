@@ -51,12 +51,7 @@ class CollectionPartitionsDefinition(dg.DynamicPartitionsDefinition):
 collections = CollectionPartitionsDefinition(name=PARTITIONS_NAME)
 
 
-shards = dg.MultiPartitionsDefinition(
-    {
-        PARTITIONS_NAME: collections,
-        SHARD: dg.StaticPartitionsDefinition(SHARDS),
-    }
-)
+shards = dg.MultiPartitionsDefinition({PARTITIONS_NAME: collections, SHARD: dg.StaticPartitionsDefinition(SHARDS)})
 
 
 def backfill_policy() -> dg.BackfillPolicy | None:

@@ -65,11 +65,10 @@ def materialize_stage(
         work: Brings one collection up to date and returns its metadata.
         toggle: The setting that switches the stage off, if there is one.
     """
-    names = collections_of_run(context.instance, context.run)
     op = context.op_execution_context
 
     def work_on_each(meter: StageMeter) -> Mapping[str, Metadata]:
-        return {name: work_alone(op, pipeline, name, lambda name: work(name, meter)) for name in names}
+        return {name: work_alone(op, pipeline, name, lambda name: work(name, meter)) for name in meter.collections}
 
     metadata = yield from recorded(op, pipeline, stage, work_on_each, toggle=toggle)
     yield _nothing_materialized() if metadata is None else _materialized(context, metadata)

@@ -29,20 +29,22 @@ def processing_summary(
     context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]
 ) -> dg.MaterializeResult[None]:
     """What the run did and which of its metrics a scrape has shown; shows the footer."""
-    run = context.run
-    names = collections_of_run(context.instance, run)
-    manifest = write_summary(pipeline, context.instance, run.run_id, names, succeeded=True)
+    return dg.MaterializeResult(metadata=summarize(pipeline, context.instance, context.run))
+
+
+def summarize(pipeline: Pipeline, instance: dg.DagsterInstance, run: dg.DagsterRun) -> dict[str, Any]:
+    """Writes the manifest of a run that goes well, shows its footer, and returns what Dagster shows of them."""
+    names = collections_of_run(instance, run)
+    manifest = write_summary(pipeline, instance, run.run_id, names, succeeded=True)
     footer = render_footer(manifest)
     pipeline.show_footer(footer)
-    return dg.MaterializeResult(
-        metadata={
-            **run_links(pipeline.settings, run.run_id, manifest_file(pipeline, run.run_id)),
-            "status": manifest.status,
-            "footer": dg.MetadataValue.md(f"```\n{footer}\n```"),
-            "chunk_count": manifest.chunk_count,
-            "summary": dg.MetadataValue.json(manifest.model_dump(mode="json", exclude_none=True)),
-        }
-    )
+    return {
+        **run_links(pipeline.settings, run.run_id, manifest_file(pipeline, run.run_id)),
+        "status": manifest.status,
+        "footer": dg.MetadataValue.md(f"```\n{footer}\n```"),
+        "chunk_count": manifest.chunk_count,
+        "summary": dg.MetadataValue.json(manifest.model_dump(mode="json", exclude_none=True)),
+    }
 
 
 def write_summary(

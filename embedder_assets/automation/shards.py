@@ -12,7 +12,7 @@ import dagster as dg
 from dagster._core.storage.tags import BACKFILL_ID_TAG
 
 from embedder_assets.assets.materialize import Metadata, recorded, work_alone
-from embedder_assets.assets.processing_summary import manifest_file, write_summary
+from embedder_assets.assets.processing_summary import summarize
 from embedder_assets.automation.jobs import WHOLE_RETRY, main_assets, rag_tables
 from embedder_assets.automation.switch import INTERVAL_S, SENSORS
 from embedder_assets.errors import TableError
@@ -21,9 +21,8 @@ from embedder_assets.pipeline import Pipeline
 from embedder_assets.stages.dense import DenseEncoder
 from embedder_assets.stages.embed import EmbeddingStage, Encoder
 from embedder_assets.stages.sparse import SparseEncoder
-from embedder_assets.tables.ranges import equal_ranges
+from embedder_assets.tables.ranges import DigestRange, equal_ranges
 from embedder_assets.tables.store import TableStore
-from embedder_assets.telemetry.footer import render_footer
 from embedder_assets.telemetry.record import StageMeter, StageName
 
 Events = Iterator[dg.AssetObservation | dg.Output[None]]
@@ -50,15 +49,7 @@ def sparse_shard(context: dg.OpExecutionContext, pipeline: dg.ResourceParam[Pipe
 @dg.op(ins={"after": dg.In(dg.Nothing)}, out=dg.Out(dg.Nothing))
 def shard_summary(context: dg.OpExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> Events:
     """The proof of the run: metrics scraped, spans written, the manifest, the footer."""
-    names = collections_of_run(context.instance, context.run)
-    manifest = write_summary(pipeline, context.instance, context.run_id, names, succeeded=True)
-    footer = render_footer(manifest)
-    pipeline.show_footer(footer)
-    metadata = {
-        "manifest": dg.MetadataValue.path(manifest_file(pipeline, context.run_id)),
-        "footer": dg.MetadataValue.md(f"```\n{footer}\n```"),
-    }
-    yield dg.Output(None, metadata=metadata)
+    yield dg.Output(None, metadata=summarize(pipeline, context.instance, context.run))
 
 
 @dg.job(
@@ -81,28 +72,33 @@ def _staged(
     toggle: str | None = None,
 ) -> Events:
     """Embeds the run's shard with some models of one table."""
-    settings, key = pipeline.settings, context.partition_key.keys_by_dimension[SHARD]  # type: ignore[attr-defined]
     (collection,) = collections_of_run(context.instance, context.run)
-    part = equal_ranges(settings.shards)[int(key)]
+    key = context.partition_key.keys_by_dimension[SHARD]  # type: ignore[attr-defined]
+    part = equal_ranges(len(SHARDS))[SHARDS.index(key)]
 
-    def embed(meter: StageMeter, encoder: Encoder) -> dict[str, int]:
-        meter.models[encoder.model] = encoder.fingerprint
-        prepared = EmbeddingStage(pipeline.store, pipeline.triton, settings, encoder).prepare(collection, meter, part)
-        counts = {"computed": prepared.computed, "reused": prepared.reused, "failed": prepared.failed.height}
-        return {"chunks": prepared.wanted, **counts}
+    def embed(meter: StageMeter) -> Metadata:
+        _refuse_uncut(pipeline.store, collection)
+        models = {encoder.model: _embedded(pipeline, encoder, collection, part, meter) for encoder in encoders}
+        if stage == "dense":
+            meter.attributes |= {"models_executed": list(models), "chunks_per_second": meter.rate}
+        return models
 
     def work(meter: StageMeter) -> Metadata:
-        def embed_all(_: str) -> Metadata:
-            _refuse_uncut(pipeline.store, collection)
-            models = {encoder.model: embed(meter, encoder) for encoder in encoders}
-            if stage == "dense":
-                meter.attributes |= {"models_executed": list(models), "chunks_per_second": meter.rate}
-            return models
+        return work_alone(context, pipeline, collection, lambda _: embed(meter), shard=key)
 
-        return work_alone(context, pipeline, collection, embed_all, shard=key)
+    models = yield from recorded(context, pipeline, stage, work, toggle=toggle)
+    yield dg.Output(None, metadata={"models": dg.MetadataValue.json(models or {})})
 
-    outcomes = yield from recorded(context, pipeline, stage, work, toggle=toggle)
-    yield dg.Output(None, metadata={"models": dg.MetadataValue.json(outcomes or {})})
+
+def _embedded(
+    pipeline: Pipeline, encoder: Encoder, collection: str, part: DigestRange, meter: StageMeter
+) -> dict[str, int]:
+    """Stages what one model's values of a shard lack, and counts its chunks."""
+    meter.models[encoder.model] = encoder.fingerprint
+    stage = EmbeddingStage(pipeline.store, pipeline.triton, pipeline.settings, encoder)
+    prepared = stage.prepare(collection, meter, part)
+    counts = {"computed": prepared.computed, "reused": prepared.reused, "failed": prepared.failed.height}
+    return {"chunks": prepared.wanted, **counts}
 
 
 def _refuse_uncut(store: TableStore, collection: str) -> None:

@@ -5,12 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from embedder_assets.serving.backends.text_encoder.on_the_cpu import SLOW_ON_THE_CPU
+
 if TYPE_CHECKING:
     import onnxruntime
-
-# As in backends/text_encoder/model.py, which cannot be imported outside Triton. A fusion more or less changes the last
-# bit of an answer.
-SLOW_ON_THE_CPU = ["SkipLayerNormFusion", "BiasGeluFusion"]
 
 
 def open_session(graph: Path, threads: int = 1) -> onnxruntime.InferenceSession:

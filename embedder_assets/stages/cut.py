@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from embedder_assets.serving.cores import cores
+from embedder_assets.serving.backends.text_encoder.on_the_cpu import cores
 from embedder_assets.stages.document import Document
 from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.staging import Staging

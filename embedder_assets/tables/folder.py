@@ -7,7 +7,6 @@ from pathlib import Path
 from deltalake import DeltaTable
 
 from embedder_assets.tables.snapshots import Snapshots
-from embedder_assets.tables.staging import FOLDER, StagedFiles
 
 
 class Folder:
@@ -19,7 +18,6 @@ class Folder:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder
-        self._staging = folder.parent / FOLDER
         self._snapshots = Snapshots()
 
     def __str__(self) -> str:
@@ -46,12 +44,11 @@ class Folder:
         """A path."""
         return f"{self.address(table)}/{name}"
 
-    def staging(self, table: str, collection: str, fingerprint: str) -> StagedFiles:
-        """A folder beside the tables."""
-        return StagedFiles(self._staging, table, collection, fingerprint)
+    def staging(self, table: str, collection: str, fingerprint: str) -> None:
+        """Nowhere but in the home."""
 
     def forget_staged(self, collection: str | None = None) -> None:
-        """It is in the home, which the store looks after."""
+        """Nothing is staged here."""
 
     def reach(self) -> None:
         """A folder is made when the first table is."""

@@ -55,12 +55,12 @@ class Place(Protocol):
         """What polars takes to find a file, named as in the table's log."""
         ...
 
-    def staging(self, table: str, collection: str, fingerprint: str) -> Staging:
-        """Where computed rows wait that are not in their table yet."""
+    def staging(self, table: str, collection: str, fingerprint: str) -> Staging | None:
+        """Where the hosts that share the tables stage rows together; None where the tables are one home's."""
         ...
 
     def forget_staged(self, collection: str | None = None) -> None:
-        """Removes what is staged of a collection outside of the home; by default, of any, what is over a week old."""
+        """Removes what is staged together of a collection; by default, of any, what is over a week old."""
         ...
 
     def reach(self) -> None:

@@ -95,7 +95,7 @@ class TableStore:
             collection: The collection.
             fingerprint: Of the model.
         """
-        return self.place.staging(table, collection, fingerprint)
+        return self.place.staging(table, collection, fingerprint) or self.own_staging(table, collection, fingerprint)
 
     def own_staging(self, table: str, collection: str, source: str) -> Staging:
         """The same for this home alone, whose locks let one run at a time stage rows of a collection.

@@ -10,7 +10,8 @@ import onnx
 import onnxruntime
 import pytest
 
-from embedder_assets.serving import cores, cpu_session
+from embedder_assets.serving import cpu_session
+from embedder_assets.serving.backends.text_encoder import on_the_cpu
 from embedder_assets.serving.bert_graph import BertConfig
 from embedder_assets.serving.bert_onnx import build_bert_onnx
 from embedder_assets.serving.precision import quantize_int8
@@ -23,6 +24,7 @@ MODEL = PROJECT_ROOT / "embedder_assets" / "serving" / "backends" / "text_encode
 @pytest.fixture
 def backend(monkeypatch):
     monkeypatch.setitem(sys.modules, "triton_python_backend_utils", types.ModuleType("triton_python_backend_utils"))
+    monkeypatch.syspath_prepend(MODEL.parent)
     spec = importlib.util.spec_from_file_location("text_encoder_model", MODEL)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -77,7 +79,7 @@ def test_the_quota_of_a_container_counts_in_the_backend_as_elsewhere(backend, tm
         (tmp_path / "cgroup" / folder).mkdir(parents=True, exist_ok=True)
         (tmp_path / "cgroup" / folder / "cpu.max").write_text(f"{quota}\n")
     (tmp_path / "own").write_text("3:cpuset:/elsewhere\n0::/pods/one\n")
-    for module in (backend, cores):
+    for module in (sys.modules[backend.cores.__module__], on_the_cpu):
         monkeypatch.setattr(module, "CGROUPS", tmp_path / "cgroup")
         monkeypatch.setattr(module, "OWN", tmp_path / "own")
         assert module.cores() == expected

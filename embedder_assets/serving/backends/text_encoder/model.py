@@ -1,17 +1,16 @@
 """The Triton backend that all our models share: texts in, the outputs of an ONNX graph out.
 
-It runs inside Triton (Python-based backend), so it imports nothing of this project. A model folder holds only its
-``config.pbtxt``, ``tokenizer.json`` and ``<version>/model.onnx``; pooling, the SPLADE maximum and the top-k live in
-the graph. Inputs are BYTES of shape [1], so requests of any text length batch together; inside a batch the texts
-are sorted by length and run in micro-batches, one worker thread a core. With micro-batches of one text an answer does
-not depend on the other texts of its batch, bit for bit, although int8 activations are quantized dynamically.
+It runs inside Triton (Python-based backend), so it imports nothing of this project but what lies beside it. A model
+folder holds only its ``config.pbtxt``, ``tokenizer.json`` and ``<version>/model.onnx``; pooling, the SPLADE maximum and
+the top-k live in the graph. Inputs are BYTES of shape [1], so requests of any text length batch together; inside a
+batch the texts are sorted by length and run in micro-batches, one worker thread a core. With micro-batches of one text
+an answer does not depend on the other texts of its batch, bit for bit, although int8 activations are quantized
+dynamically.
 """
 
 from __future__ import annotations
 
 import json
-import math
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,16 +20,10 @@ import numpy as np
 import onnxruntime
 import triton_python_backend_utils as pb_utils
 from numpy.typing import NDArray
+from on_the_cpu import SLOW_ON_THE_CPU, cores
 from tokenizers import Encoding, Tokenizer
 
 Texts = list[tuple[str, ...]]
-
-# Their kernels take longer than the operators that they stand for: about five times as long as Add and
-# LayerNormalization (docs/adr/0007), 1.3 times as long as Add and Gelu (docs/adr/0023).
-SLOW_ON_THE_CPU = ["SkipLayerNormFusion", "BiasGeluFusion"]
-
-CGROUPS = Path("/sys/fs/cgroup")
-OWN = Path("/proc/self/cgroup")
 
 
 class TritonPythonModel:
@@ -114,23 +107,6 @@ class TritonPythonModel:
         return pb_utils.InferenceResponse(
             [pb_utils.Tensor(name, np.ascontiguousarray(values[span])) for name, values in outputs.items()]
         )
-
-
-def cores() -> int:
-    """The cores of the process's affinity, and no more than the quota of its control group and of those around it."""
-    found = [len(os.sched_getaffinity(0))]
-    try:
-        own = next(line[3:] for line in OWN.read_text().splitlines() if line.startswith("0::"))
-    except (OSError, StopIteration):
-        return found[0]
-    folder = CGROUPS / own.lstrip("/")
-    for each in (folder, *folder.parents):
-        try:
-            quota, period = (each / "cpu.max").read_text().split()
-            found.append(math.ceil(int(quota) / int(period)))
-        except (OSError, ValueError):  # not there, or "max"
-            continue
-    return max(1, min(found))
 
 
 def _session(path: Path, instance_kind: str) -> onnxruntime.InferenceSession:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,10 @@ KIND = os.environ["TEST_GARBAGE"]
 
 
 def real_backend():
-    specification = importlib.util.spec_from_file_location("real_backend", Path(os.environ["TEST_REAL_BACKEND"]))
+    real = Path(os.environ["TEST_REAL_BACKEND"])
+    # Where Triton has it for the real one.
+    sys.path.append(str(real.parent))
+    specification = importlib.util.spec_from_file_location("real_backend", real)
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
     return module

@@ -6,6 +6,7 @@ requests together; it breaks on a text by raising, so that all requests that are
 
 import importlib.util
 import os
+import sys
 from pathlib import Path
 
 import triton_python_backend_utils as pb_utils
@@ -15,7 +16,10 @@ POISON = os.environ["TEST_POISON"]
 
 
 def real_backend():
-    specification = importlib.util.spec_from_file_location("real_backend", Path(os.environ["TEST_REAL_BACKEND"]))
+    real = Path(os.environ["TEST_REAL_BACKEND"])
+    # Where Triton has it for the real one.
+    sys.path.append(str(real.parent))
+    specification = importlib.util.spec_from_file_location("real_backend", real)
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
     return module

@@ -1,10 +1,18 @@
-"""How many cores this process may use: those of its affinity, and no more than its container's quota lets it have."""
+"""How the models run on the CPU: with which optimizations of ONNX Runtime, and on how many cores.
+
+Imported inside Triton, where this folder is on the path, and by the project: it imports nothing of either.
+"""
 
 from __future__ import annotations
 
 import math
 import os
 from pathlib import Path
+
+# Their kernels take longer than the operators that they stand for: about five times as long as Add and
+# LayerNormalization (docs/adr/0007), 1.3 times as long as Add and Gelu (docs/adr/0023). A fusion more or less changes
+# the last bit of an answer.
+SLOW_ON_THE_CPU = ["SkipLayerNormFusion", "BiasGeluFusion"]
 
 CGROUPS = Path("/sys/fs/cgroup")
 OWN = Path("/proc/self/cgroup")
@@ -14,8 +22,7 @@ def cores() -> int:
     """The cores of the process's affinity, and no more than the quota of its control group and of those around it.
 
     A quota of 1.5 cores counts as 2: a thread that waits for the quota costs less than a core that stays idle. Control
-    groups of version 2. The backend in Triton, which imports nothing of this project, has the same lines; a test holds
-    them together.
+    groups of version 2.
     """
     found = [len(os.sched_getaffinity(0))]
     try:
