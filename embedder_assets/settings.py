@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,10 +28,10 @@ def _absolute(path: Path) -> Path:
     return path.expanduser().absolute()
 
 
-def _without_brackets(path: Path) -> Path:
-    # delta-rs takes the folder for a URL and ends the process over these.
-    if set("[]%") & set(str(path)):
-        raise ValueError("a path without '[', ']' and '%'")
+def _plain(path: Path) -> Path:
+    # Delta Lake and Dagster's SQLite take the folder for a URL, and polars takes '=' for a partition.
+    if re.search(r"[\[\]%=?^|\\\x00-\x1f\x7f\ud800-\udfff]", str(path)):
+        raise ValueError("a path in UTF-8 without '[', ']', '%', '=', '?', '^', '|', '\\' and control characters")
     return path
 
 
@@ -49,7 +50,7 @@ FolderPath = Annotated[Path, AfterValidator(_absolute)]
 FilePath = Annotated[Path, AfterValidator(_absolute)]
 Device = Literal["cpu", "gpu"]
 LeasePolicy = Literal["shared", "exclusive"]
-StatePath = Annotated[Path, AfterValidator(_absolute), AfterValidator(_without_brackets)]
+StatePath = Annotated[Path, AfterValidator(_absolute), AfterValidator(_plain)]
 HostPort = Annotated[str, Field(pattern=r"^[^:/,\s]+:\d+$")]
 HttpUrl = Annotated[str, Field(pattern=r"^https?://[^\s,]+$")]
 BucketUrl = Annotated[str, Field(pattern=r"^s3://[a-z0-9][a-z0-9.-]+[a-z0-9](/[A-Za-z0-9._-]+)*/?$")]

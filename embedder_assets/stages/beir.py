@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,12 +19,13 @@ _MAX_ID_CHARS = 1000
 
 @dataclass(frozen=True)
 class BeirRow:
-    """One line: its ``_id``, title (may be empty) and text."""
+    """One line: its ``_id``, title (may be empty) and text; size and digest are of its bytes, whatever they say."""
 
     row_id: str
     title: str
     text: str
     size_bytes: int
+    sha256: str
 
 
 def read_rows(path: Path, collection: str, *, max_row_bytes: int) -> Iterator[BeirRow | DocumentIssue]:
@@ -83,7 +85,7 @@ def _parse(place: str, line: bytes) -> BeirRow:
         raise _bad_row(place, "binary", "text", "a NUL (\\u0000)")
     if not (title.strip() or text.strip()):
         raise _bad_row(place, "empty", "a title or a text", f"neither for _id {row_id!r}")
-    return BeirRow(row_id, title, text, len(line))
+    return BeirRow(row_id, title, text, len(line), hashlib.sha256(line).hexdigest())
 
 
 def _row_id(place: str, values: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ import polars as pl
 from embedder_assets.serving.backends.text_encoder.on_the_cpu import cores
 from embedder_assets.stages.document import Document
 from embedder_assets.tables.schemas import SCHEMAS
-from embedder_assets.tables.staging import Staging
+from embedder_assets.tables.staging import Staging, lost_rows
 from embedder_assets.tables.store import TableStore
 from embedder_assets.telemetry.record import StageMeter
 
@@ -72,15 +72,20 @@ class CutStage:
         self.chunking = hashlib.sha256(f"{RULES} {max_tokens} {digest}".encode()).hexdigest()[:16]
 
     def run(self, collection: str, meter: StageMeter) -> CutOutcome:
-        """Makes the chunks of the present documents the collection's only ones, in one commit."""
+        """Makes the chunks of the present documents the collection's only ones, in one commit.
+
+        Raises:
+            TableError: Chunks that were cut are not staged any more. The table is as it was.
+        """
         documents = self._store.read(DOCUMENTS, collection, OF_DOCUMENT).rename({"content_sha256": "document_sha256"})
         cut, stale, kept = self._present(collection, documents)
         missing = documents.join(cut, on=OF_CHUNK, how="anti")
         staging = self._store.own_staging(CHUNKS, collection, self.chunking)
-        staged = staging.read({name: pl.String() for name in OF_CHUNK}).unique()
+        staged = staging.read({name: pl.String() for name in OF_CHUNK}).join(missing, on=OF_CHUNK, how="semi")
         computed = self._cut(collection, missing.join(staged, on=OF_CHUNK, how="anti"), staging, meter)
         meter.count("reused", kept)
-        self._store.exchange(CHUNKS, collection, _of(missing, staging), stale)
+        added = _of(collection, missing, staging, expected=staged.height + computed)
+        self._store.exchange(CHUNKS, collection, added, stale)
         staging.clear()
         return CutOutcome(self._store.count(CHUNKS, collection), missing.height, computed, stale.height)
 
@@ -114,10 +119,11 @@ class CutStage:
             meter.count("computed", len(chunks))
             if done % DOCUMENTS_A_REPORT == 0 or done == todo.height:
                 meter.progress(collection, done, todo.height)
-            if len(rows) >= ROWS_A_FILE or done == todo.height:
+            if len(rows) >= ROWS_A_FILE:
                 # Never half a document: what is staged of one is all of it.
                 _stage(staging, rows)
                 rows = []
+        _stage(staging, rows)  # also where a document has gone from the table meanwhile
         return computed
 
     def _chunks(self, chunker: Chunker, collection: str, todo: pl.DataFrame) -> Iterator[tuple[str, list[Chunk]]]:
@@ -137,9 +143,14 @@ def _stage(staging: Staging, rows: list[dict[str, object]]) -> None:
         staging.append(pl.DataFrame(rows, schema=SCHEMAS[CHUNKS]))
 
 
-def _of(versions: pl.DataFrame, staging: Staging) -> Iterator[pl.DataFrame]:
-    """The staged chunks of some versions of documents."""
+def _of(collection: str, versions: pl.DataFrame, staging: Staging, expected: int) -> Iterator[pl.DataFrame]:
+    """The staged chunks of some versions of documents, all of them: it raises before a commit that would lack some."""
+    found = 0
     for frame in staging.frames(SCHEMAS[CHUNKS]):
         rows = frame.join(versions, on=OF_CHUNK, how="semi")
+        found += rows.height
         if rows.height:
             yield rows
+    if found != expected:
+        staging.clear()
+        raise lost_rows(f"staged chunks of collection '{collection}'", expected, found, staging.address)

@@ -2,24 +2,26 @@
 
 Only what changed is extracted. What goes is decided with care, because an error looks like a deletion: a document
 whose file cannot be used now keeps its former row, nothing goes from a folder that cannot be read, and a collection
-that loses too much at once stops before anything is written (``stages/losses.py``).
+that loses too much at once stops before anything is written (``stages/losses.py``). What is published is counted: rows
+that are staged and gone again are no deletion either.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import polars as pl
 
 from embedder_assets.settings import Settings
-from embedder_assets.stages.corpus import Collection, is_beir
+from embedder_assets.stages.corpus import BEIR_CORPUS, Collection, is_document_name
 from embedder_assets.stages.extract import Document, DocumentIssue, Limits, Source, read_sources
 from embedder_assets.stages.losses import Losses, refuse_losses, refuse_too_many_bad
+from embedder_assets.stages.sources import Listing, list_sources
 from embedder_assets.tables.schemas import SCHEMAS, Schema
-from embedder_assets.tables.staging import Staging
+from embedder_assets.tables.staging import Staging, lost_rows
 from embedder_assets.tables.store import TableStore
 
 DOCUMENTS, ISSUES = "documents", "document_issues"
@@ -39,9 +41,9 @@ class IngestOutcome:
     Attributes:
         rows: Documents in the table now.
         extracted: Documents that are new or changed.
-        moved: Those of them whose bytes the table held under another id.
+        moved: Documents that are gone, while one that is new or changed has their text.
         deleted: Documents that are gone.
-        kept: Documents that could not be used now, of which the former version stays.
+        kept: Documents that could not be read now, of which the earlier version stays.
         issues: Rows of ``document_issues``.
         new_issues: Those that the last run did not have.
     """
@@ -75,19 +77,22 @@ class Ingest:
         """Extracts what changed, and publishes it in one commit.
 
         Raises:
-            CorpusError: The collection cannot be read; it loses more documents at once than the settings allow; or
-                more of them cannot be used. The documents are as they were.
+            CorpusError: The collection loses more documents at once than the settings allow, or more of them cannot be
+                used. The documents are as they were.
+            TableError: Documents that were read are not staged any more. The documents are as they were.
         """
         former = self._store.read(DOCUMENTS, self._name, [*VERSION, "content_sha256"])
-        walk = self._walk(former)
-        gone = self._gone(former, walk)
-        moved = gone.join(walk.changed, on="source_sha256", how="semi").height
-        losses = Losses(had=former.height, gone=gone, moved=moved, any_left=bool(walk.seen) or bool(walk.issues))
-        refuse_losses(self._name, self._settings.max_lost_share, losses)
-        issues, new_issues = self._issues(walk, former)
+        listing = list_sources(self._collection)
+        walk = self._walk(former, listing)
+        absent = former.filter(~pl.col("doc_id").is_in(pl.Series(walk.seen, dtype=pl.String).implode()))
+        gone = self._gone(absent, walk, listing)
+        moved = self._moved(gone, walk)
         remaining = former.height - gone.height + walk.changed.join(former, on="doc_id", how="anti").height
+        refuse_losses(self._name, self._settings.max_lost_share, Losses(former.height, gone, moved, remaining))
+        issues, new_issues = self._issues(walk, former)
         self._store.replace(ISSUES, self._name, issues)
-        refuse_too_many_bad(self._name, self._settings.max_bad_share, issues, remaining)
+        bad = _where(issues, [_names_document(path, listing) for path in issues["path"]])
+        refuse_too_many_bad(self._name, self._settings.max_bad_share, bad, usable=len(walk.seen))
         replaced = former.join(walk.changed, on="doc_id", how="semi")
         key = ["doc_id", "content_sha256"]
         self._store.exchange(DOCUMENTS, self._name, self._added(walk.changed), pl.concat([gone, replaced]).select(key))
@@ -97,12 +102,12 @@ class Ingest:
             extracted=walk.changed.height,
             moved=moved,
             deleted=gone.height - moved,
-            kept=former.join(issues, left_on="doc_id", right_on="path", how="semi").height,
+            kept=absent.height - gone.height,
             issues=issues,
             new_issues=new_issues,
         )
 
-    def _walk(self, former: pl.DataFrame) -> _Walk:
+    def _walk(self, former: pl.DataFrame, listing: Listing) -> _Walk:
         """Looks at every source, and stages the text of those that changed."""
         staged = self._staging.read({name: SCHEMAS[DOCUMENTS][name] for name in VERSION})
         known_issues = self._store.read(ISSUES, self._name).drop_nulls("source_sha256")
@@ -114,6 +119,7 @@ class Ingest:
             self._collection,
             Limits.of(self._settings),
             known=lambda source: source in unchanged or source in waiting or source in bad,
+            listing=listing,
         )
         for source, item in sources:
             if isinstance(item, DocumentIssue):
@@ -127,18 +133,23 @@ class Ingest:
         walk.finish()
         return walk
 
-    def _gone(self, former: pl.DataFrame, walk: _Walk) -> pl.DataFrame:
-        """The rows of documents that have no source any more, as far as that can be known."""
-        gone = former.filter(~pl.col("doc_id").is_in(pl.Series(walk.seen, dtype=pl.String).implode()))
+    def _gone(self, absent: pl.DataFrame, walk: _Walk, listing: Listing) -> pl.DataFrame:
+        """Of documents that were not read, those that have no source any more, as far as that can be known."""
         bad = [*(issue.path for _, issue in walk.issues), *walk.known_issues]
-        if is_beir(self._collection):
+        if listing.is_beir:
             # A line that cannot be used may have been any of the documents.
             unsure = any(issue.kind not in _OF_KNOWN_ROWS for _, issue in walk.issues)
-            return gone.clear() if unsure else gone
-        if "." in bad:
-            return gone.clear()
-        below = pl.any_horizontal(pl.lit(False), *(pl.col("doc_id").str.starts_with(f"{path}/") for path in bad))
-        return gone.filter(~(pl.col("doc_id").is_in(pl.Series(bad, dtype=pl.String).implode()) | below))
+            return absent.clear() if unsure else absent
+        doubtful = set(bad)
+        return _where(absent, [not _is_or_is_below(doc_id, doubtful) for doc_id in absent["doc_id"]])
+
+    def _moved(self, gone: pl.DataFrame, walk: _Walk) -> int:
+        """How many of the documents that are gone have their text in one that is new or changed."""
+        if not (gone.height and walk.changed.height):
+            return 0
+        staged = self._staging.read({name: SCHEMAS[DOCUMENTS][name] for name in (*VERSION, "content_sha256")})
+        texts = staged.join(walk.changed, on=VERSION, how="semi")
+        return gone.join(texts, on="content_sha256", how="semi").height
 
     def _issues(self, walk: _Walk, former: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
         """The rows of ``document_issues``, and those of them that are new."""
@@ -163,10 +174,32 @@ class Ingest:
         return issues, issues.join(before, on=["path", "kind"], how="anti")
 
     def _added(self, changed: pl.DataFrame) -> Iterator[pl.DataFrame]:
+        """The rows of versions that are new, all of them: it raises before a commit that would lack some."""
+        staged = 0
         for frame in self._staging.frames(SCHEMAS[DOCUMENTS]):
             rows = frame.join(changed, on=VERSION, how="semi", maintain_order="left")
+            staged += rows.height
             if rows.height:
                 yield rows
+        if staged != changed.height:
+            address = self._staging.address
+            self._staging.clear()
+            raise lost_rows(f"staged documents of collection '{self._name}'", changed.height, staged, address)
+
+
+def _is_or_is_below(doc_id: str, places: Set[str]) -> bool:
+    """Whether a path, or a folder that it is in, is one of some places; ``.`` is the folder of all."""
+    parents = [doc_id[:end] for end, character in enumerate(doc_id) if character == "/"]
+    return not places.isdisjoint([".", doc_id, *parents])
+
+
+def _names_document(path: str, listing: Listing) -> bool:
+    """Whether an issue's path is that of a document, and not of a folder or of a whole file of rows."""
+    return path != BEIR_CORPUS if listing.is_beir else is_document_name(path)
+
+
+def _where(rows: pl.DataFrame, wanted: list[bool]) -> pl.DataFrame:
+    return rows.filter(pl.Series(wanted, dtype=pl.Boolean))
 
 
 class _Versions:

@@ -20,13 +20,13 @@ class Losses:
         had: Documents in the table.
         gone: Rows of those that have no source any more; column doc_id.
         moved: How many of them are there under another id.
-        any_left: Whether anything is left that is, or may be, a document.
+        left: Documents that the table will have, without them.
     """
 
     had: int
     gone: pl.DataFrame
     moved: int
-    any_left: bool
+    left: int
 
     @property
     def lost(self) -> int:
@@ -46,7 +46,7 @@ def refuse_losses(collection: str, allowed: float, losses: Losses) -> None:
         CorpusError: Too many are gone.
     """
     lost, had = losses.lost, losses.had
-    everything = not losses.any_left
+    everything = losses.left == 0
     if allowed >= 1 or lost <= 0 or not (everything or (lost > FEW and lost / had > allowed)):
         return
     examples = ", ".join(losses.gone["doc_id"].sort()[:3])
@@ -65,8 +65,8 @@ def refuse_too_many_bad(collection: str, allowed: float, issues: pl.DataFrame, u
     Args:
         collection: Name of the collection.
         allowed: The largest share that may be unusable.
-        issues: Rows of ``document_issues``.
-        usable: Documents that can be used.
+        issues: Rows of ``document_issues`` that are each about one document.
+        usable: Documents that can be used as they are now.
 
     Raises:
         CorpusError: Too many cannot be used.

@@ -12,9 +12,11 @@ from pathlib import Path
 
 from embedder_assets.errors import CorpusError, DocumentError
 from embedder_assets.stages.beir import read_rows
-from embedder_assets.stages.corpus import BEIR_QRELS, BEIR_QUERIES, Collection, check_file
+from embedder_assets.stages.corpus import BEIR_QRELS, BEIR_QUERIES, Collection, visible_entries
 from embedder_assets.stages.document import DocumentIssue
 from embedder_assets.stages.outline import HEADING_SEPARATOR
+from embedder_assets.stages.paths import in_words
+from embedder_assets.stages.sources import check_file
 
 PROVIDED = "provided"
 SYNTHETIC = "synthetic"
@@ -68,9 +70,9 @@ def refuse_empty_folder(collection: Collection) -> None:
     """Tells a collection that brings no queries from one whose folder was lost since its documents were read.
 
     Raises:
-        CorpusError: If nothing at all is in the folder.
+        CorpusError: If nothing at all is in the folder, or it cannot be read.
     """
-    if not any(collection.root.iterdir()):
+    if not visible_entries(collection.root):
         raise CorpusError(
             str(collection.root),
             expected="the files of a collection that has documents",
@@ -130,7 +132,8 @@ def load_qrels(collection: Collection) -> dict[str, dict[str, int]]:
 
 def _own_file(collection: Collection, name: str) -> Path | None:
     path = collection.root / name
-    if not path.exists():
+    # Only a name that is missing from a folder that was listed is no file: an error is not.
+    if name not in {entry.name for entry in visible_entries(collection.root)}:
         return None
     try:
         check_file(collection, path)
@@ -170,7 +173,7 @@ def _read_text(path: Path) -> str:
         raise CorpusError(
             str(path),
             expected="a text file in UTF-8 that can be read",
-            got=f"{type(error).__name__}: {error}",
+            got=in_words(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}",
             remedy="Correct the file or its permissions, or remove it.",
         ) from error
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from embedder_assets.errors import CorpusError
-from embedder_assets.stages.corpus import BEIR_QUERIES, Collection, list_sources
-
-_JUDGEMENTS = (BEIR_QUERIES, "qrels*.tsv")
+from embedder_assets.stages.corpus import Collection
+from embedder_assets.stages.paths import status
+from embedder_assets.stages.sources import list_sources
 
 
 def files_digest(collection: Collection) -> str:
@@ -18,9 +18,9 @@ def files_digest(collection: Collection) -> str:
     Raises:
         CorpusError: The collection's folder cannot be read, so nothing can be said of its files.
     """
-    sources, issues, _ = list_sources(collection)
+    listing = list_sources(collection)
     digest = hashlib.sha256()
-    for issue in issues:
+    for issue in listing.issues:
         if issue.path == ".":
             raise CorpusError(
                 f"collection '{collection.name}'",
@@ -29,20 +29,19 @@ def files_digest(collection: Collection) -> str:
                 remedy="Nothing is deleted because of it. Correct the permissions of the folder.",
             )
         digest.update(f"{issue.path}\0{issue.kind}\n".encode())
-    files = [*(source.path for source in sources), *_judgements(collection.root)]
-    for line in _sightings(files, collection.root):
+    judgements = [collection.root / name for name in listing.judgements]
+    for line in _sightings([*(source.path for source in listing.sources), *judgements], collection.root):
         digest.update(line.encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
-
-
-def _judgements(root: Path) -> list[Path]:
-    return sorted(path for pattern in _JUDGEMENTS for path in root.glob(pattern))
 
 
 def _sightings(files: list[Path], root: Path) -> Iterator[str]:
     for file in files:
         try:
-            found = file.stat()
-        except OSError:
+            found = status(file)
+        except FileNotFoundError:
             continue  # gone since it was listed; the next look sees it missing
+        except OSError as error:
+            yield f"{file.relative_to(root)}\0{error.errno}\n"
+            continue
         yield f"{file.relative_to(root)}\0{found.st_size}\0{found.st_mtime_ns}\n"

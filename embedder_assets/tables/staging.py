@@ -22,6 +22,7 @@ from urllib.parse import quote
 
 import polars as pl
 
+from embedder_assets.errors import TableError
 from embedder_assets.tables.broken import BROKEN_FILES, FREE_SPACE, guarded
 from embedder_assets.tables.ranges import COLUMN as DIGEST
 from embedder_assets.tables.ranges import DigestRange
@@ -116,6 +117,23 @@ class StagedFiles(Staging):
                 yield pl.read_parquet(file, columns=columns, glob=False)
             except BROKEN_FILES:
                 file.unlink(missing_ok=True)
+
+
+def lost_rows(thing: str, expected: int, got: int, address: str) -> TableError:
+    """The error of a stage that does not find the rows that it has staged.
+
+    Args:
+        thing: The rows, by the name the user knows.
+        expected: How many there have to be.
+        got: How many there are.
+        address: Where they were staged.
+    """
+    return TableError(
+        thing,
+        expected=f"{expected} rows",
+        got=f"{got}: files in {address} have gone or are damaged",
+        remedy="Nothing was published. Run again: what is missing is made anew.",
+    )
 
 
 def forget_files(root: Path, collection: str | None = None) -> None:

@@ -1,10 +1,14 @@
 import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from embedder_assets.errors import CorpusError
-from embedder_assets.stages.corpus import Collection, discover_collections, list_sources
+from embedder_assets.stages.corpus import Collection, discover_collections
+from embedder_assets.stages.sources import Listing, list_sources
+from tests.deep import LONG_NAME, nest
+from tests.permissions import permissions_count
 
 
 def write(root: Path, *names: str) -> None:
@@ -15,11 +19,11 @@ def write(root: Path, *names: str) -> None:
 
 
 def ids(collection: Collection) -> list[str]:
-    return [source.doc_id for source in list_sources(collection)[0]]
+    return [source.doc_id for source in list_sources(collection).sources]
 
 
 def only_issue(collection: Collection):
-    (issue,) = list_sources(collection)[1]
+    (issue,) = list_sources(collection).issues
     return issue
 
 
@@ -50,8 +54,8 @@ def test_a_sub_folder_without_documents_is_still_a_collection(tmp_path):
     (tmp_path / "empty").mkdir()
     found = discover_collections(tmp_path)
     assert [c.name for c in found] == ["a", "empty", "photos"]
-    assert list_sources(found[1]) == ([], [], {})
-    assert list_sources(found[2]) == ([], [], {".png": 1})
+    assert list_sources(found[1]) == Listing()
+    assert list_sources(found[2]) == Listing(ignored=Counter({".png": 1}))
 
 
 def test_a_folder_that_holds_a_beir_corpus_is_one_collection(tmp_path):
@@ -100,10 +104,10 @@ def test_a_folder_name_that_cannot_be_a_partition_is_refused(tmp_path, name):
 def test_hidden_and_control_files_are_no_documents(tmp_path):
     write(tmp_path, "a/x.md", "a/.hidden.md", "a/.git/y.md", "a/queries.jsonl", "a/qrels.tsv", "a/qrels_graded.tsv")
     write(tmp_path, "a/sub/qrels.tsv", "a/table.CSV", "a/LICENSE")
-    sources, issues, ignored = list_sources(discover_collections(tmp_path)[0])
-    assert [s.doc_id for s in sources] == ["x.md"]
-    assert issues == []
-    assert ignored == {".tsv": 1, ".csv": 1, "": 1}
+    listing = list_sources(discover_collections(tmp_path)[0])
+    assert [s.doc_id for s in listing.sources] == ["x.md"]
+    assert listing.issues == []
+    assert listing.ignored == {".tsv": 1, ".csv": 1, "": 1}
 
 
 def test_suffixes_are_read_in_any_case(tmp_path):
@@ -155,11 +159,11 @@ def test_symlink_loops_end_and_each_file_is_read_once(tmp_path):
     (tmp_path / "a/other").symlink_to(tmp_path / "b")
     (tmp_path / "b/back").symlink_to(tmp_path / "a")
     (tmp_path / "a/loop.md").symlink_to("loop.md")
-    sources, issues, _ = list_sources(discover_collections(tmp_path)[0])
-    assert sorted(os.path.realpath(s.path) for s in sources) == [
+    listing = list_sources(discover_collections(tmp_path)[0])
+    assert sorted(os.path.realpath(s.path) for s in listing.sources) == [
         os.path.realpath(tmp_path / name) for name in ("a/sub/y.md", "a/x.md", "b/z.md")
     ]
-    assert [(i.path, i.kind) for i in issues] == [("loop.md", "unreadable")]
+    assert [(i.path, i.kind) for i in listing.issues] == [("loop.md", "unreadable")]
 
 
 def test_a_symlink_to_a_file_of_the_corpus_is_a_document(tmp_path):
@@ -172,27 +176,79 @@ def test_files_that_cannot_be_read_are_issues(tmp_path, monkeypatch):
     write(tmp_path, "a/good.md", "a/locked.md")
     (tmp_path / "a/broken.md").symlink_to("nowhere.md")
     os.mkfifo(tmp_path / "a/pipe.md")
-    real_access = os.access  # root may read everything, so the refusal is played
-    monkeypatch.setattr(os, "access", lambda path, mode: "locked" not in str(path) and real_access(path, mode))
-    sources, issues, _ = list_sources(discover_collections(tmp_path)[0])
-    assert [s.doc_id for s in sources] == ["good.md"]
-    assert [(i.path, i.kind) for i in issues] == [(f"{n}.md", "unreadable") for n in ("broken", "locked", "pipe")]
-    assert "permission" in issues[1].message
+    # Root may read everything, so the refusal is played.
+    monkeypatch.setattr(os, "access", lambda path, _mode, dir_fd=None: "locked" not in str(path))
+    listing = list_sources(discover_collections(tmp_path)[0])
+    assert [s.doc_id for s in listing.sources] == ["good.md"]
+    assert [(i.path, i.kind) for i in listing.issues] == [
+        (f"{n}.md", "unreadable") for n in ("broken", "locked", "pipe")
+    ]
+    assert "permission" in listing.issues[1].message
 
 
-def test_a_folder_that_cannot_be_read_is_an_issue(tmp_path, monkeypatch):
-    write(tmp_path, "a/good.md", "a/locked/x.md")
-    real = Path.iterdir
+def test_a_folder_that_cannot_be_read_is_an_issue(tmp_path):
+    write(tmp_path, "a/good.md", "a/locked/x.md", "a/listed/sub/x.md")
+    (tmp_path / "a/locked").chmod(0o300)
+    (tmp_path / "a/listed").chmod(0o400)
+    with permissions_count():
+        (collection,) = discover_collections(tmp_path)
+        listing = list_sources(collection)
+    assert [source.doc_id for source in listing.sources] == ["good.md"]
+    assert [(i.path, i.kind) for i in listing.issues] == [("listed/sub", "unreadable"), ("locked", "unreadable")]
+    assert "no permission" in listing.issues[0].message
 
-    def iterdir(folder: Path):
-        if folder.name == "locked":
-            raise PermissionError(13, "Permission denied")
-        return real(folder)
 
-    monkeypatch.setattr(Path, "iterdir", iterdir)
+def test_unfollowable_symlinks_are_issues(tmp_path):
+    """A name that leads nowhere now may have been a folder of documents."""
+    write(tmp_path, "a/good.md")
+    (tmp_path / "a/loop").symlink_to("loop")
+    (tmp_path / "a/gone").symlink_to("../nowhere")
+    assert {issue.path for issue in list_sources(discover_collections(tmp_path)[0]).issues} == {"loop", "gone"}
+
+
+def test_a_collection_that_cannot_be_listed_stays_one(tmp_path):
+    write(tmp_path, "a/x.md", "b/x.md")
+    (tmp_path / "a").chmod(0)
+    (tmp_path / "loop").symlink_to("loop")
+    with permissions_count():
+        found = discover_collections(tmp_path)
+        issues = [only_issue(collection) for collection in (found[0], found[2])]
+    assert [collection.name for collection in found] == ["a", "b", "loop"]
+    assert [(issue.path, issue.kind) for issue in issues] == [(".", "unreadable")] * 2
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o300])
+def test_a_corpus_folder_that_cannot_be_listed_is_refused(tmp_path, mode):
+    corpus = tmp_path / "corpus"
+    write(corpus, "a/x.md")
+    corpus.chmod(mode)
+    with permissions_count(), pytest.raises(CorpusError, match="permission on it"):
+        discover_collections(corpus)
+
+
+def test_a_corpus_folder_behind_a_locked_one_is_not_called_missing(tmp_path):
+    write(tmp_path, "locked/corpus/a/x.md")
+    (tmp_path / "locked").chmod(0)
+    with permissions_count(), pytest.raises(CorpusError, match="got no permission"):
+        discover_collections(tmp_path / "locked" / "corpus")
+
+
+def test_documents_in_paths_longer_than_the_system_takes_are_listed(tmp_path):
+    write(tmp_path, "a/x.md")
+    nest(tmp_path / "a", 30, ["x.md"])
     (collection,) = discover_collections(tmp_path)
-    assert ids(collection) == ["good.md"]
-    assert (only_issue(collection).path, only_issue(collection).kind) == ("locked", "unreadable")
+    listing = list_sources(collection)
+    assert listing.issues == []
+    deepest = f"{LONG_NAME}/" * 30 + "x.md"
+    assert [source.doc_id for source in listing.sources] == [deepest, "x.md"]
+    assert len(deepest) > 4096
+
+
+@pytest.mark.parametrize("name", ["__HIVE_DEFAULT_PARTITION__"])
+def test_a_name_that_tables_use_themselves_is_refused(tmp_path, name):
+    write(tmp_path, f"{name}/x.md", "good/x.md")
+    with pytest.raises(CorpusError, match=rf"collection '{name}'.*Rename the folder"):
+        discover_collections(tmp_path)
 
 
 def test_a_name_that_is_not_utf8_is_an_issue_that_can_be_printed(tmp_path):

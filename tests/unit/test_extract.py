@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from reportlab.pdfgen.canvas import Canvas
 
-from embedder_assets.errors import CorpusError, DocumentError
+from embedder_assets.errors import DocumentError
 from embedder_assets.stages.corpus import Collection
 from embedder_assets.stages.document import MEDIA_TYPES
 from embedder_assets.stages.extract import Document, DocumentIssue, Limits, documents, formats, opened, read_sources
@@ -384,11 +384,12 @@ def test_bad_beir_lines_are_issues_that_name_the_line(collection):
     assert "already on line 1" in issues[7].message
 
 
-def test_a_beir_corpus_that_cannot_be_read_ends_the_collection(collection, monkeypatch):
+def test_a_beir_corpus_that_cannot_be_read_is_an_issue(collection, monkeypatch):
     def refuse(path, mode):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "open", refuse)
     (collection.root / "corpus.jsonl").touch()
-    with pytest.raises(CorpusError, match="permissions"):
-        read(collection)
+    (found,) = read(collection)
+    assert (found.path, found.kind) == ("corpus.jsonl", "unreadable")
+    assert "permissions" in found.message

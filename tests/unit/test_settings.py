@@ -1,7 +1,12 @@
+from pathlib import Path
+
+import polars as pl
 import pytest
 
 from embedder_assets.errors import SettingsError
 from embedder_assets.settings import ENV_PREFIX, Settings, load_settings, unknown_variables
+from embedder_assets.tables.store import TableStore
+from tests.unit.factories import make_documents
 
 
 @pytest.fixture
@@ -182,7 +187,20 @@ def test_every_setting_says_what_it_means():
     assert [name for name, field in Settings.model_fields.items() if not field.description] == []
 
 
-@pytest.mark.parametrize("folder", ["my[home]", "my%20home"])
+@pytest.mark.parametrize(
+    "folder", ["my[home]", "my%20home", "tenant=acme", "=", "who?", "a^b", "a|b", "back\\slash", "a\nb", "a\udce9b"]
+)
 def test_a_home_that_tables_cannot_lie_in_is_refused(folder: str) -> None:
     with pytest.raises(SettingsError, match=r"without '\['.*EMBEDDER|EMBEDDER_HOME.*without '\['"):
-        load_settings(environ={"EMBEDDER_HOME": f"/somewhere/{folder}"})
+        load_settings(environ={"EMBEDDER_HOME": f"/somewhere/{folder}/home"})
+
+
+@pytest.mark.parametrize(
+    "folder", ["a b", "x*y", "{a,b}", "a#b", "a:b", "a'b", 'a"b', "é", "$HOME", "a&b+c", "(1)", "trailing ", "\x85\xa0"]
+)
+def test_a_home_with_other_characters_holds_tables(folder: str, tmp_path: Path) -> None:
+    settings = load_settings(environ={"EMBEDDER_HOME": str(tmp_path / folder / "home")})
+    store = TableStore.of(settings)
+    for number in range(2):
+        store.exchange("documents", "kb", make_documents(**{f"d{number}": "text"}), pl.DataFrame())
+    assert store.count("documents", "kb") == 2

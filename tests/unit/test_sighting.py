@@ -10,6 +10,7 @@ import pytest
 from embedder_assets.errors import CorpusError
 from embedder_assets.stages.corpus import Collection
 from embedder_assets.stages.sighting import files_digest
+from tests.permissions import permissions_count
 
 
 @pytest.fixture
@@ -53,12 +54,27 @@ def test_files_that_no_run_reads_are_not_looked_at(root: Path) -> None:
     assert digest(root) == before
 
 
-def test_a_folder_that_cannot_be_listed_is_an_error_and_not_an_empty_collection(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(folder: Path) -> None:
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(Path, "iterdir", refuse)  # root may read everything
-    with pytest.raises(CorpusError, match=r"collection 'kb'.*can be read"):
+def test_a_folder_that_cannot_be_listed_is_an_error_and_not_an_empty_collection(root: Path) -> None:
+    root.chmod(0)
+    with permissions_count(), pytest.raises(CorpusError, match=r"collection 'kb'.*can be read"):
         digest(root)
+
+
+def test_errors_change_the_digest_as_an_edit_does(root: Path) -> None:
+    """So that a run lists the issue, and another one clears it."""
+    before = digest(root)
+    (root / "deep").chmod(0)
+    with permissions_count():
+        locked = digest(root)
+    (root / "deep").chmod(0o700)
+    assert digest(root) == before
+    (root / "deep").rename(root.parent / "aside")
+    assert len({before, locked, digest(root)}) == 3
+
+
+def test_judgements_that_cannot_be_looked_at_are_not_called_missing(root: Path) -> None:
+    (root / "qrels.tsv").symlink_to("loop.tsv")
+    (root / "loop.tsv").symlink_to("qrels.tsv")
+    looping = digest(root)
+    (root / "qrels.tsv").unlink()
+    assert digest(root) != looping

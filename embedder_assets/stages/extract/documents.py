@@ -7,15 +7,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
-from embedder_assets.errors import DocumentError
+from embedder_assets.errors import CorpusError, DocumentError
 from embedder_assets.stages.beir import BeirRow, read_rows
-from embedder_assets.stages.corpus import Collection, SourceFile, is_beir, list_sources
+from embedder_assets.stages.corpus import Collection
 from embedder_assets.stages.document import MEDIA_TYPES, Document, DocumentIssue
 from embedder_assets.stages.extract.extracted import Extracted
 from embedder_assets.stages.extract.formats import ISOLATED, extract
 from embedder_assets.stages.extract.isolated import IsolatedExtractor
 from embedder_assets.stages.extract.limits import Limits
 from embedder_assets.stages.extract.opened import read_bytes
+from embedder_assets.stages.sources import Listing, SourceFile, list_sources
 
 # Raise it when what is extracted from the same bytes changes: every document is then extracted anew.
 _RULES = "1"
@@ -27,7 +28,7 @@ class Source:
 
     Attributes:
         doc_id: Of the document; of what is none, its place in the collection.
-        sha256: Digest of the file's bytes, or of a row's title and text; None where they could not be read.
+        sha256: Digest of the bytes of the file or of the row; None where they could not be read.
         extraction: Identifies the rules of extraction; of a file that cannot be used, the limits too.
     """
 
@@ -40,38 +41,44 @@ Known = Callable[[Source], bool]
 Read = tuple[Source, Document | DocumentIssue | None]
 
 
-def read_sources(collection: Collection, limits: Limits, *, known: Known = lambda _: False) -> Iterator[Read]:
+def read_sources(
+    collection: Collection, limits: Limits, *, known: Known = lambda _: False, listing: Listing | None = None
+) -> Iterator[Read]:
     """Yield the sources of a collection and what they hold, with one of them in memory at a time.
 
     Args:
         collection: The collection.
         limits: A document that goes beyond them is an issue.
         known: Whether nobody needs what a source holds; it is then not extracted, and None comes with it.
+        listing: What is in the collection's folder; by default it is looked at now.
 
     Raises:
-        CorpusError: If the ``corpus.jsonl`` of a BEIR collection cannot be read.
         SettingsError: If the process that reads documents cannot start.
     """
-    sources, issues, _ignored = list_sources(collection)
-    for issue in issues:
+    listing = listing or list_sources(collection)
+    for issue in listing.issues:
         yield Source(issue.path, None, _RULES), issue
-    if is_beir(collection):
-        for source in sources:
+    if listing.is_beir:
+        for source in listing.sources:
             yield from _read_rows(collection, source, limits, known)
         return
     with IsolatedExtractor(limits) as isolated:
         files = _Files(collection, limits, isolated)
-        for source in sources:
+        for source in listing.sources:
             yield files.read(source, known)
 
 
 def _read_rows(collection: Collection, source: SourceFile, limits: Limits, known: Known) -> Iterator[Read]:
-    for row in read_rows(source.path, collection.name, max_row_bytes=limits.document_bytes):
-        if isinstance(row, DocumentIssue):
-            yield Source(row.path, None, _RULES), row
-        else:
-            found = Source(row.row_id, hashlib.sha256(f"{row.title}\x1f{row.text}".encode()).hexdigest(), _RULES)
-            yield found, None if known(found) else _row_document(collection, row)
+    try:
+        for row in read_rows(source.path, collection.name, max_row_bytes=limits.document_bytes):
+            if isinstance(row, DocumentIssue):
+                yield Source(row.path, None, _RULES), row
+            else:
+                found = Source(row.row_id, row.sha256, _RULES)
+                yield found, None if known(found) else _row_document(collection, row)
+    except CorpusError as error:  # the rows that were read are as good as ever
+        issue = DocumentIssue(collection.name, source.doc_id, "unreadable", str(error))
+        yield Source(source.doc_id, None, _RULES), issue
 
 
 def _row_document(collection: Collection, row: BeirRow) -> Document:

@@ -6,9 +6,11 @@ import os
 import stat
 from pathlib import Path
 
-from embedder_assets.stages.corpus import Collection, check_inside_corpus
+from embedder_assets.stages.corpus import Collection
 from embedder_assets.stages.extract.formats import empty, unreadable
 from embedder_assets.stages.extract.limits import MB, over_limit
+from embedder_assets.stages.paths import is_long, open_file
+from embedder_assets.stages.sources import corpus_dir_of, refuse_outside
 
 
 def read_bytes(collection: Collection, path: Path, thing: str, limit: int) -> bytes:
@@ -19,14 +21,11 @@ def read_bytes(collection: Collection, path: Path, thing: str, limit: int) -> by
     """
     try:
         # Opening a pipe would wait for its other end.
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        with os.fdopen(open_file(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise unreadable(thing, "a pipe, socket or device")
-            # What was opened, which need not be what the name led to when the folder was listed.
-            opened = Path(f"/proc/self/fd/{file.fileno()}")
-            if opened.readlink() != path:
-                check_inside_corpus(collection, opened)
+            _refuse_moved_outside(collection, path, file.fileno())
             data = file.read(status.st_size) if status.st_size <= limit else b""
     except OSError as error:
         raise unreadable(thing, f"{type(error).__name__}: {error.strerror}") from error
@@ -36,3 +35,12 @@ def read_bytes(collection: Collection, path: Path, thing: str, limit: int) -> by
     if not data:
         raise empty(thing)
     return data
+
+
+def _refuse_moved_outside(collection: Collection, path: Path, descriptor: int) -> None:
+    """Looks at what was opened, which need not be what the name led to when the folder was listed."""
+    if is_long(path):
+        return  # no symlink was followed
+    opened = Path(f"/proc/self/fd/{descriptor}").readlink()
+    if opened != path:
+        refuse_outside(corpus_dir_of(collection), path, opened)
