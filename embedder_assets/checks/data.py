@@ -8,7 +8,12 @@ from embedder_assets.checks.verdict import Rule
 
 RULES: dict[str, Sequence[Rule]] = {
     "documents": [rules.unique_document_ids],
-    "chunks": [rules.unique_chunk_ids, rules.offsets_reproduce_text, rules.within_token_budget],
+    "chunks": [
+        rules.unique_chunk_ids,
+        rules.offsets_reproduce_text,
+        rules.every_document_has_chunks,
+        rules.within_token_budget,
+    ],
     "dense_embeddings": [
         rules.dense_coverage,
         rules.dense_unit_vectors,

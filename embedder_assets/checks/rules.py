@@ -53,6 +53,22 @@ def offsets_reproduce_text(pipeline: Pipeline, collection: str) -> str | None:
     return _examples(wrong, "chunks whose offsets do not give their text")
 
 
+def every_document_has_chunks(pipeline: Pipeline, collection: str) -> str | None:
+    """Every document with text has a chunk, and every chunk is one of a document as it is now."""
+    store = pipeline.store
+    version = {"content_sha256": "document_sha256"}
+    documents = store.read("documents", collection, ["doc_id", *version]).rename(version)
+    parts = [frame.unique() for frame in store.batches("chunks", collection, documents.columns)]
+    cut = pl.concat([documents.clear(), *parts]).unique()
+    strangers = cut.join(documents, on=documents.columns, how="anti")["doc_id"].unique().sort()
+    lacking = documents.join(cut, on=documents.columns, how="anti")["doc_id"].sort()
+    # Few, if any: so their texts are read one by one.
+    without = [doc_id for doc_id in lacking if _has_text(pipeline, collection, doc_id)]
+    return _examples(without, "documents with text and without a chunk") or _examples(
+        strangers, "documents with chunks of a text that they do not have"
+    )
+
+
 def within_token_budget(pipeline: Pipeline, collection: str) -> str | None:
     """No chunk is longer than what every dense model reads."""
     budget = token_budget(pipeline.settings, pipeline.triton)
@@ -136,6 +152,11 @@ def export_digests(pipeline: Pipeline, collection: str) -> str | None:
         return f"{folder} has no readable manifest"
     wrong = [entry["name"] for entry in manifest["files"] if _digest(folder / entry["name"]) != entry["sha256"]]
     return _examples(wrong, "files that are missing or differ from the manifest")
+
+
+def _has_text(pipeline: Pipeline, collection: str, doc_id: str) -> bool:
+    texts = pipeline.store.read("documents", collection, ["text"], where=pl.col("doc_id") == doc_id)["text"]
+    return any(text.strip() for text in texts)
 
 
 def _digest(file: Path) -> str | None:

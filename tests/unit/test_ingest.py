@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embedder_assets.errors import CorpusError
+from embedder_assets.errors import CorpusError, TableError
 from embedder_assets.stages import cut, ingest
 from embedder_assets.stages.corpus import Collection
 from embedder_assets.stages.cut import CutOutcome, CutStage
@@ -20,6 +24,8 @@ from embedder_assets.stages.ingest import Ingest, IngestOutcome
 from embedder_assets.stages.losses import FEW
 from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.store import TableStore
+from tests.deep import nest
+from tests.permissions import permissions_count
 from tests.unit.checkpoints import write_tokenizer
 from tests.unit.factories import make_meter, make_settings
 
@@ -204,6 +210,73 @@ def test_what_lies_below_a_folder_that_cannot_be_entered_stays(read, folder, sto
     assert store.read("document_issues", "kb")["path"].to_list() == ["deep"]
 
 
+@pytest.mark.parametrize("mode", [0o000, 0o300, 0o400, 0o444])
+def test_nothing_goes_below_a_folder_without_permissions(read, folder, store, mode):
+    (folder / "deep" / "er").mkdir(parents=True)
+    write(folder, a="one")
+    write(folder / "deep", b="two")
+    write(folder / "deep" / "er", c="three")
+    read()
+    (folder / "deep").chmod(mode)
+    (folder / "a.md").unlink()
+    write(folder, d="four")
+    with permissions_count():
+        outcome = read()
+    assert (outcome.kept, outcome.deleted, ids(store)) == (2, 1, ["d.md", "deep/b.md", "deep/er/c.md"])
+    paths = set(store.read("document_issues", "kb")["path"])
+    assert paths and paths <= {"deep", "deep/b.md", "deep/er"}
+    (folder / "deep").chmod(0o755)
+    assert (read().issues.height, ids(store)) == (0, ["d.md", "deep/b.md", "deep/er/c.md"])
+
+
+@pytest.mark.parametrize("name", ["kb", "corpus"])
+def test_a_collection_that_cannot_be_listed_keeps_its_rows(read, folder, store, name):
+    write(folder, a="one")
+    read()
+    locked = folder if name == "kb" else folder.parent
+    locked.chmod(0)
+    with permissions_count():
+        assert (read().kept, ids(store)) == (1, ["a.md"])
+    assert store.read("document_issues", "kb")["path"].to_list() == ["."]
+
+
+@pytest.mark.parametrize("name", ["deep", "new.name"])
+def test_a_folder_that_becomes_a_broken_symlink_keeps_its_rows(read, folder, store, tmp_path, name):
+    (folder / name).mkdir()
+    write(folder, a="one")
+    write(folder / name, b="two")
+    read()
+    (folder / name).rename(tmp_path / "elsewhere")
+    (folder / name).symlink_to(name)
+    assert (read().kept, ids(store)) == (1, ["a.md", f"{name}/b.md"])
+
+
+def test_a_document_moved_below_the_longest_path_is_moved(read, folder, store):
+    write(folder, a="one", plan="the plan")
+    read()
+    inner = nest(folder, 30, ["new.md"], "new")
+    os.rename(folder / "plan.md", "plan.md", dst_dir_fd=inner)
+    os.close(inner)
+    outcome = read()
+    assert (outcome.moved, outcome.deleted, outcome.issues.height) == (1, 0, 0)
+    assert [Path(doc_id).name for doc_id in ids(store)] == ["new.md", "plan.md", "a.md"]
+    assert read().extracted == 0
+
+
+def test_an_unreadable_corpus_file_is_no_other_kind_of_collection(read, folder, store):
+    """Beside it are files that would be documents without it."""
+    write(folder, readme="# About")
+    (folder / "corpus.jsonl").write_text('{"_id": "a", "text": "one"}\n{"_id": "b", "text": "two"}\n', "utf-8")
+    read()
+    (folder / "corpus.jsonl").chmod(0)
+    with permissions_count():
+        assert (read().kept, ids(store)) == (2, ["a", "b"])
+    assert store.read("document_issues", "kb")["path"].to_list() == ["corpus.jsonl"]
+    (folder / "corpus.jsonl").unlink()
+    (folder / "corpus.jsonl").symlink_to("corpus.jsonl")
+    assert (read().kept, ids(store)) == (2, ["a", "b"])
+
+
 def test_a_corpus_file_with_a_line_that_cannot_be_read_deletes_nothing(read, folder, store):
     lines = ['{"_id": "a", "text": "one"}', '{"_id": "b", "text": "two"}']
     (folder / "corpus.jsonl").write_text("\n".join(lines), "utf-8")
@@ -238,6 +311,61 @@ def test_few_documents_may_go_without_a_question_but_not_the_last(read, folder, 
         read()
 
 
+BESIDE = {
+    "empty": lambda folder: (folder / "empty.md").touch(),
+    "binary": lambda folder: (folder / "b.md").write_bytes(bytes(range(256))),
+    "pipe": lambda folder: os.mkfifo(folder / "pipe.md"),
+    "no document": lambda folder: (folder / "picture.png").touch(),
+    "broken symlink": lambda folder: (folder / "other").symlink_to("nowhere"),
+    "folder": lambda folder: (folder / "sub").mkdir(),
+}
+
+
+@pytest.mark.parametrize("beside", BESIDE)
+@pytest.mark.parametrize("since", ["before", "after"])
+def test_the_last_document_does_not_go_whatever_lies_next_to_it(read, folder, store, beside, since):
+    write(folder, a="one")
+    if since == "before":
+        BESIDE[beside](folder)
+    read()
+    (folder / "a.md").unlink()
+    if since == "after":
+        BESIDE[beside](folder)
+    with pytest.raises(CorpusError, match="expected some of its documents to be left, got 1 of 1 gone"):
+        read()
+    assert ids(store) == ["a.md"]
+    assert read(max_lost_share=1).rows == 0
+
+
+def test_the_last_row_does_not_go_next_to_an_earlier_one_that_is_repeated(read, folder, store):
+    corpus = folder / "corpus.jsonl"
+    corpus.write_text('{"_id": "a", "text": "one"}\n', "utf-8")
+    read()
+    corpus.write_text("\n", "utf-8")
+    with pytest.raises(CorpusError, match="got 1 of 1 gone"):
+        read()
+    corpus.write_text('{"_id": "b", "text": "two"}\n{"_id": "b", "text": "two"}\n', "utf-8")
+    assert (read().deleted, ids(store)) == (1, ["b"])
+
+
+def test_documents_that_all_turn_bad_fail_the_collection_though_their_rows_stay(read, folder, store):
+    had = 2 * FEW
+    write(folder, **{f"d{number}": f"text {number}" for number in range(had)})
+    read()
+    for file in folder.glob("*.md"):
+        file.write_bytes(b"")
+    with pytest.raises(CorpusError, match=f"got {had} of {had}, for example d0"):
+        read()
+    assert store.count("documents", "kb") == had
+
+
+def test_what_is_no_document_does_not_count_as_a_bad_one(read, folder, store):
+    write(folder, a="one")
+    for number in range(2 * FEW):
+        (folder / f"link{number}").symlink_to("nowhere")
+    assert (read().rows, store.count("document_issues", "kb")) == (1, 2 * FEW)
+
+
 def test_a_collection_with_too_many_bad_documents_fails_and_names_them(read, folder, store):
     write(folder, a="one")
     read()
@@ -249,6 +377,128 @@ def test_a_collection_with_too_many_bad_documents_fails_and_names_them(read, fol
     assert store.count("document_issues", "kb") == FEW + 1
     assert store.read("documents", "kb")["text"].to_list() == ["one"]
     assert read(max_bad_share=1).rows == 1
+
+
+# A row is that of its line as it is
+
+
+def row(row_id: str = "a", **fields: object) -> str:
+    return json.dumps({"_id": row_id, **{"title": "Whale", "text": "a mammal", **fields}}) + "\n"
+
+
+@pytest.mark.parametrize(
+    "change", [{"metadata": {"url": "http://example.org"}}, {"title": "Whale\x1fa", "text": "mammal"}]
+)
+def test_a_row_that_changes_anywhere_is_read_again(read, folder, store, change):
+    before, after = row(title="Whale", text="a\x1fmammal"), row(**change)
+    (folder / "corpus.jsonl").write_text(before + row("b"), "utf-8")
+    read()
+    (folder / "corpus.jsonl").write_text(after + row("b"), "utf-8")
+    assert read().extracted == 1
+    (found,) = store.read("documents", "kb", where=pl.col("doc_id") == "a").rows(named=True)
+    assert found["size_bytes"] == len(after)
+    assert found["title"] == json.loads(after)["title"]
+    assert read().extracted == 0
+
+
+def test_a_row_with_another_id_is_no_loss(read, folder, store):
+    had = 2 * FEW
+    (folder / "corpus.jsonl").write_text("".join(row(f"{n}", text=f"text {n}") for n in range(had)), "utf-8")
+    read()
+    (folder / "corpus.jsonl").write_text("".join(row(f"id-{n}", text=f"text {n}") for n in range(had)), "utf-8")
+    assert (read().moved, store.count("documents", "kb")) == (had, had)
+
+
+# What is published is what was staged
+
+
+def removed(home: Path, table: str) -> None:
+    shutil.rmtree(home / "staging" / table)
+
+
+def damaged(home: Path, table: str) -> None:
+    next((home / "staging" / table).rglob("*.parquet")).write_bytes(b"PAR1 nothing else")
+
+
+def halved(home: Path, table: str) -> None:
+    folder = next((home / "staging" / table).rglob("*.parquet")).parent
+    for file in sorted(folder.glob("*.parquet"))[1:]:
+        file.unlink()
+
+
+LOST = [removed, damaged, halved]
+
+
+@pytest.mark.parametrize("lose", LOST)
+@pytest.mark.parametrize("former", ["some rows", "no rows"])
+def test_staged_documents_that_are_lost_publish_nothing(read, folder, store, monkeypatch, tmp_path, lose, former):
+    monkeypatch.setattr(ingest, "ROWS_A_FILE", 2)
+    texts = {f"d{number}": f"text {number}" for number in range(6)}
+    if former == "some rows":
+        write(folder, **texts)
+        read()
+    write(folder, **{name: f"{text} edited" for name, text in texts.items()})
+    before = _rows(tmp_path / "home", "documents")
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            ingest._Walk, "finish", _then(ingest._Walk.finish, lambda: lose(tmp_path / "home", "documents"), 4)
+        )
+        with pytest.raises(
+            TableError, match=r"staged documents of collection 'kb'.*6 rows.*staging/documents/kb.*Run again"
+        ):
+            read()
+    assert _rows(tmp_path / "home", "documents").equals(before)
+    assert (read().rows, all(text.endswith("edited") for text in store.read("documents", "kb")["text"])) == (6, True)
+
+
+@pytest.mark.parametrize("lose", LOST)
+@pytest.mark.parametrize("former", ["some rows", "no rows"])
+def test_staged_chunks_that_are_lost_publish_nothing(read, folder, tokenizer, monkeypatch, tmp_path, lose, former):
+    monkeypatch.setattr(cut, "ROWS_A_FILE", 2)
+    home = tmp_path / "home"
+    texts = {f"d{number}": f"text {number}" for number in range(6)}
+    if former == "some rows":
+        write(folder, **texts)
+        read()
+        chunk(home, tokenizer)
+    write(folder, **{name: f"{text} edited" for name, text in texts.items()})
+    read()
+    before = _rows(home, "chunks")
+    with monkeypatch.context() as patched:
+        patched.setattr(CutStage, "_cut", _then(CutStage._cut, lambda: lose(home, "chunks")))
+        with pytest.raises(TableError, match=r"staged chunks of collection 'kb'.*6 rows.*staging/chunks/kb.*Run again"):
+            chunk(home, tokenizer)
+    assert _rows(home, "chunks").equals(before)
+    assert chunk(home, tokenizer).rows == 6
+
+
+def _then(call: Callable[..., Any], act: Callable[[], None], time: int = 1) -> Callable[..., Any]:
+    """A function that does something else too when it has been called so many times."""
+    calls = iter(range(1, 100))
+
+    def wrapped(*args: Any) -> Any:
+        result = call(*args)
+        if next(calls) == time:
+            act()
+        return result
+
+    return wrapped
+
+
+def test_a_document_that_goes_while_others_are_cut_costs_none_of_these(read, folder, store, tokenizer, tmp_path):
+    write(folder, a="one", b="two", c="three")
+    read()
+    with pytest.MonkeyPatch.context() as patched:
+        real = CutStage._cut
+
+        def goes(self, *args):
+            store.exchange(
+                "documents", "kb", [], store.read("documents", "kb", where=pl.col("doc_id") == "b.md").select("doc_id")
+            )
+            return real(self, *args)
+
+        patched.setattr(CutStage, "_cut", goes)
+        assert chunk(tmp_path / "home", tokenizer).rows == 2
 
 
 # Chunks, and any sequence of changes

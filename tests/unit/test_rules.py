@@ -41,7 +41,7 @@ def pipeline(tmp_path):
     ]
     named = pl.DataFrame(candidates, ["collection", "query_id", "chunk_id", "doc_id", "rank"], orient="row")
     good = {
-        "documents": make_documents(a=document_text(*TEXTS), b="unchunked"),
+        "documents": make_documents(a=document_text(*TEXTS), blank=" \n"),
         "chunks": chunks,
         "dense_embeddings": key.with_columns(dense, model_fingerprint=pl.lit("dense-1")),
         "sparse_embeddings": key.with_columns(
@@ -122,6 +122,19 @@ def test_an_offset_that_is_off_by_one_fails_and_names_the_chunk(pipeline, column
 def test_a_chunk_of_no_document_fails(pipeline):
     drop(pipeline, "documents", pl.col("doc_id") == "a.md")
     assert rules.offsets_reproduce_text(pipeline, "kb").startswith("3 chunks whose offsets")
+
+
+def test_a_document_with_text_and_no_chunk_fails(pipeline):
+    pipeline.store.append("documents", make_documents(b="text", c="more text", d="\u3000"))
+    verdict = rules.every_document_has_chunks(pipeline, "kb")
+    assert verdict == "2 documents with text and without a chunk, for example b.md, c.md"
+
+
+@pytest.mark.parametrize("column", ["document_sha256", "doc_id"])
+def test_a_chunk_of_another_version_fails(pipeline, column):
+    pipeline.store.append("chunks", make_chunks("text").with_columns(pl.lit("other").alias(column)))
+    verdict = rules.every_document_has_chunks(pipeline, "kb")
+    assert verdict.startswith("1 documents with chunks of a text that they do not have, for example ")
 
 
 @pytest.mark.parametrize(("tokens", "fails"), [(256, False), (257, True)])
