@@ -9,14 +9,16 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path, PurePosixPath
+from stat import S_ISREG
 from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
 from embedder_assets.errors import CorpusError
 from embedder_assets.settings import Settings
+from embedder_assets.stages.paths import list_folder, status
 from embedder_assets.tables.objects import objects_told, open_objects
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 # What the files of the folder were, beside the folder: key to the store's tag of its content.
 INDEX = "corpus.index.json"
 UNFINISHED = "corpus.unfinished"
+_NAME_MAX = 255  # bytes of a file's name
 
 
 def fresh_corpus(settings: Settings) -> Path:
@@ -55,21 +58,21 @@ class _Mirror:
         """Makes the folder like the bucket."""
         wanted = self._listed()
         known = self._known()
+        self._folder.mkdir(parents=True, exist_ok=True)
         changed = [key for key, meta in wanted.items() if known.get(key) != _tag(meta) or not self._has(key, meta)]
-        present = {path.relative_to(self._folder).as_posix() for path in self._folder.rglob("*") if not path.is_dir()}
-        gone = present - wanted.keys()
-        if not (changed or gone) and self._folder.is_dir():
+        gone = set(self._present()[0]) - wanted.keys()
+        if not (changed or gone):
             return
         fetched = self._fetched(changed)
-        for name in gone:
-            (self._folder / name).unlink()
-        self._remove_empty_folders()
-        self._folder.mkdir(parents=True, exist_ok=True)
+        # What is new comes before the rest goes: to who reads meanwhile, an object that was moved is never missing.
+        in_the_way = _in_the_way(gone, fetched.keys())
+        self._remove(in_the_way)
         for key, file in fetched.items():
             modified = wanted[key]["last_modified"].timestamp()
             os.utime(file, (modified, modified))
             (self._folder / key).parent.mkdir(parents=True, exist_ok=True)
             file.replace(self._folder / key)
+        self._remove(gone - in_the_way)
         shutil.rmtree(self._unfinished, ignore_errors=True)
         temporary = self._index.with_suffix(".unfinished")
         temporary.write_text(json.dumps({key: _tag(meta) for key, meta in wanted.items()}), "utf-8")
@@ -93,8 +96,23 @@ class _Mirror:
         return known
 
     def _has(self, key: str, meta: ObjectMeta) -> bool:
-        file = self._folder / key
-        return file.is_file() and file.stat().st_size == meta["size"]
+        try:
+            found = status(self._folder / key)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return S_ISREG(found.st_mode) and found.st_size == meta["size"]
+
+    def _present(self) -> tuple[list[str], list[Path]]:
+        """The files of the folder by their keys, and the folders in it, the inner ones last."""
+        files, folders = [], [self._folder]
+        for folder in folders:
+            for entry in list_folder(folder):
+                path = folder / entry.name
+                if entry.is_folder and not entry.is_link:
+                    folders.append(path)
+                else:
+                    files.append(path.relative_to(self._folder).as_posix())
+        return files, folders[1:]
 
     def _fetched(self, keys: list[str]) -> dict[str, Path]:
         """Each object in a file, all in one folder of their own."""
@@ -109,22 +127,34 @@ class _Mirror:
                     target.write(chunk)
         return files
 
-    def _remove_empty_folders(self) -> None:
-        folders = [path for path in self._folder.rglob("*") if path.is_dir()]
-        for path in sorted(folders, reverse=True):
-            if not any(path.iterdir()):
-                path.rmdir()
+    def _remove(self, names: Set[str]) -> None:
+        """Removes files, and the folders that are empty then."""
+        for name in names:
+            (self._folder / name).unlink()
+        for folder in reversed(self._present()[1]):
+            if not list_folder(folder):
+                folder.rmdir()
 
 
 def _tag(meta: ObjectMeta) -> str:
     return meta["e_tag"] or f"{meta['size']} {meta['last_modified'].isoformat()}"
 
 
+def _above(key: str) -> list[str]:
+    return [str(path) for path in PurePosixPath(key).parents]
+
+
+def _in_the_way(old: Set[str], new: Set[str]) -> set[str]:
+    """The files that are where a new one needs a folder, or in a folder where a new file is to be."""
+    folders = {path for key in new for path in _above(key)}
+    return {name for name in old if name in folders or not new.isdisjoint(_above(name))}
+
+
 def _refuse_bad_key(key: str, all_keys: Mapping[str, object]) -> None:
     """A key is any text; as a path it must stay below the folder, and no file may be a folder too."""
     parts = key.split("/")
-    above = [str(path) for path in PurePosixPath(key).parents]
-    if any(part in ("", ".", "..") or "\0" in part for part in parts) or any(path in all_keys for path in above):
+    bad = any(part in ("", ".", "..") or "\0" in part or len(part.encode()) > _NAME_MAX for part in parts)
+    if bad or any(path in all_keys for path in _above(key)):
         raise CorpusError(
             f"object {key!r} of the corpus",
             expected="a key that can be the path of a file beside the others",

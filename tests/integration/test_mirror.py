@@ -13,6 +13,7 @@ from embedder_assets.settings import Settings, load_settings
 from embedder_assets.stages.mirror import fresh_corpus
 from tests.integration.conftest import write
 from tests.integration.processes import free_port
+from tests.permissions import permissions_count
 
 
 def put(url: str, folder: Path) -> None:
@@ -86,6 +87,36 @@ def test_a_folder_may_become_a_file_and_a_file_a_folder(settings, url):
     assert files(fresh_corpus(settings)) == {"kb/a/d.md": "below", "kb/b": "file"}
 
 
+def test_a_moved_object_is_never_missing(settings, url, monkeypatch):
+    put_text(url, "kb/a.md", "one")
+    fresh_corpus(settings)
+    remove(url, "kb/a.md")
+    put_text(url, "kb/b.md", "one")
+    seen: list[set[str]] = []
+    for change in ("unlink", "replace", "rmdir"):
+        real = getattr(Path, change)
+        monkeypatch.setattr(
+            Path, change, lambda *args, real=real: (real(*args), seen.append({*files(settings.corpus_dir)}))
+        )
+    assert files(fresh_corpus(settings)) == {"kb/b.md": "one"}
+    assert len(seen) >= 2
+    assert all("kb/a.md" in names or "kb/b.md" in names for names in seen)
+
+
+def test_a_folder_that_cannot_be_listed_stops_the_look(settings, url):
+    put_text(url, "kb/deep/a.md", "one")
+    put_text(url, "kb/b.md", "two")
+    fresh_corpus(settings)
+    remove(url, "kb/b.md")
+    deep = settings.corpus_dir / "kb" / "deep"
+    deep.chmod(0)
+    with permissions_count(), pytest.raises(StorageError, match="Permission denied"):
+        fresh_corpus(settings)
+    deep.chmod(0o755)
+    assert files(settings.corpus_dir) == {"kb/deep/a.md": "one", "kb/b.md": "two"}
+    assert files(fresh_corpus(settings)) == {"kb/deep/a.md": "one"}
+
+
 def test_a_bucket_that_goes_away_costs_no_document(settings, url, monkeypatch):
     put_text(url, "kb/a.md", "one")
     put_text(url, "kb/b.md", "two")
@@ -113,7 +144,9 @@ def test_a_bucket_that_goes_away_costs_no_document(settings, url, monkeypatch):
     assert files(fresh_corpus(settings)) == {"kb/a.md": "new", "kb/c.md": "new", "kb/d.md": "new"}
 
 
-@pytest.mark.parametrize("key", ["../out.md", "kb/../../out.md", "/etc/out.md", "kb//a.md", "kb/./a.md"])
+@pytest.mark.parametrize(
+    "key", ["../out.md", "kb/../../out.md", "/etc/out.md", "kb//a.md", "kb/./a.md", f"kb/{'é' * 128}.md"]
+)
 def test_a_key_that_leads_out_of_the_folder_is_refused(settings, monkeypatch, key):
     """The client of the tests cannot put such a key, others can; so it is listed as they would leave it."""
     monkeypatch.setattr(obstore, "list", lambda store: [[{"path": key, "size": 1, "e_tag": "1"}]])
