@@ -19,7 +19,7 @@ from embedder_assets.serving.access import ClientAccess, ServerAccess
 from embedder_assets.serving.build import inspect_models
 from embedder_assets.serving.embedded import find_running
 from embedder_assets.settings import Settings, unknown_variables
-from embedder_assets.stages.corpus import discover_collections
+from embedder_assets.stages.corpus import discover_collections, refused_names
 from embedder_assets.tables.objects import reach_objects
 from embedder_assets.tables.store import TableStore
 
@@ -117,6 +117,8 @@ def _corpus(settings: Settings) -> Iterator[Finding]:
     try:
         names = [collection.name for collection in discover_collections(settings.corpus_dir)]
         yield Finding("ok", "corpus", f"{settings.corpus_dir}: {', '.join(names)}")
+        for refused in refused_names(settings.corpus_dir):
+            yield Finding("problem", "corpus", f"{refused.thing}: expected {refused.expected}", refused.remedy)
     except EmbedderError as error:
         yield Finding("problem", "corpus", f"{settings.corpus_dir}: {error.got}", error.remedy)
 

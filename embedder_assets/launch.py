@@ -23,7 +23,7 @@ from embedder_assets.errors import SettingsError
 from embedder_assets.event_storage import kept_instance
 from embedder_assets.pipeline import Pipeline
 from embedder_assets.settings import Settings
-from embedder_assets.stages.corpus import discover_collections, find_collection
+from embedder_assets.stages.corpus import discover_collections, find_collection, refused_names
 from embedder_assets.stages.mirror import fresh_corpus
 from embedder_assets.storage_errors import storage_told
 from embedder_assets.tables.objects import reach_objects
@@ -131,7 +131,8 @@ def launch(pipeline: Pipeline, names: Sequence[str] = ()) -> RunOutcome:
         reach_objects("the exports", settings.exports_url)
     found = [collection.name for collection in discover_collections(fresh_corpus(settings))]
     chosen = [find_collection(settings.corpus_dir, name).name for name in dict.fromkeys(names)] or found
-    outcome = RunOutcome(collections=chosen)
+    refused = [] if names else refused_names(settings.corpus_dir)
+    outcome = RunOutcome(success=not refused, collections=chosen, problems=list(map(str, refused)))
     with dagster_instance(settings) as instance:
         partitions.register(instance, found)
         fail_lost_runs(instance, settings.home)

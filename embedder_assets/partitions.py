@@ -121,7 +121,8 @@ def _corpus_dir(_environment: tuple[tuple[str, str], ...], _directory: Path, _fi
     """The corpus folder of the settings, which are read again when anything that they come from has changed."""
     settings = load_settings()
     # The first look of a host at a corpus that is in a bucket; each run looks again.
-    return settings.corpus_dir if settings.corpus_dir.exists() else fresh_corpus(settings)
+    first_look = settings.corpus_url and not settings.corpus_dir.exists()
+    return fresh_corpus(settings) if first_look else settings.corpus_dir
 
 
 def _written(file: Path) -> int | None:

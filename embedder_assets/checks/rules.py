@@ -54,18 +54,17 @@ def offsets_reproduce_text(pipeline: Pipeline, collection: str) -> str | None:
 
 
 def every_document_has_chunks(pipeline: Pipeline, collection: str) -> str | None:
-    """Every document with text has a chunk, and every chunk is one of a document as it is now."""
+    """Every document with text has a chunk, and every chunk has its document."""
     store = pipeline.store
-    version = {"content_sha256": "document_sha256"}
-    documents = store.read("documents", collection, ["doc_id", *version]).rename(version)
-    parts = [frame.unique() for frame in store.batches("chunks", collection, documents.columns)]
+    documents = store.read("documents", collection, ["doc_id"])
+    parts = [frame.unique() for frame in store.batches("chunks", collection, ["doc_id"])]
     cut = pl.concat([documents.clear(), *parts]).unique()
-    strangers = cut.join(documents, on=documents.columns, how="anti")["doc_id"].unique().sort()
-    lacking = documents.join(cut, on=documents.columns, how="anti")["doc_id"].sort()
+    lacking = documents.join(cut, on="doc_id", how="anti")["doc_id"].sort()
     # Few, if any: so their texts are read one by one.
     without = [doc_id for doc_id in lacking if _has_text(pipeline, collection, doc_id)]
+    unknown = cut.join(documents, on="doc_id", how="anti")["doc_id"].sort()
     return _examples(without, "documents with text and without a chunk") or _examples(
-        strangers, "documents with chunks of a text that they do not have"
+        unknown, "documents that have chunks and are not in the table"
     )
 
 

@@ -51,33 +51,32 @@ class Collection:
 
 
 def discover_collections(corpus_dir: Path) -> list[Collection]:
-    """List the collections of a corpus folder, sorted by name.
+    """List the collections of a corpus folder, sorted by name; ``refused_names`` says which folders are none.
 
     Raises:
-        CorpusError: If the folder is missing, is no folder, cannot be read, holds nothing that could be a
-            collection, or has a name that no collection can have, or two collections of one name.
+        CorpusError: If the folder is missing, is no folder, cannot be read, holds nothing that can be a collection, or
+            two collections of one name.
     """
-    root = _existing_folder(corpus_dir)
-    own_name = root.name or "corpus"
-    entries = visible_entries(root)
-    if any(entry.name == BEIR_CORPUS for entry in entries):
-        return [Collection(_checked_name(own_name), root, recursive=False)]
-    collections = [
-        Collection(_checked_name(entry.name), root / entry.name, recursive=True)
-        for entry in entries
-        if _may_be_folder(entry)
-    ]
-    if any(is_document_name(entry.name) and not _may_be_folder(entry) for entry in entries):
-        _refuse_name_clash(root, own_name, collections)
-        collections.append(Collection(_checked_name(own_name), root, recursive=False))
+    collections, refused = _look_at(corpus_dir)
+    if not collections and refused:
+        raise refused[0]
     if not collections:
         raise CorpusError(
-            str(root),
+            str(corpus_dir),
             expected="a folder with sub-folders (one a collection) or documents",
             got="a folder with neither",
             remedy=f"Put documents there ({_suffix_words()}), or point EMBEDDER_CORPUS_DIR to another folder.",
         )
     return sorted(collections, key=lambda collection: collection.name)
+
+
+def refused_names(corpus_dir: Path) -> list[CorpusError]:
+    """Why folders of a corpus folder are no collections, though they would be under another name.
+
+    Raises:
+        CorpusError: If the folder is missing, is no folder, or cannot be read.
+    """
+    return _look_at(corpus_dir)[1]
 
 
 def find_collection(corpus_dir: Path, name: str) -> Collection:
@@ -130,30 +129,39 @@ def _existing_folder(corpus_dir: Path) -> Path:
     raise CorpusError(str(corpus_dir), expected="a folder", got="a file", remedy=remedy)
 
 
-def _checked_name(name: str) -> str:
+def _look_at(corpus_dir: Path) -> tuple[list[Collection], list[CorpusError]]:
+    """The collections of a corpus folder, and why others are none."""
+    root = _existing_folder(corpus_dir)
+    loose = Collection(root.name or "corpus", root, recursive=False)
+    entries = visible_entries(root)
+    if any(entry.name == BEIR_CORPUS for entry in entries):
+        found = [loose]
+    else:
+        found = [
+            Collection(entry.name, root / entry.name, recursive=True) for entry in entries if _may_be_folder(entry)
+        ]
+        if any(is_document_name(entry.name) and not _may_be_folder(entry) for entry in entries):
+            _refuse_name_clash(root, loose.name, found)
+            found.append(loose)
+    problems = {collection: _problem_of_name(collection.name) for collection in found}
+    return [each for each in found if problems[each] is None], [error for error in problems.values() if error]
+
+
+def _problem_of_name(name: str) -> CorpusError | None:
+    """Why a collection cannot have a name."""
+    bytes_of_name = len(quote(name.encode("utf-8", "replace"), safe=""))
     if _BAD_NAME.search(name):
-        raise CorpusError(
-            printable(name),
-            expected="a collection name in UTF-8 without control characters and without '...'",
-            got=repr(name),
-            remedy="Rename the folder.",
-        )
-    if name == _NO_NAME:
-        raise CorpusError(
-            f"collection '{name}'",
-            expected="a name that tables do not use themselves",
-            got="the name that stands for rows without a collection",
-            remedy="Rename the folder.",
-        )
-    encoded = len(quote(name, safe=""))
-    if encoded > _MAX_ENCODED_NAME:
-        raise CorpusError(
-            f"collection '{name}'",
-            expected=f"a name of at most {_MAX_ENCODED_NAME} bytes, percent-encoded as in the folders of tables",
-            got=f"{encoded} bytes",
-            remedy="Give the folder a shorter name.",
-        )
-    return name
+        expected, got = "a name in UTF-8 without control characters and without '...'", "another one"
+    elif name == _NO_NAME:
+        expected, got = "any other name", "the one that stands for rows without a collection in tables"
+    elif bytes_of_name > _MAX_ENCODED_NAME:
+        got = f"{bytes_of_name} bytes"
+        expected = f"a shorter name, of at most {_MAX_ENCODED_NAME} bytes, percent-encoded as in the folders of tables"
+    else:
+        return None
+    remedy = "Rename the folder; until then nothing of it is read."
+    # As a literal: a name with a line break in it is one line of the message.
+    return CorpusError(f"collection {name!r}", expected=expected, got=got, remedy=remedy)
 
 
 def _refuse_name_clash(root: Path, own_name: str, collections: list[Collection]) -> None:

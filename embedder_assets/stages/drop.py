@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import shutil
+from pathlib import Path
 
 from embedder_assets.errors import TableError
 from embedder_assets.stages.export import export_folder
@@ -51,10 +52,24 @@ def drop_collection(store: TableStore, collection: str) -> dict[str, int]:
     return in_turn(store, [collection], lambda: _drop(store, collection))
 
 
+def _remove_exports(folder: Path) -> None:
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise TableError(
+            f"the exports in {folder}",
+            expected="a folder that can be removed",
+            got=f"{type(error).__name__}: {error.strerror}",
+            remedy="No row was removed. Correct the permissions of the folder, then run again.",
+        ) from error
+
+
 def _drop(store: TableStore, collection: str) -> dict[str, int]:
     rows = rows_of(store, collection)
     # What is derived goes first: should this be cut short, nothing is left that has lost its source.
-    shutil.rmtree(export_folder(store.home, collection), ignore_errors=True)
+    _remove_exports(export_folder(store.home, collection))
     for table in reversed(rows):
         store.remove(table, collection)
     forget_graphs(store.home, collection, [])

@@ -73,6 +73,22 @@ def test_a_long_line_within_the_size_limit_is_cut_and_embedded(embedder: Embedde
     assert tokens.sum() > 40_000
 
 
+def test_a_collection_of_a_bad_name_is_named_and_the_others_go_on(
+    embedder: Embedder, home: Path, tmp_path: Path
+) -> None:
+    corpus = tmp_path / "corpus"
+    for name in ("good", "__HIVE_DEFAULT_PARTITION__", "a...b"):
+        write(corpus / name / "one.md", GOOD)
+    result = embedder("run", "--corpus", str(corpus), "--disable-rerank", "--disable-sparse")
+    assert result.returncode == 1
+    said = " ".join((result.stdout + result.stderr).split())
+    assert "collection '__HIVE_DEFAULT_PARTITION__': expected any other name" in said
+    assert "collection 'a...b': expected a name" in said
+    assert TableStore(home).collections("dense_embeddings") == ["good"]
+    chosen = embedder("run", "--corpus", str(corpus), "--collection", "good", "--disable-rerank", "--disable-sparse")
+    assert chosen.returncode == 0, chosen.stdout
+
+
 def test_a_missing_corpus_folder_stops_with_the_remedy(embedder: Embedder, home: Path) -> None:
     result = embedder("run", "--corpus", "/no/such/folder")
     assert result.returncode == 1

@@ -5,10 +5,12 @@ from pathlib import Path
 import pytest
 
 from embedder_assets.errors import CorpusError
-from embedder_assets.stages.corpus import Collection, discover_collections
+from embedder_assets.stages.corpus import Collection, discover_collections, refused_names
 from embedder_assets.stages.sources import Listing, list_sources
+from embedder_assets.tables.store import TableStore
 from tests.deep import LONG_NAME, nest
 from tests.permissions import permissions_count
+from tests.unit.factories import make_documents
 
 
 def write(root: Path, *names: str) -> None:
@@ -244,11 +246,69 @@ def test_documents_in_paths_longer_than_the_system_takes_are_listed(tmp_path):
     assert len(deepest) > 4096
 
 
-@pytest.mark.parametrize("name", ["__HIVE_DEFAULT_PARTITION__"])
-def test_a_name_that_tables_use_themselves_is_refused(tmp_path, name):
-    write(tmp_path, f"{name}/x.md", "good/x.md")
-    with pytest.raises(CorpusError, match=rf"collection '{name}'.*Rename the folder"):
+BAD_NAMES = ["__HIVE_DEFAULT_PARTITION__", "a...b", "a\nb", "x" * 201, "\udce9"]
+
+
+@pytest.mark.parametrize("name", BAD_NAMES)
+def test_a_name_that_no_collection_can_have_is_refused_and_the_others_stay(tmp_path, name):
+    write(tmp_path, f"{name}/x.md")
+    with pytest.raises(CorpusError, match=r"collection .*Rename the folder"):
         discover_collections(tmp_path)
+    write(tmp_path, "good/x.md")
+    assert [collection.name for collection in discover_collections(tmp_path)] == ["good"]
+    (error,) = refused_names(tmp_path)
+    assert str(error).startswith(f"collection {name!r}: expected ")
+
+
+def test_a_corpus_folder_of_a_bad_name_refuses_its_loose_documents_only(tmp_path):
+    write(tmp_path / "a...b", "loose.md", "good/x.md")
+    assert [collection.name for collection in discover_collections(tmp_path / "a...b")] == ["good"]
+    assert len(refused_names(tmp_path / "a...b")) == 1
+
+
+ODD_NAMES = [
+    "__hive_default_partition__",
+    "%5F%5FHIVE_DEFAULT_PARTITION__",
+    "%2F",
+    "x=y",
+    "collection=b",
+    "NULL",
+    "null",
+    "1",
+]
+ODD_NAMES += [
+    "trailing ",
+    "trailing.",
+    " ",
+    "é",
+    "e\u0301",
+    "Case",
+    "case",
+    "a'b",
+    'a"b',
+    "a\\b",
+    "{c}",
+    "[s]",
+    "*",
+    "a?b#c",
+]
+ODD_NAMES += ["a|b", "~", "\u202ertl", "\u200b", "_delta_log", "latest.json", "-", "a..b"]
+
+
+def test_odd_names_are_collections_of_their_own(tmp_path):
+    """Each in a real table, next to those that are nearly the same."""
+    write(tmp_path / "corpus", *(f"{name}/x.md" for name in ODD_NAMES))
+    names = [collection.name for collection in discover_collections(tmp_path / "corpus")]
+    assert names == sorted(ODD_NAMES)
+    store = TableStore(tmp_path / "home")
+    for turn in ("first", "second"):
+        for name in names:
+            before = store.read("documents", name, ["doc_id", "content_sha256"])
+            store.exchange("documents", name, make_documents(name, a=f"{turn} {name}"), before)
+    assert store.collections("documents") == sorted(names)
+    for name in names:
+        assert store.read("documents", name, ["collection", "text"]).rows() == [(name, f"second {name}")]
+        assert store.count("documents", name) == 1
 
 
 def test_a_name_that_is_not_utf8_is_an_issue_that_can_be_printed(tmp_path):

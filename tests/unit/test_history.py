@@ -21,6 +21,7 @@ from embedder_assets.tables.history import restore, versions
 from embedder_assets.tables.lock import collection_lock
 from embedder_assets.tables.maintenance import maintain
 from embedder_assets.tables.store import TableStore
+from tests.permissions import permissions_count
 from tests.unit.factories import make_chunks, make_documents, make_queries
 
 
@@ -138,6 +139,18 @@ def test_a_collection_is_removed_with_all_that_was_made_from_it(store, tmp_path)
     assert [path.parent.name for path in (tmp_path / "staging").glob("*/*/*")] == ["other"]
     with pytest.raises(TableError, match=r"one of: other, got no rows in any table\. Did you mean 'other'"):
         drop_collection(store, "othr")
+
+
+def test_a_collection_keeps_its_rows_where_its_exports_cannot_be_removed(store, tmp_path):
+    store.append("documents", make_documents(a="text"))
+    folder = export_folder(tmp_path, "kb")
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").touch()
+    folder.chmod(0o500)
+    with permissions_count(), pytest.raises(TableError, match=r"exports in .*Permission denied\. No row was removed"):
+        drop_collection(store, "kb")
+    folder.chmod(0o700)
+    assert drop_collection(store, "kb") == {"documents": 1}
 
 
 # Two at once
