@@ -31,7 +31,8 @@ def _absolute(path: Path) -> Path:
 def _plain(path: Path) -> Path:
     # Delta Lake and Dagster's SQLite take the folder for a URL, and polars takes '=' for a partition.
     if re.search(r"[\[\]%=?^|\\\x00-\x1f\x7f\ud800-\udfff]", str(path)):
-        raise ValueError("a path in UTF-8 without '[', ']', '%', '=', '?', '^', '|', '\\' and control characters")
+        allowed = "a path in UTF-8 without '[', ']', '%', '=', '?', '^', '|', '\\' and control characters"
+        raise ValueError(f"{allowed}, not {str(path)!r}")
     return path
 
 
@@ -66,7 +67,11 @@ class Settings(BaseModel):
 
     _provenance: dict[str, str] = PrivateAttr(default_factory=dict)
 
-    home: StatePath = Field(Path(".embedder"), description="Folder of all state: tables, runs, exports, logs.")
+    home: StatePath = Field(
+        Path(".embedder"),
+        description="Folder of all state: tables, runs, exports, logs. Its path has no character that is syntax in a "
+        "URL or a partition, such as `%`, `?` or `=`.",
+    )
     tables_url: BucketUrl | None = Field(
         None,
         description="`s3://bucket/prefix`: the tables are there, for several hosts, and not under EMBEDDER_HOME. "
@@ -393,7 +398,7 @@ def _file_layer(path: Path) -> dict[str, tuple[Any, str]]:
 def _rejected(error: ValidationError, merged: Mapping[str, tuple[Any, str]]) -> SettingsError:
     first = error.errors()[0]
     name = str(first["loc"][0])
-    value, provenance = merged.get(name, (first["input"], "unknown"))
+    value, provenance = merged.get(name, (first["input"], "default"))
     meaning = FIELDS[name].description if name in FIELDS else "a known setting"
     # Not all of it in small letters: a pattern says which letters may be large.
     said = first["msg"].removeprefix("Value error, ")

@@ -2,7 +2,7 @@
 
 ``os.path.exists``, ``isdir`` and their like answer False where they may not look, and the system takes no path of
 ``PATH_MAX`` bytes or more, though a tree may be deeper. Here an error comes out as the ``OSError`` that it is, and a
-longer path is walked part by part. No symlink is followed on such a walk, so it stays below where it began.
+longer path is walked part by part. No symlink may be in it, so the walk stays below where it began.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 from stat import S_ISDIR
 
 _PATH_MAX = 4096  # of Linux, with the NUL at the end
+_PREFIX = 4000  # of it, what is opened at once
 _FOLDER = os.O_DIRECTORY | os.O_CLOEXEC
 _IN_WORDS = {
     errno.ENOENT: "a broken symlink, or a file that has just gone",
@@ -122,13 +123,18 @@ def _held(path: Path) -> Iterator[tuple[str, int | None]]:
     if not is_long(path):
         yield os.fspath(path), None
         return
-    whole = path.absolute()
-    parent = os.open(whole.anchor, os.O_PATH | _FOLDER)
+    whole = os.fsencode(path.absolute())
+    end = whole.rfind(b"/", 0, _PREFIX)
+    *parts, name = whole[end + 1 :].split(b"/")
+    parent = os.open(whole[:end], os.O_PATH | _FOLDER)
     try:
-        for part in whole.parts[1:-1]:
+        prefix = os.fsdecode(whole[:end])
+        if os.fspath(Path(f"/proc/self/fd/{parent}").readlink()) != prefix:
+            raise OSError(errno.ELOOP, "a symlink in so long a path", prefix)
+        for part in parts:
             child = os.open(part, os.O_PATH | os.O_NOFOLLOW | _FOLDER, dir_fd=parent)
             os.close(parent)
             parent = child
-        yield whole.name, parent
+        yield os.fsdecode(name), parent
     finally:
         os.close(parent)

@@ -83,13 +83,13 @@ class Faults:
         place = dir_fd if dir_fd is not None else path
         if isinstance(place, int):
             place = f"/proc/self/fd/{place}"
-        text = os.fspath(place)
+        text = os.fsdecode(place)
         if text.startswith("/proc/self/fd/"):
             try:
                 text = self._readlink(text)
             except OSError as error:
                 return error.errno == errno.ENAMETOOLONG
-        return isinstance(text, str) and text.startswith(self._folder)
+        return text.startswith(self._folder)
 
 
 class _FaultyEntries:

@@ -6,6 +6,7 @@ import pytest
 from embedder_assets.errors import CorpusError
 from embedder_assets.stages.corpus import Collection
 from embedder_assets.stages.queries import load_qrels, load_queries, refuse_empty_folder, synthetic_queries
+from tests.permissions import permissions_count
 
 HEADER = "query-id\tcorpus-id\tscore\n"
 
@@ -46,6 +47,24 @@ def test_bad_lines_become_issues_that_name_the_line(collection):
 def test_without_a_file_there_are_no_queries(collection):
     assert load_queries(collection) == ([], [])
     assert load_qrels(collection) == {}
+
+
+@pytest.mark.parametrize(("name", "load"), [("queries.jsonl", load_queries), ("qrels.tsv", load_qrels)])
+@pytest.mark.parametrize("problem", ["loop", "nowhere", "folder", "no permission", "root"])
+def test_a_file_that_cannot_be_read_is_an_error_and_not_a_missing_one(collection, name, load, problem):
+    path = collection.root / name
+    if problem == "loop":
+        path.symlink_to(name)
+    elif problem == "nowhere":
+        path.symlink_to("nowhere")
+    elif problem == "folder":
+        path.mkdir()
+    else:
+        path.write_text(HEADER)
+        (path if problem == "no permission" else collection.root).chmod(0)
+    with permissions_count(), pytest.raises(CorpusError, match=rf"{name}|a folder that can be read"):
+        load(collection)
+    collection.root.chmod(0o700)
 
 
 def test_queries_outside_the_corpus_are_refused(tmp_path):
