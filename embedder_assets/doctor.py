@@ -118,7 +118,7 @@ def _corpus(settings: Settings) -> Iterator[Finding]:
         names = [collection.name for collection in discover_collections(settings.corpus_dir)]
         yield Finding("ok", "corpus", f"{settings.corpus_dir}: {', '.join(names)}")
         for refused in refused_names(settings.corpus_dir):
-            yield Finding("problem", "corpus", f"{refused.thing}: expected {refused.expected}", refused.remedy)
+            yield Finding("problem", "corpus", f"{refused.thing}: {refused.got}", refused.remedy)
     except EmbedderError as error:
         yield Finding("problem", "corpus", f"{settings.corpus_dir}: {error.got}", error.remedy)
 

@@ -151,9 +151,10 @@ def _problem_of_name(name: str) -> CorpusError | None:
     """Why a collection cannot have a name."""
     bytes_of_name = len(quote(name.encode("utf-8", "replace"), safe=""))
     if _BAD_NAME.search(name):
-        expected, got = "a name in UTF-8 without control characters and without '...'", "another one"
+        expected = "a name in UTF-8 without control characters and without '...'"
+        got = "one that cannot be a partition"
     elif name == _NO_NAME:
-        expected, got = "any other name", "the one that stands for rows without a collection in tables"
+        expected, got = "any other name", "the one that tables use for rows without a collection"
     elif bytes_of_name > _MAX_ENCODED_NAME:
         got = f"{bytes_of_name} bytes"
         expected = f"a shorter name, of at most {_MAX_ENCODED_NAME} bytes, percent-encoded as in the folders of tables"

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import dagster as dg
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from embedder_assets.automation.changes import Decision, Memories, Now, decide
+from embedder_assets.automation.sensors import collection_changes
+from tests.permissions import permissions_count
 
 SETTLE_S = 30.0
 
@@ -103,3 +109,16 @@ def test_the_last_state_is_asked_for_in_the_end_and_never_while_a_run_is_on(
         memories = decision.memories
         asked = looks[-1][0] if decision.run_keys else asked
     assert asked == looks[-1][0]
+
+
+def test_the_sensor_goes_on_without_collections_that_it_cannot_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("good", "a...b", "locked"):
+        (tmp_path / "corpus" / name).mkdir(parents=True)
+    (tmp_path / "corpus" / "locked").chmod(0)
+    monkeypatch.setenv("EMBEDDER_CORPUS_DIR", str(tmp_path / "corpus"))
+    monkeypatch.setenv("EMBEDDER_HOME", str(tmp_path / "home"))
+    with dg.DagsterInstance.ephemeral() as instance, permissions_count():
+        found = collection_changes(dg.build_sensor_context(instance=instance))
+    assert Memories.of_cursor(found.cursor).collections.keys() == {"good"}

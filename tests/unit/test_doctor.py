@@ -30,3 +30,12 @@ def test_a_certificate_that_cannot_be_read_is_a_problem_with_its_setting(tmp_pat
     ((server, about),) = findings(settings, "embedder serve")
     assert (server, "serve_tls_cert" in about) == ("problem", True)
     assert findings(make_settings(tmp_path), "Triton client") == []
+
+
+def test_a_collection_of_a_bad_name_is_a_problem_next_to_the_good_ones(tmp_path):
+    for name in ("good", "__HIVE_DEFAULT_PARTITION__"):
+        (tmp_path / "corpus" / name).mkdir(parents=True)
+    fine, problem = findings(make_settings(tmp_path, corpus_dir=tmp_path / "corpus"), "corpus")
+    assert fine == ("ok", f"{tmp_path / 'corpus'}: good")
+    assert problem[0] == "problem"
+    assert problem[1].startswith("collection '__HIVE_DEFAULT_PARTITION__'")
