@@ -30,9 +30,9 @@ ROWS_A_FILE = 16_384
 DOCUMENTS_A_REPORT = 50
 # Cut at most ahead of what is staged: bounds the memory.
 DOCUMENTS_AT_A_TIME = 256
-# A version of a document, by the names that chunks and documents have for it.
-OF_CHUNK = ["doc_id", "document_sha256"]
-OF_DOCUMENT = ["doc_id", "content_sha256"]
+# What chunks are made from, by the columns that they have for it.
+VERSION = ["doc_id", "document_sha256", "chunking"]
+PLAIN = "text/plain"
 # What tells a row from any other that there was.
 KEY = ["chunk_id", "document_sha256", "chunking"]
 _DOCUMENT = [field.name for field in fields(Document)]
@@ -69,7 +69,10 @@ class CutStage:
         self._tokenizer_file = tokenizer_file
         self._max_tokens = max_tokens
         digest = hashlib.sha256(tokenizer_file.read_bytes()).hexdigest()
-        self.chunking = hashlib.sha256(f"{RULES} {max_tokens} {digest}".encode()).hexdigest()[:16]
+        self.chunking, self._plain = (
+            hashlib.sha256(f"{RULES} {max_tokens} {digest}{suffix}".encode()).hexdigest()[:16]
+            for suffix in ("", f" {PLAIN}")
+        )
 
     def run(self, collection: str, meter: StageMeter) -> CutOutcome:
         """Makes the chunks of the present documents the collection's only ones, in one commit.
@@ -77,28 +80,34 @@ class CutStage:
         Raises:
             TableError: Chunks that were cut are not staged any more. The table is as it was.
         """
-        documents = self._store.read(DOCUMENTS, collection, OF_DOCUMENT).rename({"content_sha256": "document_sha256"})
+        documents = self._versions(self._store.read(DOCUMENTS, collection, ["doc_id", "content_sha256", "media_type"]))
         cut, stale, kept = self._present(collection, documents)
-        missing = documents.join(cut, on=OF_CHUNK, how="anti")
+        missing = documents.join(cut, on=VERSION, how="anti")
         staging = self._store.own_staging(CHUNKS, collection, self.chunking)
-        staged = staging.read({name: pl.String() for name in OF_CHUNK}).join(missing, on=OF_CHUNK, how="semi")
-        computed = self._cut(collection, missing.join(staged, on=OF_CHUNK, how="anti"), staging, meter)
+        staged = staging.read({name: pl.String() for name in VERSION}).join(missing, on=VERSION, how="semi")
+        computed = self._cut(collection, missing.join(staged, on=VERSION, how="anti"), staging, meter)
         meter.count("reused", kept)
         added = _of(collection, missing, staging, expected=staged.height + computed)
         self._store.exchange(CHUNKS, collection, added, stale)
         staging.clear()
         return CutOutcome(self._store.count(CHUNKS, collection), missing.height, computed, stale.height)
 
+    def _versions(self, documents: pl.DataFrame) -> pl.DataFrame:
+        """Rows of ``documents`` with the columns of ``VERSION``: the same text may be plain or Markdown."""
+        is_plain = pl.col("media_type") == PLAIN
+        chunking = pl.when(is_plain).then(pl.lit(self._plain)).otherwise(pl.lit(self.chunking))
+        return documents.with_columns(document_sha256=pl.col("content_sha256"), chunking=chunking)
+
     def _present(self, collection: str, documents: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame, int]:
         """The versions of documents that are cut, the keys of chunks that have to go, and how many stay."""
         versions, stale, kept = (
-            [documents.clear()],
+            [documents.select(VERSION).clear()],
             [pl.DataFrame(schema={name: SCHEMAS[CHUNKS][name] for name in KEY})],
             0,
         )
         for frame in self._store.batches(CHUNKS, collection, [*KEY, "doc_id"]):
-            wanted = frame.filter(chunking=self.chunking).join(documents, on=OF_CHUNK, how="semi")
-            versions.append(wanted.select(OF_CHUNK).unique())
+            wanted = frame.join(documents, on=VERSION, how="semi")
+            versions.append(wanted.select(VERSION).unique())
             stale.append(frame.join(wanted, on=KEY, how="anti").select(KEY))
             kept += wanted.height
         return pl.concat(versions).unique(), pl.concat(stale), kept
@@ -112,9 +121,8 @@ class CutStage:
         chunker = Chunker(self._tokenizer_file, self._max_tokens)
         rows: list[dict[str, object]] = []
         computed = 0
-        for done, (digest, chunks) in enumerate(self._chunks(chunker, collection, todo), start=1):
-            version = {"document_sha256": digest, "chunking": self.chunking}
-            rows += [{**vars(chunk), **version} for chunk in chunks]
+        for done, (digest, chunking, chunks) in enumerate(self._chunks(chunker, collection, todo), start=1):
+            rows += [{**vars(chunk), "document_sha256": digest, "chunking": chunking} for chunk in chunks]
             computed += len(chunks)
             meter.count("computed", len(chunks))
             if done % DOCUMENTS_A_REPORT == 0 or done == todo.height:
@@ -126,16 +134,17 @@ class CutStage:
         _stage(staging, rows)  # also where a document has gone from the table meanwhile
         return computed
 
-    def _chunks(self, chunker: Chunker, collection: str, todo: pl.DataFrame) -> Iterator[tuple[str, list[Chunk]]]:
-        """The digest and the chunks of each version of a document, in the order of the table; a thread a core."""
+    def _chunks(self, chunker: Chunker, collection: str, todo: pl.DataFrame) -> Iterator[tuple[str, str, list[Chunk]]]:
+        """Digest, chunking and chunks of each version of a document, in the order of the table; a thread per core."""
         columns = [*_DOCUMENT, "content_sha256"]
         # Splitter and tokenizer compute without the interpreter's lock.
         with ThreadPoolExecutor(cores(), thread_name_prefix="cut") as workers:
             for frame in self._store.batches(DOCUMENTS, collection, columns):
-                texts = frame.join(todo, left_on=OF_DOCUMENT, right_on=OF_CHUNK, how="semi", maintain_order="left")
+                texts = self._versions(frame).join(todo, on=VERSION, how="semi", maintain_order="left")
                 for some in texts.iter_slices(DOCUMENTS_AT_A_TIME):
                     documents = (Document(**row) for row in some.select(_DOCUMENT).iter_rows(named=True))
-                    yield from zip(some["content_sha256"], workers.map(chunker.chunk, documents), strict=True)
+                    chunks = workers.map(chunker.chunk, documents)
+                    yield from zip(some["document_sha256"], some["chunking"], chunks, strict=True)
 
 
 def _stage(staging: Staging, rows: list[dict[str, object]]) -> None:
@@ -147,7 +156,7 @@ def _of(collection: str, versions: pl.DataFrame, staging: Staging, expected: int
     """The staged chunks of some versions of documents, all of them: it raises before a commit that would lack some."""
     found = 0
     for frame in staging.frames(SCHEMAS[CHUNKS]):
-        rows = frame.join(versions, on=OF_CHUNK, how="semi")
+        rows = frame.join(versions, on=VERSION, how="semi")
         found += rows.height
         if rows.height:
             yield rows

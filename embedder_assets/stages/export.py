@@ -98,7 +98,7 @@ class ExportStage:
 
     def _chunk_parts(self, collection: str) -> Iterator[str]:
         """What is exported of the chunks beside their vectors, which their keys stand for; a text a range."""
-        columns = [*KEY, "start", "end", "heading"]
+        columns = [*KEY, "start", "end", "heading", "token_count"]
         for part in self._ranges(collection):
             chunks = self._store.read("chunks", collection, columns, where=part.rows)
             for table, models in self._sources():

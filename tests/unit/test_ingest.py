@@ -543,6 +543,18 @@ def test_cut_chunks_of_a_killed_run_are_taken(read, folder, store, tokenizer, tm
     assert (outcome.rows, outcome.documents_cut, outcome.computed) == (2, 2, 0)
 
 
+def test_the_same_text_as_markdown_is_cut_as_markdown(read, folder, store, tokenizer, tmp_path):
+    text = "# One\n\nsome words\n"
+    (folder / "corpus.jsonl").write_text(json.dumps({"_id": "a.md", "text": text}) + "\n" + row("b"), "utf-8")
+    read()
+    chunk(tmp_path / "home", tokenizer)
+    (folder / "corpus.jsonl").unlink()
+    write(folder, a=text)
+    read()
+    assert chunk(tmp_path / "home", tokenizer) == CutOutcome(rows=1, documents_cut=1, computed=1, deleted=2)
+    assert store.read("chunks", "kb")["heading"].to_list() == ["One"]
+
+
 names = st.sampled_from(["a.md", "b.md", "deep/c.md", "d.txt"])
 texts = st.sampled_from(["# One\n\nwords\n", "# Two\n\nmany more words here\n\n## Part\n\nand again\n", "plain", ""])
 operation = st.one_of(
