@@ -10,7 +10,6 @@ tools need neither us nor a setting. See docs/adr/0013.
 
 from __future__ import annotations
 
-import os
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -118,6 +117,6 @@ class KeptSqliteEventLogStorage(SqliteEventLogStorage):
 
 def _file_id(path: str) -> tuple[int, int] | None:
     with suppress(FileNotFoundError):
-        status = os.stat(path)
+        status = Path(path).stat()
         return status.st_dev, status.st_ino
     return None
