@@ -9,7 +9,7 @@ always go to a JSON-lines file next to the manifest, whole, and to a collector w
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,7 @@ class _Tree:
     def _run(self, records: Sequence[StageRecord]) -> None:
         failed = any(record.status == "failed" for record in records)
         times = min(record.started_at for record in records), max(record.ended_at for record in records)
-        root = self._add(RUN_SPAN, run_span_id(self._run_id), times, failed=failed)
+        root = self._add(RUN_SPAN, run_span_id(self._run_id), times, status=_status(failed=failed))
         for record in records:
             self._stage(record, root)
 
@@ -76,47 +76,38 @@ class _Tree:
             f"rag.{record.stage}",
             stage_span_id(self._run_id, record.stage),
             (record.started_at, record.ended_at),
-            parent,
-            span_attributes(record),
-            failed=record.status == "failed",
+            parent=parent,
+            attributes=span_attributes(record),
+            status=_status(failed=record.status == "failed"),
         )
         for request in record.requests:
-            times = request.started_at, request.started_at + request.latency_s
-            attributes = request_attributes(record.stage, request)
-            self._add(REQUEST_SPAN, request.span_id, times, stage, attributes, kind=trace.SpanKind.CLIENT)
+            self._add(
+                REQUEST_SPAN,
+                request.span_id,
+                (request.started_at, request.started_at + request.latency_s),
+                parent=stage,
+                attributes=request_attributes(record.stage, request),
+                kind=trace.SpanKind.CLIENT,
+            )
 
-    def _add(
-        self,
-        name: str,
-        span_id: str,
-        times: tuple[float, float],
-        parent: trace.SpanContext | None = None,
-        attributes: Mapping[str, Attribute] | None = None,
-        *,
-        kind: trace.SpanKind = trace.SpanKind.INTERNAL,
-        failed: bool = False,
-    ) -> trace.SpanContext:
+    def _add(self, name: str, span_id: str, times: tuple[float, float], **more: Any) -> trace.SpanContext:
         context = trace.SpanContext(
             int(trace_id_of(self._run_id), 16),
             int(span_id, 16),
             is_remote=False,
             trace_flags=trace.TraceFlags(trace.TraceFlags.SAMPLED),
         )
-        started_at, ended_at = times
-        span = ReadableSpan(
-            name,
-            context,
-            parent,
-            resource=Resource({"service.name": otlp.SERVICE}),
-            attributes=dict(attributes or {}),
-            kind=kind,
-            # A message may quote a document's name; only that something failed goes out.
-            status=trace.Status(trace.StatusCode.ERROR if failed else trace.StatusCode.UNSET),
-            start_time=_nanoseconds(started_at),
-            end_time=_nanoseconds(ended_at),
+        started_at, ended_at = map(_nanoseconds, times)
+        resource = Resource({"service.name": otlp.SERVICE})
+        self._spans.append(
+            ReadableSpan(name, context, resource=resource, start_time=started_at, end_time=ended_at, **more)
         )
-        self._spans.append(span)
         return context
+
+
+def _status(*, failed: bool) -> trace.Status:
+    """A failure's message may quote a document's name; only that something failed goes out."""
+    return trace.Status(trace.StatusCode.ERROR if failed else trace.StatusCode.UNSET)
 
 
 def emit_spans(run_id: str, records: Sequence[StageRecord], file: Path) -> SpanReport:

@@ -194,7 +194,7 @@ OFF_OR_GARBAGE = {
     "OTEL_EXPORTER_OTLP_CERTIFICATE": "/no/such/file",
     "OTEL_PROPAGATORS": "none",
 }
-GARBAGE_LIMITS = {name: "many" for name in LIMITS}
+GARBAGE_LIMITS = dict.fromkeys(LIMITS, "many")
 REQUEST = RequestTrace(span_id="00f067aa0ba902b7", model="minilm", started_at=1001.0, latency_s=0.5, size=64)
 
 
