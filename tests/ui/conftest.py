@@ -17,6 +17,8 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from embedder_assets.serving.build import build_models
 from embedder_assets.settings import load_settings
+from embedder_assets.stages.baseline import accept
+from embedder_assets.tables.store import TableStore
 from tests.conftest import PROJECT
 from tests.integration.conftest import BIN, environment, write
 from tests.integration.processes import eventually, free_ports
@@ -35,6 +37,7 @@ class Stack:
 
     home: Path
     url: str
+    metrics: str
     process: subprocess.Popen[bytes]
     seconds_to_ready: float
 
@@ -75,7 +78,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     try:
         ready = eventually(lambda: READY in said.read_text() or process.poll() is not None, 60)
         assert ready and process.poll() is None, said.read_text()
-        yield Stack(root / "home", f"http://127.0.0.1:{webserver}", process, time.monotonic() - started)
+        urls = (f"http://127.0.0.1:{port}" for port in (webserver, metrics))
+        yield Stack(root / "home", *urls, process, time.monotonic() - started)
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
@@ -112,12 +116,29 @@ def launched(browser: Browser, stack: Stack) -> Launched:
         tab.close()
 
 
-def launch(tab: Page, stack: Stack, config: str = "") -> Launched:
+@pytest.fixture
+def judged(page: Page, stack: Stack) -> str:
+    """A collection whose quality gate has failed: a baseline counts, and its judgements got lost."""
+    folder = stack.home.parent / "corpus" / "judged"
+    write(folder / "owl.md", "# The owl\n\nThe owl hunts at night.\n")
+    write(folder / "queries.jsonl", '{"_id": "q1", "text": "who hunts at night"}\n')
+    write(folder / "qrels.tsv", "query-id\tcorpus-id\tscore\nq1\towl.md\t1\n")
+    launch(page, stack, collection=folder.name)
+    expect(page.get_by_text("Success", exact=True)).to_be_visible()
+    settings = load_settings({"home": (stack.home, "test"), "corpus_dir": (folder.parent, "test")}, environ={})
+    accept(TableStore.of(settings), settings, [folder.name], accepted_by="ana", note="")
+    (folder / "qrels.tsv").unlink()
+    launch(page, stack, collection=folder.name)
+    expect(page.get_by_text("Failure", exact=True)).to_be_visible()
+    return folder.name
+
+
+def launch(tab: Page, stack: Stack, config: str = "", *, collection: str = COLLECTION) -> Launched:
     """Clicks through the dialog of the main job to the page of the run."""
     tab.goto(f"{stack.url}/locations/embedder_assets.definitions/jobs/rag_tables")
     tab.get_by_text("Materialize all…").first.click()
     tab.get_by_text("Select a partition or create one").click()
-    tab.locator("li").filter(has_text=COLLECTION).last.click()
+    tab.locator("li").filter(has_text=collection).last.click()
     tab.keyboard.press("Escape")
     dialog = tab.get_by_role("dialog").filter(has_text="Partition selection")
     expect(dialog.get_by_text("1 partition", exact=True)).to_be_visible()

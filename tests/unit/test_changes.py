@@ -103,3 +103,10 @@ def test_the_last_state_is_asked_for_in_the_end_and_never_while_a_run_is_on(
         memories = decision.memories
         asked = looks[-1][0] if decision.run_keys else asked
     assert asked == looks[-1][0]
+
+
+def test_a_look_by_a_clock_that_was_ahead_delays_a_run_by_the_settling_time_alone() -> None:
+    first = look({"kb": "a"}, 864_000)
+    again = look({"kb": "a"}, 0, first.memories)
+    assert again.waiting == {"kb": "its files changed, and have kept still for 0 s"}
+    assert list(look({"kb": "a"}, SETTLE_S, again.memories).run_keys) == ["kb"]
