@@ -22,7 +22,7 @@ EARLIER_KEY = "failed_in_earlier_runs"
 COMPLETED = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
 PAGE = 100
 # More than the runs that are on at once, which end in another order than they began.
-RECENT = 8
+RECENT = 5
 
 
 class Verdict(BaseModel):

@@ -10,14 +10,15 @@ import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
+import polars as pl
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from embedder_assets.serving.build import build_models
 from embedder_assets.settings import load_settings
-from embedder_assets.stages.baseline import accept
 from embedder_assets.tables.store import TableStore
 from tests.conftest import PROJECT
 from tests.integration.conftest import BIN, environment, write
@@ -26,6 +27,7 @@ from tests.integration.processes import eventually, free_ports
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SCREENSHOTS = Path(os.environ.get("ARTIFACTS") or PROJECT / ".embedder") / "ui-screenshots"
 COLLECTION = "animals"
+JUDGED = "judged"
 READY = "Ctrl-C ends all of it."
 # What the UI shows is behind polls of some seconds, on a machine that computes at the same time.
 PATIENCE_MS = 60_000
@@ -61,6 +63,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     root = tmp_path_factory.mktemp("ui")
     for name in ("cat", "owl", "whale"):
         write(root / "corpus" / COLLECTION / f"{name}.md", f"# The {name}\n\nThe {name} is an animal.\n")
+    write(root / "corpus" / JUDGED / "fox.md", "# The fox\n\nThe fox hunts at night.\n")
     metrics, webserver = free_ports(2)
     variables = environment(
         root / "home",
@@ -119,18 +122,13 @@ def launched(browser: Browser, stack: Stack) -> Launched:
 @pytest.fixture
 def judged(page: Page, stack: Stack) -> str:
     """A collection whose quality gate has failed: a baseline counts, and its judgements got lost."""
-    folder = stack.home.parent / "corpus" / "judged"
-    write(folder / "owl.md", "# The owl\n\nThe owl hunts at night.\n")
-    write(folder / "queries.jsonl", '{"_id": "q1", "text": "who hunts at night"}\n')
-    write(folder / "qrels.tsv", "query-id\tcorpus-id\tscore\nq1\towl.md\t1\n")
-    launch(page, stack, collection=folder.name)
-    expect(page.get_by_text("Success", exact=True)).to_be_visible()
-    settings = load_settings({"home": (stack.home, "test"), "corpus_dir": (folder.parent, "test")}, environ={})
-    accept(TableStore.of(settings), settings, [folder.name], accepted_by="ana", note="")
-    (folder / "qrels.tsv").unlink()
-    launch(page, stack, collection=folder.name)
+    row = {"collection": JUDGED, "ranking": "fused", "measure": "nDCG@10", "value": 1.0, "queries": 1, "sequence": 1}
+    row |= {"accepted_at": datetime.now(UTC), "accepted_by": "ana", "note": "", "models": "{}"}
+    row |= {"qrels_digest": "", "input_digest": ""}
+    TableStore(stack.home).append("quality_baselines", pl.DataFrame([row]))
+    launch(page, stack, collection=JUDGED)
     expect(page.get_by_text("Failure", exact=True)).to_be_visible()
-    return folder.name
+    return JUDGED
 
 
 def launch(tab: Page, stack: Stack, config: str = "", *, collection: str = COLLECTION) -> Launched:
