@@ -57,7 +57,8 @@ def forget_ended(home: Path, going_on: Collection[str]) -> None:
 def _taken(file: Path) -> bool:
     """Removes a sign that nobody holds, unless somebody may be about to; whether it did."""
     try:
-        if time.time() - file.stat().st_mtime < YOUNG_S:
+        # A time further in the future than the end of a run sets is of a clock that was ahead.
+        if -(ENDING_S + 1) < time.time() - file.stat().st_mtime < YOUNG_S:
             return False
         with FileLock(file, timeout=0):
             file.unlink()

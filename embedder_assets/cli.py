@@ -264,6 +264,20 @@ def baseline_show() -> None:
         click.echo("no baseline is accepted yet; `embedder baseline accept` accepts the newest evaluation")
 
 
+@baseline.command("drop")
+@click.option("--collection", "names", multiple=True, required=True, metavar="NAME", help="Which; may be repeated.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def baseline_drop(names: tuple[str, ...], yes: bool) -> None:
+    """Give up the baseline of a collection: what it reaches is held against nothing any more."""
+    from embedder_assets.stages.baseline import drop
+    from embedder_assets.tables.store import TableStore
+
+    if not yes:
+        click.confirm(f"Give up the baseline of {', '.join(map(repr, dict.fromkeys(names)))}?", abort=True)
+    display.show_baselines(drop(TableStore.of(load_settings()), names))
+    click.echo("given up; `embedder tables restore quality_baselines` brings back what was accepted")
+
+
 @main.group()
 def summary() -> None:
     """Show and check what a run left in its manifest."""

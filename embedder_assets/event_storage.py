@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ class KeptSqliteEventLogStorage(SqliteEventLogStorage):
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
         self._engines: OrderedDict[str, Engine] = OrderedDict()
+        self._files: dict[str, tuple[int, int] | None] = {}
         self._tables: set[str] = set()
         super().__init__(base_dir, inst_data)
 
@@ -79,9 +80,12 @@ class KeptSqliteEventLogStorage(SqliteEventLogStorage):
                 self._initdb(engine)
                 self._initialized_dbs.add(shard)
             with engine.begin() as connection:
+                if shard not in self._files:
+                    self._files[shard] = _file_id(self.path_for_shard(shard))
                 yield connection
 
     def _engine(self, shard: str) -> Engine:
+        self._forget_replaced(shard)
         if shard not in self._engines:
             self._engines[shard] = create_engine(
                 self.conn_string_for_shard(shard),
@@ -90,10 +94,29 @@ class KeptSqliteEventLogStorage(SqliteEventLogStorage):
                 connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS},
             )
             if len(self._engines) > DATABASES_KEPT:
-                self._engines.popitem(last=False)[1].dispose()
+                self._forget(next(iter(self._engines)))
         self._engines.move_to_end(shard)
         return self._engines[shard]
 
+    def _forget_replaced(self, shard: str) -> None:
+        """Closes a database whose file is not the one that was opened: it was removed, or another is in its place."""
+        opened = self._files.get(shard)
+        if opened is not None and opened != _file_id(self.path_for_shard(shard)):
+            self._forget(shard)
+            self._initialized_dbs.discard(shard)
+            self._tables.clear()
+
+    def _forget(self, shard: str) -> None:
+        self._files.pop(shard, None)
+        self._engines.pop(shard).dispose()
+
     def _close(self) -> None:
-        while self._engines:
-            self._engines.popitem()[1].dispose()
+        for shard in list(self._engines):
+            self._forget(shard)
+
+
+def _file_id(path: str) -> tuple[int, int] | None:
+    with suppress(FileNotFoundError):
+        status = Path(path).stat()
+        return status.st_dev, status.st_ino
+    return None

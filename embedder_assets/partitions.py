@@ -108,6 +108,16 @@ def _collections_of(instance: dg.DagsterInstance, _run_id: str, items: tuple[tup
         return list(collections.get_partition_keys_in_range(dg.PartitionKeyRange(first, last)))
 
 
+def other_collections(instance: dg.DagsterInstance, run: dg.DagsterRun) -> frozenset[str]:
+    """The collections that there are and that a run is not about."""
+    return _other_collections(instance, run.run_id, tuple(collections_of_run(instance, run)))
+
+
+@functools.lru_cache(maxsize=1)  # every check of a run asks
+def _other_collections(instance: dg.DagsterInstance, _run_id: str, names: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(known_collections(instance)) - set(names)
+
+
 def _folders() -> list[str]:
     with contextlib.suppress(EmbedderError):
         own = tuple(sorted(item for item in os.environ.items() if item[0].startswith(ENV_PREFIX)))

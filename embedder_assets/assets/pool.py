@@ -17,8 +17,6 @@ from pathlib import Path
 import dagster as dg
 from filelock import FileLock, Timeout
 
-from embedder_assets.telemetry.event_log import ENDED
-
 POOL = "triton_gpu"
 POLL_S = 0.2
 
@@ -82,7 +80,7 @@ class Pool:
                 return False
         # No lock in this home: on another host, or already let go; only Dagster can tell.
         run = self.instance.get_run_by_id(run_id)
-        return run is None or run.status in ENDED
+        return run is None or run.is_finished
 
     def _file(self, run_id: str, step_key: str) -> Path:
         return self.locks / f"{run_id}-{step_key}.lock"

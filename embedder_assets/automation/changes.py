@@ -88,7 +88,8 @@ def decide(now: Now, memories: Memories) -> Decision:
             decision.waiting[name] = "its files cannot be read"
             continue
         memory = former or Memory(seen=digest, since=now.time)
-        if memory.seen != digest:
+        # A look in the future was by a clock that was ahead: the files keep still from now on.
+        if memory.seen != digest or memory.since > now.time:
             memory = memory.model_copy(update={"seen": digest, "since": now.time})
         if digest != memory.asked:
             still_s = now.time - memory.since

@@ -25,6 +25,9 @@ from embedder_assets.tables.ranges import DigestRange, equal_ranges
 from embedder_assets.tables.store import TableStore
 from embedder_assets.telemetry.record import StageMeter, StageName
 
+# Of the newest backfills: more than end between two looks.
+COLLECTIONS_LOOKED_AT = 128
+
 Events = Iterator[dg.AssetObservation | dg.Output[None]]
 
 
@@ -111,30 +114,38 @@ def _refuse_uncut(store: TableStore, collection: str) -> None:
         )
 
 
-@dg.run_status_sensor(
-    run_status=dg.DagsterRunStatus.SUCCESS,
-    monitored_jobs=[shard_vectors],
-    request_job=rag_tables,
+@dg.sensor(
+    job=rag_tables,
     minimum_interval_seconds=INTERVAL_S,
     default_status=SENSORS,
     description="A run over a collection once a backfill has embedded all of its shards.",
 )
-def sharded_collections(context: dg.RunStatusSensorContext) -> dg.RunRequest | dg.SkipReason:
-    """A run over a collection once a backfill has embedded all of its shards."""
-    run = context.dagster_run
-    backfill, collection = run.tags.get(BACKFILL_ID_TAG), run.tags[COLLECTION_TAG]
-    if backfill is None:
-        return dg.SkipReason(f"run {run.run_id} is of no backfill: materialize the collection when its shards are done")
-    same = {BACKFILL_ID_TAG: backfill, COLLECTION_TAG: collection}
-    done = {
-        each.tags[SHARD_TAG]
-        for each in context.instance.get_runs(dg.RunsFilter(tags=same, statuses=[dg.DagsterRunStatus.SUCCESS]))
-    }
-    left = set(SHARDS) - done
-    if left:
-        return dg.SkipReason(f"collection '{collection}': {len(left)} of {len(SHARDS)} shards are not embedded yet")
-    return dg.RunRequest(
-        run_key=f"{backfill}/{collection}",
-        partition_key=collection,
-        asset_selection=main_assets(context.repository_def),
-    )
+def sharded_collections(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+    """A run over a collection once a backfill has embedded all of its shards.
+
+    It looks at the runs themselves, of the last backfills, and Dagster takes a run key once. A run status sensor would
+    go on from the last event that it has seen, and miss runs after some were deleted or a clock was set.
+    """
+    embedded = _embedded_shards(context.instance)
+    waiting = []
+    for (backfill, collection), done in embedded.items():
+        if left := len(set(SHARDS) - done):
+            waiting.append(f"collection '{collection}': {left} of {len(SHARDS)} shards are not embedded yet")
+            continue
+        yield dg.RunRequest(
+            run_key=f"{backfill}/{collection}",
+            partition_key=collection,
+            asset_selection=main_assets(context.repository_def),
+        )
+    if len(waiting) == len(embedded):
+        yield dg.SkipReason("; ".join(waiting) or "no backfill has embedded a shard")
+
+
+def _embedded_shards(instance: dg.DagsterInstance) -> dict[tuple[str, str], set[str]]:
+    """(backfill, collection) to the shards that are embedded, of the runs that went well."""
+    wanted = dg.RunsFilter(job_name=shard_vectors.name, statuses=[dg.DagsterRunStatus.SUCCESS])
+    embedded: dict[tuple[str, str], set[str]] = {}
+    for run in instance.get_runs(wanted, limit=COLLECTIONS_LOOKED_AT * len(SHARDS)):
+        if (backfill := run.tags.get(BACKFILL_ID_TAG)) is not None:
+            embedded.setdefault((backfill, run.tags[COLLECTION_TAG]), set()).add(run.tags[SHARD_TAG])
+    return embedded

@@ -1,13 +1,14 @@
 """Blocking asset checks from rules: one Dagster op an asset, every rule a check of its own."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import dagster as dg
 
 from embedder_assets.checks.verdict import Note, Rule, Worry
 from embedder_assets.errors import EmbedderError
-from embedder_assets.partitions import collections_of_run
+from embedder_assets.partitions import collections_of_run, other_collections
 from embedder_assets.pipeline import Pipeline
+from embedder_assets.telemetry.verdicts import EARLIER_KEY, VERDICTS_KEY, Verdict, as_metadata, earlier_failures
 
 OFF = "the stage is off, its table was not touched"
 
@@ -29,26 +30,58 @@ def blocking_checks(asset: str, rules: Sequence[Rule], toggle: str | None = None
         names = collections_of_run(context.instance, context.run)
         off = toggle is not None and not getattr(pipeline.settings, toggle)
         for rule in rules:
-            verdicts = {} if off else {name: _asked(rule, pipeline, name) for name in names}
-            notes = {name: verdict for name, verdict in verdicts.items() if isinstance(verdict, Note)}
-            problems = {name: verdict for name, verdict in verdicts.items() if verdict and name not in notes}
-            yield dg.AssetCheckResult(
-                asset_key=asset,
-                check_name=rule.__name__,
-                passed=not problems,
-                severity=_severity(problems.values()),
-                description="\n".join(f"{name}: {words}" for name, words in (problems or notes).items())
-                or (OFF if off else None),
-                metadata={"collections": names, **problems, **notes},
-            )
+            said = {name: Note(OFF) if off else _asked(rule, pipeline, name) for name in names}
+            yield evaluated(context, dg.AssetCheckKey(dg.AssetKey(asset), rule.__name__), said, named=not off)
 
     return check
 
 
-def _severity(problems: Collection[str]) -> dg.AssetCheckSeverity:
-    """A failed check blocks what follows, unless nothing in it makes the results wrong."""
-    only_worries = problems and all(isinstance(each, Worry) for each in problems)
-    return dg.AssetCheckSeverity.WARN if only_worries else dg.AssetCheckSeverity.ERROR
+def evaluated(
+    context: dg.AssetCheckExecutionContext,
+    check: dg.AssetCheckKey,
+    said: Mapping[str, str | None],
+    *,
+    named: bool = True,
+) -> dg.AssetCheckResult:
+    """The result of a check: a verdict on each collection of the run, and what it still has against others.
+
+    What failed in an earlier run, over collections that are not of this one, does not block this run. It still shows:
+    Dagster has one newest evaluation of a check, and a collection that is well must not cover one that is not.
+
+    Args:
+        context: Of the op that asks.
+        check: The check.
+        said: Collection of the run to what the rule has said of it.
+        named: Whether the words differ by collection, so that they are shown with its name.
+    """
+    verdicts = {name: _verdict(words) for name, words in said.items()}
+    earlier = earlier_failures(context.instance, check, other_collections(context.instance, context.run))
+    failed = {name: each for name, each in verdicts.items() if not each.passed}
+    shown = failed or ({} if earlier else verdicts)
+    lines = [f"{name}: {each.words}" if named else str(each.words) for name, each in shown.items() if each.words]
+    lines += [f"{name}, in an earlier run: {each.words}" for name, each in earlier.items()]
+    blocks = any(each.severity == "error" for each in failed.values())
+    return dg.AssetCheckResult(
+        asset_key=check.asset_key,
+        check_name=check.name,
+        passed=not failed and not earlier,
+        severity=dg.AssetCheckSeverity.ERROR if blocks or not (failed or earlier) else dg.AssetCheckSeverity.WARN,
+        description="\n".join(dict.fromkeys(lines)) or None,
+        metadata={
+            VERDICTS_KEY: as_metadata(verdicts),
+            **({EARLIER_KEY: as_metadata(earlier)} if earlier else {}),
+        },
+    )
+
+
+def _verdict(words: str | None) -> Verdict:
+    """A failed check blocks what follows, unless what it says does not make the results wrong."""
+    passed = not words or isinstance(words, Note)
+    return Verdict(
+        passed=passed,
+        severity="warn" if isinstance(words, Worry) else "error",
+        words=str(words) if words else None,
+    )
 
 
 def _asked(rule: Rule, pipeline: Pipeline, collection: str) -> str | None:

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
-from dataclasses import dataclass
-
-from embedder_assets.checks.verdict import Note
+from embedder_assets.checks.verdict import Note, Worry
 from embedder_assets.errors import EmbedderError
 from embedder_assets.pipeline import Pipeline
 from embedder_assets.stages.evaluate import EvaluateStage
-from embedder_assets.stages.quality import NDCG, Figures, changes_by_query, newest_figures
-
-QUERIES_NAMED = 3
-ROUNDING = 1e-9  # 0.83 - 0.81 is a little more than 0.02
+from embedder_assets.stages.gate import Comparison, accept_command, fall, models_then, problem_with_baseline
+from embedder_assets.stages.quality import Figures, newest_figures
 
 
 def reranked_not_below_fused(pipeline: Pipeline, collection: str) -> str | None:
@@ -29,45 +24,34 @@ def reranked_not_below_fused(pipeline: Pipeline, collection: str) -> str | None:
         "model's model.toml, or do without it: EMBEDDER_ENABLE_RERANK=false."
     )
     baseline = newest_figures(pipeline.store, "quality_baselines", collection)
-    models = f"Models now: {now.models_named}" + (_models_then(now, baseline) if baseline else "")
-    return _problem(pipeline, now, Comparison(now, "fused", "the fused ranking has", models, remedy))
+    models = f"Models now: {now.models_named}" + (models_then(now, baseline) if baseline else "")
+    return fall(
+        pipeline.store, pipeline.settings, now, Comparison(now, "fused", "the fused ranking has", models, remedy)
+    )
 
 
 def quality_not_below_baseline(pipeline: Pipeline, collection: str) -> str | None:
     """On the judged queries, nDCG@10 of the final order is not below the accepted baseline, within a tolerance."""
+    baseline = newest_figures(pipeline.store, "quality_baselines", collection)
+    if baseline is not None:
+        problem = problem_with_baseline(pipeline.store, pipeline.settings, collection)
+        return problem or _fewer_queries(_evaluated(pipeline, collection), baseline)
     now = _evaluated(pipeline, collection)
     if isinstance(now, str):
         return now
-    accept = f"`embedder baseline accept --collection {shlex.quote(collection)}`"
-    baseline = newest_figures(pipeline.store, "quality_baselines", collection)
-    if baseline is None:
-        return Note(f"no baseline is accepted, so nothing to compare with; {accept} accepts this evaluation")
-    ranking = baseline.comparable(now.final)
-    former = f"the baseline accepted on {baseline.at:%Y-%m-%d} has {'' if ranking == now.final else f'({ranking}) '}"
-    remedy = (
-        "Compare the models (`embedder models compare`), go back to the former model, setting or documents, or accept "
-        f"the fall on purpose: {accept}."
+    accept = accept_command(collection)
+    return Note(f"no baseline is accepted, so nothing to compare with; {accept} accepts this evaluation")
+
+
+def _fewer_queries(now: Figures | str, baseline: Figures) -> Worry | None:
+    """A gate that measures less than it did lets more through, and should not do so in silence."""
+    if isinstance(now, str) or now.queries >= baseline.queries:
+        return None
+    return Worry(
+        f"{now.queries} judged queries are left of the {baseline.queries} of the baseline accepted on "
+        f"{baseline.at:%Y-%m-%d}, so it says less than it did. Bring the others back (queries.jsonl, qrels.tsv), or "
+        f"accept the smaller set on purpose: {accept_command(baseline.collection)}."
     )
-    models = f"Models now: {now.models_named}" + _models_then(now, baseline)
-    return _problem(pipeline, now, Comparison(baseline, ranking, former.strip(), models, remedy))
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What the final ranking of an evaluation is held against, and the words for it.
-
-    Attributes:
-        former: The figures of which ``ranking`` is what has to be reached.
-        has: Says whose figure it is.
-        models: Names the models, now and then.
-        remedy: What to do about a fall.
-    """
-
-    former: Figures
-    ranking: str
-    has: str
-    models: str
-    remedy: str
 
 
 def _evaluated(pipeline: Pipeline, collection: str) -> Figures | str:
@@ -77,34 +61,3 @@ def _evaluated(pipeline: Pipeline, collection: str) -> Figures | str:
     except EmbedderError as error:
         return str(error)
     return figures or Note("no judged queries, so nothing to compare")
-
-
-def _problem(pipeline: Pipeline, now: Figures, held: Comparison) -> str | None:
-    reached, demanded = now.ndcg(now.final), held.former.ndcg(held.ranking)
-    tolerance = pipeline.settings.quality_tolerance
-    if demanded - reached <= tolerance + ROUNDING:
-        return None
-    changes = changes_by_query(
-        pipeline.store, now.collection, (now.input_digest, now.final), (held.former.input_digest, held.ranking)
-    )
-    lost = [
-        f"{query} ({former:.3f} to {value:.3f})"
-        for query, former, value, change in changes.head(QUERIES_NAMED).iter_rows()
-        if change < 0
-    ]
-    return " ".join(
-        [
-            f"{now.final} {NDCG} is {reached:.4f} over {now.queries} judged queries, {held.has} {demanded:.4f},",
-            f"and EMBEDDER_QUALITY_TOLERANCE allows {tolerance:g} less.",
-            *([f"Queries that lost most: {', '.join(lost)}."] if lost else []),
-            *(["The judgements are not those of then."] if now.qrels_digest != held.former.qrels_digest else []),
-            held.models + ".",
-            f"The exports stay as they were. {held.remedy}",
-        ]
-    )
-
-
-def _models_then(now: Figures, baseline: Figures) -> str:
-    if now.models == baseline.models:
-        return "; of the baseline: the same, so a setting, the documents or the judgements differ"
-    return f"; of the baseline: {baseline.models_named}"

@@ -6,8 +6,10 @@ import dagster as dg
 
 from embedder_assets.assets.processing_summary import manifest_file
 from embedder_assets.checks import proof
+from embedder_assets.checks.blocking import evaluated
 from embedder_assets.checks.proof import Proof, ProofRule
-from embedder_assets.checks.verdict import Note, Worry
+from embedder_assets.checks.verdict import Note
+from embedder_assets.partitions import collections_of_run
 from embedder_assets.pipeline import Pipeline
 from embedder_assets.telemetry.event_log import records_of_run
 from embedder_assets.telemetry.manifest_file import read_manifest_file
@@ -33,17 +35,16 @@ RULES: Sequence[ProofRule] = [
 def telemetry_checks(
     context: dg.AssetCheckExecutionContext, pipeline: dg.ResourceParam[Pipeline]
 ) -> Iterator[dg.AssetCheckResult]:
-    """Holds spans, metrics, manifest and footer of the run against its records."""
+    """Holds spans, metrics, manifest and footer of the run against its records.
+
+    A proof is of a run, and so of each collection of it: the next proved run over a collection clears it.
+    """
     left = _left_behind(context.instance, pipeline, context.run.run_id)
+    names = collections_of_run(context.instance, context.run)
     for rule in RULES:
-        verdict = rule(left) if left else Note("this run has written no summary")
-        yield dg.AssetCheckResult(
-            asset_key=ASSET,
-            check_name=rule.__name__,
-            passed=verdict is None or isinstance(verdict, Note),
-            severity=dg.AssetCheckSeverity.WARN if isinstance(verdict, Worry) else dg.AssetCheckSeverity.ERROR,
-            description=verdict,
-        )
+        said = rule(left) if left else Note("this run has written no summary")
+        check = dg.AssetCheckKey(dg.AssetKey(ASSET), rule.__name__)
+        yield evaluated(context, check, dict.fromkeys(names, said), named=False)
 
 
 def _left_behind(instance: dg.DagsterInstance, pipeline: Pipeline, run_id: str) -> Proof | None:

@@ -17,6 +17,7 @@ from embedder_assets.stages.dense import DenseEncoder
 from embedder_assets.stages.embed import Encoder
 from embedder_assets.stages.evaluate import EvaluateStage, evaluate_rankings
 from embedder_assets.stages.fuse import documents_of, named_candidates
+from embedder_assets.stages.gate import unmeasured_remedy
 from embedder_assets.stages.index import ChunkIndex
 from embedder_assets.stages.quality import NDCG, newest_figures
 from embedder_assets.stages.query_vectors import QueryEncoder
@@ -41,22 +42,29 @@ class Admission:
     def __call__(self, collection: str, rows: Iterable[pl.DataFrame]) -> None:
         """Lets the rows pass, or raises.
 
-        Without judged queries or an accepted baseline there is nothing to hold them against.
+        Without an accepted baseline there is nothing to hold them against.
 
         Args:
             collection: Name of the collection.
             rows: All new rows of it, in frames; walked once.
 
         Raises:
-            QualityError: Their ranking is worse than the baseline's by more than the tolerance.
+            QualityError: Their ranking is worse than the baseline's by more than the tolerance, or cannot be measured.
         """
         kind = "dense" if isinstance(self._encoder, DenseEncoder) else "sparse"
         baseline = newest_figures(self._store, "quality_baselines", collection)
         qrels = EvaluateStage(self._store, self._settings).judgements(collection)
         # The figure of several dense models is theirs together; one of them cannot be held against it.
         several = kind == "dense" and len(self._settings.dense_models) > 1
-        if baseline is None or not qrels or kind not in baseline.rankings or several:
+        if baseline is None or kind not in baseline.rankings or several:
             return
+        if not qrels:
+            raise QualityError(
+                f"model '{self._encoder.model}' with fingerprint {self._encoder.fingerprint}",
+                expected=f"judged queries to hold it against the baseline accepted on {baseline.at:%Y-%m-%d}",
+                got="none",
+                remedy=f"The table is as it was, and the new vectors stay staged. {unmeasured_remedy(collection)}",
+            )
         ranking = self._ranking(kind, collection, rows, list(qrels))
         measured = evaluate_rankings({kind: ranking}, qrels).filter(measure=NDCG)["value"].mean()
         demanded, tolerance = baseline.ndcg(kind), self._settings.quality_tolerance

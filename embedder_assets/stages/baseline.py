@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,7 +13,7 @@ import polars as pl
 from embedder_assets.errors import TableError
 from embedder_assets.settings import Settings
 from embedder_assets.stages.evaluate import EvaluateStage
-from embedder_assets.stages.quality import Figures, newest_figures, newest_rows
+from embedder_assets.stages.quality import Figures, newest_figures, newest_rows, next_sequence
 from embedder_assets.tables.store import TableStore
 
 
@@ -37,7 +38,8 @@ def accept(
     """Makes the newest evaluation of some collections, or of all that have one, their baseline.
 
     Raises:
-        TableError: A collection is unknown, has no judged query, or has not been evaluated. Then none is accepted.
+        TableError: A collection is unknown, has no judged query, or has not been evaluated as it is now. Then none is
+            accepted.
     """
     evaluated = store.collections("evaluation")
     for name in names:
@@ -45,7 +47,13 @@ def accept(
             raise _not_evaluated(store, settings, name)
     if not evaluated:
         raise _nothing_evaluated()
-    return [_accept(store, name, accepted_by, note) for name in dict.fromkeys(names or evaluated)]
+    chosen = list(dict.fromkeys(names or evaluated))
+    stage = EvaluateStage(store, settings)
+    for name in chosen:
+        # What was evaluated some time ago is not what the tables hold, and would be a baseline of nothing.
+        if stage.current(name) is None:
+            raise _not_evaluated(store, settings, name)
+    return [_accept(store, name, accepted_by, note) for name in chosen]
 
 
 def accepted_baselines(store: TableStore) -> Iterator[Baseline]:
@@ -54,12 +62,41 @@ def accepted_baselines(store: TableStore) -> Iterator[Baseline]:
         yield _newest_baseline(store, name)
 
 
+def drop(store: TableStore, names: Sequence[str]) -> list[Baseline]:
+    """Gives up the baselines of some collections: they are exported again without being held against anything.
+
+    Returns:
+        What counted until now.
+
+    Raises:
+        TableError: A collection has no baseline. Then none is given up.
+    """
+    known = store.collections("quality_baselines")
+    for name in names:
+        if name not in known:
+            raise TableError(
+                f"the baseline of collection '{name}'",
+                expected=f"one of: {', '.join(known) or 'none is accepted'}",
+                got="none",
+                remedy="`embedder baseline show` shows all that count.",
+            )
+    dropped = [_newest_baseline(store, name) for name in dict.fromkeys(names)]
+    for baseline in dropped:
+        store.remove("quality_baselines", baseline.figures.collection)
+    return dropped
+
+
 def _accept(store: TableStore, collection: str, accepted_by: str, note: str) -> Baseline:
     former = newest_figures(store, "quality_baselines", collection)
     rows = newest_rows(store, "evaluation", collection)
     store.append(
         "quality_baselines",
-        rows.with_columns(accepted_at=pl.lit(datetime.now(UTC)), accepted_by=pl.lit(accepted_by), note=pl.lit(note)),
+        rows.with_columns(
+            sequence=pl.lit(next_sequence(store, "quality_baselines", collection)),
+            accepted_at=pl.lit(datetime.now(UTC)),
+            accepted_by=pl.lit(accepted_by),
+            note=pl.lit(note),
+        ),
     )
     return _newest_baseline(store, collection, former)
 
@@ -86,14 +123,21 @@ def _not_evaluated(store: TableStore, settings: Settings, name: str) -> TableErr
             f"collection '{name}'",
             expected="judged queries: queries.jsonl, and qrels.tsv with a score above 0",
             got="none",
-            remedy="Without judgements there is nothing to accept. docs/evaluation.md says how to write them.",
+            remedy="Without judgements there is nothing to accept. docs/evaluation.md says how to write them. "
+            f"`--collection` accepts other collections alone{_or_drop(store, name)}.",
         )
     return TableError(
         f"collection '{name}'",
         expected="an evaluation to accept",
         got="no rows in the table 'evaluation'",
-        remedy=f"Run `embedder run --collection {name}` first.",
+        remedy=f"Run `embedder run --collection {shlex.quote(name)}` first.",
     )
+
+
+def _or_drop(store: TableStore, name: str) -> str:
+    if name not in store.collections("quality_baselines"):
+        return ""
+    return f", and `embedder baseline drop --collection {shlex.quote(name)}` gives up the baseline that counts"
 
 
 def _nothing_evaluated() -> TableError:

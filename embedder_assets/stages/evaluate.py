@@ -16,7 +16,7 @@ from embedder_assets.errors import EmbedderError, TableError
 from embedder_assets.settings import Settings
 from embedder_assets.stages.corpus import find_collection
 from embedder_assets.stages.digest import input_digest
-from embedder_assets.stages.quality import MEASURES, Figures, Models, newest_figures
+from embedder_assets.stages.quality import MEASURES, Figures, Models, newest_figures, next_sequence
 from embedder_assets.stages.queries import load_qrels
 from embedder_assets.tables.store import TableStore
 
@@ -103,6 +103,7 @@ class EvaluateStage:
             self._store.append(
                 "evaluation",
                 means.agg(pl.col("value").mean(), queries=pl.len()).with_columns(
+                    sequence=pl.lit(next_sequence(self._store, "evaluation", collection)),
                     evaluated_at=pl.lit(datetime.now(UTC)),
                     run_id=pl.lit(run_id),
                     models=pl.lit(json.dumps(models, sort_keys=True)),
@@ -124,7 +125,7 @@ class EvaluateStage:
         if newest is None or newest.input_digest != self._input_digest(collection, qrels):
             raise TableError(
                 f"table 'evaluation', collection '{collection}'",
-                expected="an evaluation of the candidate tables and judgements as they are now",
+                expected="an evaluation of the candidate tables and judgements as they are now, with these settings",
                 got="none" if newest is None else f"one of {newest.at:%Y-%m-%d %H:%M} UTC, of other ones",
                 remedy="Run `embedder run`, or materialize the asset `evaluation`.",
             )

@@ -20,6 +20,7 @@ from embedder_assets.stages.delivery import MANIFEST, Delivery
 from embedder_assets.stages.dense import as_matrix
 from embedder_assets.stages.digest import input_digest
 from embedder_assets.stages.fuse import RetrievalModels
+from embedder_assets.stages.gate import refuse_below_baseline
 from embedder_assets.stages.npz import write_npz
 from embedder_assets.stages.vectors import KEY, MODEL_KEY, Model, is_of, vectors_of
 from embedder_assets.tables.ranges import DigestRange, digest_ranges
@@ -48,7 +49,7 @@ class ExportStage:
 
     def __init__(self, store: TableStore, settings: Settings, models: RetrievalModels) -> None:
         self._store = store
-        self._home = settings.home
+        self._settings = settings
         # A stage that is off leaves its last good table; what is exported is what this run stands for.
         self._candidates = ["fused_candidates", *(["reranked_candidates"] if settings.enable_rerank else [])]
         self._models = models
@@ -59,6 +60,7 @@ class ExportStage:
 
         Raises:
             CommitConflictError: Another host has changed the tables meanwhile.
+            QualityError: The rankings are below the accepted baseline, or cannot be measured while one counts.
             StorageError: The bucket cannot be reached or written.
         """
         outcome = self._exported(collection)
@@ -70,11 +72,12 @@ class ExportStage:
 
     def _exported(self, collection: str) -> ExportOutcome:
         """The manifest goes first and comes back last."""
-        folder = export_folder(self._home, collection)
+        folder = export_folder(self._settings.home, collection)
         digest = self._input_digest(collection)
         previous = read_manifest(folder)
         if previous is not None and previous["input_digest"] == digest and _whole(folder, previous):
             return ExportOutcome(folder, _sizes(previous), written=False)
+        refuse_below_baseline(self._store, self._settings, collection)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / MANIFEST).unlink(missing_ok=True)
         with _parts_of(folder, self._blocks(collection)) as parts:

@@ -89,9 +89,21 @@ def newest_figures(
 
 
 def newest_rows(store: TableStore, table: Literal["evaluation", "quality_baselines"], collection: str) -> pl.DataFrame:
-    """The rows of the newest evaluation or of the newest accepted baseline; empty without one."""
-    rows, instant = store.read(table, collection), pl.col(_INSTANTS[table])
-    return rows.filter(instant == instant.max())
+    """The rows of the newest evaluation or of the newest accepted baseline; empty without one.
+
+    The newest is the last one that was written. Its time says nothing of that: a clock may have been wrong.
+    """
+    rows = store.read(table, collection).with_columns(pl.col("sequence").fill_null(0))
+    # Rows without a sequence number are older than those with one, and only their times tell them apart.
+    for order in (pl.col("sequence"), pl.col(_INSTANTS[table])):
+        rows = rows.filter(order == order.max())
+    return rows
+
+
+def next_sequence(store: TableStore, table: Literal["evaluation", "quality_baselines"], collection: str) -> int:
+    """The sequence number of the evaluation, or the baseline, that is written next."""
+    newest = store.read(table, collection, ["sequence"])["sequence"].max()
+    return 1 + (newest if isinstance(newest, int) else 0)
 
 
 def changes_by_query(store: TableStore, collection: str, now: tuple[str, str], former: tuple[str, str]) -> pl.DataFrame:

@@ -131,9 +131,11 @@ SCHEMAS: dict[str, Schema] = {
         "model_fingerprint": _TEXT,
         "input_digest": _TEXT,
     },
-    # One row a ranking and measure of each evaluation; `models` is JSON: stage to model name to fingerprint.
+    # One row per ranking and measure of each evaluation; `models` is JSON: stage to model name to fingerprint. The one
+    # with the highest `sequence` is the newest; rows that were written before there was one have null.
     "evaluation": {
         **_FIGURE,
+        "sequence": _COUNT,
         "evaluated_at": _INSTANT,
         "run_id": _TEXT,
         "models": _TEXT,
@@ -152,6 +154,7 @@ SCHEMAS: dict[str, Schema] = {
     # Evaluations that a person has accepted as what a collection has to reach; the newest counts.
     "quality_baselines": {
         **_FIGURE,
+        "sequence": _COUNT,
         "accepted_at": _INSTANT,
         "accepted_by": _TEXT,
         "note": _TEXT,

@@ -142,11 +142,14 @@ def forget_files(root: Path, collection: str | None = None) -> None:
         for staged in root.glob(f"*/{quote(collection, safe='')}"):
             shutil.rmtree(staged, ignore_errors=True)
         return
-    oldest = time.time() - KEPT_DAYS * DAY_S
+    now = time.time()
     for file in root.glob("*/*/*/*"):
         try:
-            if file.stat().st_mtime < oldest:
+            age_s = now - file.stat().st_mtime
+            if age_s > KEPT_DAYS * DAY_S:
                 file.unlink()
+            elif age_s < 0:  # written by a clock that was ahead: it ages from now on
+                os.utime(file)
         except FileNotFoundError:  # another run has published it
             continue
 

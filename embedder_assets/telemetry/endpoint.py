@@ -1,14 +1,17 @@
 """Has a scrape shown a run's samples? Asks the long-running exporter, or serves the run's own records for a moment.
 
 Says ``emitted`` only after one HTTP scrape of ``/metrics`` has shown a stage's histogram and the endpoint has counted
-exactly as many samples of this run as the stage recorded batches.
+exactly as many samples of this run as the stage recorded batches. An answer counts only with the proof that it comes
+from an endpoint of this home.
 """
 
 from __future__ import annotations
 
+import http.client
 import json
 import time
-from collections.abc import Iterable, Sequence
+import urllib.error
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -17,6 +20,7 @@ from pydantic import BaseModel, ConfigDict
 from embedder_assets import loopback
 from embedder_assets.errors import TelemetryError
 from embedder_assets.settings import Settings
+from embedder_assets.telemetry import endpoint_key
 from embedder_assets.telemetry.exporter import RunSamples, of_run
 from embedder_assets.telemetry.metrics import LATENCY_METRICS
 from embedder_assets.telemetry.record import StageName, StageRecord
@@ -75,8 +79,7 @@ def emit(settings: Settings, run_id: str, records: Iterable[StageRecord]) -> dic
 
 def scrape(url: str, settings: Settings) -> dict[str, float]:
     """One HTTP scrape: the value of every sample without labels, by name."""
-    families = text_string_to_metric_families(_get(url, settings))
-    return {sample.name: sample.value for family in families for sample in family.samples if not sample.labels}
+    return _samples(_read(url, settings)[0].decode())
 
 
 def _scraped_samples(settings: Settings, run_id: str, records: Sequence[StageRecord]) -> RunSamples:
@@ -90,34 +93,45 @@ def _scraped_samples(settings: Settings, run_id: str, records: Sequence[StageRec
             try:
                 with served(collector, settings, lasting=False):
                     return _look(settings, run_id)
-            except (TelemetryError, OSError) as error:
+            except (TelemetryError, _ForeignError, OSError, http.client.HTTPException) as error:
                 reason = str(error)
         except _BusyError:
             reason = f"another run's endpoint stays at {base_url(settings)}"
-        except (OSError, ValueError, TelemetryError) as error:
-            raise _UnreachableError(f"{base_url(settings)} does not answer as our exporter: {error}") from error
+        except TelemetryError as error:
+            raise _UnreachableError(str(error)) from error
+        except _ForeignError as error:
+            raise _UnreachableError(_foreign(settings, error)) from error
+        except (OSError, http.client.HTTPException) as error:
+            # Another run's endpoint comes or goes, or the exporter could not read the event log just now.
+            reason = _foreign(settings, error)
         if time.monotonic() > deadline:
             raise _UnreachableError(reason)
         time.sleep(RETRY_S)
+
+
+def _foreign(settings: Settings, error: Exception) -> str:
+    return f"{base_url(settings)} does not answer as our exporter: {error}"
 
 
 class _BusyError(Exception):
     """Another run's own endpoint answers."""
 
 
+class _ForeignError(Exception):
+    """Something answers that is not an endpoint of this home: why that is sure."""
+
+
 def _look(settings: Settings, run_id: str) -> RunSamples:
     """Scrapes ``/metrics``, then asks how many of the samples are this run's.
 
     Raises:
-        OSError: Nobody answers, or with an error status.
-        ValueError: The answer is not that of our endpoint.
+        OSError: Nobody answers, or an answer is cut short.
+        _ForeignError: The answer is not that of an endpoint of this home.
         TelemetryError: The exporter has never heard of this run.
     """
     base = base_url(settings)
-    scraped = scrape(base + METRICS_PATH, settings)
-    answer = json.loads(_get(f"{base}{RUNS_PATH}{run_id}", settings))
-    if not isinstance(answer, dict) or not answer.keys() >= {"lasting", "samples"}:
-        raise ValueError("an answer of another kind")
+    scraped = _samples(_proved(base, METRICS_PATH, settings))
+    answer = json.loads(_proved(base, f"{RUNS_PATH}{run_id}", settings))
     if answer["samples"] is None:
         if not answer["lasting"]:
             raise _BusyError
@@ -134,15 +148,42 @@ def _look(settings: Settings, run_id: str) -> RunSamples:
     }
 
 
-def _get(url: str, settings: Settings) -> str:
-    headers, tls = request_headers(settings), client_tls(settings)
+def _proved(base: str, path: str, settings: Settings) -> str:
+    """What an endpoint of this home answers, and nobody else."""
+    key, sent = endpoint_key.key_of(settings.home), endpoint_key.challenge()
     try:
-        with loopback.get(url, SCRAPE_TIMEOUT_S, headers=headers, tls=tls) as response:
-            return response.read().decode()
+        body, given = _read(base + path, settings, {endpoint_key.CHALLENGE_HEADER: sent})
+    except urllib.error.HTTPError as error:
+        if error.code >= http.client.INTERNAL_SERVER_ERROR:
+            raise
+        raise _ForeignError(str(error)) from error
+    except http.client.BadStatusLine as error:
+        if isinstance(error, OSError):  # closed before an answer
+            raise
+        raise _ForeignError(f"not HTTP: {error}") from error
+    if not endpoint_key.is_proof(given, key, sent, path, body):
+        raise _ForeignError(
+            "the answer lacks the proof that it is of this home. End what listens there (`ss -ltnp` names it; an "
+            "exporter of another home has to have another port), or set EMBEDDER_METRICS_PORT"
+        )
+    return body.decode()
+
+
+def _read(url: str, settings: Settings, headers: Mapping[str, str] | None = None) -> tuple[bytes, str | None]:
+    """The body of an answer, and the proof that comes with it."""
+    sent = {**request_headers(settings), **(headers or {})}
+    try:
+        with loopback.get(url, SCRAPE_TIMEOUT_S, headers=sent, tls=client_tls(settings)) as response:
+            return response.read(), response.headers.get(endpoint_key.PROOF_HEADER)
     except OSError as error:
         # urllib wraps what the socket said.
         reason = getattr(error, "reason", None)
         raise reason if isinstance(reason, ConnectionRefusedError) else error from error
+
+
+def _samples(text: str) -> dict[str, float]:
+    families = text_string_to_metric_families(text)
+    return {sample.name: sample.value for family in families for sample in family.samples if not sample.labels}
 
 
 def _reason_without_samples(settings: Settings, record: StageRecord | None) -> str | None:

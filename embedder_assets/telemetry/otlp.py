@@ -8,12 +8,17 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry import trace
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.id_generator import IdGenerator
 from pydantic import BaseModel, ConfigDict
 
 from embedder_assets import collector
 
+SERVICE = "embedder-assets"
 PROTOCOLS = ("grpc", "http/protobuf")
 # All that a run waits for a collector: one that is down must not slow it.
 BUDGET_S = 0.8
@@ -36,18 +41,24 @@ class OtlpReport(BaseModel):
 
 
 def export(spans: Sequence[ReadableSpan], environ: Mapping[str, str] = os.environ) -> OtlpReport:
-    """Sends all spans at once to the collector that the environment names, if it names one."""
+    """Sends all spans at once to the collector that the environment names, if it names one.
+
+    Args:
+        spans: Each after its parent.
+        environ: The variables.
+    """
     if not collector.is_configured(environ):
         return OtlpReport(status="off")
     protocol = collector.protocol(environ)
     if protocol not in PROTOCOLS:
         reason = f"OTEL_EXPORTER_OTLP_PROTOCOL is {protocol!r}; {' and '.join(PROTOCOLS)} are supported"
         return OtlpReport(status="failed", protocol=protocol, reason=reason)
-    outcome: list[SpanExportResult | Exception] = []
+    outcome: list[SpanExportResult | Exception | None] = []
 
     def send() -> None:
         try:
-            outcome.append(_exporter(protocol).export(spans))
+            wanted = _as_the_environment_wants(spans)
+            outcome.append(_exporter(protocol).export(wanted) if wanted else None)
         except Exception as error:
             outcome.append(error)
 
@@ -57,6 +68,8 @@ def export(spans: Sequence[ReadableSpan], environ: Mapping[str, str] = os.enviro
         thread.join(BUDGET_S)
     if outcome == [SpanExportResult.SUCCESS]:
         return OtlpReport(status="exported", protocol=protocol)
+    if outcome == [None]:
+        return OtlpReport(status="off", protocol=protocol, reason="OTEL_TRACES_SAMPLER leaves out this run's spans")
     found = outcome[0] if outcome else None
     reason = f"{type(found).__name__}: {found}" if isinstance(found, Exception) else f"no answer within {BUDGET_S} s"
     return OtlpReport(status="failed", protocol=protocol, reason=reason)
@@ -73,11 +86,48 @@ def _exporter(protocol: str) -> SpanExporter:
     return HttpExporter(timeout=BUDGET_S)
 
 
+class _GivenIds(IdGenerator):
+    """The ids of the span that is made next."""
+
+    def __init__(self) -> None:
+        self.context = trace.INVALID_SPAN_CONTEXT
+
+    def generate_trace_id(self) -> int:
+        return self.context.trace_id
+
+    def generate_span_id(self) -> int:
+        return self.context.span_id
+
+
+def _as_the_environment_wants(spans: Sequence[ReadableSpan]) -> Sequence[ReadableSpan]:
+    """Spans as OpenTelemetry's variables want them: sampled, within limits, with the attributes of the resource."""
+    ids, kept = _GivenIds(), InMemorySpanExporter()
+    resource = Resource.create({"service.name": SERVICE})
+    provider = TracerProvider(resource=resource, id_generator=ids, shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(kept))
+    tracer = provider.get_tracer("embedder_assets")
+    made: dict[int, trace.Span] = {}
+    for span in spans:
+        ids.context = span.get_span_context() or trace.INVALID_SPAN_CONTEXT
+        parent = trace.INVALID_SPAN if span.parent is None else made[span.parent.span_id]
+        copy = tracer.start_span(
+            span.name,
+            trace.set_span_in_context(parent),
+            kind=span.kind,
+            attributes=span.attributes,
+            start_time=span.start_time,
+        )
+        copy.set_status(span.status)
+        made[ids.context.span_id] = copy
+        copy.end(span.end_time)
+    return kept.get_finished_spans()
+
+
 class _quiet:  # noqa: N801 - reads as a statement
     """Keeps the exporters' own log lines out of a run's output: the report says what happened."""
 
     def __enter__(self) -> None:
-        self._logger = logging.getLogger("opentelemetry.exporter")
+        self._logger = logging.getLogger("opentelemetry")
         self._level = self._logger.level
         self._logger.setLevel(logging.CRITICAL)
 

@@ -205,6 +205,8 @@ class StageMeter:
         self._requests: list[RequestTrace] = []
         self._sampled_any = False
         self._started_at = time.time()
+        # A clock may be set while a stage runs; what it took is measured by one that is never set.
+        self._began = time.monotonic()
 
     def batch(self, latency_s: float, size: int) -> None:
         """A batch of ``size`` items took ``latency_s`` seconds."""
@@ -267,7 +269,7 @@ class StageMeter:
     @property
     def rate(self) -> float:
         """Items computed a second since the stage began."""
-        return round(self._items["computed"] / max(time.time() - self._started_at, 1e-9), 2)
+        return round(self._items["computed"] / max(time.monotonic() - self._began, 1e-9), 2)
 
     def count(self, outcome: str, items: int) -> None:
         """``items`` items ended with an outcome."""
@@ -294,7 +296,7 @@ class StageMeter:
             reason=reason or (self._fallback[1] if self._fallback else None),
             collections=self.collections,
             started_at=self._started_at,
-            ended_at=time.time(),
+            ended_at=self._started_at + time.monotonic() - self._began,
             batch_latencies_s=self._latencies,
             batch_size=self._batch_size,
             items=dict(self._items),

@@ -23,6 +23,7 @@ from prometheus_client.registry import Collector
 from embedder_assets.credentials import by_halves, load_pair, read_named
 from embedder_assets.errors import TelemetryError
 from embedder_assets.settings import Settings
+from embedder_assets.telemetry.endpoint_key import key_of, proving
 from embedder_assets.telemetry.exporter import RecordCollector
 
 METRICS_PATH = "/metrics"
@@ -54,10 +55,11 @@ def served(
         beside: Served at ``/metrics`` too.
 
     Raises:
-        TelemetryError: The port is taken.
+        TelemetryError: The port is taken, or the home's key cannot be read.
         SettingsError: Authentication or TLS is set by halves, or a file cannot be read.
     """
-    app = _protected(_routes(collector, beside, lasting=lasting), settings)
+    key_of(settings.home)  # one that cannot be used is said now
+    app = _protected(proving(_routes(collector, beside, lasting=lasting), settings.home), settings)
     tls = _server_tls(settings)
     address, port = settings.metrics_address, settings.metrics_port
     try:

@@ -3,7 +3,7 @@
 ``rag.run`` has a child for each stage that ran, and a stage has a child ``rag.request`` for each request to Triton that
 was sampled; the server's own spans go on below that one, since the request carried its id. The trace id is the run id,
 and a stage's span id follows from both, so every process of a run writes into one trace with nothing to pass on. Spans
-always go to a JSON-lines file beside the manifest, and to a collector where OpenTelemetry's variables name one.
+always go to a JSON-lines file next to the manifest, whole, and to a collector where OpenTelemetry's variables name one.
 """
 
 from __future__ import annotations
@@ -16,11 +16,7 @@ from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.sdk.trace.id_generator import IdGenerator
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+from opentelemetry.sdk.trace import ReadableSpan
 
 from embedder_assets.telemetry import otlp
 from embedder_assets.telemetry.record import (
@@ -51,78 +47,67 @@ class SpanReport:
     otlp: otlp.OtlpReport
 
 
-class _GivenIds(IdGenerator):
-    """Span and trace ids that were fixed while the run worked."""
-
-    def __init__(self, run_id: str) -> None:
-        self._trace_id = int(trace_id_of(run_id), 16)
-        self.next_span_id = ""
-
-    def generate_trace_id(self) -> int:
-        return self._trace_id
-
-    def generate_span_id(self) -> int:
-        return int(self.next_span_id, 16)
-
-
 class _Tree:
-    """Builds the spans of one run from its records."""
+    """Builds the spans of one run from its records.
+
+    They are made as they are to be written, past OpenTelemetry's tracer: that one obeys variables which are meant for
+    what goes to a collector. It makes no span at all where they switch it off, and drops attributes where they say so.
+    """
 
     def __init__(self, run_id: str) -> None:
         self._run_id = run_id
-        self._ids = _GivenIds(run_id)
-        self._exporter = InMemorySpanExporter()
-        # A run leaves its spans whatever sampler the environment names: they are its proof.
-        provider = TracerProvider(
-            sampler=ALWAYS_ON,
-            resource=Resource.create({"service.name": "embedder-assets"}),
-            id_generator=self._ids,
-            shutdown_on_exit=False,
-        )
-        provider.add_span_processor(SimpleSpanProcessor(self._exporter))
-        self._tracer = provider.get_tracer("embedder_assets")
+        self._spans: list[ReadableSpan] = []
 
     def spans(self, records: Sequence[StageRecord]) -> Sequence[ReadableSpan]:
-        """All spans of the run, children first."""
+        """All spans of the run, each after its parent."""
         if records:
             self._run(records)
-        return self._exporter.get_finished_spans()
+        return self._spans
 
     def _run(self, records: Sequence[StageRecord]) -> None:
-        root = self._start(RUN_SPAN, run_span_id(self._run_id), min(record.started_at for record in records))
+        failed = any(record.status == "failed" for record in records)
+        times = min(record.started_at for record in records), max(record.ended_at for record in records)
+        root = self._add(RUN_SPAN, run_span_id(self._run_id), times, status=_status(failed=failed))
         for record in records:
-            self._stage(record, trace.set_span_in_context(root))
-        if any(record.status == "failed" for record in records):
-            root.set_status(trace.StatusCode.ERROR)
-        root.end(_nanoseconds(max(record.ended_at for record in records)))
+            self._stage(record, root)
 
-    def _stage(self, record: StageRecord, parent: Any) -> None:
-        span_id = stage_span_id(self._run_id, record.stage)
-        span = self._start(f"rag.{record.stage}", span_id, record.started_at, parent)
-        span.set_attributes(span_attributes(record))
+    def _stage(self, record: StageRecord, parent: trace.SpanContext) -> None:
+        stage = self._add(
+            f"rag.{record.stage}",
+            stage_span_id(self._run_id, record.stage),
+            (record.started_at, record.ended_at),
+            parent=parent,
+            attributes=span_attributes(record),
+            status=_status(failed=record.status == "failed"),
+        )
         for request in record.requests:
-            self._request(record.stage, request, trace.set_span_in_context(span))
-        if record.status == "failed":
-            # The message may quote a document's name; only the class of the failure goes out.
-            span.set_status(trace.StatusCode.ERROR)
-        span.end(_nanoseconds(record.ended_at))
+            self._add(
+                REQUEST_SPAN,
+                request.span_id,
+                (request.started_at, request.started_at + request.latency_s),
+                parent=stage,
+                attributes=request_attributes(record.stage, request),
+                kind=trace.SpanKind.CLIENT,
+            )
 
-    def _request(self, stage: StageName, request: RequestTrace, parent: Any) -> None:
-        span = self._start(REQUEST_SPAN, request.span_id, request.started_at, parent, trace.SpanKind.CLIENT)
-        span.set_attributes(request_attributes(stage, request))
-        span.end(_nanoseconds(request.started_at + request.latency_s))
+    def _add(self, name: str, span_id: str, times: tuple[float, float], **more: Any) -> trace.SpanContext:
+        context = trace.SpanContext(
+            int(trace_id_of(self._run_id), 16),
+            int(span_id, 16),
+            is_remote=False,
+            trace_flags=trace.TraceFlags(trace.TraceFlags.SAMPLED),
+        )
+        started_at, ended_at = map(_nanoseconds, times)
+        resource = Resource({"service.name": otlp.SERVICE})
+        self._spans.append(
+            ReadableSpan(name, context, resource=resource, start_time=started_at, end_time=ended_at, **more)
+        )
+        return context
 
-    def _start(
-        self,
-        name: str,
-        span_id: str,
-        started_at: float,
-        parent: Any = None,
-        kind: trace.SpanKind = trace.SpanKind.INTERNAL,
-    ) -> trace.Span:
-        self._ids.next_span_id = span_id
-        context = trace.set_span_in_context(trace.INVALID_SPAN) if parent is None else parent
-        return self._tracer.start_span(name, context, kind=kind, start_time=_nanoseconds(started_at))
+
+def _status(*, failed: bool) -> trace.Status:
+    """A failure's message may quote a document's name; only that something failed goes out."""
+    return trace.Status(trace.StatusCode.ERROR if failed else trace.StatusCode.UNSET)
 
 
 def emit_spans(run_id: str, records: Sequence[StageRecord], file: Path) -> SpanReport:

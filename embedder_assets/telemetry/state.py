@@ -9,12 +9,12 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import dagster as dg
-from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from embedder_assets.telemetry.event_log import ASSET_OF_STAGE
+from embedder_assets.telemetry.event_log import ASSET_OF_STAGE, is_same
+from embedder_assets.telemetry.verdicts import NewestVerdicts
 
 TABLES = (
     *("documents", "chunks", "dense_embeddings", "sparse_embeddings"),
@@ -33,8 +33,8 @@ GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
         ("stage",),
     ),
     "rag_check_passed": (
-        "Whether the newest evaluation of an asset check has passed.",
-        ("asset", "check", "severity"),
+        "Whether an asset check has passed when a run last asked it about a collection.",
+        ("asset", "check", "severity", "collection"),
     ),
     "rag_table_rows": ("Rows of a table at its newest materialization.", ("table", "collection")),
     "rag_retrieval_ndcg_at_10": (
@@ -61,7 +61,7 @@ class StateCollector(Collector):
     ) -> None:
         self._instance = instance
         self._known = known
-        self._checks = list(checks)
+        self._verdicts = NewestVerdicts(instance, checks)
         self._figures = NewestFigures(instance)
         self._lock = threading.Lock()
 
@@ -73,8 +73,9 @@ class StateCollector(Collector):
                 asset: {name: numbers for name, numbers in of_asset.items() if name in known}
                 for asset, of_asset in self._figures.read().items()
             }
+            verdicts = _verdicts(self._verdicts, known)
         yield from _in_progress(self._instance)
-        yield _verdicts(self._instance, self._checks)
+        yield verdicts
         yield _rows(figures)
         yield _quality(figures)
 
@@ -85,31 +86,45 @@ class NewestFigures:
     def __init__(self, instance: dg.DagsterInstance) -> None:
         self._instance = instance
         self._figures: Figures = {}
-        self._read_until: dict[str, int] = {}
+        # Asset to the last event that was read.
+        self._last: dict[str, dg.EventLogRecord] = {}
 
     def read(self) -> Figures:
         """Reads what is new since the last call, only the newest of each collection."""
+        self._forget_deleted()
         for asset in (*TABLES, EVALUATION):
             newest = self._instance.get_latest_storage_id_by_partition(
                 dg.AssetKey(asset),
                 dg.DagsterEventType.ASSET_MATERIALIZATION,
-                after_cursor=self._read_until.get(asset),
+                after_cursor=self._last[asset].storage_id if asset in self._last else None,
             )
             if newest:
-                self._figures.setdefault(asset, {}).update(self._fetched(asset, newest))
-                self._read_until[asset] = max(newest.values())
+                self._keep(asset, newest)
         return self._figures
 
-    def _fetched(self, asset: str, newest: Mapping[str, int]) -> dict[str, dict[str, float]]:
+    def _forget_deleted(self) -> None:
+        """Starts anew with each asset whose last event is gone: SQLite gives its id to another one."""
+        if not self._last:
+            return
+        wanted = dg.EventRecordsFilter(
+            dg.DagsterEventType.ASSET_MATERIALIZATION, storage_ids=[each.storage_id for each in self._last.values()]
+        )
+        found = self._instance.event_log_storage.get_event_records(wanted)
+        for asset, last in list(self._last.items()):
+            if not any(is_same(last, event) for event in found):
+                del self._last[asset]
+                self._figures.pop(asset, None)
+
+    def _keep(self, asset: str, newest: Mapping[str, int]) -> None:
         ids = list(newest.values())
-        found: dict[str, dict[str, float]] = {}
         for start in range(0, len(ids), PAGE):
             wanted = dg.AssetRecordsFilter(dg.AssetKey(asset), storage_ids=ids[start : start + PAGE])
             for record in self._instance.fetch_materializations(wanted, limit=PAGE).records:
                 event = record.asset_materialization
                 if event is not None and event.partition is not None:
-                    found[event.partition] = _numbers(event.metadata)
-        return found
+                    self._figures.setdefault(asset, {})[event.partition] = _numbers(event.metadata)
+                    if asset not in self._last or record.storage_id > self._last[asset].storage_id:
+                        self._last[asset] = record
 
 
 def _gauge(name: str) -> GaugeMetricFamily:
@@ -144,15 +159,12 @@ def _in_progress(instance: dg.DagsterInstance) -> Iterator[Metric]:
     yield family
 
 
-def _verdicts(instance: dg.DagsterInstance, checks: Sequence[dg.AssetCheckKey]) -> Metric:
+def _verdicts(verdicts: NewestVerdicts, known: Collection[str]) -> Metric:
     family = _gauge("rag_check_passed")
-    for key, summary in instance.event_log_storage.get_asset_check_summary_records(checks).items():
-        record = summary.last_completed_check_execution_record
-        evaluation = record.evaluation if record else None
-        if record and evaluation:
-            passed = record.status == AssetCheckExecutionRecordStatus.SUCCEEDED
-            labels = [key.asset_key.to_user_string(), key.name, evaluation.severity.value.lower()]
-            family.add_metric(labels, float(passed))
+    for key, of_check in verdicts.read(known).items():
+        for collection, verdict in sorted(of_check.items()):
+            labels = [key.asset_key.to_user_string(), key.name, verdict.severity, collection]
+            family.add_metric(labels, float(verdict.passed))
     return family
 
 

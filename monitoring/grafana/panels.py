@@ -106,9 +106,9 @@ PIPELINE = Dashboard(
                 ),
                 Panel(
                     "Checks that do not pass",
-                    "Asset checks whose newest evaluation has failed or warns.",
+                    "Asset checks that fail or warn, per collection.",
                     "short",
-                    (Query("count(rag_check_passed == 0) or vector(0)", "checks"),),
+                    (Query(f"count(rag_check_passed{{{CHOSEN}}} == 0) or vector(0)", "checks"),),
                     kind="stat",
                     warn=1,
                 ),
@@ -224,9 +224,14 @@ PIPELINE = Dashboard(
                 ),
                 Panel(
                     "Checks that do not pass",
-                    "By asset. CheckFailing and CheckWarns name the check.",
+                    "By collection and asset. CheckFailing and CheckWarns name the check.",
                     "short",
-                    (Query("sum by (asset) (rag_check_passed == bool 0)", "{{asset}}"),),
+                    (
+                        Query(
+                            f"sum by (collection, asset) (rag_check_passed{{{CHOSEN}}} == bool 0)",
+                            "{{collection}} {{asset}}",
+                        ),
+                    ),
                 ),
             ),
         ),

@@ -10,13 +10,16 @@ import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
+import polars as pl
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from embedder_assets.serving.build import build_models
 from embedder_assets.settings import load_settings
+from embedder_assets.tables.store import TableStore
 from tests.conftest import PROJECT
 from tests.integration.conftest import BIN, environment, write
 from tests.integration.processes import eventually, free_ports
@@ -24,6 +27,7 @@ from tests.integration.processes import eventually, free_ports
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SCREENSHOTS = Path(os.environ.get("ARTIFACTS") or PROJECT / ".embedder") / "ui-screenshots"
 COLLECTION = "animals"
+JUDGED = "judged"
 READY = "Ctrl-C ends all of it."
 # What the UI shows is behind polls of some seconds, on a machine that computes at the same time.
 PATIENCE_MS = 60_000
@@ -35,6 +39,7 @@ class Stack:
 
     home: Path
     url: str
+    metrics: str
     process: subprocess.Popen[bytes]
     seconds_to_ready: float
 
@@ -58,6 +63,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     root = tmp_path_factory.mktemp("ui")
     for name in ("cat", "owl", "whale"):
         write(root / "corpus" / COLLECTION / f"{name}.md", f"# The {name}\n\nThe {name} is an animal.\n")
+    write(root / "corpus" / JUDGED / "fox.md", "# The fox\n\nThe fox hunts at night.\n")
     metrics, webserver = free_ports(2)
     variables = environment(
         root / "home",
@@ -75,7 +81,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     try:
         ready = eventually(lambda: READY in said.read_text() or process.poll() is not None, 60)
         assert ready and process.poll() is None, said.read_text()
-        yield Stack(root / "home", f"http://127.0.0.1:{webserver}", process, time.monotonic() - started)
+        urls = (f"http://127.0.0.1:{port}" for port in (webserver, metrics))
+        yield Stack(root / "home", *urls, process, time.monotonic() - started)
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
@@ -112,12 +119,24 @@ def launched(browser: Browser, stack: Stack) -> Launched:
         tab.close()
 
 
-def launch(tab: Page, stack: Stack, config: str = "") -> Launched:
+@pytest.fixture
+def judged(page: Page, stack: Stack) -> str:
+    """A collection whose quality gate has failed: a baseline counts, and its judgements got lost."""
+    row = {"collection": JUDGED, "ranking": "fused", "measure": "nDCG@10", "value": 1.0, "queries": 1, "sequence": 1}
+    row |= {"accepted_at": datetime.now(UTC), "accepted_by": "ana", "note": "", "models": "{}"}
+    row |= {"qrels_digest": "", "input_digest": ""}
+    TableStore(stack.home).append("quality_baselines", pl.DataFrame([row]))
+    launch(page, stack, collection=JUDGED)
+    expect(page.get_by_text("Failure", exact=True)).to_be_visible()
+    return JUDGED
+
+
+def launch(tab: Page, stack: Stack, config: str = "", *, collection: str = COLLECTION) -> Launched:
     """Clicks through the dialog of the main job to the page of the run."""
     tab.goto(f"{stack.url}/locations/embedder_assets.definitions/jobs/rag_tables")
     tab.get_by_text("Materialize all…").first.click()
     tab.get_by_text("Select a partition or create one").click()
-    tab.locator("li").filter(has_text=COLLECTION).last.click()
+    tab.locator("li").filter(has_text=collection).last.click()
     tab.keyboard.press("Escape")
     dialog = tab.get_by_role("dialog").filter(has_text="Partition selection")
     expect(dialog.get_by_text("1 partition", exact=True)).to_be_visible()

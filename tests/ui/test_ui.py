@@ -7,6 +7,7 @@ import json
 import pytest
 from playwright.sync_api import Page, expect
 
+from embedder_assets import loopback
 from embedder_assets.definitions import defs
 from tests.integration.processes import processes_of
 from tests.ui.conftest import COLLECTION, Launched, Stack, launch
@@ -63,6 +64,22 @@ def test_a_stage_is_switched_off_for_one_run_in_the_dialog(page: Page, stack: St
     manifest = json.loads((stack.home / "runs" / run.run_id / "processing_summary.json").read_text("utf-8"))
     assert manifest["feature_toggles"]["enable_rerank"] == {"value": False, "provenance": "run_config"}
     assert "rerank_run" not in manifest
+
+
+def test_a_good_run_of_another_collection_covers_no_failed_check(page: Page, stack: Stack, judged: str) -> None:
+    """The gate of ``judged`` has failed; a run over COLLECTION goes well after it."""
+    launch(page, stack)
+    expect(page.get_by_text("Success", exact=True)).to_be_visible()
+    page.goto(f"{stack.url}/assets/evaluation?view=checks&checkDetail=quality_not_below_baseline")
+    expect(page.get_by_text(f"{judged}, in an earlier run: ").first).to_be_visible()
+    expect(page.get_by_text("Failed", exact=True).first).to_be_visible()
+    expect(page.get_by_text("Passed", exact=True)).to_have_count(0)
+    check = 'asset="evaluation",check="quality_not_below_baseline",collection="{}",severity="error"'
+    with loopback.get(f"{stack.metrics}/metrics", 30) as response:
+        lines = response.read().decode().splitlines()
+    verdicts = {name: f"rag_check_passed{{{check.format(name)}}}" for name in (judged, COLLECTION)}
+    assert f"{verdicts[judged]} 0.0" in lines
+    assert f"{verdicts[COLLECTION]} 1.0" in lines
 
 
 def test_ctrl_c_in_the_middle_of_a_run_leaves_no_process(page: Page, stack: Stack) -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -106,3 +107,29 @@ def test_a_sign_that_is_just_being_made_is_not_lost(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "new.lock").touch()
     assert not is_lost(tmp_path, "new")
+
+
+@pytest.mark.parametrize("days", [1, 10, 400])
+def test_a_process_killed_while_the_clock_was_ahead_has_lost_its_run(
+    tmp_path: Path, instance: dg.DagsterInstance, days: int
+) -> None:
+    run_id = started(instance)
+    killed(tmp_path, run_id)
+    file = tmp_path / "locks" / "runs" / f"{run_id}.lock"
+    then = time.time() + days * 24 * 60 * 60
+    os.utime(file, (then, then))
+    assert fail_lost_runs(instance, tmp_path) == [run_id]
+
+
+def test_a_process_that_lives_keeps_its_run_whatever_the_clock_says(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    run_id = started(instance)
+    sign = SignOfLife(tmp_path)
+    sign.hold(run_id)
+    file = tmp_path / "locks" / "runs" / f"{run_id}.lock"
+    for days in (-30, 30):
+        then = time.time() + days * 24 * 60 * 60
+        os.utime(file, (then, then))
+        assert fail_lost_runs(instance, tmp_path) == []
+    sign.close()

@@ -97,3 +97,46 @@ def test_a_collection_without_judgements_says_how_to_get_them(tmp_path):
     pipeline = judged_pipeline(tmp_path, "q0\ta.md\t0\n")
     with pytest.raises(TableError, match=r"judged queries: queries\.jsonl, and qrels\.tsv"):
         accept(pipeline.store, pipeline.settings, ["kb"], accepted_by="ana", note="")
+
+
+def test_lost_judgements_are_not_accepted(pipeline, baseline, tmp_path):
+    evaluate(pipeline)
+    assert baseline("accept").exit_code == 0
+    (tmp_path / "corpus" / "kb" / "qrels.tsv").unlink()
+    result = baseline("accept", "--note", "accepts what?")
+    assert result.exit_code == 1
+    assert "judged queries" in result.output
+    assert "`embedder baseline drop --collection kb`" in " ".join(result.output.split())
+    assert pipeline.store.read("quality_baselines", "kb")["sequence"].max() == 1
+
+
+def test_an_evaluation_of_other_tables_is_not_accepted(pipeline, baseline):
+    evaluate(pipeline)
+    rank(pipeline, "edited", reranked=GOOD)
+    result = baseline("accept")
+    assert result.exit_code == 1
+    assert "Run `embedder run`" in result.output
+    assert not pipeline.store.exists("quality_baselines")
+
+
+def test_drop_gives_up_what_counts_after_a_question(pipeline, baseline):
+    evaluate(pipeline)
+    baseline("accept", "--by", "ana")
+    refused = baseline("drop", "--collection", "kb")
+    assert refused.exit_code == 1
+    assert "Give up the baseline of 'kb'?" in refused.output
+    assert newest_figures(pipeline.store, "quality_baselines", "kb") is not None
+    dropped = baseline("drop", "--collection", "kb", "--yes")
+    assert dropped.exit_code == 0
+    assert "by ana" in dropped.output
+    assert newest_figures(pipeline.store, "quality_baselines", "kb") is None
+    assert baseline("accept").exit_code == 0
+
+
+def test_drop_names_the_collections_that_have_a_baseline(pipeline, baseline):
+    evaluate(pipeline)
+    baseline("accept")
+    result = baseline("drop", "--collection", "kb", "--collection", "other", "--yes")
+    assert result.exit_code == 1
+    assert "the baseline of collection 'other': expected one of: kb, got none" in " ".join(result.output.split())
+    assert newest_figures(pipeline.store, "quality_baselines", "kb") is not None

@@ -122,3 +122,10 @@ def test_the_sensor_goes_on_without_collections_that_it_cannot_take(
     with dg.DagsterInstance.ephemeral() as instance, permissions_count():
         found = collection_changes(dg.build_sensor_context(instance=instance))
     assert Memories.of_cursor(found.cursor).collections.keys() == {"good"}
+
+
+def test_a_look_by_a_clock_that_was_ahead_delays_a_run_by_the_settling_time_alone() -> None:
+    first = look({"kb": "a"}, 864_000)
+    again = look({"kb": "a"}, 0, first.memories)
+    assert again.waiting == {"kb": "its files changed, and have kept still for 0 s"}
+    assert list(look({"kb": "a"}, SETTLE_S, again.memories).run_keys) == ["kb"]

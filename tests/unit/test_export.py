@@ -1,12 +1,14 @@
 import hashlib
 import json
 import uuid
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
+from embedder_assets.errors import QualityError
 from embedder_assets.serving.models import Evidence
 from embedder_assets.stages.dense import DenseEncoder
 from embedder_assets.stages.embed import EmbeddingStage
@@ -15,6 +17,7 @@ from embedder_assets.stages.fuse import FuseStage, RetrievalModels
 from embedder_assets.stages.publish import embed_together
 from embedder_assets.stages.rerank import RerankStage
 from embedder_assets.stages.sparse import SparseEncoder
+from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.store import TableStore
 from tests.unit.factories import (
     DENSE,
@@ -222,3 +225,23 @@ def test_an_unreadable_manifest_counts_as_none(tmp_path):
     assert read_manifest(tmp_path) is None
     (tmp_path / "manifest.json").write_text("{")
     assert read_manifest(tmp_path) is None
+
+
+def test_what_was_not_measured_is_not_exported_while_a_baseline_counts(materialize, tmp_path):
+    """Also where the checks are not of the run: the exports alone were materialized."""
+    materialize()
+    before = {path.name: path.read_bytes() for path in export_folder(tmp_path, "kb").iterdir()}
+    baseline = pl.DataFrame(
+        {"collection": "kb", "ranking": "fused", "measure": "nDCG@10", "value": 1.0, "queries": 1, "models": "{}"}
+    )
+    missing = [
+        pl.lit(None, kind).alias(name) for name, kind in SCHEMAS["quality_baselines"].items() if name not in baseline
+    ]
+    store = TableStore(tmp_path)
+    store.append("quality_baselines", baseline.with_columns(missing).with_columns(accepted_at=datetime.now(UTC)))
+    (tmp_path / "corpus" / "kb").mkdir(parents=True)
+    with pytest.raises(QualityError, match=r"no judged query is left.*baseline drop --collection kb"):
+        materialize(chunks=make_chunks("other", "texts"), corpus_dir=tmp_path / "corpus")
+    assert {path.name: path.read_bytes() for path in export_folder(tmp_path, "kb").iterdir()} == before
+    store.remove("quality_baselines", "kb")
+    assert materialize(chunks=make_chunks("other", "texts"), corpus_dir=tmp_path / "corpus").written

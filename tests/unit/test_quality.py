@@ -1,12 +1,19 @@
 import math
+from datetime import datetime, timedelta
 
 import polars as pl
 import pytest
 
 from embedder_assets.checks import quality
 from embedder_assets.checks.retrieval import QUALITY_RULES
-from embedder_assets.checks.verdict import Note
-from embedder_assets.stages.baseline import accept
+from embedder_assets.checks.verdict import Note, Worry
+from embedder_assets.errors import QualityError
+from embedder_assets.stages.admission import Admission
+from embedder_assets.stages.baseline import accept, drop
+from embedder_assets.stages.dense import DenseEncoder
+from embedder_assets.stages.gate import refuse_below_baseline
+from embedder_assets.stages.quality import newest_figures
+from tests.unit.factories import FakeTriton, make_meter
 from tests.unit.judged import GOOD, MODELS, WORSE, evaluate, judged_pipeline, rank, write_qrels
 
 # What q0 loses from GOOD to WORSE, halved by the perfect q1.
@@ -200,3 +207,138 @@ def test_a_baseline_without_reranking_is_held_by_its_final_order(make):
     verdict = quality.quality_not_below_baseline(pipeline, "kb")
     assert "reranked nDCG@10 is" in verdict
     assert "has (fused) 1.0000" in verdict
+
+
+# While a baseline counts, what cannot be measured is not exported
+
+
+HEAD = "query-id\tcorpus-id\tscore\n"
+# None: the file is removed.
+LOST = {
+    "qrels.tsv is gone": None,
+    "qrels.tsv is empty": HEAD,
+    "every grade is 0": f"{HEAD}q0\ta.md\t0\n",
+    "the judgements are of other queries": f"{HEAD}else\ta.md\t1\n",
+}
+
+
+@pytest.mark.parametrize("content", [*LOST.values(), "no query is left"], ids=[*LOST, "no query is left"])
+def test_lost_judgements_keep_the_exports_back_while_a_baseline_counts(make, tmp_path, content):
+    pipeline = make()
+    accepted(pipeline)
+    qrels = tmp_path / "corpus" / "kb" / "qrels.tsv"
+    if content is None:
+        qrels.unlink()
+    elif content in LOST.values():
+        qrels.write_text(content)
+    else:
+        pipeline.store.overwrite("queries", "kb", [])
+    evaluate(pipeline)
+    verdict = quality.quality_not_below_baseline(pipeline, "kb")
+    assert not isinstance(verdict, Note | Worry)
+    assert "over 2 judged queries, and now no judged query is left" in verdict
+    assert "Bring back queries.jsonl and qrels.tsv" in verdict
+    assert "`embedder baseline drop --collection kb`" in verdict
+    with pytest.raises(QualityError, match="no judged query is left"):
+        refuse_below_baseline(pipeline.store, pipeline.settings, "kb")
+    drop(pipeline.store, ["kb"])
+    assert isinstance(quality.quality_not_below_baseline(pipeline, "kb"), Note)
+    refuse_below_baseline(pipeline.store, pipeline.settings, "kb")
+
+
+def test_lost_judgements_keep_a_new_model_out_while_a_baseline_counts(make, tmp_path):
+    pipeline = make()
+    accepted(pipeline)
+    (tmp_path / "corpus" / "kb" / "qrels.tsv").unlink()
+    gate = Admission(pipeline.store, FakeTriton(), pipeline.settings, DenseEncoder("dense_minilm", "new"), make_meter())
+    with pytest.raises(QualityError, match=r"judged queries.*baseline drop --collection kb"):
+        gate("kb", [])
+    drop(pipeline.store, ["kb"])
+    gate("kb", [])
+
+
+def test_judgements_that_cannot_be_read_keep_the_exports_back(make, tmp_path):
+    pipeline = make()
+    accepted(pipeline)
+    (tmp_path / "corpus" / "kb" / "qrels.tsv").write_text("no header\n")
+    assert "qrels.tsv" in quality.quality_not_below_baseline(pipeline, "kb")
+    with pytest.raises(QualityError, match=r"qrels\.tsv"):
+        refuse_below_baseline(pipeline.store, pipeline.settings, "kb")
+
+
+def test_tables_that_were_not_evaluated_keep_the_exports_back(make):
+    pipeline = make()
+    accepted(pipeline)
+    rank(pipeline, "edited", reranked=WORSE)
+    with pytest.raises(QualityError, match="materialize the asset `evaluation`"):
+        refuse_below_baseline(pipeline.store, pipeline.settings, "kb")
+
+
+def test_fewer_judged_queries_than_the_baseline_has_are_a_warning(make, tmp_path):
+    pipeline = make()
+    accepted(pipeline)
+    write_qrels(tmp_path, "q1\tc.md\t1\n")
+    evaluate(pipeline)
+    verdict = quality.quality_not_below_baseline(pipeline, "kb")
+    assert isinstance(verdict, Worry)
+    assert "1 judged queries are left of the 2 of the baseline" in verdict
+    refuse_below_baseline(pipeline.store, pipeline.settings, "kb")
+    accept(pipeline.store, pipeline.settings, [], accepted_by="ana", note="fewer on purpose")
+    assert quality.quality_not_below_baseline(pipeline, "kb") is None
+
+
+# The newest is the last one that was written, whatever the clock says
+
+
+class Clock(datetime):
+    """A clock that can be set."""
+
+    ahead = timedelta(0)
+
+    @classmethod
+    def now(cls, tz=None):
+        return datetime.now(tz) + cls.ahead
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Sets the clock of evaluations and baselines to some days from now."""
+    for module in ("evaluate", "baseline"):
+        monkeypatch.setattr(f"embedder_assets.stages.{module}.datetime", Clock)
+    return lambda days: monkeypatch.setattr(Clock, "ahead", timedelta(days=days))
+
+
+def test_an_evaluation_by_a_clock_that_was_ahead_or_behind_hides_no_later_one(make, clock):
+    pipeline = make(quality_tolerance=1)
+    for number, days in enumerate([0, 10, 0, -30, 0]):
+        clock(days)
+        rank(pipeline, f"edit {number}", reranked=GOOD if number % 2 else WORSE)
+        now = evaluate(pipeline)
+        assert now is not None
+        assert quality.quality_not_below_baseline(pipeline, "kb").startswith("no baseline is accepted")
+        assert newest_figures(pipeline.store, "evaluation", "kb") == now
+        assert now.ndcg("reranked") == pytest.approx(1 if number % 2 else WORSE_NDCG)
+
+
+def test_the_last_baseline_counts_whatever_the_clock_said(make, clock):
+    pipeline = make()
+    clock(10)
+    accepted(pipeline)
+    clock(0)
+    reranked(pipeline, WORSE)
+    assert quality.quality_not_below_baseline(pipeline, "kb") is not None
+    accept(pipeline.store, pipeline.settings, [], accepted_by="ana", note="on purpose")
+    assert quality.quality_not_below_baseline(pipeline, "kb") is None
+
+
+def test_rows_from_before_there_was_a_sequence_are_older(make, clock):
+    pipeline = make(quality_tolerance=1)
+    clock(10)
+    reranked(pipeline, WORSE)
+    old = pipeline.store.read("evaluation", "kb").with_columns(sequence=pl.lit(None, pl.Int64))
+    pipeline.store.overwrite("evaluation", "kb", old)
+    clock(0)
+    rank(pipeline, "edit", reranked=GOOD)
+    now = evaluate(pipeline)
+    assert newest_figures(pipeline.store, "evaluation", "kb") == now
+    assert now.ndcg("reranked") == pytest.approx(1)

@@ -1,7 +1,5 @@
 """Shards: what each of them stages, what the run over the collection then finds, and when that run is asked for."""
 
-import time
-
 import dagster as dg
 import polars as pl
 import pytest
@@ -108,20 +106,56 @@ def run_of(instance, shard: str, status=ENDED_WELL, *, backfill: str | None = "b
     return instance.create_run_for_job(defs.resolve_job_def(shard_vectors.name), tags=tags, status=status)
 
 
-def decided(instance, run):
-    event = dg.DagsterEvent("PIPELINE_SUCCESS", shard_vectors.name, message=str(time.time()))
-    context = dg.build_run_status_sensor_context(
-        "sharded_collections", event, instance, run, repository_def=defs.get_repository_def()
-    )
-    return sharded_collections(context)
+def decided(instance) -> list[dg.RunRequest | dg.SkipReason]:
+    context = dg.build_sensor_context(instance, repository_def=defs.get_repository_def())
+    return list(sharded_collections(context))
+
+
+def requested(instance) -> list[tuple[str | None, str | None]]:
+    """(collection, run key) of each request."""
+    return [(each.partition_key, each.run_key) for each in decided(instance) if isinstance(each, dg.RunRequest)]
+
+
+def skipped(instance) -> str | None:
+    [reason] = decided(instance)
+    assert isinstance(reason, dg.SkipReason)
+    return reason.skip_message
 
 
 def test_the_last_shard_of_a_backfill_asks_for_a_run_over_the_collection(instance):
-    *others, last = [run_of(instance, shard) for shard in SHARDS]
-    assert len(others) == COUNT - 1
-    request = decided(instance, last)
+    for shard in SHARDS:
+        assert requested(instance) == []
+        run_of(instance, shard)
+    [request] = decided(instance)
     assert (request.partition_key, request.run_key) == ("kb", "b1/kb")
     assert set(request.asset_selection) == MAIN.resolve(defs.resolve_asset_graph())
+    # Dagster takes a key once.
+    assert requested(instance) == [("kb", "b1/kb")]
+
+
+def test_without_a_backfill_nothing_is_asked_for(instance):
+    assert skipped(instance) == "no backfill has embedded a shard"
+
+
+def test_each_collection_of_a_backfill_is_asked_for_when_it_is_done(instance):
+    for shard in SHARDS:
+        run_of(instance, shard)
+        run_of(instance, shard, collection="other")
+    assert sorted(requested(instance)) == [("kb", "b1/kb"), ("other", "b1/other")]
+
+
+def test_deleted_runs_and_a_wiped_log_hide_no_later_backfill(instance):
+    before = [run_of(instance, shard, backfill="b0") for shard in SHARDS]
+    assert requested(instance) == [("kb", "b0/kb")]
+    instance.delete_run(before[-1].run_id)
+    for shard in SHARDS:
+        run_of(instance, shard)
+    assert requested(instance) == [("kb", "b1/kb")]
+    instance.wipe()
+    assert requested(instance) == []
+    for shard in SHARDS:
+        run_of(instance, shard, backfill="b2")
+    assert requested(instance) == [("kb", "b2/kb")]
 
 
 @pytest.mark.parametrize(
@@ -130,22 +164,24 @@ def test_the_last_shard_of_a_backfill_asks_for_a_run_over_the_collection(instanc
     ids=["is on", "failed", "of another backfill", "of another collection"],
 )
 def test_a_collection_with_a_shard_that_is_not_embedded_waits(instance, last):
-    *_, newest = [run_of(instance, shard) for shard in SHARDS[:-1]]
+    for shard in SHARDS[:-1]:
+        run_of(instance, shard)
     run_of(instance, SHARDS[-1], **last)
-    assert decided(instance, newest).skip_message == "collection 'kb': 1 of 8 shards are not embedded yet"
+    assert "collection 'kb': 1 of 8 shards are not embedded yet" in skipped(instance)
 
 
 def test_a_shard_that_failed_and_was_tried_again_counts(instance):
     for shard in SHARDS[:-1]:
         run_of(instance, shard)
     run_of(instance, SHARDS[-1], dg.DagsterRunStatus.FAILURE)
-    assert isinstance(decided(instance, run_of(instance, SHARDS[-1])), dg.RunRequest)
+    run_of(instance, SHARDS[-1])
+    assert requested(instance) == [("kb", "b1/kb")]
 
 
 def test_a_run_on_one_shard_alone_is_followed_by_nothing(instance):
-    for shard in SHARDS[:-1]:
-        run_of(instance, shard)
-    assert "is of no backfill" in decided(instance, run_of(instance, SHARDS[-1], backfill=None)).skip_message
+    for shard in SHARDS:
+        run_of(instance, shard, backfill=None)
+    assert requested(instance) == []
 
 
 def test_a_run_on_a_shard_is_about_its_collection(instance):

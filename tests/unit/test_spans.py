@@ -132,7 +132,9 @@ def names_of(request) -> set[str]:
     return {span.name for resource in request.resource_spans for scope in resource.scope_spans for span in scope.spans}
 
 
-def test_spans_go_out_over_http(tmp_path, monkeypatch):
+@pytest.fixture
+def received(monkeypatch):
+    """What a collector over HTTP gets: (path, request) each."""
     received = []
 
     class Collector(http.server.BaseHTTPRequestHandler):
@@ -147,13 +149,97 @@ def test_spans_go_out_over_http(tmp_path, monkeypatch):
 
     clear_variables(monkeypatch)
     with http.server.HTTPServer(("127.0.0.1", 0), Collector) as collector:
-        threading.Thread(target=collector.handle_request).start()
+        thread = threading.Thread(target=collector.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{collector.server_port}")
-        report = emit_spans(RUN_ID, ALL_STAGES, tmp_path / "spans.jsonl").otlp
+        yield received
+        collector.shutdown()
+        thread.join()
+
+
+def test_spans_go_out_over_http(tmp_path, received):
+    report = emit_spans(RUN_ID, ALL_STAGES, tmp_path / "spans.jsonl").otlp
     assert (report.status, report.protocol) == ("exported", "http/protobuf")
     ((path, request),) = received
     assert path == "/v1/traces"
     assert names_of(request) == {"rag.run", *(f"rag.{stage}" for stage in ASSET_OF_STAGE)}
+    [sent] = request.resource_spans
+    spans = {span.name: span for scope in sent.scope_spans for span in scope.spans}
+    root = spans.pop("rag.run")
+    assert {span.parent_span_id for span in spans.values()} == {root.span_id}
+    assert {span.trace_id.hex() for span in spans.values()} == {uuid.UUID(RUN_ID).hex}
+
+
+# OpenTelemetry's variables are for what goes to a collector
+
+LIMITS = {
+    "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "1",
+    "OTEL_ATTRIBUTE_COUNT_LIMIT": "0",
+    "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT": "1",
+    "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT": "0",
+    "OTEL_SPAN_EVENT_COUNT_LIMIT": "0",
+    "OTEL_SPAN_LINK_COUNT_LIMIT": "0",
+}
+OFF_OR_GARBAGE = {
+    "OTEL_SDK_DISABLED": "true",
+    "OTEL_TRACES_EXPORTER": "none",
+    "OTEL_TRACES_SAMPLER": "always_off",
+    "OTEL_RESOURCE_ATTRIBUTES": "no equals sign,,=,%zz=\x01",
+    "OTEL_SERVICE_NAME": "",
+    "OTEL_EXPERIMENTAL_RESOURCE_DETECTORS": "no-such-detector",
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "::no address::",
+    "OTEL_EXPORTER_OTLP_TIMEOUT": "soon",
+    "OTEL_EXPORTER_OTLP_HEADERS": "no equals sign",
+    "OTEL_EXPORTER_OTLP_COMPRESSION": "brotli",
+    "OTEL_EXPORTER_OTLP_CERTIFICATE": "/no/such/file",
+    "OTEL_PROPAGATORS": "none",
+}
+GARBAGE_LIMITS = dict.fromkeys(LIMITS, "many")
+REQUEST = RequestTrace(span_id="00f067aa0ba902b7", model="minilm", started_at=1001.0, latency_s=0.5, size=64)
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        *({name: value} for several in (LIMITS, OFF_OR_GARBAGE, GARBAGE_LIMITS) for name, value in several.items()),
+        LIMITS,
+        {**LIMITS, **OFF_OR_GARBAGE},
+        {**OFF_OR_GARBAGE, "OTEL_SDK_DISABLED": "TRUE"},
+    ],
+    ids=lambda variables: "+".join(variables)[:60],
+)
+def test_no_variable_takes_anything_from_the_spans_of_a_run(tmp_path, monkeypatch, variables):
+    clear_variables(monkeypatch)
+    records = [make_record("dense", requests=[REQUEST], attributes={"models_executed": ["m1", "m2"]}), FAILED]
+    plain = emit_spans(RUN_ID, records, tmp_path / "plain.jsonl")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{free_port()}")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    report = emit_spans(RUN_ID, records, tmp_path / "spans.jsonl")
+    assert read_spans(tmp_path / "spans.jsonl") == read_spans(tmp_path / "plain.jsonl")
+    assert report.attributes == plain.attributes
+    assert report.otlp.status in ("off", "failed")
+
+
+def test_what_goes_out_obeys_the_variables(tmp_path, monkeypatch, received):
+    monkeypatch.setenv("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "1")
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment=test")
+    assert emit_spans(RUN_ID, ALL_STAGES, tmp_path / "spans.jsonl").otlp.status == "exported"
+    [(_, request)] = received
+    [sent] = request.resource_spans
+    assert {span.name: len(span.attributes) for scope in sent.scope_spans for span in scope.spans} == {
+        "rag.run": 0,
+        **{f"rag.{stage}": 1 for stage in ASSET_OF_STAGE},
+    }
+    assert "deployment.environment" in {pair.key for pair in sent.resource.attributes}
+
+
+def test_a_sampler_that_takes_nothing_sends_nothing_and_says_so(tmp_path, monkeypatch, received):
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_off")
+    report = emit_spans(RUN_ID, ALL_STAGES, tmp_path / "spans.jsonl").otlp
+    assert (report.status, report.reason) == ("off", "OTEL_TRACES_SAMPLER leaves out this run's spans")
+    assert received == []
+    assert len(read_spans(tmp_path / "spans.jsonl")) == len(ALL_STAGES) + 1
 
 
 def test_spans_go_out_over_grpc(tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ from dagster._core.test_utils import create_run_for_test
 from prometheus_client import CollectorRegistry
 
 from embedder_assets.telemetry.state import GAUGES, StateCollector
+from embedder_assets.telemetry.verdicts import VERDICTS_KEY, Verdict, as_metadata
 
 COLLECTIONS = dg.StaticPartitionsDefinition(["kb", "other"])
 NDCG = {"dense": 0.5, "reranked": 0.75}
@@ -31,8 +32,13 @@ def evaluation() -> dg.MaterializeResult[None]:
 
 
 @dg.asset_check(asset=chunks)
-def whole(config: Numbers) -> dg.AssetCheckResult:
-    return dg.AssetCheckResult(passed=config.passed, severity=dg.AssetCheckSeverity.WARN)
+def whole(context: dg.AssetCheckExecutionContext, config: Numbers) -> dg.AssetCheckResult:
+    verdicts = {context.run.tags["dagster/partition"]: Verdict(passed=config.passed, severity="warn")}
+    return dg.AssetCheckResult(
+        passed=config.passed,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={VERDICTS_KEY: as_metadata(verdicts)},
+    )
 
 
 @dg.asset(partitions_def=COLLECTIONS)
@@ -87,7 +93,8 @@ def test_the_newest_materialization_and_evaluation_count(instance: dg.DagsterIns
     run(instance, rows=2, collection="other")
     before = gauges(instance, collector)
     assert before["rag_table_rows"] == {("chunks", "kb"): 3, ("chunks", "other"): 2}
-    assert before["rag_check_passed"] == {("chunks", "whole", "warn"): 1}
+    passed = {("chunks", "whole", "warn", name): 1 for name in ("kb", "other")}
+    assert before["rag_check_passed"] == passed
     assert before["rag_retrieval_ndcg_at_10"][("kb", "dense")] == 0.5
     assert len(before["rag_retrieval_ndcg_at_10"]) == 4
     assert before["rag_stage_start_timestamp_seconds"] == {}
@@ -95,7 +102,7 @@ def test_the_newest_materialization_and_evaluation_count(instance: dg.DagsterIns
     run(instance, rows=5, passed=False)
     for after in (gauges(instance, collector), gauges(instance)):
         assert after["rag_table_rows"] == {("chunks", "kb"): 5, ("chunks", "other"): 2}
-        assert after["rag_check_passed"] == {("chunks", "whole", "warn"): 0}
+        assert after["rag_check_passed"] == {**passed, ("chunks", "whole", "warn", "kb"): 0}
 
 
 def test_a_collection_that_is_gone_has_no_series(instance: dg.DagsterInstance) -> None:

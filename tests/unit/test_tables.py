@@ -283,6 +283,16 @@ def test_staged_rows_that_nobody_used_for_a_week_are_forgotten(tmp_path):
     assert [staging.read(SCHEMAS["chunks"]).height for staging in (used, read, unused)] == [1, 1, 0]
 
 
+def test_staged_rows_of_a_clock_that_was_ahead_age_from_now_on(tmp_path):
+    staging = StagedFiles(tmp_path, "chunks", "kb", "f1")
+    staging.append(make_chunks("one"))
+    [file] = staging.folder.iterdir()
+    ahead = time.time() + 400 * 24 * 3600
+    os.utime(file, (ahead, ahead))
+    forget_files(tmp_path)
+    assert time.time() - 60 < file.stat().st_mtime <= time.time()
+
+
 def test_staged_rows_of_a_range_of_digests_are_read_alone(tmp_path):
     staging = StagedFiles(tmp_path, "chunks", "kb", "f1")
     rows = make_chunks(*[f"text {number}" for number in range(64)])

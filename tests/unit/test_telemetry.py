@@ -1,4 +1,5 @@
 import json
+import time
 import uuid
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from embedder_assets.telemetry.record import StageMeter, StageRecord
 from embedder_assets.telemetry.sections import performance_baseline
 from embedder_assets.telemetry.summary import RunFacts, summarize_run
 from tests.integration.processes import free_port
-from tests.unit.factories import GB, make_record, make_settings
+from tests.unit.factories import GB, make_meter, make_record, make_settings
 
 RUN_ID = "3f2b8c1e-9d4a-4c7b-8e6f-1a2b3c4d5e6f"
 ALL_STAGES = [make_record(stage, batch_latencies_s=[0.1, 0.2]) for stage in ASSET_OF_STAGE]
@@ -69,6 +70,17 @@ def test_the_meter_keeps_every_batch_and_the_largest_size():
     assert (record.batch_latencies_s, record.batch_size) == ([0.5, 0.25, 0.75], 64)
     assert (record.status, record.reason, record.items) == ("ok", None, {})
     assert record.started_at <= record.ended_at
+
+
+@pytest.mark.parametrize("days", [-30, 30])
+def test_what_a_stage_took_does_not_change_with_the_clock(monkeypatch, days):
+    meter = make_meter()
+    meter.count("computed", 3)
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + days * 24 * 3600)
+    record = meter.record()
+    assert 0 <= record.latency_s < 60
+    assert meter.rate > 0
 
 
 def test_the_meter_adds_up_items_by_outcome():
