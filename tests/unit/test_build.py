@@ -72,7 +72,7 @@ def test_a_model_is_built_anew_for_another_device_and_back(repository, checkpoin
         assert kind in (repository / "mine" / "config.pbtxt").read_text("utf-8")
         require_built(repository, "mine", device)
     (state,) = inspect_models(repository, device="gpu")
-    assert state.problem == "the description or the device has changed since the build"
+    assert state.problem == "the description, the device or the way of building has changed since the build"
     assert (state.precision, state.fingerprint) == ("fp16", state.description.fingerprint("gpu"))
 
 
