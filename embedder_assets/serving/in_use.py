@@ -67,7 +67,9 @@ def _misnamed(settings: Settings, stage: Stage, name: str, present: set[str], go
         remedy = f"Did you mean '{near[0]}'? `embedder models list` shows all."
     else:
         remedy = f"Correct {ENV_PREFIX}{setting.upper()}; `embedder models add` makes a new one."
-    where = f"the {stage} models {', '.join(fitting)}" if fitting else f"a {stage} model"
+    where = (
+        f"the {stage} model{'s' if len(fitting) > 1 else ''} {', '.join(fitting)}" if fitting else f"a {stage} model"
+    )
     return ModelBuildError(
         f"setting '{setting}' ({settings.provenance(setting)})",
         expected=f"{'one of ' if len(fitting) > 1 else ''}{where} of {settings.model_repository}",
