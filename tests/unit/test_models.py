@@ -74,7 +74,11 @@ def test_a_description_is_read_with_its_defaults(tmp_path):
         ('stage = "dense"', "", "stage"),
         ('license = "MIT"', 'licence = "MIT"', "licence"),
         ('kind = "local"', 'kind = "url"', "kind"),
-        ('kind = "local"', 'kind = "huggingface"\nrepository = "a/b"\nrevision = "main"', "revision"),
+        (
+            'kind = "local"\npath = "checkpoint"',
+            'kind = "huggingface"\nrepository = "a/b"\nrevision = "main"',
+            "revision",
+        ),
         ("a" * 64, "not-a-digest", "sha256"),
         ("dimension = 384", "dimension =", "Invalid value"),
     ],
