@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from embedder_assets.pipeline import Pipeline
     from embedder_assets.serving.add import AddedModel
     from embedder_assets.serving.build import ModelState
+    from embedder_assets.serving.remove import RemovedModel
     from embedder_assets.serving.tune import Tuned
     from embedder_assets.stages.baseline import Baseline
     from embedder_assets.stages.compare import Comparison
@@ -234,6 +235,14 @@ def show_added(added: AddedModel) -> None:
         out.print(f"[yellow]note[/] {escape(note)}")
     commands = f"`embedder models build {model.name}`, then `embedder models verify {model.name}`"
     out.print(f"Next: {commands}; {added.setting}={model.name} makes runs use it.", soft_wrap=True)
+
+
+def show_removed(removed: RemovedModel) -> None:
+    """What went with a model, what stays, and what its rows come to."""
+    out.print(escape(f"{removed.folder}: removed {', '.join(removed.files)}"), soft_wrap=True)
+    if removed.kept:
+        out.print(escape(f"Left there, since they are not of the model: {', '.join(removed.kept)}"), soft_wrap=True)
+    out.print("Its rows stay in the tables until the next run; a server that has loaded it keeps it until it ends.")
 
 
 def show_findings(findings: Sequence[Finding]) -> None:

@@ -18,6 +18,7 @@ from embedder_assets.errors import EmbedderError, SettingsError
 from embedder_assets.serving.access import ClientAccess, ServerAccess
 from embedder_assets.serving.build import inspect_models
 from embedder_assets.serving.embedded import find_running
+from embedder_assets.serving.in_use import models_in_use, unusable_models
 from embedder_assets.settings import Settings, unknown_variables
 from embedder_assets.stages.corpus import discover_collections, refused_names
 from embedder_assets.tables.objects import reach_objects
@@ -100,13 +101,20 @@ def _access(settings: Settings) -> Iterator[Finding]:
 
 
 def _models(settings: Settings) -> Iterator[Finding]:
+    """Those in use have to be whole; of others a run takes no notice."""
+    used = models_in_use(settings)
+    for error in unusable_models(settings):
+        yield Finding("problem", error.thing, f"{error.got}; expected {error.expected}", error.remedy)
     try:
         for state in inspect_models(settings.model_repository, device=settings.device):
-            name = f"model {state.description.name}"
+            name = f"model {state.name}"
             if state.problem is None:
                 yield Finding("ok", name, f"{state.size_bytes / 2**20:.1f} MiB, {state.precision}, {state.fingerprint}")
-            else:
+            elif state.name in used:
                 yield Finding("problem", name, state.problem, "Run `embedder models build`.")
+            else:
+                remedy = f"No setting names it: build it, or `embedder models remove {state.name}`."
+                yield Finding("note", name, state.problem, remedy)
     except EmbedderError as error:
         yield Finding("problem", "models", error.got, error.remedy)
 

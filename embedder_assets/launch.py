@@ -22,6 +22,7 @@ from embedder_assets.definitions import defs
 from embedder_assets.errors import SettingsError
 from embedder_assets.event_storage import kept_instance
 from embedder_assets.pipeline import Pipeline
+from embedder_assets.serving.in_use import require_models
 from embedder_assets.settings import Settings
 from embedder_assets.stages.corpus import discover_collections, find_collection, refused_names
 from embedder_assets.stages.mirror import fresh_corpus
@@ -122,10 +123,12 @@ def launch(pipeline: Pipeline, names: Sequence[str] = ()) -> RunOutcome:
     """Brings the tables of some collections, or of all, up to date.
 
     Raises:
+        ModelBuildError: A setting names a model that is not in the repository, or is for another stage.
         CorpusError: The corpus folder, or a named collection, is not there.
         StorageError: Tables, exports or corpus are in an object store that cannot be reached.
     """
     settings = pipeline.settings
+    require_models(settings)
     pipeline.store.reach()
     if settings.exports_url:
         reach_objects("the exports", settings.exports_url)

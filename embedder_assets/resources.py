@@ -9,6 +9,7 @@ from embedder_assets.assets.links import tag_run
 from embedder_assets.assets.processing_summary import manifest_file, write_summary
 from embedder_assets.partitions import collections_of_run, register
 from embedder_assets.pipeline import Pipeline
+from embedder_assets.serving.in_use import require_models
 from embedder_assets.settings import FIELDS, load_settings
 from embedder_assets.stages.mirror import fresh_corpus
 from embedder_assets.telemetry.footer import render_footer
@@ -35,6 +36,7 @@ class PipelineResource(dg.ConfigurableResource[Pipeline]):
             tag_run(context.instance, context.run.run_id, manifest_file(self._pipeline, context.run.run_id))
             # Backfills take registered collections only, and a run from the command line takes any.
             register(context.instance, collections_of_run(context.instance, context.run))
+        require_models(self._pipeline.settings)
         fresh_corpus(self._pipeline.settings)
         return self._pipeline
 

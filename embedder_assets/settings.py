@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
 
 from embedder_assets.errors import SettingsError
+from embedder_assets.validation import first_misfit
 
 ENV_PREFIX = "EMBEDDER_"
 SETTINGS_FILE = "embedder.toml"
@@ -396,15 +397,13 @@ def _file_layer(path: Path) -> dict[str, tuple[Any, str]]:
 
 
 def _rejected(error: ValidationError, merged: Mapping[str, tuple[Any, str]]) -> SettingsError:
-    first = error.errors()[0]
-    name = str(first["loc"][0])
-    value, provenance = merged.get(name, (first["input"], "default"))
+    misfit = first_misfit(error)
+    name = misfit.field.partition(".")[0]
+    value, provenance = merged.get(name, (misfit.got, "default"))
     meaning = FIELDS[name].description if name in FIELDS else "a known setting"
-    # Not all of it in small letters: a pattern says which letters may be large.
-    said = first["msg"].removeprefix("Value error, ")
     return SettingsError(
         f"setting '{name}' ({provenance})",
-        expected=f"{said[0].lower()}{said[1:]} ({meaning})",
+        expected=f"{misfit.expected} ({meaning})",
         got=repr(value),
         remedy="docs/settings.md lists every setting with its default.",
     )

@@ -14,6 +14,7 @@ from embedder_assets.launch import dagster_instance
 from embedder_assets.partitions import register
 from embedder_assets.serving.build import inspect_models
 from embedder_assets.serving.embedded import find_running
+from embedder_assets.serving.in_use import models_in_use, require_models
 from embedder_assets.serving.watched import WatchedProcess
 from embedder_assets.settings import ENV_PREFIX, Settings
 from embedder_assets.stages.corpus import discover_collections
@@ -29,8 +30,10 @@ def run_stack(settings: Settings, report: Callable[[str], None]) -> None:
     """Starts everything, says where it is, and stays until it is interrupted or a part ends.
 
     Raises:
+        ModelBuildError: A setting names a model that is not in the repository, or is for another stage.
         StackError: A port is taken or meant for two parts, or a part has ended by itself.
     """
+    require_models(settings)
     ports = {part: getattr(settings, setting) for part, setting in PORT_SETTINGS.items()}
     _require_different(ports)
     for part, port in ports.items():
@@ -73,10 +76,10 @@ def _commands(settings: Settings) -> dict[str, list[str]]:
 
 
 def _unbuilt_models(settings: Settings) -> list[str]:
-    """A sentence for each model that a run would fail at, or go on without."""
-    states = inspect_models(settings.model_repository, device=settings.device)
+    """A sentence for each model in use that a run would fail at, or go on without."""
+    states = inspect_models(settings.model_repository, names=list(models_in_use(settings)), device=settings.device)
     return [
-        f"Warning:  model {state.description.name}: {state.problem}. Run `embedder models build`."
+        f"Warning:  model {state.name}: {state.problem}. Run `embedder models build`."
         for state in states
         if state.problem is not None
     ]

@@ -67,6 +67,7 @@ def describe(checkpoint: Path, folder: Path, precision: str) -> None:
         "path": str(checkpoint),
         "sha256": sha256_of(checkpoint / "model.safetensors"),
         "tokenizer_sha256": sha256_of(checkpoint / "tokenizer.json"),
+        "config_sha256": sha256_of(checkpoint / "config.json"),
     }
     folder.mkdir(parents=True)
     (folder / DESCRIPTION_FILE).write_text(tomlkit.dumps(description), "utf-8")

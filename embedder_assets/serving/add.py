@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 from dataclasses import dataclass
@@ -11,16 +12,21 @@ from typing import Any
 from pydantic import ValidationError
 
 from embedder_assets.errors import ModelBuildError
-from embedder_assets.serving.checkpoint import Checkpoint, read_checkpoint, require_fit
+from embedder_assets.serving.build import require_buildable
+from embedder_assets.serving.checkpoint import Checkpoint, read_checkpoint
+from embedder_assets.serving.in_use import SETTINGS_OF
 from embedder_assets.serving.models import DESCRIPTION_FILE, POOLINGS, ModelDescription, Pooling, Stage
 from embedder_assets.serving.sources import download, resolve_revision, sha256_of
-from embedder_assets.settings import FIELDS
+from embedder_assets.settings import ENV_PREFIX, Device
+from embedder_assets.validation import first_misfit
 
 SPARSE_PAIRS = 256
 # Longer inputs cost more than they give: attention is quadratic, and a vector of a long text says little of its parts.
 USUAL_MAX_TOKENS = 512
 QUERY_PROMPTS = ("query", "search_query", "s2p_query")
 PASSAGE_PROMPTS = ("passage", "document", "search_document", "corpus")
+HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
+HUB_PREFIX = "hf:"
 
 
 @dataclass(frozen=True)
@@ -28,7 +34,7 @@ class NewModel:
     """What a user says about a new model; what is None or empty is read from the checkpoint.
 
     Attributes:
-        origin: A folder, or an id of the Hugging Face hub.
+        origin: A folder, or an id of the Hugging Face hub, which may begin with ``hf:``.
         revision: Commit, branch or tag on the hub; the commit that it stands for now is pinned.
         dimension: Pairs of a sparse model; the other stages have what the checkpoint has.
     """
@@ -61,11 +67,16 @@ class AddedModel:
     setting: str
 
 
-def add_model(repository: Path, new: NewModel) -> AddedModel:
-    """Writes the ``model.toml`` of a new model; nothing is built yet.
+def add_model(repository: Path, new: NewModel, device: Device = "cpu") -> AddedModel:
+    """Writes the ``model.toml`` of a new model, after it was built once on trial; nothing is kept of that.
+
+    Args:
+        repository: The model repository.
+        new: What the user says.
+        device: What the trial is built for.
 
     Raises:
-        ModelBuildError: The name is taken, or the checkpoint cannot be built as this stage.
+        ModelBuildError: The name is taken, an option has no effect, or the checkpoint cannot be built as this stage.
     """
     folder = repository / new.name
     if folder.exists():
@@ -73,8 +84,9 @@ def add_model(repository: Path, new: NewModel) -> AddedModel:
             f"model '{new.name}'",
             expected="a name that is free",
             got=f"the folder {folder}",
-            remedy="Choose another name, or remove that folder.",
+            remedy=f"Choose another name, or remove it: `embedder models remove {new.name}`.",
         )
+    _require_effect(new)
     checkpoint, source, said_license = _origin(folder, new)
     license_ = new.license or said_license
     notes: list[str] = [] if license_ else ["No licence found: write it into model.toml, or use --license."]
@@ -83,7 +95,7 @@ def add_model(repository: Path, new: NewModel) -> AddedModel:
         "stage": new.stage,
         "license": license_ or "unknown",
         "pooling": new.pooling or _pooling(checkpoint, new.stage, notes),
-        "max_tokens": new.max_tokens or min(checkpoint.max_tokens, USUAL_MAX_TOKENS),
+        "max_tokens": min(checkpoint.max_tokens, USUAL_MAX_TOKENS) if new.max_tokens is None else new.max_tokens,
         "dimension": _dimension(checkpoint, new),
         **_prefixes(checkpoint, new, notes),
     }
@@ -91,45 +103,125 @@ def add_model(repository: Path, new: NewModel) -> AddedModel:
         fields["normalize"] = True
         if checkpoint.modules and "Normalize" not in checkpoint.modules:
             notes.append("Its own vectors are not of unit length; here they are scaled to it, and ranked by cosine.")
-    if checkpoint.oddities:
-        notes.append(f"{', '.join(checkpoint.oddities).capitalize()}: building needs the extra `export` (torch).")
     description = _validated(new.name, {**fields, "source": source})
-    require_fit(checkpoint, description)
-    folder.mkdir(parents=True)
+    repository.mkdir(parents=True, exist_ok=True)
+    require_buildable(checkpoint, description, repository, device)
+    folder.mkdir()
     (folder / DESCRIPTION_FILE).write_text(_toml(fields, source, new.origin), "utf-8")
-    setting = next(name for name in FIELDS if name.startswith(f"{new.stage}_model"))
-    return AddedModel(folder / DESCRIPTION_FILE, description, notes, f"EMBEDDER_{setting.upper()}")
+    return AddedModel(folder / DESCRIPTION_FILE, description, notes, f"{ENV_PREFIX}{SETTINGS_OF[new.stage].upper()}")
+
+
+def _require_effect(new: NewModel) -> None:
+    """Refuses an option that would change nothing, and a pooling that the stage does not have."""
+    if new.dimension is not None and new.stage != "sparse":
+        raise _refused(
+            f"--dimension {new.dimension}",
+            "it with --stage sparse only, where it is the number of (index, value) pairs",
+            f"--stage {new.stage}, which has {'as many as its checkpoint' if new.stage == 'dense' else 'one number'}",
+            "Leave it out.",
+        )
+    if new.pooling is not None and new.pooling not in POOLINGS[new.stage]:
+        raise _refused(
+            f"--pooling {new.pooling}",
+            "it with --stage dense only",
+            f"--stage {new.stage}, whose pooling is {' or '.join(POOLINGS[new.stage])}",
+            "Leave it out.",
+        )
+    if new.revision is not None and _hub_id(new.origin) is None:
+        raise _refused(
+            f"--revision {new.revision}",
+            "an id of the Hugging Face hub with --from",
+            f"the path {new.origin}, which has no revisions",
+            "Leave it out, or name the id (owner/name).",
+        )
+
+
+def _hub_id(origin: str) -> str | None:
+    """The id of the hub that a text stands for, or None where it stands for a path.
+
+    An id is ``owner/name`` and nothing else. What is written as a path (``./x``, ``~/x``, ``/x``, ``x/``, ``a/b/c``) is
+    one, and so is what lies in a folder that is here; ``hf:owner/name`` is an id whatever is here.
+    """
+    if origin.startswith(HUB_PREFIX):
+        return origin.removeprefix(HUB_PREFIX)
+    if not HUB_ID.fullmatch(origin) or Path(origin.partition("/")[0]).exists():
+        return None
+    return origin
 
 
 def _origin(folder: Path, new: NewModel) -> tuple[Checkpoint, dict[str, str], str | None]:
     """The checkpoint, the table ``[source]``, and the licence that it states."""
-    path = Path(new.origin).expanduser()
-    if path.is_dir():
+    hub_id, path = _hub_id(new.origin), _expanded(new.origin)
+    if hub_id is not None:
+        checkpoint, where, said = _from_hub(hub_id, new.revision, guessed=not new.origin.startswith(HUB_PREFIX))
+    elif new.origin and path.is_dir():
         checkpoint = read_checkpoint(path.absolute())
         inside = path.resolve().is_relative_to(folder.parent.resolve())
         written = os.path.relpath(path.resolve(), folder.resolve()) if inside else str(path.absolute())
         where = {"kind": "local", "path": written}
         said = _license_of_card(path / "README.md")
-    elif path.exists():
-        raise ModelBuildError(
+    elif new.origin and path.exists():
+        raise _refused(
             f"--from {new.origin}",
-            expected="the folder of a checkpoint, with config.json, model.safetensors and tokenizer.json",
-            got="a file",
-            remedy="Name the folder that it lies in; weights in other formats than safetensors are not read.",
+            "the folder of a checkpoint, with config.json, model.safetensors and tokenizer.json",
+            "a file",
+            "Name the folder that it lies in; weights in other formats than safetensors are not read.",
         )
-    elif re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", new.origin):
-        commit, said = resolve_revision(new.origin, new.revision)
-        checkpoint = read_checkpoint(download(new.origin, commit))
-        where = {"kind": "huggingface", "repository": new.origin, "revision": commit}
     else:
-        raise ModelBuildError(
-            f"--from {new.origin}",
-            expected="a folder, or an id of the Hugging Face hub (owner/name)",
-            got="neither",
-            remedy="Correct the path or the id.",
-        )
-    digests = {"sha256": sha256_of(checkpoint.weights), "tokenizer_sha256": sha256_of(checkpoint.tokenizer)}
+        raise _nowhere(new.origin, path)
+    digests = {
+        "sha256": sha256_of(checkpoint.weights),
+        "tokenizer_sha256": sha256_of(checkpoint.tokenizer),
+        "config_sha256": sha256_of(checkpoint.config_file),
+    }
     return checkpoint, where | digests, said
+
+
+def _expanded(origin: str) -> Path:
+    try:
+        return Path(origin).expanduser()
+    except RuntimeError:  # a user that this machine does not know
+        return Path(origin)
+
+
+def _from_hub(hub_id: str, revision: str | None, *, guessed: bool) -> tuple[Checkpoint, dict[str, str], str | None]:
+    if not HUB_ID.fullmatch(hub_id):
+        raise _refused(
+            f"--from {HUB_PREFIX}{hub_id}",
+            "an id of the Hugging Face hub (owner/name)",
+            repr(hub_id),
+            "Correct the id.",
+        )
+    try:
+        commit, said = resolve_revision(hub_id, revision)
+        checkpoint = read_checkpoint(download(hub_id, commit))
+    except ModelBuildError as error:
+        thing = f"{error.thing} (no folder '{hub_id}' is here, so it is taken for an id of the hub)"
+        raise _refused(thing if guessed else error.thing, error.expected, error.got, error.remedy) from error
+    return checkpoint, {"kind": "huggingface", "repository": hub_id, "revision": commit}, said
+
+
+def _nowhere(origin: str, path: Path) -> ModelBuildError:
+    """A path that leads nowhere: how far it leads, and what is there with a name like the one that was meant."""
+    if not origin:
+        return _refused("--from", "a folder, or an id of the Hugging Face hub (owner/name)", "nothing", "Name one.")
+    there = next((parent for parent in path.absolute().parents if parent.is_dir()), Path("/"))
+    missing = path.absolute().relative_to(there).parts[0]
+    try:
+        names = [each.name for each in there.iterdir() if each.is_dir()]
+    except OSError:
+        names = []
+    near = difflib.get_close_matches(missing, names, n=1)
+    return _refused(
+        f"--from {origin}",
+        "a folder that is there, or an id of the Hugging Face hub (owner/name)",
+        f"no '{missing}' in {there}",
+        f"Did you mean '{there / near[0]}'?" if near else "Correct the path; hf:owner/name is always an id of the hub.",
+    )
+
+
+def _refused(thing: str, expected: str, got: str, remedy: str) -> ModelBuildError:
+    return ModelBuildError(thing, expected=expected, got=got, remedy=remedy)
 
 
 def _license_of_card(card: Path) -> str | None:
@@ -141,7 +233,15 @@ def _license_of_card(card: Path) -> str | None:
 
 
 def _pooling(checkpoint: Checkpoint, stage: Stage, notes: list[str]) -> Pooling:
-    said = checkpoint.pooling() if stage != "rerank" else None
+    said = checkpoint.pooling()
+    if said is not None and said not in POOLINGS[stage]:
+        kind = next(each for each, poolings in POOLINGS.items() if said in poolings)
+        raise _refused(
+            f"checkpoint {checkpoint.folder}",
+            f"one for stage '{stage}'",
+            f"one for stage '{kind}': modules.json has the pooling '{said}'",
+            f"Use --stage {kind}, or another checkpoint.",
+        )
     if said is None and stage == "dense":
         notes.append("The checkpoint does not say how it pools: mean is assumed; --pooling names another.")
     return said or POOLINGS[stage][0]
@@ -149,8 +249,10 @@ def _pooling(checkpoint: Checkpoint, stage: Stage, notes: list[str]) -> Pooling:
 
 def _dimension(checkpoint: Checkpoint, new: NewModel) -> int:
     if new.stage == "sparse":
-        return new.dimension or SPARSE_PAIRS
-    return 1 if new.stage == "rerank" else int(checkpoint.config.get("hidden_size", checkpoint.config.get("dim", 0)))
+        vocabulary = checkpoint.config.get("vocab_size")
+        usual = min(SPARSE_PAIRS, vocabulary) if isinstance(vocabulary, int) else SPARSE_PAIRS
+        return usual if new.dimension is None else new.dimension
+    return 1 if new.stage == "rerank" else checkpoint.width
 
 
 def _prefixes(checkpoint: Checkpoint, new: NewModel, notes: list[str]) -> dict[str, str]:
@@ -171,11 +273,11 @@ def _validated(name: str, fields: dict[str, Any]) -> ModelDescription:
     try:
         return ModelDescription(**fields)
     except ValidationError as error:
-        first = error.errors()[0]
+        misfit = first_misfit(error)
         raise ModelBuildError(
             f"model '{name}'",
-            expected=f"a description that is allowed ({'.'.join(map(str, first['loc'])) or 'fields'})",
-            got=f"{first['msg']}: {first['input']!r}" if first["loc"] else first["msg"],
+            expected=f"{misfit.field.replace('_', ' ')}: {misfit.expected}" if misfit.field else misfit.expected,
+            got=misfit.got,
             remedy="`embedder models add --help` lists the options; docs/models.md the fields.",
         ) from error
 

@@ -23,6 +23,16 @@ if TYPE_CHECKING:
 MASKED = -1e9
 # Of the operators that ONNX Runtime has beside the standard.
 RUNTIME_DOMAIN = "com.microsoft"
+CONFIG_TYPES: dict[str, tuple[tuple[type, ...], str]] = {
+    "int": ((int,), "a whole number"),
+    "float": ((int, float), "a number"),
+    "str": ((str,), "a name"),
+}
+# Types of safetensors; those of fewer than 8 bits or of 8 bits with a point are quantized weights.
+NUMPY_TYPES = {
+    **{"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1"},
+    **{"U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1", "BOOL": "?"},
+}
 
 
 @dataclass(frozen=True)
@@ -83,6 +93,9 @@ class BertConfig:
                 got=f"no {', '.join(missing)}",
                 remedy="Use a model of the BERT architecture.",
             )
+        _require_types(
+            path, {field.name: (str(field.type), raw[field.name]) for field in fields(cls) if field.name in names}
+        )
         if raw.get("position_embedding_type", "absolute") != "absolute":
             raise ModelBuildError(
                 str(path),
@@ -121,6 +134,8 @@ class BertWeights:
             raise self._error(name, "the tensor", "none of that name")
         if found[0].shape != shape:
             raise self._error(name, f"shape {list(shape)}", f"shape {list(found[0].shape)}")
+        if found[0].dtype.kind != "f":
+            raise self._error(name, "floating point numbers", f"{found[0].dtype} (quantized weights, perhaps)")
         return np.ascontiguousarray(found[0], dtype=np.float32)
 
     def _error(self, name: str, expected: str, got: str) -> ModelBuildError:
@@ -137,6 +152,18 @@ class BertWeights:
         return [prefix + spelling for spelling in (name, old) for prefix in ("", "bert.")]
 
 
+def _require_types(path: Path, said: dict[str, tuple[str, Any]]) -> None:
+    for name, (kind, value) in said.items():
+        types, expected = CONFIG_TYPES[kind]
+        if not isinstance(value, types):
+            raise ModelBuildError(
+                f"{name} in {path}",
+                expected=expected,
+                got=repr(value),
+                remedy="Fetch the model again, or use a model of the BERT architecture.",
+            )
+
+
 def _remedy(name: str) -> str:
     if name.startswith("cls."):
         return "A sparse model needs the masked-LM head: use a BertForMaskedLM that was trained as SPLADE."
@@ -150,20 +177,19 @@ def _remedy(name: str) -> str:
 def _load_tensors(path: Path) -> dict[str, NDArray[Any]]:
     """All tensors of a safetensors file; bfloat16, which numpy lacks, as float32."""
     from safetensors import deserialize
-    from safetensors.numpy import load
 
-    content = path.read_bytes()
-    stored = dict(deserialize(content))  # type: ignore[no-untyped-call]
-    brain = {name: tensor for name, tensor in stored.items() if tensor["dtype"] == "BF16"}
-    if not brain:
-        return load(content)
-    if len(brain) < len(stored):
-        raise TypeError("bfloat16 beside other types")
-    # bfloat16 is the upper half of a float32.
+    stored = dict(deserialize(path.read_bytes()))  # type: ignore[no-untyped-call]
     return {
-        name: (np.frombuffer(tensor["data"], "<u2").astype(np.uint32) << 16).view(np.float32).reshape(tensor["shape"])
-        for name, tensor in brain.items()
+        name: _as_array(tensor["dtype"], tensor["data"]).reshape(tensor["shape"]) for name, tensor in stored.items()
     }
+
+
+def _as_array(kind: str, data: bytes) -> NDArray[Any]:
+    if kind == "BF16":  # the upper half of a float32
+        return (np.frombuffer(data, "<u2").astype(np.uint32) << 16).view(np.float32)
+    if kind not in NUMPY_TYPES:
+        raise TypeError(f"weights of type {kind}")
+    return np.frombuffer(data, NUMPY_TYPES[kind])
 
 
 class BertGraph:

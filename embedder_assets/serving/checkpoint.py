@@ -17,7 +17,12 @@ PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib")
 OTHER_WEIGHTS = (".safetensors", ".index.json", ".onnx", ".h5", ".msgpack", ".gguf")
 # An ONNX file cannot be larger.
 LARGEST_GRAPH_BYTES = 2**31 - 2**24
+# Where the types of modules.json are from; a class of the same name from elsewhere is code that the checkpoint brings.
+MODULES_PACKAGE = "sentence_transformers"
+# What transformers calls the width of a token's vector, by architecture.
+WIDTHS = ("hidden_size", "dim", "d_model")
 PLAIN_BERT = {"hidden_act": "gelu", "position_embedding_type": "absolute", "type_vocab_size": 2, "is_decoder": False}
+KNOWN_ARCHITECTURES = "bert, roberta, xlm-roberta, mpnet, distilbert, electra, deberta-v2, modernbert"
 # Their positions start after the padding token's.
 SHIFTED_POSITIONS = ("camembert", "mpnet", "roberta", "xlm-roberta")
 POOLING_SWITCHES: dict[str, Pooling] = {
@@ -48,6 +53,11 @@ class Checkpoint:
     def weights(self) -> Path:
         """The safetensors file."""
         return self.weights_folder / "model.safetensors"
+
+    @property
+    def config_file(self) -> Path:
+        """The ``config.json`` of the weights."""
+        return self.weights_folder / "config.json"
 
     @property
     def tokenizer(self) -> Path:
@@ -85,9 +95,31 @@ class Checkpoint:
             ) from error
 
     @property
+    def width(self) -> int:
+        """Numbers of a token's vector, which a dense vector has too.
+
+        Raises:
+            ModelBuildError: ``config.json`` does not say it in a way that transformers' own architectures have.
+        """
+        said = next((self.config[name] for name in WIDTHS if name in self.config), None)
+        if not isinstance(said, int) or said < 1:
+            raise _unsupported(
+                f"{self.config_file} (model_type '{self.architecture}')",
+                f"the width of a vector as {', '.join(WIDTHS[:-1])} or {WIDTHS[-1]}, as {KNOWN_ARCHITECTURES} have it",
+                "none" if said is None else repr(said),
+            )
+        return said
+
+    @property
     def longest_input(self) -> int:
-        """Tokens that the position embeddings allow, special tokens included."""
-        positions = int(self.config.get("max_position_embeddings", 512))
+        """Tokens that the position embeddings allow, special tokens included.
+
+        Raises:
+            ModelBuildError: ``config.json`` has something else than a number there.
+        """
+        positions = self.config.get("max_position_embeddings", 512)
+        if not isinstance(positions, int) or positions < 1:
+            raise _unsupported(str(self.config_file), "max_position_embeddings as a number", repr(positions))
         return positions - 2 if self.architecture in SHIFTED_POSITIONS else positions
 
     def pooling(self) -> Pooling | None:
@@ -124,8 +156,11 @@ class Checkpoint:
     @property
     def prompts(self) -> dict[str, str]:
         """Prompt name to text, of sentence-transformers."""
-        said = read_json(self.folder / "config_sentence_transformers.json", optional=True)
-        return {name: str(text) for name, text in (said.get("prompts") or {}).items()}
+        path = self.folder / "config_sentence_transformers.json"
+        said = read_json(path, optional=True).get("prompts") or {}
+        if not isinstance(said, dict):
+            raise _unsupported(str(path), "prompts as names with texts", repr(said))
+        return {name: str(text) for name, text in said.items()}
 
     @property
     def lowercases(self) -> bool:
@@ -138,7 +173,7 @@ class Checkpoint:
         tokenizer = read_json(self.weights_folder / "tokenizer_config.json", optional=True)
         said = [self._text_options.get("max_seq_length"), tokenizer.get("model_max_length"), self.longest_input]
         # Without a limit transformers writes 10^30.
-        return min(int(number) for number in said if number)
+        return min(int(number) for number in said if isinstance(number, int | float) and number > 0)
 
     @property
     def _text_options(self) -> dict[str, Any]:
@@ -165,12 +200,18 @@ def read_checkpoint(folder: Path) -> Checkpoint:
 
 
 def require_fit(checkpoint: Checkpoint, description: ModelDescription) -> None:
-    """Raises a ModelBuildError when a checkpoint cannot be what a description says."""
+    """Raises a ModelBuildError when a checkpoint cannot be what a description says.
+
+    Of what the conversion would not find: it reads tensors by name, and takes no notice of what it does not know.
+    """
     thing = f"model '{description.name}'"
-    hidden = checkpoint.config.get("hidden_size", checkpoint.config.get("dim"))
-    if description.stage == "dense" and hidden != description.dimension:
+    _require_only_weights(checkpoint)
+    if description.stage == "dense" and checkpoint.width != description.dimension:
         raise ModelBuildError(
-            thing, expected=f"dimension = {hidden}", got=str(description.dimension), remedy="Correct model.toml."
+            thing,
+            expected=f"dimension = {checkpoint.width}",
+            got=str(description.dimension),
+            remedy="Correct model.toml.",
         )
     if description.max_tokens > checkpoint.longest_input:
         raise ModelBuildError(
@@ -187,33 +228,65 @@ def require_fit(checkpoint: Checkpoint, description: ModelDescription) -> None:
     _require_one_logit(thing, checkpoint, description)
 
 
+def _require_only_weights(checkpoint: Checkpoint) -> None:
+    """What would be computed otherwise than config.json, weights and tokenizer say, or with code of the checkpoint."""
+    tokenizer = checkpoint.weights_folder / "tokenizer_config.json"
+    for path, said in ((checkpoint.config_file, checkpoint.config), (tokenizer, read_json(tokenizer, optional=True))):
+        if said.get("auto_map"):
+            raise _unsupported(
+                f"{path} (model_type '{checkpoint.architecture}')",
+                f"an architecture that transformers brings itself ({KNOWN_ARCHITECTURES}; docs/models.md)",
+                "'auto_map': custom code of the checkpoint (trust_remote_code), which is never run",
+            )
+    if checkpoint.config.get("quantization_config"):
+        raise _unsupported(
+            str(checkpoint.config_file),
+            "weights in floating point",
+            "'quantization_config': weights that are quantized",
+        )
+    for folder in (checkpoint.folder, checkpoint.weights_folder):
+        if (folder / "adapter_config.json").exists():
+            raise _unsupported(str(folder), "whole weights", "adapter_config.json: an adapter of other weights")
+
+
 def read_json(path: Path, *, optional: bool = False) -> dict[str, Any]:
     """A JSON object of a checkpoint; empty when an optional file is missing.
 
     Raises:
-        ModelBuildError: It cannot be read.
+        ModelBuildError: It cannot be read, or is no object.
     """
     if optional and not path.exists():
         return {}
-    try:
-        content: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelBuildError(
-            str(path), expected="readable JSON", got=str(error), remedy="Fetch the model again."
-        ) from error
+    content = _parsed(path)
+    if not isinstance(content, dict):
+        raise _unreadable(path, "a JSON object", f"a {type(content).__name__}")
     return content
+
+
+def _parsed(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise _unreadable(path, "readable JSON", str(error)) from error
 
 
 def _read_modules(folder: Path) -> dict[str, Path]:
     path = folder / "modules.json"
     if not path.exists():
         return {}
-    listed: Any = read_json(path)
-    modules = {str(each["type"]).rpartition(".")[2]: _inside(folder, str(each["path"]), path) for each in listed}
+    listed = _parsed(path)
+    if not isinstance(listed, list) or not all(isinstance(each, dict) and "type" in each for each in listed):
+        raise _unreadable(path, "a list of modules, each with its type", repr(listed)[:200])
     supported = ("Transformer", "MLMTransformer", "Pooling", "SpladePooling", "Normalize")
-    for name in modules:
-        if name not in supported:
-            raise _unsupported(str(path), f"only the modules {', '.join(supported)}", f"a module '{name}'")
+    modules: dict[str, Path] = {}
+    for each in listed:
+        place = _inside(folder, str(each.get("path", "")), path)
+        package, _, name = str(each["type"]).rpartition(".")
+        ours = package.partition(".")[0] == MODULES_PACKAGE
+        if name not in supported or not ours or name in modules:
+            got = f"a module '{name if ours else each['type']}'{' again' if name in modules else ''}"
+            raise _unsupported(str(path), f"only the modules {', '.join(supported)} of {MODULES_PACKAGE}", got)
+        modules[name] = place
     return modules
 
 
@@ -244,7 +317,8 @@ def _require_files(folder: Path, weights_folder: Path) -> None:
 
 
 def _require_one_logit(thing: str, checkpoint: Checkpoint, description: ModelDescription) -> None:
-    labels = len(checkpoint.config.get("id2label") or ()) or checkpoint.config.get("num_labels", 1)
+    named = checkpoint.config.get("id2label")
+    labels = len(named) if isinstance(named, dict) and named else checkpoint.config.get("num_labels", 1)
     if description.stage == "rerank" and labels != 1:
         raise _unsupported(thing, "a classifier with one logit", f"one with {labels}")
 
@@ -261,6 +335,10 @@ def _product(shape: list[int]) -> int:
     for length in shape:
         product *= length
     return product
+
+
+def _unreadable(path: Path, expected: str, got: str) -> ModelBuildError:
+    return ModelBuildError(str(path), expected=expected, got=got, remedy="Fetch the model again.")
 
 
 def _missing(folder: Path, name: str, got: str, remedy: str) -> ModelBuildError:

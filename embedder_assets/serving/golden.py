@@ -121,7 +121,11 @@ def read_golden(folder: Path, description: ModelDescription) -> Golden | None:
         content["rows"] = [tuple(row) for row in content["rows"]]
         content["outputs"] = {name: np.array(values) for name, values in content["outputs"].items()}
         golden = Golden(**content)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        if any(values.dtype.kind not in "if" or len(values) != len(golden.rows) for values in golden.outputs.values()):
+            raise ValueError("outputs that are not a row of numbers for each text")
+        if not isinstance(golden.reference, str):
+            raise TypeError("a reference that is no text")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelBuildError(
             str(path),
             expected="golden values",

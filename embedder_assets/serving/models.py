@@ -14,8 +14,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from embedder_assets.errors import ModelBuildError
-from embedder_assets.serving.precision import INT8_RECIPE
 from embedder_assets.settings import Device
+from embedder_assets.validation import first_misfit
 
 BACKEND = "text_encoder"
 DESCRIPTION_FILE = "model.toml"
@@ -24,6 +24,10 @@ LONGEST_INPUT = 8192
 Stage = Literal["dense", "sparse", "rerank"]
 Pooling = Literal["mean", "cls", "last_token", "splade_max", "logit", "interaction"]
 Precision = Literal["int8", "fp16", "fp32"]
+# Part of the fingerprint of every graph that is built here: raise the number of each precision whose graph changes, in
+# its nodes, its numbers or the way that the backend runs it. int8: 2 scales tokens, 3 fuses attention, takes the SPLADE
+# maximum by slices of the vocabulary, and opens the graph without BiasGeluFusion.
+RECIPES: dict[Precision, int] = {"int8": 3, "fp16": 1, "fp32": 1}
 Role = Literal["query", "passage"]
 
 POOLINGS: dict[Stage, tuple[Pooling, ...]] = {
@@ -61,22 +65,17 @@ class WheelSource(Part):
         return f"{self.package} {self.version}"
 
 
-class PinnedSource(Part):
-    """Weights and tokenizer, each pinned by its own digest; a checkpoint but for ``ShippedSource``."""
+class ShippedSource(Part):
+    """An ONNX graph and a tokenizer that are part of this project; always int8 on the CPU."""
 
-    sha256: Sha256 = Field(description="Digest of model.safetensors; of 1/model.onnx for kind = shipped.")
+    kind: Literal["shipped"]
+    sha256: Sha256 = Field(description="Digest of 1/model.onnx.")
     tokenizer_sha256: Sha256 = Field(description="Digest of tokenizer.json.")
 
     @property
     def digests(self) -> list[str]:
-        """What stands for weights and tokenizer; where they came from is not part of it."""
+        """What stands for graph and tokenizer."""
         return [self.sha256, self.tokenizer_sha256]
-
-
-class ShippedSource(PinnedSource):
-    """An ONNX graph and a tokenizer that are part of this project; always int8 on the CPU."""
-
-    kind: Literal["shipped"]
 
     @property
     def label(self) -> str:
@@ -84,7 +83,20 @@ class ShippedSource(PinnedSource):
         return "this project"
 
 
-class LocalSource(PinnedSource):
+class CheckpointSource(Part):
+    """Weights, tokenizer and architecture of a checkpoint, each pinned by its own digest."""
+
+    sha256: Sha256 = Field(description="Digest of model.safetensors.")
+    tokenizer_sha256: Sha256 = Field(description="Digest of tokenizer.json.")
+    config_sha256: Sha256 = Field(description="Digest of config.json, which says how the weights are put together.")
+
+    @property
+    def digests(self) -> list[str]:
+        """What stands for the checkpoint; where it came from is not part of it."""
+        return [self.sha256, self.tokenizer_sha256, self.config_sha256]
+
+
+class LocalSource(CheckpointSource):
     """A sentence-transformers or transformers folder on this machine."""
 
     kind: Literal["local"]
@@ -96,7 +108,7 @@ class LocalSource(PinnedSource):
         return self.path
 
 
-class HuggingFaceSource(PinnedSource):
+class HuggingFaceSource(CheckpointSource):
     """A repository of the Hugging Face hub at one commit."""
 
     kind: Literal["huggingface"]
@@ -178,12 +190,20 @@ class ModelDescription(Part):
         """16 hex digits over everything that decides the output on a device.
 
         The micro-batch is part of it: int8 activations take their range from all texts of a micro-batch. So is how
-        int8 is made here; a shipped graph is int8 already, and its digest says all.
+        the graph is made here; a shipped graph is made already, and its digest says all.
         """
         precision = self.precision_on(wanted)
         evidence = [self.evidence.model_dump()] if self.stage == "rerank" else []
-        recipe = [INT8_RECIPE] if precision == "int8" and not isinstance(self.source, ShippedSource) else []
+        recipe = [] if isinstance(self.source, ShippedSource) else [RECIPES[precision]]
         return _digest([*self._deciding, precision, self.micro_batch_on(wanted), *evidence, *recipe])
+
+    def parameters(self, wanted: Device) -> dict[str, str]:
+        """What the backend is told of all that decides the output, the fingerprint of it among them."""
+        return {
+            "fingerprint": self.fingerprint(wanted),
+            "max_tokens": str(self.max_tokens),
+            "micro_batch_size": str(self.micro_batch_on(wanted)),
+        }
 
     @property
     def reference_digest(self) -> str:
@@ -225,7 +245,15 @@ def load_description(folder: Path) -> ModelDescription:
     path = folder / DESCRIPTION_FILE
     try:
         description = _parsed(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, ValidationError) as error:
+    except ValidationError as error:
+        misfit = first_misfit(error)
+        raise ModelBuildError(
+            str(path),
+            expected=f"{misfit.field}: {misfit.expected}" if misfit.field else misfit.expected,
+            got=misfit.got,
+            remedy=f"Correct the file: docs/models.md has its fields.{_missing_digest(misfit.field)}",
+        ) from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ModelBuildError(
             str(path),
             expected="a model description (docs/models.md)",
@@ -242,6 +270,12 @@ def load_description(folder: Path) -> ModelDescription:
     return description
 
 
+def _missing_digest(field: str) -> str:
+    if not field.endswith("config_sha256"):
+        return ""
+    return " It is the SHA-256 of the checkpoint's config.json; `embedder models add` writes it."
+
+
 @functools.lru_cache(maxsize=64)
 def _parsed(text: str) -> ModelDescription:
     # Every request asks for its model's description; a file that was changed has another text.
@@ -253,6 +287,15 @@ def list_descriptions(repository: Path, names: Sequence[str] = ()) -> list[Model
 
     Raises:
         ModelBuildError: The repository has no model folder, no model of a name, or a description is wrong.
+    """
+    return [load_description(folder) for folder in model_folders(repository, names)]
+
+
+def model_folders(repository: Path, names: Sequence[str] = ()) -> list[Path]:
+    """The folders with a description, or those of the named models, by name; whether it is right is not looked at.
+
+    Raises:
+        ModelBuildError: The repository has no model folder, or no model of a name.
     """
     folders = {path.parent.name: path.parent for path in sorted(repository.glob(f"*/{DESCRIPTION_FILE}"))}
     if not folders:
@@ -271,7 +314,7 @@ def list_descriptions(repository: Path, names: Sequence[str] = ()) -> list[Model
                 got="no such folder in the model repository",
                 remedy=f"Did you mean '{nearest}'? `embedder models add` makes a new one.",
             )
-    return [load_description(folder) for name, folder in folders.items() if not names or name in names]
+    return [folder for name, folder in folders.items() if not names or name in names]
 
 
 def render_config(description: ModelDescription, device: Device) -> str:
@@ -294,12 +337,7 @@ def render_config(description: ModelDescription, device: Device) -> str:
         instance_group=[group(count=1, kind=kind)],
         dynamic_batching=pb.ModelDynamicBatching(),
     )
-    parameters = {
-        "fingerprint": description.fingerprint(device),
-        "max_tokens": str(description.max_tokens),
-        "micro_batch_size": str(description.micro_batch_on(device)),
-        "threads": str(description.threads),
-    }
+    parameters = description.parameters(device) | {"threads": str(description.threads)}
     for key, value in sorted(parameters.items()):
         config.parameters[key].string_value = value
     text: str = text_format.MessageToString(config)

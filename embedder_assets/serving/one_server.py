@@ -110,6 +110,7 @@ class OneServer:
                 self._dies(error)
                 with suppress(*TRANSIENT):
                     self._current.reload(outage.model)
+                    self._prepare(outage.model, self._current)  # what it has loaded now may be another one
                 self._mended("model_reloaded", outage, "its process is gone")
             elif not outage.told:
                 outage.told = True

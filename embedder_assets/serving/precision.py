@@ -14,9 +14,6 @@ from embedder_assets.serving.token_scale import scale_tokens
 if TYPE_CHECKING:
     import onnx
 
-# Part of the fingerprint of what this module quantizes; 2 scales tokens, 3 fuses
-# attention, takes the SPLADE maximum by slices of the vocabulary, and opens the graph without BiasGeluFusion.
-INT8_RECIPE = 3
 # Where the walk back from an output ends: what lies behind is the encoder, or a matrix too large for float32.
 ENCODER_OPS = ("LayerNormalization", "MatMul", "Gemm")
 
@@ -24,7 +21,7 @@ ENCODER_OPS = ("LayerNormalization", "MatMul", "Gemm")
 def quantize_int8(source: Path, target: Path) -> None:
     """Write a copy of a model whose weights are int8 and whose activations are quantized on the fly.
 
-    The same source and the same library version give the same bytes. What changes them changes ``INT8_RECIPE`` too.
+    The same source and the same library version give the same bytes. What changes them changes ``models.RECIPES`` too.
 
     Args:
         source: The float32 model.

@@ -37,6 +37,8 @@ class TritonSession:
         self._requests = AdaptiveRequests(self._connection)
         self._only: frozenset[str] | None = None
         self._without_gpu = False
+        # As they were at the first look: rows are labelled with one fingerprint from the start to the end of a run.
+        self._descriptions: dict[str, ModelDescription] = {}
 
     @property
     def device(self) -> Device:
@@ -161,21 +163,29 @@ class TritonSession:
         self._connection.close()
         self._connection = Connection(self._settings, self._load)
         self._requests = AdaptiveRequests(self._connection)
+        self._descriptions.clear()
 
     def _description(self, model: str) -> ModelDescription:
-        return load_description(self._settings.model_repository / model)
+        if model not in self._descriptions:
+            self._descriptions[model] = load_description(self._settings.model_repository / model)
+        return self._descriptions[model]
 
     def _require_described(self, model: str, client: TritonClient) -> None:
-        """A server that others started must serve the very model that rows would be labelled with."""
-        described = self._description(model).fingerprint(self._settings.device)
-        served = client.model_parameters(model).get("fingerprint")
-        if served != described:
+        """The server must have loaded the very model that rows are labelled with, whoever started it, and when.
+
+        Its backend loads no graph but the one that its fingerprint was given to (``backends/text_encoder``).
+        """
+        described = self._description(model).parameters(self._settings.device)
+        served = client.model_parameters(model)
+        wrong = [name for name, value in described.items() if served.get(name) != value]
+        if wrong:
+            name = "fingerprint" if "fingerprint" in wrong else wrong[0]
             raise ModelBuildError(
                 f"model '{model}' at {client.address.grpc}",
-                expected=f"fingerprint {described}, as {self._settings.model_repository / model} describes",
-                got=served or "no parameter 'fingerprint' in its configuration",
+                expected=f"{name} {described[name]}, as {self._settings.model_repository / model} describes",
+                got=served.get(name) or f"no parameter '{name}' in its configuration",
                 remedy="Serve the model repository that `embedder models build` wrote, with the same EMBEDDER_DEVICE; "
-                "restart a server that is older.",
+                "restart a server, or start a run again, that is older than the model.",
             )
 
     def _ensure_loaded(self, model: str) -> None:
@@ -190,8 +200,7 @@ class TritonSession:
             self._connection.forget(others)
             client.ensure_all_unloaded(others)
         client.ensure_loaded(model)
-        if self._connection.embedded is None:
-            self._require_described(model, client)
+        self._require_described(model, client)
 
 
 def _scraped_gpu_memory(url: str, settings: Settings) -> dict[str, int] | None:

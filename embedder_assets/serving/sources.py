@@ -12,7 +12,7 @@ from typing import Any
 
 from embedder_assets.errors import ModelBuildError
 from embedder_assets.serving.checkpoint import SOURCE_FILES, Checkpoint, read_checkpoint
-from embedder_assets.serving.models import HuggingFaceSource, LocalSource, PinnedSource, Source, WheelSource
+from embedder_assets.serving.models import HuggingFaceSource, LocalSource, ShippedSource, Source, WheelSource
 
 # What a checkpoint is made of; a repository may hold the same weights in several other formats.
 HUB_FILES = ("*.json", "*.safetensors", "README.md")
@@ -39,6 +39,7 @@ def fetch(source: Source, folder: Path, scratch: Path) -> Checkpoint:
         raise TypeError(f"a graph of kind {source.kind} has no checkpoint")
     require_digest(f"weights {source.label}", checkpoint.weights, source.sha256)
     require_digest(f"tokenizer {source.label}", checkpoint.tokenizer, source.tokenizer_sha256)
+    require_digest(f"configuration {source.label}", checkpoint.config_file, source.config_sha256)
     return checkpoint
 
 
@@ -69,7 +70,7 @@ def resolve_revision(repository: str, revision: str | None) -> tuple[str, str | 
     return str(info.sha), getattr(info.card_data, "license", None)
 
 
-def verify_shipped(name: str, source: PinnedSource, folder: Path) -> None:
+def verify_shipped(name: str, source: ShippedSource, folder: Path) -> None:
     """Raises a ModelBuildError when a file of a shipped model is not the pinned one, or the graph needs another."""
     require_digest(f"model '{name}'", folder / "1" / "model.onnx", source.sha256)
     require_self_contained(f"model '{name}'", folder / "1" / "model.onnx")
@@ -84,7 +85,8 @@ def require_digest(thing: str, path: Path, expected: str) -> None:
             f"{thing} ({path.name})",
             expected=f"SHA-256 {expected}",
             got=got,
-            remedy="Do not use this file: restore it, or correct the pin in model.toml if the change is wanted.",
+            remedy="Do not use this file: restore it, or correct the pin in model.toml if the change is wanted "
+            "(what was computed before is then computed anew).",
         )
 
 

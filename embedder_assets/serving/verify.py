@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from embedder_assets.errors import EmbedderError
-from embedder_assets.serving.build import ModelState, inspect_models
+from embedder_assets.serving.build import inspect_models
 from embedder_assets.serving.client import Outputs, Row
 from embedder_assets.serving.golden import LEAST_AGREEMENT, agreement, golden_rows, read_golden, vectors
-from embedder_assets.serving.models import Stage
+from embedder_assets.serving.models import ModelDescription, Stage
 from embedder_assets.serving.session import TritonSession
 from embedder_assets.settings import Settings
 
@@ -36,18 +36,20 @@ def verify_models(settings: Settings, session: TritonSession, names: Sequence[st
     golden values beside it. Without golden values it has to find an answer closer to its question than another text.
     """
     for state in inspect_models(settings.model_repository, names=names, device=settings.device):
-        name = state.description.name
+        name = state.name
+        if state.description is None:
+            yield Verdict(name, state.problem)
+            continue
         if state.problem is not None:
             yield Verdict(name, f"{state.problem}: run `embedder models build`")
             continue
         try:
-            yield _judge(state, settings.model_repository / name, session)
+            yield _judge(state.description, settings.model_repository / name, session)
         except EmbedderError as error:
             yield Verdict(name, str(error))
 
 
-def _judge(state: ModelState, folder: Path, session: TritonSession) -> Verdict:
-    model = state.description
+def _judge(model: ModelDescription, folder: Path, session: TritonSession) -> Verdict:
     golden = read_golden(folder, model)
     rows: list[Row] = golden.rows if golden else golden_rows(model.stage)
     outputs = next(session.infer_many(model.name, [rows])).outputs

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from embedder_assets.serving.models import Evidence
 
 Floats = NDArray[np.float64]
+# Raise it when the formula changes: candidates then get a new score from the logits that are there.
+FORMULA = "1"
 
 
 def combine(scored: pl.DataFrame, vectors: NDArray[np.float32], evidence: Evidence) -> pl.DataFrame:

@@ -15,7 +15,7 @@ from embedder_assets.serving.session import TritonSession
 from embedder_assets.settings import Settings
 from embedder_assets.stages.dense import as_matrix
 from embedder_assets.stages.digest import input_digest
-from embedder_assets.stages.evidence import combine
+from embedder_assets.stages.evidence import FORMULA, combine
 from embedder_assets.stages.fallback import Fallback
 from embedder_assets.stages.query_vectors import with_digest
 from embedder_assets.tables.store import TableStore
@@ -144,7 +144,7 @@ class RerankStage:
         return as_matrix(beside["embedding"])
 
     def _input_digest(self, fused: pl.DataFrame) -> str:
-        parts = [*sorted(fused["input_digest"].unique()), self._fingerprint, str(self._depth)]
+        parts = [*sorted(fused["input_digest"].unique()), self._fingerprint, str(self._depth), FORMULA]
         return input_digest(parts)
 
 

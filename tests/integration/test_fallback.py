@@ -168,9 +168,12 @@ def test_where_nothing_may_stand_in_the_run_fails_with_the_model_s_error(
     assert not (home / "exports").exists()
 
 
-def test_a_rerank_model_that_the_repository_does_not_have_is_no_reason_to_fall_back(
-    run: Callable[..., tuple[int, str]],
+def test_a_model_that_the_repository_does_not_have_ends_the_run_before_any_work(
+    embedder: Embedder, corpus: Path, home: Path
 ) -> None:
-    status, output = run(EMBEDDER_RERANK_MODEL="rerank_of_dreams")
-    assert status == 1
-    assert "rerank_of_dreams" in output
+    result = embedder("run", "--corpus", str(corpus), EMBEDDER_RERANK_MODEL="rerank_of_dreams")
+    assert result.returncode == 1
+    assert "setting 'rerank_model' (env:EMBEDDER_RERANK_MODEL): expected the rerank model rerank_cross" in result.stderr
+    assert "got 'rerank_of_dreams', no such model" in result.stderr
+    assert not (home / "tables").exists()
+    assert not (home / "triton").exists()

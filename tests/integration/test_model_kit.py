@@ -10,7 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from embedder_assets.errors import ModelBuildError, ModelLoadError
 from embedder_assets.serving.build import build_models
+from embedder_assets.serving.client import TritonClient
+from embedder_assets.serving.embedded import EmbeddedTriton
 from embedder_assets.serving.golden import encode, golden_rows, graph_outputs
 from embedder_assets.serving.models import load_description
 from embedder_assets.serving.session import TritonSession
@@ -101,3 +104,70 @@ def test_a_graph_without_token_types_is_served(settings: Settings, tmp_path: Pat
     finally:
         session.close()
     assert verdict.problem is None
+
+
+# A model that changes under a server
+
+
+def small(tmp_path: Path, layers: int) -> Settings:
+    """A repository of one dense model, built with so many of the checkpoint's two layers."""
+    checkpoint = write_checkpoint(tmp_path / "checkpoint", num_hidden_layers=layers)
+    write_description(tmp_path / "repository", "mine", checkpoint)
+    build_models(tmp_path / "repository", lambda line: None)
+    overrides = {"home": (tmp_path / "home", "test"), "model_repository": (tmp_path / "repository", "test")}
+    return load_settings(overrides, environ={})
+
+
+def ask(session: TritonSession) -> np.ndarray:
+    answer: np.ndarray = next(session.infer_many("mine", [[("how do i call the server",)]])).outputs["embedding"][0]
+    return answer
+
+
+def test_rows_are_not_labelled_with_a_fingerprint_that_did_not_compute_them(tmp_path: Path) -> None:
+    """The run has begun with two layers; when the first vector is needed, the model has one."""
+    session = TritonSession(small(tmp_path, 2))
+    label = session.fingerprint("mine", "dense")
+    settings = small(tmp_path, 1)
+    try:
+        with pytest.raises(
+            ModelBuildError, match=f"expected fingerprint {label}.*got [0-9a-f]{{16}}.*start a run again"
+        ):
+            ask(session)
+        assert session.fingerprint("mine", "dense") == label
+        session.close()
+        assert session.fingerprint("mine", "dense") != label
+        assert ask(session).shape == (32,)
+    finally:
+        session.close()
+    assert load_description(settings.model_repository / "mine").fingerprint("cpu") != label
+
+
+def test_a_server_that_has_loaded_the_former_model_is_not_asked_for_the_present_one(tmp_path: Path) -> None:
+    first = TritonSession(small(tmp_path, 2))
+    try:
+        before = ask(first)
+        assert first.address is not None
+        settings = small(tmp_path, 1)
+        second = TritonSession(settings.model_copy(update={"triton_url": (first.address.grpc,)}))
+        with pytest.raises(ModelBuildError, match=r"mine' at .*expected fingerprint .*restart a server"):
+            ask(second)
+        second.close()
+        # The run that has begun with it goes on with it, and its rows carry its fingerprint.
+        np.testing.assert_array_equal(ask(first), before)
+    finally:
+        first.close()
+
+
+@pytest.mark.parametrize("what", ["1/model.onnx", "tokenizer.json", "build.json"])
+def test_the_server_itself_refuses_files_that_were_not_built_for_the_fingerprint(tmp_path: Path, what: str) -> None:
+    """As another machine's server may: there nobody looks at the files before they are loaded."""
+    settings = small(tmp_path, 1)
+    other = small(tmp_path / "other", 2)
+    (settings.model_repository / "mine" / what).write_bytes(
+        (other.model_repository / "mine" / what).read_bytes() + (b" " if what == "tokenizer.json" else b"")
+    )
+    with (
+        EmbeddedTriton(settings.model_repository, tmp_path / "state") as server,
+        pytest.raises(ModelLoadError, match=r"build\.json says another (fingerprint|model_sha256|tokenizer_sha256)"),
+    ):
+        TritonClient(server.address, 60).ensure_loaded("mine")

@@ -153,8 +153,8 @@ def test_one_with_another_fingerprint_is_refused_by_name_and_two_are_an_error(
     right = pair[0]
     with session(home, right) as triton:
         fingerprint = triton.fingerprint(MODEL, "dense")
-    config = other / MODEL / "config.pbtxt"
-    config.write_text(config.read_text("utf-8").replace(fingerprint, "f" * 16), "utf-8")
+    for file in (other / MODEL / "config.pbtxt", other / MODEL / "build.json"):
+        file.write_text(file.read_text("utf-8").replace(fingerprint, "f" * 16), "utf-8")
     meter = StageMeter("dense", ["kb"])
     with serving(home / "wrong", other) as wrong:
         with session(home, wrong, right) as triton:

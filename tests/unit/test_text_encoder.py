@@ -1,6 +1,8 @@
 """The Triton backend outside Triton: how it opens a graph."""
 
+import hashlib
 import importlib.util
+import json
 import os
 import sys
 import types
@@ -87,3 +89,29 @@ def test_the_quota_of_a_container_counts_in_the_backend_as_elsewhere(backend, tm
         for unknown in ("none", "missing"):
             monkeypatch.setattr(module, "OWN", tmp_path / unknown)
             assert module.cores() == 8
+
+
+@pytest.mark.parametrize("changed", ["graph", "tokenizer", "fingerprint"])
+def test_only_what_was_built_for_the_fingerprint_is_loaded(backend, tmp_path, changed):
+    files = {name: tmp_path / name for name in ("graph", "tokenizer")}
+    for name, path in files.items():
+        path.write_text(name)
+    digests = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
+    built = {"fingerprint": "f", "model_sha256": digests["graph"], "tokenizer_sha256": digests["tokenizer"]}
+    record = tmp_path / "build.json"
+    record.write_text(json.dumps(built))
+    backend._require_built(record, "f", **files)
+    if changed in files:
+        files[changed].write_text("another")
+    with pytest.raises(RuntimeError, match=r"says another .* `embedder models build`"):
+        backend._require_built(record, "f" if changed in files else "g", **files)
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]"])
+def test_a_model_without_a_record_of_its_build_is_not_loaded(backend, tmp_path, content):
+    for name in ("graph", "tokenizer"):
+        (tmp_path / name).touch()
+    if content is not None:
+        (tmp_path / "build.json").write_text(content)
+    with pytest.raises(RuntimeError, match=r"cannot be read .* `embedder models build`"):
+        backend._require_built(tmp_path / "build.json", "f", tmp_path / "graph", tmp_path / "tokenizer")

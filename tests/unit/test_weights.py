@@ -65,7 +65,7 @@ def test_a_file_is_no_checkpoint(tmp_path, checkpoint, monkeypatch):
 
 
 def test_weights_that_changed_after_they_were_pinned_are_refused(tmp_path, checkpoint):
-    for name in ("model.safetensors", "tokenizer.json"):
+    for name in ("model.safetensors", "tokenizer.json", "config.json"):
         folder = write_description(tmp_path / "repository", "mine", checkpoint)
         before = (checkpoint / name).read_bytes()
         (checkpoint / name).write_bytes(before + b" ")
@@ -77,7 +77,10 @@ def test_weights_that_changed_after_they_were_pinned_are_refused(tmp_path, check
 
 @pytest.mark.parametrize("path", ["../outside", "/etc", "0/../../outside"])
 def test_modules_outside_the_checkpoint_are_refused(checkpoint, path):
-    write_json(checkpoint / "modules.json", [{"type": "models.Transformer", "path": ""}, {"type": "P", "path": path}])
+    write_json(
+        checkpoint / "modules.json",
+        [{"type": "sentence_transformers.models.Transformer", "path": ""}, {"type": "P", "path": path}],
+    )
     with pytest.raises(ModelBuildError, match="folders below its own"):
         read_checkpoint(checkpoint)
 

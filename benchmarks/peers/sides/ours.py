@@ -21,7 +21,9 @@ def main() -> None:
     folder = Path(job.documents)
     os.environ.update(EMBEDDER_HOME=job.scratch, EMBEDDER_CORPUS_DIR=str(folder.parent))
     os.environ["EMBEDDER_MODEL_REPOSITORY"] = job.graphs
-    os.environ["EMBEDDER_DENSE_MODELS"] = job.precision
+    os.environ.update(
+        EMBEDDER_DENSE_MODELS=job.precision, EMBEDDER_ENABLE_SPARSE="false", EMBEDDER_ENABLE_RERANK="false"
+    )
     from benchmarks.materialize import materialize
     from benchmarks.processor_time import ProcessorTime
     from embedder_assets.tables.store import TableStore

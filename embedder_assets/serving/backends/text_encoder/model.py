@@ -1,8 +1,9 @@
 """The Triton backend that all our models share: texts in, the outputs of an ONNX graph out.
 
 It runs inside Triton (Python-based backend), so it imports nothing of this project but what lies beside it. A model
-folder holds only its ``config.pbtxt``, ``tokenizer.json`` and ``<version>/model.onnx``; pooling, the SPLADE maximum and
-the top-k live in the graph. Inputs are BYTES of shape [1], so requests of any text length batch together; inside a
+folder holds only its ``config.pbtxt``, ``tokenizer.json``, ``<version>/model.onnx`` and ``build.json``, which says what
+the others have to be: no graph is served under a fingerprint that it was not built with. Pooling, the SPLADE maximum
+and the top-k live in the graph. Inputs are BYTES of shape [1], so requests of any text length batch together; inside a
 batch the texts are sorted by length and run in micro-batches, one worker thread a core. With micro-batches of one text
 an answer does not depend on the other texts of its batch, bit for bit, although int8 activations are quantized
 dynamically.
@@ -10,6 +11,7 @@ dynamically.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -34,15 +36,17 @@ class TritonPythonModel:
         config = json.loads(args["model_config"])
         parameters = {key: item["string_value"] for key, item in config["parameters"].items()}
         folder = Path(args["model_repository"])
+        graph, tokenizer = folder / args["model_version"] / "model.onnx", folder / "tokenizer.json"
+        _require_built(folder / "build.json", parameters["fingerprint"], graph, tokenizer)
         self.inputs = [item["name"] for item in config["input"]]
         self.outputs = {item["name"]: pb_utils.triton_string_to_numpy(item["data_type"]) for item in config["output"]}
         self.micro_batch_size = int(parameters["micro_batch_size"])
-        self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self.tokenizer = Tokenizer.from_file(str(tokenizer))
         self.tokenizer.enable_truncation(int(parameters["max_tokens"]))
         self.tokenizer.no_padding()
         workers = int(parameters["threads"]) or cores()
         self.pool = ThreadPoolExecutor(workers)
-        self.session = _session(folder / args["model_version"] / "model.onnx", args["model_instance_kind"])
+        self.session = _session(graph, args["model_instance_kind"])
         # An architecture without token types has no such input.
         self.asked = {item.name for item in self.session.get_inputs()}
 
@@ -107,6 +111,25 @@ class TritonPythonModel:
         return pb_utils.InferenceResponse(
             [pb_utils.Tensor(name, np.ascontiguousarray(values[span])) for name, values in outputs.items()]
         )
+
+
+def _require_built(record: Path, fingerprint: str, graph: Path, tokenizer: Path) -> None:
+    """Raises unless the files are those that were built for the fingerprint of the configuration."""
+    try:
+        built = json.loads(record.read_text("utf-8"))
+        found = {"fingerprint": fingerprint, "model_sha256": _sha256(graph), "tokenizer_sha256": _sha256(tokenizer)}
+        wrong = [name for name, value in found.items() if built.get(name) != value]
+    except (OSError, ValueError, AttributeError) as error:
+        raise RuntimeError(f"{record} cannot be read ({error}): run `embedder models build`") from error
+    if wrong:
+        raise RuntimeError(
+            f"{record} says another {' and '.join(wrong)} than the files beside it: run `embedder models build`"
+        )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _session(path: Path, instance_kind: str) -> onnxruntime.InferenceSession:
