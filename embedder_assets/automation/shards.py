@@ -18,6 +18,7 @@ from embedder_assets.automation.switch import INTERVAL_S, SENSORS
 from embedder_assets.errors import TableError
 from embedder_assets.partitions import COLLECTION_TAG, SHARD, SHARD_TAG, SHARDS, collections_of_run, shards
 from embedder_assets.pipeline import Pipeline
+from embedder_assets.plain import one_line
 from embedder_assets.stages.dense import DenseEncoder
 from embedder_assets.stages.embed import EmbeddingStage, Encoder
 from embedder_assets.stages.sparse import SparseEncoder
@@ -132,7 +133,8 @@ def sharded_collections(context: dg.RunStatusSensorContext) -> dg.RunRequest | d
     }
     left = set(SHARDS) - done
     if left:
-        return dg.SkipReason(f"collection '{collection}': {len(left)} of {len(SHARDS)} shards are not embedded yet")
+        found = f"collection '{collection}': {len(left)} of {len(SHARDS)} shards are not embedded yet"
+        return dg.SkipReason(one_line(found))
     return dg.RunRequest(
         run_key=f"{backfill}/{collection}",
         partition_key=collection,

@@ -8,6 +8,7 @@ from embedder_assets.checks.verdict import Note, Rule, Worry
 from embedder_assets.errors import EmbedderError
 from embedder_assets.partitions import collections_of_run
 from embedder_assets.pipeline import Pipeline
+from embedder_assets.plain import inert_markdown, one_line
 
 OFF = "the stage is off, its table was not touched"
 
@@ -37,7 +38,9 @@ def blocking_checks(asset: str, rules: Sequence[Rule], toggle: str | None = None
                 check_name=rule.__name__,
                 passed=not problems,
                 severity=_severity(problems.values()),
-                description="\n".join(f"{name}: {words}" for name, words in (problems or notes).items())
+                description=inert_markdown(
+                    "\n".join(f"{name}: {one_line(words)}" for name, words in (problems or notes).items())
+                )
                 or (OFF if off else None),
                 metadata={"collections": names, **problems, **notes},
             )
@@ -56,4 +59,4 @@ def _asked(rule: Rule, pipeline: Pipeline, collection: str) -> str | None:
     try:
         return rule(pipeline, collection)
     except EmbedderError as error:
-        raise dg.Failure(f"collection '{collection}': {error}", allow_retries=False) from error
+        raise dg.Failure(one_line(f"collection '{collection}': {error}"), allow_retries=False) from error

@@ -9,6 +9,7 @@ from embedder_assets.checks import proof
 from embedder_assets.checks.proof import Proof, ProofRule
 from embedder_assets.checks.verdict import Note, Worry
 from embedder_assets.pipeline import Pipeline
+from embedder_assets.plain import inert_markdown, one_line
 from embedder_assets.telemetry.event_log import records_of_run
 from embedder_assets.telemetry.manifest_file import read_manifest_file
 from embedder_assets.telemetry.spans import read_spans
@@ -42,7 +43,7 @@ def telemetry_checks(
             check_name=rule.__name__,
             passed=verdict is None or isinstance(verdict, Note),
             severity=dg.AssetCheckSeverity.WARN if isinstance(verdict, Worry) else dg.AssetCheckSeverity.ERROR,
-            description=verdict,
+            description=None if verdict is None else inert_markdown(one_line(verdict)),
         )
 
 

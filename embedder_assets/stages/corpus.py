@@ -261,7 +261,7 @@ def _walk(collection: Collection, issues: list[DocumentIssue]) -> Iterator[Path]
             entries = _visible_entries(folder)
         except CorpusError as error:
             place = _printable(_doc_id(collection, folder))
-            issues.append(DocumentIssue(collection.name, place, "unreadable", str(error)))
+            issues.append(DocumentIssue(collection.name, place, "unreadable", error.explanation))
             continue
         for path in entries:
             if not _is_folder(path):

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedder_assets.stages.search import SNIPPET_CHARACTERS, query_words, snippet
+from embedder_assets.stages.snippet import SNIPPET_CHARACTERS, query_words, snippet
 
 FILLER = "lorem " * 100
 
