@@ -73,13 +73,14 @@ def dagster_home(settings: Settings) -> Path:
 
 def dagster_database(settings: Settings) -> Iterator[Found]:
     """Opens Dagster's storage as a run would, and asks each of its databases something; makes none."""
+    from embedder_assets.event_storage import uses_files
+
     folder = dagster_home(settings)
-    made = (folder / "history").exists() or ((folder / "dagster.yaml").exists() and not _is_default(folder))
-    if not made:
-        yield "ok", "Dagster's database", f"{folder}: the first run makes it", ""
-        return
     try:
         with storage_told(folder, opening=True):
+            if not folder.exists() or (uses_files(folder) and not (folder / "history").exists()):
+                yield "ok", "Dagster's database", f"{folder}: the first run makes it", ""
+                return
             for file in filter(Path.exists, (folder / name for name in FILES)):
                 _take_turn(file)
             yield from _schemas(folder)

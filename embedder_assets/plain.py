@@ -18,6 +18,7 @@ _WRITTEN = {*map(chr, range(0x600, 0x606)), *"\u06dd\u070f\u08e2\U000110bd\U0001
 # of such a script, one at a time. Anywhere else they only hide something.
 _JOINERS = set("\u200b\u200c\u200d\u200e\u200f\u061c\u2060\u00ad\u034f")
 _SELECTORS = {*map(chr, range(0xFE00, 0xFE10)), *map(chr, range(0xE0100, 0xE01F0)), *"\u180b\u180c\u180d\u180f"}
+_KEYCAPS = set("0123456789#*")
 # Letters and symbols without a shape.
 _BLANK = set("\u115f\u1160\u17b4\u17b5\u3164\uffa0")
 # The flags of England, Scotland and Wales are the only use of tag characters.
@@ -87,7 +88,7 @@ def _shown(text: str) -> str:
         if character in _JOINERS:
             stays = _joinable(before)
         elif character in _SELECTORS:
-            stays = _joinable(before) or before in set("0123456789#*")
+            stays = before not in _SELECTORS and (_joinable(before) or before in _KEYCAPS)
         else:
             stays = not ((category in _UNSAFE and character not in _WRITTEN) or character in _BLANK or marks > _MARKS)
         parts.append(character if stays else _escape(character))

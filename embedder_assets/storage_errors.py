@@ -78,4 +78,4 @@ def _without_values(error: Exception) -> str:
         return f"no value: {place[1] if place else 'it'} names the variable {unset[1]}, which is not set"
     if place and _SECRET.search(place[1]) and "entry" not in text:
         return f"a value of {place[1]} that is not allowed"
-    return text
+    return text.partition(" Expected: ")[0]

@@ -12,9 +12,20 @@ SNIPPET_CHARACTERS = 400
 _LATE, _LATE_WEIGHT = 0.6, 0.4
 # A passage that is shorter than this share is filled up with a part of the next sentence.
 _SHORT = 0.6
-# "batch" is "batching", and "log" is "logs". Words as short as "how" and "the" say little.
+# "batch" is "batching", and "log" is "logs".
 _STEM_LETTERS = 5
-_LITTLE_LETTERS, _LITTLE_WEIGHT = 3, 0.3
+# Words of two letters say little, and so do these, by their stems.
+_LITTLE_WEIGHT = 0.1
+_LITTLE = set(
+    re.findall(
+        r"\w+",
+        "about all and any are been being but can could did doe for from get had ha have her him his how into it long "
+        "make many may more most much must not often one our out over shoul than that the their them then there these "
+        "they thi this those too two under wa what when where which while who why will with would you your",
+    )
+)
+# A word that comes again in a passage adds so much, up to this many times: there its matter is discussed.
+_AGAIN_WEIGHT, _AGAIN = 0.15, 3
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]+|[^\W\u3040-\u30ff\u3400-\u9fff]+")
 _BLOCK = re.compile(r"\n\s*\n|\n(?=\s*(?:[-*+#>|]|\d+[.)]\s))")
 _SENTENCE_END = re.compile(r"""[.!?…]["')\]»”\u2019]*\s+(?![a-z])|[。\uff01\uff1f]""")
@@ -31,9 +42,12 @@ def snippet(text: str, query: str) -> str:
 
     def worth(start: int) -> tuple[float, bool, int]:
         end = _end(flat, starts, start)
-        first = {stem: at - start for at, stem in reversed(found) if start <= at < end}
+        inside = [(at - start, stem) for at, stem in found if start <= at < end]
+        first = {stem: at for at, stem in reversed(inside)}
         soon = SNIPPET_CHARACTERS if end == len(flat) else _LATE * SNIPPET_CHARACTERS
         score = sum(weights[stem] * (1.0 if at < soon else _LATE_WEIGHT) for stem, at in first.items())
+        again = Counter(stem for at, stem in inside if at < soon)
+        score += sum(weights[stem] * _AGAIN_WEIGHT * min(count - 1, _AGAIN) for stem, count in again.items())
         return round(score, 6), min(first.values(), default=len(flat)) < SNIPPET_CHARACTERS // 4, -start
 
     start = max(starts, key=worth)
@@ -88,10 +102,11 @@ def _stems(text: str) -> Iterator[tuple[int, str]]:
     for word in _WORD.finditer(text):
         shown = word[0].lower()
         if len(shown) == 1 or not "\u3040" <= shown[0] <= "\u9fff":
-            yield word.start(), shown[:_STEM_LETTERS]
+            singular = shown.removesuffix("s") if len(shown) > _STEM_LETTERS // 2 else shown
+            yield word.start(), singular[:_STEM_LETTERS]
         else:
             yield from ((word.start() + at, shown[at : at + 2]) for at in range(len(shown) - 1))
 
 
 def _weight(stem: str) -> float:
-    return _LITTLE_WEIGHT if len(stem) <= _LITTLE_LETTERS and stem.isascii() else 1.0
+    return _LITTLE_WEIGHT if stem in _LITTLE or (len(stem) <= 2 and stem.isascii()) else 1.0

@@ -1,7 +1,7 @@
 import pytest
 
-from embedder_assets.errors import SettingsError
 from embedder_assets.environment import unknown_variables
+from embedder_assets.errors import SettingsError
 from embedder_assets.settings import ENV_PREFIX, Settings, load_settings
 
 
