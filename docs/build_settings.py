@@ -29,7 +29,7 @@ Each value keeps its origin in words: `default`, `file:embedder.toml`, `env:EMBE
 `cli:--disable-rerank` or `run_config`. The manifest and the footer show it for the toggles.
 
 A value that is not allowed, or an unknown key in `embedder.toml`, ends the command with a message that names the
-setting and its origin. An unknown `EMBEDDER_` variable does not; `embedder doctor` reports it with the nearest name.
+setting and its origin. An unknown `EMBEDDER_` variable does not; every command warns of it with the nearest name.
 A variable that has been renamed is refused with its new name, since its value would be ignored.
 
 Relative paths count from the working directory. The defaults that are paths of the project count from the project.

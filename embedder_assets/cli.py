@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import getpass
 import json
+import os
 import signal
 import sys
 import threading
@@ -17,26 +18,14 @@ from typing import Any
 import click
 
 from embedder_assets import display
+from embedder_assets.cli_group import Commands
 from embedder_assets.cli_models import models
 from embedder_assets.cli_tables import tables
-from embedder_assets.errors import EmbedderError
+from embedder_assets.environment import variable_warnings
 from embedder_assets.settings import Settings, load_settings
+from embedder_assets.terminal import say, say_json, warn
 
 POLL_S = 0.2
-
-
-class Commands(click.Group):
-    """Shows our own errors as one sentence and exit status 1 instead of a traceback."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Runs the command."""
-        try:
-            return super().invoke(ctx)
-        except EmbedderError as error:
-            raise click.ClickException(str(error)) from error
-        except OSError as error:
-            # Most often a disk that is full, or a folder that is not ours to write.
-            raise click.ClickException(f"{error}. Check free space and permissions, then run again.") from error
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -45,6 +34,8 @@ def main() -> None:
     """RAG tables as Dagster assets, computed by models in a real NVIDIA Triton server."""
     # SIGTERM ends a command as Ctrl-C does: with everything that it started.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for sentence in variable_warnings(os.environ):
+        warn(sentence)
 
 
 @contextmanager
@@ -114,11 +105,11 @@ def search(query: str, names: tuple[str, ...], top: int, as_json: bool) -> None:
     require_models(settings)
     pipeline = Pipeline(settings)
     try:
-        hits = Search(pipeline.store, pipeline.triton, pipeline.settings, names, display.warn).search(query, top)
+        hits = Search(pipeline.store, pipeline.triton, pipeline.settings, names, warn).search(query, top)
     finally:
         pipeline.close()
     if as_json:
-        click.echo(json.dumps([asdict(hit) for hit in hits], ensure_ascii=False, indent=2))
+        say_json(json.dumps([asdict(hit) for hit in hits], ensure_ascii=False, indent=2))
     else:
         display.show_hits(hits, query)
 
@@ -143,7 +134,7 @@ def baseline_accept(names: tuple[str, ...], note: str, accepted_by: str | None) 
 
     settings = load_settings()
     store = TableStore.of(settings)
-    display.show_baselines(accept(store, settings, names, accepted_by=accepted_by or getpass.getuser(), note=note))
+    display.show_baselines(accept(store, settings, names, accepted_by=accepted_by or _user(), note=note))
 
 
 @baseline.command("show")
@@ -156,7 +147,7 @@ def baseline_show() -> None:
     if found:
         display.show_baselines(found)
     else:
-        click.echo("no baseline is accepted yet; `embedder baseline accept` accepts the newest evaluation")
+        say("no baseline is accepted yet; `embedder baseline accept` accepts the newest evaluation")
 
 
 @baseline.command("drop")
@@ -187,7 +178,7 @@ def summary_show(wanted: str | None, as_json: bool) -> None:
 
     manifest = manifest_named(load_settings().home, wanted)
     if as_json:
-        click.echo(manifest.model_dump_json(exclude_none=True, indent=2))
+        say_json(manifest.model_dump_json(exclude_none=True, indent=2))
     else:
         show_manifest(manifest)
 
@@ -201,7 +192,7 @@ def summary_validate(wanted: tuple[str, ...]) -> None:
     whole = True
     for thing, problems in verdicts(load_settings().home, wanted or (None,)):
         for sentence in problems or ["ok"]:
-            click.echo(f"{thing}: {sentence}")
+            say(f"{thing}: {sentence}")
         whole = whole and not problems
     sys.exit(0 if whole else 1)
 
@@ -219,7 +210,9 @@ def serve() -> None:
         EmbeddedTriton(settings.model_repository, state, settings.triton_trace_url, access) as server,
         published(server, state),
     ):
-        click.echo(f"gRPC:    {server.address.grpc}\nMetrics: {server.address.metrics_url}\nLog:     {server.log_file}")
+        say(f"gRPC:    {server.address.grpc}")
+        say(f"Metrics: {server.address.metrics_url}")
+        say(f"Log:     {server.log_file}")
         while server.running:
             time.sleep(POLL_S)
         raise click.ClickException(f"the embedded Triton server has ended by itself; its log is {server.log_file}")
@@ -236,7 +229,7 @@ def exporter() -> None:
         collector, state = metrics_of(instance)
         collector.catch_up()
         with served(collector, settings, lasting=True, beside=state) as url:
-            click.echo(f"Metrics: {url}{METRICS_PATH}")
+            say(f"Metrics: {url}{METRICS_PATH}")
             threading.Event().wait()
 
 
@@ -246,8 +239,8 @@ def up() -> None:
     from embedder_assets.stack import run_stack
 
     with suppress(KeyboardInterrupt):
-        run_stack(load_settings(), click.echo)
-    click.echo("ended")
+        run_stack(load_settings(), say)
+    say("ended")
 
 
 @main.command()
@@ -258,6 +251,14 @@ def doctor() -> None:
     findings = list(examine(load_settings()))
     display.show_findings(findings)
     sys.exit(1 if any(finding.level == "problem" for finding in findings) else 0)
+
+
+def _user() -> str:
+    """Who runs this: a name, or the number where a container has no name for it."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
 
 
 def _settings(corpus: str | None, flags: Mapping[str, bool]) -> Settings:

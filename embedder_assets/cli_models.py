@@ -11,6 +11,7 @@ import click
 
 from embedder_assets import display
 from embedder_assets.settings import load_settings
+from embedder_assets.terminal import say, say_json
 
 
 @click.group()
@@ -48,13 +49,13 @@ def models_build(names: tuple[str, ...]) -> None:
     from embedder_assets.serving.in_use import models_in_use
 
     settings = load_settings()
-    outcome = build_each(settings.model_repository, click.echo, names=names, device=settings.device)
+    outcome = build_each(settings.model_repository, say, names=names, device=settings.device)
     required = set(names or models_in_use(settings))
     if outcome.built or not outcome.failed:
-        click.echo(f"{len(outcome.built)} built" if outcome.built else "all models are built")
+        say(f"{len(outcome.built)} built" if outcome.built else "all models are built")
     for name in outcome.failed:
         unused = "" if name in required else f" (no setting names it; `embedder models remove {name}` takes it out)"
-        click.echo(f"not built: {name}{unused}")
+        say(f"not built: {name}{unused}")
     sys.exit(1 if required & outcome.failed.keys() else 0)
 
 
@@ -81,7 +82,7 @@ def models_verify(names: tuple[str, ...]) -> None:
     finally:
         session.close()
     for verdict in verdicts:
-        click.echo(f"{verdict.name}: {verdict.problem or f'ok, {verdict.figure}'}")
+        say(f"{verdict.name}: {verdict.problem or f'ok, {verdict.figure}'}")
     sys.exit(1 if any(verdict.problem for verdict in verdicts) else 0)
 
 
@@ -94,7 +95,7 @@ def models_list(as_json: bool) -> None:
     settings = load_settings()
     states = list(inspect_models(settings.model_repository, device=settings.device))
     if as_json:
-        click.echo(json.dumps([state.as_row() for state in states], ensure_ascii=False, indent=2))
+        say_json(json.dumps([state.as_row() for state in states], ensure_ascii=False, indent=2))
     else:
         display.show_models(states)
 
@@ -111,7 +112,7 @@ def models_tune(names: tuple[str, ...], seconds: float, write: bool) -> None:
     settings = load_settings()
     for description in list_descriptions(settings.model_repository, names):
         name = description.name
-        tuned = tune_model(settings, name, seconds, click.echo)
+        tuned = tune_model(settings, name, seconds, say)
         if write and tuned.best != tuned.configured:
             write_threads(settings.model_repository, name, tuned.best, settings.device)
         display.show_tuned(tuned, written=write)
@@ -143,6 +144,6 @@ def models_compare(former: str, candidate: str, collection: str, as_json: bool) 
         finally:
             pipeline.close()
     if as_json:
-        click.echo(json.dumps(asdict(found), ensure_ascii=False, indent=2))
+        say_json(json.dumps(asdict(found), ensure_ascii=False, indent=2))
     else:
         display.show_comparison(found)

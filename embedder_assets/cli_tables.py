@@ -8,8 +8,10 @@ from datetime import UTC, datetime
 
 import click
 
+from embedder_assets.plain import plain
 from embedder_assets.settings import load_settings
 from embedder_assets.tables.store import TableStore
+from embedder_assets.terminal import say, say_json
 
 BYTES_A_MB = 1_000_000
 
@@ -30,7 +32,7 @@ def history(names: tuple[str, ...], limit: int, as_json: bool) -> None:
 
     found = list(versions(TableStore.of(load_settings()), names, limit))
     if as_json:
-        click.echo(json.dumps([asdict(each) for each in found], ensure_ascii=False, indent=2, default=str))
+        say_json(json.dumps([asdict(each) for each in found], ensure_ascii=False, indent=2, default=str))
     else:
         display.show_versions(found)
 
@@ -50,8 +52,8 @@ def restore(table: str, version: int | None, at: datetime | None, collection: st
     target = version if version is not None else at.replace(tzinfo=UTC)  # type: ignore[union-attr]
     store = TableStore.of(load_settings())
     number = restore(store, table, target, collection, locks=known_collections(store))
-    click.echo(f"{table}{f' of {collection}' if collection else ''} is as of version {number} again.")
-    click.echo("The next run brings it to what the corpus and the models are then, and computes only what it lacks.")
+    say(f"{table}{f' of {collection}' if collection else ''} is as of version {number} again.")
+    say("The next run brings it to what the corpus and the models are then, and computes only what it lacks.")
 
 
 @tables.command()
@@ -68,12 +70,12 @@ def drop(collection: str, yes: bool) -> None:
     store = TableStore.of(settings)
     listed = ", ".join(f"{count} of {table}" for table, count in rows_of(store, collection).items())
     if not yes:
-        click.confirm(f"Remove the rows of collection '{collection}' ({listed})?", abort=True)
+        click.confirm(plain(f"Remove the rows of collection '{collection}' ({listed})?"), abort=True)
     if settings.exports_url:
         Delivery(settings.exports_url).withdraw(export_folder(settings.home, collection).name)
     drop_collection(store, collection)
     forget_collection(settings, collection)
-    click.echo(f"removed: {listed}; `embedder tables restore` brings them back for {settings.history_days:g} days")
+    say(f"removed: {listed}; `embedder tables restore` brings them back for {settings.history_days:g} days")
 
 
 @tables.command()
@@ -83,7 +85,7 @@ def maintain() -> None:
 
     settings = load_settings()
     for done in maintain(TableStore.of(settings), settings.history_days):
-        click.echo(
+        say(
             f"{done.table}: {done.files_before} files, now {done.files_after}; {done.files_removed} of former versions "
             f"removed{'' if done.bytes_removed is None else f', {done.bytes_removed / BYTES_A_MB:.1f} MB'}"
         )

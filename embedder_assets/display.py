@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import re
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from rich import markup
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Column, Table
 
 from embedder_assets.errors import TableError
+from embedder_assets.plain import plain
 from embedder_assets.settings import ENV_PREFIX
+from embedder_assets.terminal import console, highlighted, say, say_lines, say_table, styled
 
 if TYPE_CHECKING:
     from embedder_assets.doctor import Finding
@@ -42,29 +39,20 @@ TABLES = {
 }
 ISSUES_SHOWN = 10
 DAMAGED = "damaged"
-# A terminal obeys these, and documents, their names and their rows are written by others.
-_STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-
-# A file or a pipe has no width: nothing that a script reads is cut.
-out = Console(highlight=False, soft_wrap=True, emoji=False, width=None if sys.stdout.isatty() else 160)
-
-
-def escape(text: str) -> str:
-    """A text as it is, whatever it says: without a meaning as markup or to the terminal."""
-    return markup.escape(_STEERING.sub("\ufffd", text))
 
 
 @contextmanager
 def progress() -> Iterator[ProgressReport]:
     """A progress bar a stage and collection on standard error; it is gone when the context ends."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    bars = Progress(*columns, console=Console(stderr=True), transient=True)
+    described = TextColumn("{task.description}", markup=False)
+    columns = (described, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    bars = Progress(*columns, console=console(stderr=True), transient=True)
     tasks: dict[tuple[str, str], TaskID] = {}
 
     def report(stage: str, collection: str, done: int, total: int) -> None:
         key = (stage, collection)
         if key not in tasks:
-            tasks[key] = bars.add_task(f"{stage:<7} {escape(collection)}", total=total)
+            tasks[key] = bars.add_task(plain(f"{stage:<7} {collection}"), total=total)
         bars.update(tasks[key], completed=done, total=total)
 
     with bars:
@@ -74,35 +62,36 @@ def progress() -> Iterator[ProgressReport]:
 def show_outcome(outcome: RunOutcome, pipeline: Pipeline) -> None:
     """The result of a run: rows a table, what went wrong, where things are, and the footer last."""
     store = pipeline.store
-    table = Table(Column("rows in", overflow="fold"), *TABLES.values())
-    for name in outcome.collections:
-        table.add_row(escape(name), *(_count(store, each, name) for each in TABLES))
-    out.print(table)
+    rows = [[name, *(_count(store, each, name) for each in TABLES)] for name in outcome.collections]
+    say_table(["rows in", *TABLES.values()], rows)
     _show_quality(outcome, pipeline)
     for name in outcome.collections:
         if _count(store, "document_issues", name) == DAMAGED:
             continue
         issues = store.read("document_issues", name)
         for row in issues.head(ISSUES_SHOWN).iter_rows(named=True):
-            out.print(f"[yellow]left out[/] {escape(name)}/{escape(row['path'])}: {escape(row['message'])}")
+            _note("left out", f"{name}/{row['path']}: {row['message']}")
         if issues.height > ISSUES_SHOWN:
-            out.print(f"… and {issues.height - ISSUES_SHOWN} more, in the table document_issues")
+            say(f"… and {issues.height - ISSUES_SHOWN} more, in the table document_issues")
         _show_failures(store, name)
         if _count(store, "documents", name) == "0":
-            out.print(f"[yellow]warning[/] collection '{escape(name)}' holds no document that can be used")
+            _note("warning", f"collection '{name}' holds no document that can be used")
     for warning in outcome.warnings:
-        out.print(f"[yellow]warning[/] {escape(warning)}")
+        _note("warning", warning)
     for problem in outcome.problems:
-        out.print(f"[red]failed[/] {escape(problem)}")
+        _note("failed", problem, "red")
     home, delivered = pipeline.settings.home, pipeline.settings.exports_url
-    out.print(
-        f"Tables:   {pipeline.store.place}\nExports:  {home / 'exports'}{f' and {delivered}' if delivered else ''}\n"
-        f"Manifest: {home / 'runs' / 'latest.json'}"
-    )
+    say(f"Tables:   {pipeline.store.place}")
+    say(f"Exports:  {home / 'exports'}{f' and {delivered}' if delivered else ''}")
+    say(f"Manifest: {home / 'runs' / 'latest.json'}")
     if outcome.success:
-        out.print('Next:     `embedder search "a question"`, or `make up` for the Dagster UI')
+        say('Next:     `embedder search "a question"`, or `make up` for the Dagster UI')
     for footer in outcome.footers:
-        out.print(escape(footer))
+        say_lines(footer)
+
+
+def _note(word: str, sentence: str, colour: str = "yellow") -> None:
+    say(styled(word, colour), f" {sentence}")
 
 
 def _show_failures(store: TableStore, collection: str) -> None:
@@ -112,10 +101,9 @@ def _show_failures(store: TableStore, collection: str) -> None:
     failures = store.read("inference_issues", collection).sort("model", "chunk_id", "query_id")
     for row in failures.head(ISSUES_SHOWN).iter_rows(named=True):
         text = f"query {row['query_id']}" if row["query_id"] else f"chunk {row['chunk_id']}"
-        what = f"{collection}: {text} by {row['model']}: {row['message']}"
-        out.print(f"[yellow]not computed[/] {escape(what)}")
+        _note("not computed", f"{collection}: {text} by {row['model']}: {row['message']}")
     if failures.height > ISSUES_SHOWN:
-        out.print(f"… and {failures.height - ISSUES_SHOWN} more, in the table inference_issues")
+        say(f"… and {failures.height - ISSUES_SHOWN} more, in the table inference_issues")
 
 
 def _show_quality(outcome: RunOutcome, pipeline: Pipeline) -> None:
@@ -123,13 +111,13 @@ def _show_quality(outcome: RunOutcome, pipeline: Pipeline) -> None:
     from embedder_assets.stages.evaluate import EvaluateStage
     from embedder_assets.stages.quality import NDCG, RANKINGS, newest_figures
 
-    table = Table(Column(f"{NDCG} in", overflow="fold"), *RANKINGS, "baseline")
+    rows = []
     for now in EvaluateStage(pipeline.store, pipeline.settings).all_current(outcome.collections):
         cells = [f"{now.ndcg(name):.4f}" if name in now.rankings else "-" for name in RANKINGS]
         baseline = newest_figures(pipeline.store, "quality_baselines", now.collection)
-        table.add_row(escape(now.collection), *cells, f"{baseline.ndcg(baseline.final):.4f}" if baseline else "none")
-    if table.row_count:
-        out.print(table)
+        rows.append([now.collection, *cells, f"{baseline.ndcg(baseline.final):.4f}" if baseline else "none"])
+    if rows:
+        say_table([f"{NDCG} in", *RANKINGS, "baseline"], rows)
 
 
 def _count(store: TableStore, table: str, collection: str) -> str:
@@ -139,54 +127,48 @@ def _count(store: TableStore, table: str, collection: str) -> str:
         return DAMAGED
 
 
-def warn(sentence: str) -> None:
-    """A warning on standard error, away from what a script reads."""
-    print(f"warning: {sentence}", file=sys.stderr)
-
-
 def show_hits(hits: Sequence[Hit], query: str) -> None:
     """Search results with the words of the query highlighted."""
-    from embedder_assets.stages.search import query_words
+    from embedder_assets.stages.snippet import query_words
 
+    words = set(query_words(query))
     for hit in hits:
         place = f"{hit.collection}/{hit.doc_id}" + (f"  {hit.heading}" if hit.heading else "")
-        out.print(f"[bold]{hit.rank}. {escape(place)}[/]")
+        say(styled(f"{hit.rank}. {place}", "bold"))
         ranks = f"dense {hit.dense_rank or '-'}, sparse {hit.sparse_rank or '-'}, fused {hit.fused_rank}"
-        out.print(f"   [dim]score {hit.score:.3f} ({ranks}), characters {hit.start}-{hit.end}[/]")
-        out.print(f"   {_highlighted(hit.snippet, set(query_words(query)))}\n")
+        say(styled(f"   score {hit.score:.3f} ({ranks}), characters {hit.start}-{hit.end}", "dim"))
+        say("   ", highlighted(hit.snippet, words, "bold cyan"))
+        say()
     if not hits:
-        out.print("nothing found")
+        say("nothing found")
 
 
 def show_baselines(baselines: Sequence[Baseline]) -> None:
     """Accepted figures, each beside the one that it replaces, and who accepted them."""
     from embedder_assets.stages.quality import MEASURES
 
-    table = Table(Column("collection", overflow="fold"), "ranking", *MEASURES)
+    rows = []
     for baseline in baselines:
         figures, former = baseline.figures, baseline.former
         for ranking, values in figures.by_ranking().items():
             was = former.by_ranking().get(ranking, {}) if former else {}
             cells = [f"{values[name]:.4f}" + (f" (was {was[name]:.4f})" if was else "") for name in MEASURES]
-            table.add_row(escape(figures.collection), ranking, *cells)
-    out.print(table)
+            rows.append([figures.collection, ranking, *cells])
+    say_table(["collection", "ranking", *MEASURES], rows)
     for baseline in baselines:
         figures, note = baseline.figures, f": {baseline.note}" if baseline.note else ""
         by = f"accepted {figures.at:%Y-%m-%d %H:%M} UTC by {baseline.accepted_by}{note}"
-        out.print(
-            escape(f"{figures.collection}: {by}\n  over {figures.queries} judged queries, with {figures.models_named}")
-        )
+        say(f"{figures.collection}: {by}")
+        say(f"  over {figures.queries} judged queries, with {figures.models_named}")
 
 
 def show_models(states: Sequence[ModelState]) -> None:
     """The model repository as a table."""
     rows = [state.as_row() for state in states]
     shown = ["name", "stage", "fingerprint", "precision", "size", "source", "license", "state"]
-    table = Table(*(Column(name, overflow="fold") for name in shown))
     for row in rows:
         row["size"] = f"{row['size_bytes'] / 2**20:.1f} MiB"
-        table.add_row(*(escape(str(row[column])) for column in shown))
-    out.print(table)
+    say_table(shown, [[str(row[column]) for column in shown] for row in rows])
 
 
 def show_tuned(tuned: Tuned, *, written: bool) -> None:
@@ -198,61 +180,57 @@ def show_tuned(tuned: Tuned, *, written: bool) -> None:
         said = f"{tuned.best} from now on, before {tuned.configured}; restart a server that runs"
     else:
         said = f"{tuned.best} instead of {tuned.configured}: run it again with --write"
-    out.print(f"{escape(tuned.name)}: texts/s by worker threads {rates}; {said}", soft_wrap=True)
+    say(f"{tuned.name}: texts/s by worker threads {rates}; {said}")
 
 
 def show_versions(versions: Sequence[Version]) -> None:
     """The history of tables, a commit a line."""
-    table = Table("table", "version", "time (UTC)", "operation", "collection", "rows added", "rows removed")
+    columns = ["table", "version", "time (UTC)", "operation", "collection", "rows added", "rows removed"]
+    rows = []
     for each in versions:
         counts = ("" if count is None else str(count) for count in (each.added, each.removed))
         named = (each.table, str(each.version), f"{each.at:%Y-%m-%d %H:%M:%S}", each.operation, each.collection or "")
-        table.add_row(*map(escape, (*named, *counts)))
-    out.print(table)
+        rows.append([*named, *counts])
+    say_table(columns, rows)
 
 
 def show_comparison(comparison: Comparison) -> None:
     """What a candidate model changes on a collection's judged queries."""
     former, candidate = comparison.models
-    table = Table("ranking", "measure", former, candidate, "difference", "p", "better", "worse")
+    rows = []
     for row in comparison.differences:
         change = row.candidate - row.former
         figures = [f"{row.former:.4f}", f"{row.candidate:.4f}", f"{change:+.4f}", f"{row.p_value:.3f}"]
-        table.add_row(row.ranking, row.measure, *figures, str(row.better), str(row.worse))
-    out.print(table)
+        rows.append([row.ranking, row.measure, *figures, str(row.better), str(row.worse)])
+    say_table(["ranking", "measure", former, candidate, "difference", "p", "better", "worse"], rows)
     marks = ", ".join(f"{name} {mark}" for name, mark in zip(comparison.models, comparison.fingerprints, strict=True))
-    out.print(escape(f"{comparison.collection}: {comparison.queries} judged queries; {marks}"), soft_wrap=True)
+    say(f"{comparison.collection}: {comparison.queries} judged queries; {marks}")
     variable = ENV_PREFIX + comparison.setting.upper()
-    out.print(f"Nothing was published. {variable}={candidate} makes runs use the candidate.", soft_wrap=True)
+    say(f"Nothing was published. {variable}={candidate} makes runs use the candidate.")
 
 
 def show_added(added: AddedModel) -> None:
     """What `embedder models add` wrote, and what to do next."""
     model = added.description
     texts = f"{model.max_tokens} tokens, dimension {model.dimension}, pooling {model.pooling}"
-    out.print(f"{escape(str(added.path))}: {texts}, licence {escape(model.license)}")
+    say(f"{added.path}: {texts}, licence {model.license}")
     for note in added.notes:
-        out.print(f"[yellow]note[/] {escape(note)}")
+        _note("note", note)
     commands = f"`embedder models build {model.name}`, then `embedder models verify {model.name}`"
-    out.print(f"Next: {commands}; {added.setting}={model.name} makes runs use it.", soft_wrap=True)
+    say(f"Next: {commands}; {added.setting}={model.name} makes runs use it.")
 
 
 def show_removed(removed: RemovedModel) -> None:
     """What went with a model, what stays, and what its rows come to."""
-    out.print(escape(f"{removed.folder}: removed {', '.join(removed.files)}"), soft_wrap=True)
+    say(f"{removed.folder}: removed {', '.join(removed.files)}")
     if removed.kept:
-        out.print(escape(f"Left there, since they are not of the model: {', '.join(removed.kept)}"), soft_wrap=True)
-    out.print("Its rows stay in the tables until the next run; a server that has loaded it keeps it until it ends.")
+        say(f"Left there, since they are not of the model: {', '.join(removed.kept)}")
+    say("Its rows stay in the tables until the next run; a server that has loaded it keeps it until it ends.")
 
 
 def show_findings(findings: Sequence[Finding]) -> None:
     """What the doctor found."""
     colours = {"ok": "green", "note": "yellow", "problem": "red"}
     for finding in findings:
-        line = f"[{colours[finding.level]}]{finding.level:<8}[/] {escape(finding.thing)}: {escape(finding.found)}"
-        out.print(f"{line}{'. ' + escape(finding.remedy) if finding.remedy else ''}")
-
-
-def _highlighted(snippet: str, words: set[str]) -> str:
-    parts = re.split(r"(\w{3,})", snippet)
-    return "".join(f"[bold cyan]{escape(part)}[/]" if part.lower() in words else escape(part) for part in parts)
+        remedy = f". {finding.remedy}" if finding.remedy else ""
+        _note(f"{finding.level:<8}", f"{finding.thing}: {finding.found}{remedy}", colours[finding.level])

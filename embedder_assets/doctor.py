@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from embedder_assets.doctor_storage import dagster_database, full_disks
+from embedder_assets.environment import unknown_variables
 from embedder_assets.errors import EmbedderError, SettingsError
 from embedder_assets.serving.access import ClientAccess, ServerAccess
 from embedder_assets.serving.build import inspect_models
 from embedder_assets.serving.embedded import find_running
 from embedder_assets.serving.in_use import models_in_use, unusable_models
-from embedder_assets.settings import Settings, unknown_variables
+from embedder_assets.settings import Settings
 from embedder_assets.stages.corpus import discover_collections, refused_names
 from embedder_assets.tables.objects import reach_objects
 from embedder_assets.tables.store import TableStore
@@ -47,6 +49,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     looks = (_python, _triton, _access, _models, _corpus, _home, _buckets, _shared_memory, _ports, _variables, _extras)
     for look in looks:
         yield from look(settings)
+    yield from (Finding(*found) for found in (*full_disks(settings), *dagster_database(settings)))
 
 
 def _python(_: Settings) -> Iterator[Finding]:

@@ -1,9 +1,13 @@
 """Every error a user may see, as one tree.
 
-Each message answers four questions: which thing, what was expected, what came instead, and what to do about it.
+Each message answers four questions: which thing, what was expected, what came instead, and what to do about it. It is
+one line without secrets of URLs, whatever the thing is called and whatever a library has said.
 """
 
 from __future__ import annotations
+
+from embedder_assets.plain import one_line, plain
+from embedder_assets.redact import redact
 
 
 class EmbedderError(Exception):
@@ -17,11 +21,14 @@ class EmbedderError(Exception):
     """
 
     def __init__(self, thing: str, *, expected: str, got: str, remedy: str) -> None:
-        self.thing = thing
-        self.expected = expected
-        self.got = got
-        self.remedy = remedy
-        super().__init__(f"{thing}: expected {expected}, got {got}. {remedy}")
+        self.thing = plain(redact(thing))
+        self.expected, self.got, self.remedy = (one_line(redact(text)) for text in (expected, got, remedy))
+        super().__init__(f"{self.thing}: {self.explanation}")
+
+    @property
+    def explanation(self) -> str:
+        """The message without the thing, for where that is named already."""
+        return f"expected {self.expected}, got {self.got}. {self.remedy}"
 
 
 class SettingsError(EmbedderError):

@@ -32,11 +32,20 @@ def kept_instance(folder: Path) -> dg.DagsterInstance:
     """The instance of a ``DAGSTER_HOME``; its event log is kept open where it is Dagster's default, SQLite."""
     ref = InstanceRef.from_dir(str(folder))
     log = ref.event_storage_data
-    if log is not None and log.class_name == SqliteEventLogStorage.__name__:
+    if log is not None and _is_default(ref):
         kept = ConfigurableClassData(__name__, KeptSqliteEventLogStorage.__name__, log.config_yaml)
         # The unified storage would bring an event log of its own; its parts are named beside it.
         ref = ref._replace(event_storage_data=kept, storage_data=None)
     return dg.DagsterInstance.from_ref(ref)
+
+
+def uses_files(folder: Path) -> bool:
+    """Whether the instance of a ``DAGSTER_HOME`` keeps its event log in files of SQLite there, Dagster's default."""
+    return _is_default(InstanceRef.from_dir(str(folder)))
+
+
+def _is_default(ref: InstanceRef) -> bool:
+    return ref.event_storage_data is not None and ref.event_storage_data.class_name == SqliteEventLogStorage.__name__
 
 
 class KeptSqliteEventLogStorage(SqliteEventLogStorage):

@@ -10,11 +10,7 @@ from embedder_assets.serving.session import TritonSession
 from embedder_assets.settings import Settings
 from embedder_assets.tables.store import TableStore
 from embedder_assets.telemetry.record import ProgressReport, ignore_progress
-
-
-def print_now(text: str) -> None:
-    """Prints to standard output at once, whoever launched the run."""
-    print(text, flush=True)
+from embedder_assets.terminal import say_lines
 
 
 @dataclass
@@ -32,7 +28,7 @@ class Pipeline:
 
     settings: Settings
     report: ProgressReport = ignore_progress
-    show_footer: Callable[[str], None] = print_now
+    show_footer: Callable[[str], None] = say_lines
     store: TableStore = field(init=False)
     triton: TritonSession = field(init=False)
     sign_of_life: SignOfLife = field(init=False)

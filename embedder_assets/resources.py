@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
 from embedder_assets.assets.links import tag_run
 from embedder_assets.assets.processing_summary import manifest_file, write_summary
+from embedder_assets.environment import variable_warnings
 from embedder_assets.partitions import collections_of_run, register
 from embedder_assets.pipeline import Pipeline
+from embedder_assets.plain import one_line
 from embedder_assets.serving.in_use import require_models
 from embedder_assets.settings import FIELDS, load_settings
 from embedder_assets.stages.mirror import fresh_corpus
@@ -30,6 +34,9 @@ class PipelineResource(dg.ConfigurableResource[Pipeline]):
         chosen = {name: getattr(self, name) for name in type(self).model_fields if name in FIELDS}
         overrides = {name: (value, "run_config") for name, value in chosen.items() if value is not None}
         self._pipeline = Pipeline(load_settings(overrides))
+        if context.log is not None:
+            for sentence in variable_warnings(os.environ):
+                context.log.warning(one_line(sentence))
         if context.instance is not None and context.run is not None:
             self._pipeline.sign_of_life.hold(context.run.run_id)
             # At the start, since a run that tries another one again has been given the tags of that one.

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
 
 from embedder_assets.errors import SettingsError
+from embedder_assets.redact import HIDDEN, SecretUrl, secret_url
 from embedder_assets.validation import first_misfit
 
 ENV_PREFIX = "EMBEDDER_"
@@ -26,7 +27,11 @@ PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
 
 def _absolute(path: Path) -> Path:
-    return path.expanduser().absolute()
+    try:
+        return path.expanduser().absolute()
+    except (RuntimeError, OSError) as error:
+        # No HOME and no entry in the password file for `~`, or a working directory that is gone.
+        raise ValueError(f"a path that leads somewhere ({error})") from None
 
 
 def _plain(path: Path) -> Path:
@@ -54,7 +59,8 @@ Device = Literal["cpu", "gpu"]
 LeasePolicy = Literal["shared", "exclusive"]
 StatePath = Annotated[Path, AfterValidator(_absolute), AfterValidator(_plain)]
 HostPort = Annotated[str, Field(pattern=r"^[^:/,\s]+:\d+$")]
-HttpUrl = Annotated[str, Field(pattern=r"^https?://[^\s,]+$")]
+HttpUrl = Annotated[SecretUrl, secret_url(r"https?://\S+")]
+TraceUrl = Annotated[SecretUrl, secret_url(r"https?://\S*\{trace_id\}\S*")]
 BucketUrl = Annotated[str, Field(pattern=r"^s3://[a-z0-9][a-z0-9.-]+[a-z0-9](/[A-Za-z0-9._-]+)*/?$")]
 Endpoints = Annotated[tuple[HostPort, ...], BeforeValidator(_listed), AfterValidator(_distinct_names)]
 Urls = Annotated[tuple[HttpUrl, ...], BeforeValidator(_listed), AfterValidator(_distinct_names)]
@@ -64,7 +70,7 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_listed), AfterValidator(_dis
 class Settings(BaseModel):
     """The resolved settings with their types, defaults and meanings."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, hide_input_in_errors=True)
 
     _provenance: dict[str, str] = PrivateAttr(default_factory=dict)
 
@@ -233,9 +239,7 @@ class Settings(BaseModel):
     metrics_required: bool = Field(
         False, description="Whether a run whose samples no scrape has shown fails its check, instead of a warning."
     )
-    metrics_push_url: str | None = Field(
-        None, pattern=r"^https?://\S+$", description="A Pushgateway, for hosts that cannot be scraped."
-    )
+    metrics_push_url: HttpUrl | None = Field(None, description="A Pushgateway, for hosts that cannot be scraped.")
     metrics_username: str | None = Field(None, description="User of the metrics endpoint (basic authentication).")
     metrics_password_file: FilePath | None = Field(None, description="File with that user's password.")
     metrics_tls_cert: FilePath | None = Field(None, description="Certificate (PEM); the metrics endpoint speaks TLS.")
@@ -243,21 +247,17 @@ class Settings(BaseModel):
     trace_request_ratio: float = Field(
         0.05, ge=0, le=1, description="Share of the requests to Triton that get a span, inside Triton too."
     )
-    triton_trace_url: str | None = Field(
+    triton_trace_url: HttpUrl | None = Field(
         None,
-        pattern=r"^https?://\S+$",
         description="Where the embedded Triton posts its spans (OTLP over HTTP); by default where "
         "OTEL_EXPORTER_OTLP_ENDPOINT points to, if that is HTTP.",
     )
 
-    trace_url: str | None = Field(
+    trace_url: TraceUrl | None = Field(
         None,
-        pattern=r"^https?://\S*\{trace_id\}\S*$",
         description="Address of a trace in your trace UI, with `{trace_id}` in it: each run then links to its trace.",
     )
-    dashboard_url: str | None = Field(
-        None, pattern=r"^https?://\S+$", description="Address of your dashboard: each run then links to it."
-    )
+    dashboard_url: HttpUrl | None = Field(None, description="Address of your dashboard: each run then links to it.")
 
     def provenance(self, name: str) -> str:
         """Where a value came from: ``default``, ``file:…``, ``env:…``, ``cli:…`` or ``run_config``."""
@@ -301,7 +301,8 @@ def load_settings(
     try:
         settings = Settings(**{name: value for name, (value, _) in merged.items()})
     except ValidationError as error:
-        raise _rejected(error, merged) from error
+        # Without its cause, which would quote the value into every log.
+        raise _rejected(error, merged) from None
     if settings.corpus_url is not None:
         settings = settings.model_copy(update={"corpus_dir": _mirrored(settings.home, merged)})
         merged["corpus_dir"] = merged["corpus_url"]
@@ -328,15 +329,6 @@ def _mirrored(home: Path, merged: Mapping[str, tuple[Any, str]]) -> Path:
             remedy="Unset the one that does not hold the documents.",
         )
     return home / "corpus"
-
-
-def unknown_variables(environ: Mapping[str, str]) -> dict[str, str | None]:
-    """``EMBEDDER_…`` variables that no setting has, each with the nearest real name (or None)."""
-    # Compared without the prefix, which would make any two names alike.
-    known = {name.upper(): ENV_PREFIX + name.upper() for name in FIELDS}
-    unknown = [name for name in environ if name.startswith(ENV_PREFIX) and name not in known.values()]
-    nearest = {name: difflib.get_close_matches(name.removeprefix(ENV_PREFIX), known, n=1) for name in unknown}
-    return {name: known[matches[0]] if matches else None for name, matches in nearest.items()}
 
 
 def settings_table() -> str:
@@ -401,6 +393,9 @@ def _rejected(error: ValidationError, merged: Mapping[str, tuple[Any, str]]) -> 
     name = misfit.field.partition(".")[0]
     value, provenance = merged.get(name, (misfit.got, "default"))
     meaning = FIELDS[name].description if name in FIELDS else "a known setting"
+    if name.endswith("_url") and "@" in str(value):
+        # Where it fits no pattern, nobody knows where its password begins.
+        value = f"{HIDDEN}@{str(value).rpartition('@')[2]}"
     return SettingsError(
         f"setting '{name}' ({provenance})",
         expected=f"{misfit.expected} ({meaning})",

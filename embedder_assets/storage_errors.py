@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,10 @@ from pathlib import Path
 from sqlalchemy.exc import DBAPIError
 
 from embedder_assets.errors import EmbedderError, StackError
+
+_PLACE = re.compile(r"at path root:(?:storage:)?([\w:]+)")
+_UNSET = re.compile(r'environment variable "(\w+)" which is not set')
+_SECRET = re.compile(r"(?i)password|url|secret|token|key|params")
 
 
 @contextmanager
@@ -32,18 +37,28 @@ def storage_told(folder: Path, *, opening: bool = False) -> Iterator[None]:
             raise StackError(
                 f"Dagster's storage at {folder}",
                 expected="to take and give the events of runs",
-                got=_in_one_line(str(failed.orig)),
-                remedy="What was computed is kept. Check free space and permissions, with PostgreSQL that the server "
-                "answers, then run again.",
+                got=str(failed.orig),
+                remedy=_remedy(str(failed.orig), folder),
             ) from error
         if opening:
             raise StackError(
                 f"Dagster's storage as {folder / 'dagster.yaml'} names it",
                 expected="to open",
-                got=_in_one_line(str(error)),
+                got=_without_values(error),
                 remedy="Correct it; docs/how-to/postgres.md shows what PostgreSQL needs.",
             ) from error
         raise
+
+
+def _remedy(said: str, folder: Path) -> str:
+    if "malformed" in said or "not a database" in said:
+        return f"Put back a copy of {folder}, or move it away: the next run makes a new one. The tables do not need it."
+    if "locked" in said:
+        return "End the process that holds it (`fuser` on the file names it), then run again."
+    return (
+        "What was computed is kept. Check free space and permissions, with PostgreSQL that the server answers, "
+        "then run again."
+    )
 
 
 def _database_error(error: BaseException | None) -> DBAPIError | None:
@@ -53,6 +68,14 @@ def _database_error(error: BaseException | None) -> DBAPIError | None:
     return error
 
 
-def _in_one_line(text: str) -> str:
-    # Dagster adds the stack to a mistake in the configuration.
-    return " ".join(text.partition("Stack Trace:")[0].split())
+def _without_values(error: Exception) -> str:
+    """What is wrong with the configuration, without Dagster's objects, stack and the values, one of them a password."""
+    first = next(iter(getattr(error, "errors", None) or []), error)
+    text = str(getattr(first, "message", first)).partition("Stack Trace:")[0]
+    place = _PLACE.search(text)
+    unset = _UNSET.search(text)
+    if unset:
+        return f"no value: {place[1] if place else 'it'} names the variable {unset[1]}, which is not set"
+    if place and _SECRET.search(place[1]) and "entry" not in text:
+        return f"a value of {place[1]} that is not allowed"
+    return text.partition(" Expected: ")[0]

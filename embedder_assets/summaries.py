@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from rich.markup import escape
-from rich.table import Table
-
-from embedder_assets.display import out
 from embedder_assets.errors import TelemetryError
 from embedder_assets.telemetry.event_log import ASSET_OF_STAGE
 from embedder_assets.telemetry.footer import render_footer
 from embedder_assets.telemetry.manifest import Manifest, SparseRun, StageRun
 from embedder_assets.telemetry.manifest_file import find_manifest, problems_of_file, read_manifest_file
 from embedder_assets.telemetry.record import StageName
+from embedder_assets.terminal import say, say_lines, say_table, styled
 
 COLOURS = {"succeeded": "green", "failed": "red", "unknown": "yellow"}
 COLUMNS = ("stage", "status", "items", "p50 ms", "p95 ms", "p99 ms", "coverage", "fallback", "samples scraped")
@@ -23,19 +20,18 @@ SHOWN = 10
 
 def show_manifest(manifest: Manifest) -> None:
     """A run on one screen; the footer last."""
-    status = f"[{COLOURS[manifest.status]}]{manifest.status}[/]"
-    named = escape(", ".join(manifest.collections) or "no collection")
-    out.print(f"Run {escape(manifest.run_id)}: {status}, {manifest.generated_at}")
-    out.print(f"{manifest.chunk_count} chunks of {named}")
+    status = styled(manifest.status, COLOURS[manifest.status])
+    say(f"Run {manifest.run_id}: ", status, f", {manifest.generated_at}")
+    say(f"{manifest.chunk_count} chunks of {', '.join(manifest.collections) or 'no collection'}")
     for name, toggle in manifest.feature_toggles:
         if toggle is not None:
-            out.print(f"{name}: {str(toggle.value).lower()} ({escape(toggle.provenance)})")
-    out.print(_stages(manifest))
+            say(f"{name}: {str(toggle.value).lower()} ({toggle.provenance})")
+    say_table(COLUMNS, _stages(manifest))
     for line in [*_reasons(manifest), *_memory(manifest), *_leases(manifest), *_mitigations(manifest)]:
-        out.print(escape(line))
+        say(line)
     for warning in manifest.warnings:
-        out.print(f"[yellow]warning[/] {escape(warning)}")
-    out.print(escape(render_footer(manifest)))
+        say(styled("warning", "yellow"), f" {warning}")
+    say_lines(render_footer(manifest))
 
 
 def verdicts(home: Path, wanted: Iterable[str | None]) -> Iterator[tuple[str, list[str]]]:
@@ -57,14 +53,12 @@ def _sections(manifest: Manifest) -> dict[str, StageRun | None]:
     return {"dense": manifest.dense_run, "sparse": manifest.sparse_run, "rerank": manifest.rerank_run}
 
 
-def _stages(manifest: Manifest) -> Table:
+def _stages(manifest: Manifest) -> Iterator[list[str]]:
     """A row for each stage that left a span or a section."""
-    table = Table(*COLUMNS)
     for stage in ASSET_OF_STAGE:
         section = _sections(manifest).get(stage)
         if section is not None or f"rag.{stage}" in manifest.telemetry.spans:
-            table.add_row(*(escape(cell) for cell in _row(manifest, stage, section)))
-    return table
+            yield _row(manifest, stage, section)
 
 
 def _row(manifest: Manifest, stage: StageName, section: StageRun | None) -> list[str]:

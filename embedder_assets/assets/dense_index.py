@@ -5,6 +5,7 @@ import dagster as dg
 from embedder_assets.assets.fused_candidates import fused_candidates
 from embedder_assets.assets.materialize import Events, Metadata, collection_asset, materialize_each
 from embedder_assets.pipeline import Pipeline
+from embedder_assets.plain import one_line
 from embedder_assets.stages.approximate import ApproximateStage, installed
 from embedder_assets.stages.fuse import RetrievalModels
 from embedder_assets.stages.graph import graph_folder
@@ -27,7 +28,7 @@ def dense_index(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pi
         outcomes = stage.run(collection, models)
         if not outcomes:
             if not installed() and stage.wanted(collection):
-                context.log.warning(LIBRARY_MISSING.format(collection, settings.approximate_above))
+                context.log.warning(one_line(LIBRARY_MISSING.format(collection, settings.approximate_above)))
             return {"search": "exact"}
         first = outcomes[settings.dense_models[0]]
         return {

@@ -5,6 +5,7 @@ import dagster as dg
 from embedder_assets.assets.materialize import Events, Metadata, collection_asset, materialize_each
 from embedder_assets.assets.preview import PREVIEW_ROWS, table_preview
 from embedder_assets.pipeline import Pipeline
+from embedder_assets.plain import one_line
 from embedder_assets.stages.corpus import find_collection
 from embedder_assets.stages.ingest import Ingest
 
@@ -19,11 +20,13 @@ def documents(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipe
         collection = find_collection(pipeline.settings.corpus_dir, name)
         outcome = Ingest(pipeline.store, pipeline.settings, collection).run()
         for path, message in outcome.issues.select("path", "message").head(ISSUES_LOGGED).iter_rows():
-            context.log.warning(f"{name}/{path}: {message}")
+            context.log.warning(one_line(f"{name}/{path}: {message}"))
         if not outcome.rows:
             context.log.warning(
-                f"collection '{name}' holds no document that can be used: put Markdown, text, reST, HTML, PDF, DOCX "
-                f"files or a corpus.jsonl into {collection.root}"
+                one_line(
+                    f"collection '{name}' holds no document that can be used: put Markdown, text, reST, HTML, PDF, "
+                    f"DOCX files or a corpus.jsonl into {collection.root}"
+                )
             )
         shown = ["doc_id", "title", "media_type", "size_bytes"]
         return {
@@ -37,7 +40,9 @@ def documents(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipe
             "size_bytes": int(pipeline.store.read("documents", name, ["size_bytes"])["size_bytes"].sum()),
             "folder": dg.MetadataValue.path(collection.root),
             "preview": table_preview(pipeline.store.read("documents", name, shown, limit=PREVIEW_ROWS), shown),
-            "issues_preview": table_preview(outcome.issues, ["path", "kind", "message", "first_seen"]),
+            "issues_preview": table_preview(
+                outcome.issues, ["path", "kind", "message", "first_seen"], whole=["message"]
+            ),
         }
 
     yield from materialize_each(context, pipeline, work)

@@ -9,6 +9,7 @@ from embedder_assets.assets.preview import table_preview
 from embedder_assets.assets.queries import queries
 from embedder_assets.assets.reranked_candidates import reranked_candidates
 from embedder_assets.pipeline import Pipeline
+from embedder_assets.plain import one_line
 from embedder_assets.stages.evaluate import EvaluateStage
 from embedder_assets.stages.fuse import RetrievalModels
 from embedder_assets.stages.quality import Figures, Models, changes_by_query, newest_figures
@@ -33,10 +34,10 @@ def evaluation(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pip
         now = stage.run(collection, _models(pipeline, collection), context.run.run_id)
         idle = stage.idle_judgements(collection)
         for sentence in idle:
-            context.log.warning(f"{collection}: {sentence}")
+            context.log.warning(one_line(f"{collection}: {sentence}"))
         if now is None:
             return {"judged_queries": 0, "note": NO_JUDGEMENTS}
-        return {**_metadata(pipeline, now), **({"idle_judgements": "\n".join(idle)} if idle else {})}
+        return {**_metadata(pipeline, now), **({"idle_judgements": "\n".join(map(one_line, idle))} if idle else {})}
 
     yield from materialize_each(context, pipeline, work)
 
@@ -75,7 +76,7 @@ def _metadata(pipeline: Pipeline, now: Figures) -> Metadata:
     }
 
 
-def _worst(pipeline: Pipeline, now: Figures, former: tuple[str, str]) -> dg.MarkdownMetadataValue:
+def _worst(pipeline: Pipeline, now: Figures, former: tuple[str, str]) -> dg.TableMetadataValue:
     changes = changes_by_query(pipeline.store, now.collection, (now.input_digest, now.final), former)
     texts = pipeline.store.read("queries", now.collection, ["query_id", "text"])
     lost = changes.filter(pl.col("change") < 0).join(texts, on="query_id", how="left", maintain_order="left")

@@ -19,9 +19,9 @@ def run_links(settings: Settings, run_id: str, manifest: Path) -> dict[str, dg.M
     }
     if settings.trace_url:
         # Not format(): the rest of the address may have braces of its own.
-        links["trace"] = dg.MetadataValue.url(settings.trace_url.replace("{trace_id}", trace_id))
+        links["trace"] = dg.MetadataValue.url(settings.trace_url.shareable.replace("{trace_id}", trace_id))
     if settings.dashboard_url:
-        links["dashboard"] = dg.MetadataValue.url(settings.dashboard_url)
+        links["dashboard"] = dg.MetadataValue.url(settings.dashboard_url.shareable)
     return links
 
 

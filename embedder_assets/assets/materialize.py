@@ -13,6 +13,7 @@ from embedder_assets.assets.lease import leased
 from embedder_assets.errors import EmbedderError, TritonUnavailableError
 from embedder_assets.partitions import backfill_policy, collections, collections_of_run
 from embedder_assets.pipeline import Pipeline
+from embedder_assets.plain import one_line
 from embedder_assets.tables.turns import in_turn
 from embedder_assets.telemetry.event_log import as_observation
 from embedder_assets.telemetry.record import StageMeter, StageName
@@ -136,7 +137,7 @@ def work_alone(
         passing = isinstance(error, TritonUnavailableError)
         if passing:
             context.instance.add_run_tags(context.run.run_id, {RETRY_ON_ASSET_OR_OP_FAILURE_TAG: "true"})
-        raise dg.Failure(f"collection '{collection}': {error}", allow_retries=passing) from error
+        raise dg.Failure(one_line(f"collection '{collection}': {error}"), allow_retries=passing) from error
 
 
 def _materialized(context: dg.AssetExecutionContext, metadata: Mapping[str, Metadata]) -> dg.MaterializeResult[None]:

@@ -3,23 +3,37 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+import html
+from collections.abc import Container, Sequence
 
 import dagster as dg
 import numpy as np
 import polars as pl
+
+from embedder_assets.plain import inert_markdown, one_line
 
 PREVIEW_ROWS = 5
 CELL_CHARACTERS = 60
 BAR_WIDTH, PLOT_HEIGHT, LABEL_HEIGHT = 28, 120, 18
 
 
-def table_preview(rows: pl.DataFrame, columns: Sequence[str]) -> dg.MarkdownMetadataValue:
-    """The first rows as a Markdown table, long texts cut."""
-    lines = [f"| {' | '.join(columns)} |", "|" + " --- |" * len(columns)]
-    for row in rows.select(columns).head(PREVIEW_ROWS).iter_rows():
-        lines.append(f"| {' | '.join(_cell(value) for value in row)} |")
-    return dg.MetadataValue.md("\n".join(lines))
+def table_preview(rows: pl.DataFrame, columns: Sequence[str], whole: Container[str] = ()) -> dg.TableMetadataValue:
+    """The first rows as a table of texts, which Dagster's UI shows as they are.
+
+    No Markdown: titles and texts are written by others, and an image in one would be fetched from where it says.
+
+    Args:
+        rows: A frame with the columns.
+        columns: Those to show, in this order.
+        whole: The columns whose texts are not cut.
+    """
+    records = [
+        dg.TableRecord({name: _cell(value, cut=name not in whole) for name, value in row.items()})
+        for row in rows.select(columns).head(PREVIEW_ROWS).iter_rows(named=True)
+    ]
+    return dg.MetadataValue.table(
+        records, dg.TableSchema([dg.TableColumn(name, _type(rows[name])) for name in columns])
+    )
 
 
 def histogram(values: pl.Series, title: str, bins: int = 16) -> dg.MarkdownMetadataValue:
@@ -37,10 +51,10 @@ def histogram(values: pl.Series, title: str, bins: int = 16) -> dg.MarkdownMetad
     width, height = bins * BAR_WIDTH, PLOT_HEIGHT + 2 * LABEL_HEIGHT
     svg = (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="sans-serif">'
-        f'<text x="0" y="12" font-size="12">{title} (highest bar: {top})</text>{"".join(parts)}</svg>'
+        f'<text x="0" y="12" font-size="12">{html.escape(title)} (highest bar: {top})</text>{"".join(parts)}</svg>'
     )
     encoded = base64.b64encode(svg.encode()).decode()
-    return dg.MetadataValue.md(f"![{title}](data:image/svg+xml;base64,{encoded})")
+    return dg.MetadataValue.md(f"![{inert_markdown(title)}](data:image/svg+xml;base64,{encoded})")
 
 
 def rate(items: int, seconds: float) -> float:
@@ -48,7 +62,14 @@ def rate(items: int, seconds: float) -> float:
     return round(items / seconds, 2) if items and seconds > 0 else 0.0
 
 
-def _cell(value: object) -> str:
-    text = f"{value:.4f}" if isinstance(value, float) else str(value)
-    text = " ".join(text.replace("|", "\\|").split())
-    return text if len(text) <= CELL_CHARACTERS else f"{text[:CELL_CHARACTERS]}…"
+def _type(column: pl.Series) -> str:
+    return "int" if column.dtype.is_integer() else "float" if column.dtype.is_float() else "string"
+
+
+def _cell(value: object, *, cut: bool) -> str | int | float | None:
+    if value is None or isinstance(value, int):
+        return value
+    if isinstance(value, float):
+        return round(value, 4)
+    text = one_line(str(value))
+    return f"{text[:CELL_CHARACTERS]}…" if cut and len(text) > CELL_CHARACTERS else text

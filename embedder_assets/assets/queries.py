@@ -10,6 +10,7 @@ from embedder_assets.assets.documents import documents
 from embedder_assets.assets.materialize import Events, Metadata, collection_asset, materialize_each
 from embedder_assets.assets.preview import table_preview
 from embedder_assets.pipeline import Pipeline
+from embedder_assets.plain import one_line
 from embedder_assets.stages.corpus import find_collection
 from embedder_assets.stages.outline import HEADING_SEPARATOR
 from embedder_assets.stages.queries import load_queries, refuse_empty_folder, synthetic_queries
@@ -24,7 +25,7 @@ def queries(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeli
         collection = find_collection(pipeline.settings.corpus_dir, name)
         found, issues = load_queries(collection)
         for issue in issues:
-            context.log.warning(f"{issue.collection}/{issue.path}: {issue.message}")
+            context.log.warning(one_line(f"{issue.collection}/{issue.path}: {issue.message}"))
         if not found:
             if pipeline.store.count("documents", name):
                 refuse_empty_folder(collection)

@@ -13,6 +13,7 @@ from embedder_assets.automation.lost import fail_lost_runs
 from embedder_assets.automation.switch import INTERVAL_S, SENSORS
 from embedder_assets.errors import CorpusError
 from embedder_assets.partitions import collections, collections_of_run
+from embedder_assets.plain import one_line
 from embedder_assets.settings import load_settings
 from embedder_assets.stages.corpus import Collection, discover_collections, refused_names
 from embedder_assets.stages.mirror import fresh_corpus
@@ -35,7 +36,7 @@ def collection_changes(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     now = changes.Now(found, _in_flight(context.instance), time.time(), settings.settle_s)
     decision = changes.decide(now, changes.Memories.of_cursor(context.cursor))
     for name, reason in decision.waiting.items():
-        context.log.info(f"collection '{name}' waits: {reason}")
+        context.log.info(one_line(f"collection '{name}' waits: {reason}"))
     known = set(context.instance.get_dynamic_partitions(collections.name or ""))
     unknown = [name for name in decision.run_keys if name not in known]
     return dg.SensorResult(
@@ -72,7 +73,7 @@ def _digest(context: dg.SensorEvaluationContext, collection: Collection) -> str 
     try:
         return files_digest(collection)
     except CorpusError as error:
-        context.log.error(str(error))
+        context.log.error(one_line(str(error)))
         return None
 
 

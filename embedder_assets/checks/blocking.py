@@ -8,6 +8,7 @@ from embedder_assets.checks.verdict import Note, Rule, Worry
 from embedder_assets.errors import EmbedderError
 from embedder_assets.partitions import collections_of_run, other_collections
 from embedder_assets.pipeline import Pipeline
+from embedder_assets.plain import inert_markdown, one_line
 from embedder_assets.telemetry.verdicts import EARLIER_KEY, VERDICTS_KEY, Verdict, as_metadata, earlier_failures
 
 OFF = "the stage is off, its table was not touched"
@@ -58,15 +59,19 @@ def evaluated(
     earlier = earlier_failures(context.instance, check, other_collections(context.instance, context.run))
     failed = {name: each for name, each in verdicts.items() if not each.passed}
     shown = failed or ({} if earlier else verdicts)
-    lines = [f"{name}: {each.words}" if named else str(each.words) for name, each in shown.items() if each.words]
-    lines += [f"{name}, in an earlier run: {each.words}" for name, each in earlier.items()]
+    lines = [
+        f"{name}: {one_line(each.words)}" if named else one_line(each.words)
+        for name, each in shown.items()
+        if each.words
+    ]
+    lines += [f"{name}, in an earlier run: {one_line(each.words)}" for name, each in earlier.items()]
     blocks = any(each.severity == "error" for each in failed.values())
     return dg.AssetCheckResult(
         asset_key=check.asset_key,
         check_name=check.name,
         passed=not failed and not earlier,
         severity=dg.AssetCheckSeverity.ERROR if blocks or not (failed or earlier) else dg.AssetCheckSeverity.WARN,
-        description="\n".join(dict.fromkeys(lines)) or None,
+        description=inert_markdown("\n".join(dict.fromkeys(lines))) or None,
         metadata={
             VERDICTS_KEY: as_metadata(verdicts),
             **({EARLIER_KEY: as_metadata(earlier)} if earlier else {}),
@@ -89,4 +94,4 @@ def _asked(rule: Rule, pipeline: Pipeline, collection: str) -> str | None:
     try:
         return rule(pipeline, collection)
     except EmbedderError as error:
-        raise dg.Failure(f"collection '{collection}': {error}", allow_retries=False) from error
+        raise dg.Failure(one_line(f"collection '{collection}': {error}"), allow_retries=False) from error

@@ -24,6 +24,7 @@ from pathlib import Path
 
 from embedder_assets import collector
 from embedder_assets.errors import TritonUnavailableError
+from embedder_assets.redact import SecretUrl
 from embedder_assets.serving.access import ClientAccess, ServerAccess
 from embedder_assets.serving.hidden import blot_out
 from embedder_assets.serving.watched import HIDDEN, WatchedProcess
@@ -61,7 +62,7 @@ class EmbeddedTriton:
         self,
         model_repository: Path,
         state_folder: Path,
-        trace_url: str | None = None,
+        trace_url: SecretUrl | None = None,
         access: ServerAccess = OPEN,
     ) -> None:
         """Starts the server and waits until it is ready.
@@ -77,7 +78,7 @@ class EmbeddedTriton:
             TritonUnavailableError: The platform has no wheel, or the server did not become ready.
         """
         self.log_file = _new_log(state_folder / "logs")
-        self._trace_url = trace_url or collector.http_url(os.environ)
+        self._trace_url = trace_url or _otlp_url()
         self._access = access
         for attempts_left in reversed(range(START_ATTEMPTS)):
             ports = self._start(model_repository)
@@ -121,7 +122,10 @@ class EmbeddedTriton:
         self._process = WatchedProcess(
             command,
             self.log_file,
-            environment={**_server_environment(distribution), HIDDEN: json.dumps(self._access.secret_options())},
+            environment={
+                **_server_environment(distribution, self._trace_url),
+                HIDDEN: json.dumps(self._access.secret_options()),
+            },
             scratch=scratch,
             shm_prefix=self._server_id,
         )
@@ -187,11 +191,20 @@ class EmbeddedTriton:
         return False
 
 
-def _tracing(url: str | None) -> list[str]:
-    """Options that make the server trace the requests which carry a sampled trace context, and no others."""
+def _otlp_url() -> SecretUrl | None:
+    """Where OpenTelemetry's variables point to, if that speaks HTTP."""
+    url = collector.http_url(os.environ)
+    return SecretUrl(url) if url else None
+
+
+def _tracing(url: SecretUrl | None) -> list[str]:
+    """Options that make the server trace the requests which carry a sampled trace context, and no others.
+
+    The address is in the server's environment: everybody may read a command line.
+    """
     if url is None:
         return []
-    options = ["mode=opentelemetry", f"opentelemetry,url={url}", f"opentelemetry,bsp_schedule_delay={SPAN_DELAY_MS}"]
+    options = ["mode=opentelemetry", f"opentelemetry,bsp_schedule_delay={SPAN_DELAY_MS}"]
     return [f"--trace-config={option}" for option in (*options, "rate=0", "level=TIMESTAMPS")]
 
 
@@ -260,11 +273,12 @@ def _copy_backends(distribution: Path, target: Path) -> Path:
     return target
 
 
-def _server_environment(distribution: Path) -> dict[str, str]:
+def _server_environment(distribution: Path, trace_url: SecretUrl | None = None) -> dict[str, str]:
     bundled = [distribution.parent.parent / "nvidia_pytriton.libs", sysconfig.get_config_var("LIBDIR")]
     libraries = [*bundled, *filter(None, [os.environ.get("LD_LIBRARY_PATH")])]
     return {
         **os.environ,
+        **({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": trace_url.reveal()} if trace_url else {}),
         "LD_LIBRARY_PATH": os.pathsep.join(map(str, libraries)),
         # The stub's interpreter ignores PYTHONPATH; it finds this environment through the first python3 on PATH.
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),

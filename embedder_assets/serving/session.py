@@ -11,6 +11,7 @@ from pathlib import Path
 
 from embedder_assets import loopback
 from embedder_assets.errors import ModelBuildError, TritonUnavailableError
+from embedder_assets.redact import SecretUrl
 from embedder_assets.serving.adaptive import AdaptiveRequests
 from embedder_assets.serving.answers import checked
 from embedder_assets.serving.build import require_built
@@ -135,7 +136,7 @@ class TritonSession:
         """
         if self.address is None or self._without_gpu:
             return {}
-        scraped = [_scraped_gpu_memory(url, self._settings) for url in self._metrics_urls]
+        scraped = [_scraped_gpu_memory(url) for url in self._metrics_urls]
         used: Counter[str] = Counter()
         for found in (*scraped, gpu_memory_of_driver() if self._is_local else None):
             used |= Counter(found or {})
@@ -153,7 +154,7 @@ class TritonSession:
         return any(address.grpc.startswith(("127.", "localhost:")) for address in self._connection.addresses)
 
     @property
-    def _metrics_urls(self) -> Sequence[str]:
+    def _metrics_urls(self) -> Sequence[SecretUrl | str]:
         if self._settings.triton_url:
             return self._settings.triton_metrics_url
         return [address.metrics_url for address in self._connection.addresses if address.metrics_url]
@@ -203,12 +204,12 @@ class TritonSession:
         self._require_described(model, client)
 
 
-def _scraped_gpu_memory(url: str, settings: Settings) -> dict[str, int] | None:
+def _scraped_gpu_memory(url: SecretUrl | str) -> dict[str, int] | None:
     """None when a server's metrics cannot be read."""
     try:
         with (
-            urllib.request.urlopen(url, timeout=SCRAPE_TIMEOUT_S)
-            if settings.triton_url
+            urllib.request.urlopen(url.request(), timeout=SCRAPE_TIMEOUT_S)
+            if isinstance(url, SecretUrl)
             else loopback.get(url, SCRAPE_TIMEOUT_S) as response
         ):
             return gpu_memory_of_metrics(response.read().decode())

@@ -44,8 +44,11 @@ class DocumentIssue:
 
     @classmethod
     def from_error(cls, collection: str, path: str, error: DocumentError) -> DocumentIssue:
-        """Keep the kind and the message of an error, so that the rest of the collection can go on."""
-        return cls(collection, path, error.kind, str(error))
+        """Keeps the kind and the message of an error, so that the rest of the collection can go on.
+
+        The message does not name the document again: the path stands next to it.
+        """
+        return cls(collection, path, error.kind, error.explanation)
 
 
 def has_lone_surrogates(text: str) -> bool:

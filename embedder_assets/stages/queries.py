@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from embedder_assets.errors import CorpusError, DocumentError
+from embedder_assets.plain import one_line
 from embedder_assets.stages.beir import read_rows
 from embedder_assets.stages.corpus import BEIR_QRELS, BEIR_QUERIES, Collection, visible_entries
 from embedder_assets.stages.document import DocumentIssue
@@ -61,7 +62,7 @@ def load_queries(collection: Collection) -> tuple[list[Query], list[DocumentIssu
         elif row.text.strip():
             queries.append(Query(collection.name, row.row_id, row.text.strip(), PROVIDED))
         else:
-            message = f"{path}: expected a text, got none for query {row.row_id!r}. Correct or remove this line."
+            message = one_line(f"expected a text, got none for query {row.row_id!r}. Correct or remove this line.")
             issues.append(DocumentIssue(collection.name, path.name, "empty", message))
     return queries, issues
 

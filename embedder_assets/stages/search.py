@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,10 +16,9 @@ from embedder_assets.stages.fallback import Fallback
 from embedder_assets.stages.fuse import FuseStage, RetrievalModels
 from embedder_assets.stages.index import ChunkIndex, DenseBlock, row_of_each
 from embedder_assets.stages.rerank import RerankStage, in_fused_order
+from embedder_assets.stages.snippet import snippet
 from embedder_assets.tables.store import TableStore
 from embedder_assets.telemetry.record import StageMeter
-
-SNIPPET_CHARACTERS = 300
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,8 @@ class Hit:
         rank: From 1.
         score: Of the last stage that ran: rerank, else fusion; fusion too where the rerank model failed.
         start: Character offset of the chunk in the document's extracted text.
-        snippet: The part of the chunk with the most words of the query.
+        text: The whole chunk.
+        snippet: The passage of the chunk that says most about the query.
     """
 
     rank: int
@@ -42,6 +41,7 @@ class Hit:
     heading: str
     start: int
     end: int
+    text: str
     snippet: str
     dense_rank: int | None
     sparse_rank: int | None
@@ -148,22 +148,6 @@ def _warm_index(
         (blocks,) = ChunkIndex.of_tables(store, exact, [model], []).in_memory().dense
         dense.append([*blocks, *graphs.values()])
     return ChunkIndex(dense, ChunkIndex.of_tables(store, collections, [], models.sparse_sources).in_memory().sparse)
-
-
-def snippet(text: str, query: str) -> str:
-    """The stretch of a text that holds the most distinct words of a query, on one line."""
-    words = set(query_words(query))
-    flat = " ".join(text.split())
-    last = max(len(flat) - SNIPPET_CHARACTERS, 0)
-    starts = [*range(0, last, SNIPPET_CHARACTERS // 3), last]
-    best = max(starts, key=lambda at: len(words & set(query_words(flat[at : at + SNIPPET_CHARACTERS]))))
-    cut = flat[best : best + SNIPPET_CHARACTERS]
-    return f"{'…' if best else ''}{cut}{'…' if best + SNIPPET_CHARACTERS < len(flat) else ''}"
-
-
-def query_words(text: str) -> list[str]:
-    """The words of a text in lower case, for highlighting."""
-    return [word.lower() for word in re.findall(r"\w{3,}", text)]
 
 
 def _hit(row: dict[str, object], query: str) -> Hit:

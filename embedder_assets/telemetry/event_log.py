@@ -8,6 +8,7 @@ from typing import Literal
 
 import dagster as dg
 
+from embedder_assets.plain import inert_markdown, one_line
 from embedder_assets.telemetry.record import StageName, StageRecord
 
 RECORD_METADATA_KEY = "stage_record"
@@ -36,7 +37,9 @@ def as_observation(record: StageRecord) -> dg.AssetObservation:
     """The event that carries a record."""
     return dg.AssetObservation(
         ASSET_OF_STAGE[record.stage],
-        description=f"rag.{record.stage}: {record.status}{f' ({record.reason})' if record.reason else ''}",
+        description=inert_markdown(
+            f"rag.{record.stage}: {record.status}{f' ({one_line(record.reason)})' if record.reason else ''}"
+        ),
         metadata={RECORD_METADATA_KEY: dg.MetadataValue.json(record.model_dump(mode="json"))},
     )
 

@@ -17,6 +17,8 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 from pydantic import BaseModel, ConfigDict
 
 from embedder_assets import collector
+from embedder_assets.plain import one_line
+from embedder_assets.redact import redact
 
 SERVICE = "embedder-assets"
 PROTOCOLS = ("grpc", "http/protobuf")
@@ -72,7 +74,7 @@ def export(spans: Sequence[ReadableSpan], environ: Mapping[str, str] = os.enviro
         return OtlpReport(status="off", protocol=protocol, reason="OTEL_TRACES_SAMPLER leaves out this run's spans")
     found = outcome[0] if outcome else None
     reason = f"{type(found).__name__}: {found}" if isinstance(found, Exception) else f"no answer within {BUDGET_S} s"
-    return OtlpReport(status="failed", protocol=protocol, reason=reason)
+    return OtlpReport(status="failed", protocol=protocol, reason=one_line(redact(reason)))
 
 
 def _exporter(protocol: str) -> SpanExporter:
@@ -127,6 +129,7 @@ class _quiet:  # noqa: N801 - reads as a statement
     """Keeps the exporters' own log lines out of a run's output: the report says what happened."""
 
     def __enter__(self) -> None:
+        # All of it: what it says of headers that it cannot read has them in it.
         self._logger = logging.getLogger("opentelemetry")
         self._level = self._logger.level
         self._logger.setLevel(logging.CRITICAL)

@@ -6,6 +6,9 @@ from collections.abc import Iterable, Iterator
 
 import dagster as dg
 
+from embedder_assets.plain import of_markdown, one_line
+from embedder_assets.redact import redact
+
 INTERRUPTED = "interrupted; what was computed is kept, and the next run goes on from there"
 # Dagster's own failure of a step whose blocking check has failed; the check has the words.
 OF_A_CHECK = "DagsterAssetCheckFailedError"
@@ -21,7 +24,8 @@ def problems(events: Iterable[dg.DagsterEvent]) -> list[str]:
     """A sentence for each check that failed with the severity ``error``, and for each other step that failed."""
     events = list(events)
     steps = (_problem(event) for event in events if event.is_step_failure)
-    return [*failed_checks(events, dg.AssetCheckSeverity.ERROR), *filter(None, steps)]
+    sentences = [*failed_checks(events, dg.AssetCheckSeverity.ERROR), *filter(None, steps)]
+    return [one_line(redact(sentence)) for sentence in sentences]
 
 
 def failed_checks(events: Iterable[dg.DagsterEvent], severity: dg.AssetCheckSeverity) -> Iterator[str]:
@@ -31,7 +35,7 @@ def failed_checks(events: Iterable[dg.DagsterEvent], severity: dg.AssetCheckSeve
             evaluation = event.asset_check_evaluation_data
             if not evaluation.passed and evaluation.severity == severity:
                 asset = evaluation.asset_key.to_user_string()
-                yield f"check {evaluation.check_name} of {asset}: {evaluation.description}"
+                yield one_line(f"check {evaluation.check_name} of {asset}: {of_markdown(evaluation.description or '')}")
 
 
 def _problem(event: dg.DagsterEvent) -> str | None:

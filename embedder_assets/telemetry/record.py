@@ -12,6 +12,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from embedder_assets.plain import one_line
+from embedder_assets.redact import redact
+
 StageName = Literal["chunk", "dense", "sparse", "fuse", "rerank", "export"]
 Attribute = bool | int | float | str | list[str]
 RecoveryKind = Literal[
@@ -293,7 +296,7 @@ class StageMeter:
         return StageRecord(
             stage=self.stage,
             status=status,
-            reason=reason or (self._fallback[1] if self._fallback else None),
+            reason=one_line(redact(reason or (self._fallback[1] if self._fallback else ""))) or None,
             collections=self.collections,
             started_at=self._started_at,
             ended_at=self._started_at + time.monotonic() - self._began,

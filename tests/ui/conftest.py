@@ -28,6 +28,8 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 SCREENSHOTS = Path(os.environ.get("ARTIFACTS") or PROJECT / ".embedder") / "ui-screenshots"
 COLLECTION = "animals"
 JUDGED = "judged"
+FOREIGN = "http://foreign.test"
+FETCHING = f"![words]({FOREIGN}) &lt;img src={FOREIGN}&gt; &lt;iframe src={FOREIGN}&gt; [link]({FOREIGN})"
 READY = "Ctrl-C ends all of it."
 # What the UI shows is behind polls of some seconds, on a machine that computes at the same time.
 PATIENCE_MS = 60_000
@@ -64,6 +66,12 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     for name in ("cat", "owl", "whale"):
         write(root / "corpus" / COLLECTION / f"{name}.md", f"# The {name}\n\nThe {name} is an animal.\n")
     write(root / "corpus" / JUDGED / "fox.md", "# The fox\n\nThe fox hunts at night.\n")
+    # Its title and its name would make a browser fetch something, were they taken for Markdown or HTML.
+    write(
+        root / "corpus" / COLLECTION / "![x](foreign.test).html",
+        f"<title>![]({FOREIGN}/title)</title><p>{FETCHING}</p>",
+    )
+    write(root / "corpus" / COLLECTION / "![y](foreign.test).pdf", "no pdf")
     metrics, webserver = free_ports(2)
     variables = environment(
         root / "home",

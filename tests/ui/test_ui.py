@@ -58,6 +58,17 @@ def test_the_summary_links_to_trace_manifest_and_dashboard(page: Page, stack: St
     expect(page.get_by_text(str(manifest)).first).to_be_visible()
 
 
+@pytest.mark.parametrize("asset", ["documents", "chunks", "queries"])
+@pytest.mark.usefixtures("launched")
+def test_what_documents_say_is_shown_and_nothing_of_it_fetched(asset: str, page: Page, stack: Stack) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(f"{stack.url}/assets/{asset}?view=events")
+    expect(page.get_by_text("foreign.test").first).to_be_visible()
+    assert [url for url in asked if not url.startswith((stack.url, "data:", "blob:"))] == []
+    assert page.locator('a[href*="foreign.test"]').count() == 0
+
+
 def test_a_stage_is_switched_off_for_one_run_in_the_dialog(page: Page, stack: Stack) -> None:
     run = launch(page, stack, "resources: {pipeline: {config: {enable_rerank: false}}}")
     expect(page.get_by_text("Success", exact=True)).to_be_visible()

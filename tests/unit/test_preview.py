@@ -17,33 +17,43 @@ def bars(values: list[int], bins: int) -> list[ET.Element]:
     return svg_of(histogram(pl.Series(values), "Tokens", bins).value).findall("{*}rect")
 
 
-def test_a_preview_is_a_markdown_table_of_the_chosen_columns():
-    rows = pl.DataFrame({"hidden": [1], "name": ["a"], "score": [0.123456], "rank": [2]})
-    assert table_preview(rows, ["name", "score", "rank"]).value.splitlines() == [
-        "| name | score | rank |",
-        "| --- | --- | --- |",
-        "| a | 0.1235 | 2 |",
-    ]
+def records_of(rows: pl.DataFrame, columns: list[str], **options) -> list[dict]:
+    return [record.data for record in table_preview(rows, columns, **options).records]
+
+
+def test_a_preview_is_a_table_of_the_chosen_columns():
+    rows = pl.DataFrame({"hidden": [1], "name": ["a"], "score": [0.123456], "rank": [2], "note": [None]})
+    shown = table_preview(rows, ["name", "score", "rank", "note"])
+    assert [record.data for record in shown.records] == [{"name": "a", "score": 0.1235, "rank": 2, "note": None}]
+    assert [column.name for column in shown.schema.columns] == ["name", "score", "rank", "note"]
 
 
 def test_only_the_first_rows_are_shown():
-    assert len(table_preview(pl.DataFrame({"n": range(100)}), ["n"]).value.splitlines()) == 2 + PREVIEW_ROWS
+    assert records_of(pl.DataFrame({"n": range(100)}), ["n"]) == [{"n": n} for n in range(PREVIEW_ROWS)]
 
 
 def test_no_rows_still_show_the_columns():
-    assert table_preview(pl.DataFrame({"n": []}), ["n"]).value == "| n |\n| --- |"
+    shown = table_preview(pl.DataFrame({"n": []}), ["n"])
+    assert (shown.records, [column.name for column in shown.schema.columns]) == ([], ["n"])
 
 
-@pytest.mark.parametrize("text", ["a | b", "a\nb\r\nc", "| --- |", "x" * 1000])
-def test_no_text_breaks_the_table(text):
-    lines = table_preview(pl.DataFrame({"text": [text], "other": ["o"]}), ["text", "other"]).value.splitlines()
-    assert len(lines) == 3
-    assert len(re.findall(r"(?<!\\)\|", lines[2])) == 3
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a | b", "a | b"),
+        ("a\nb\r\nc\u2028d\x85e", "a b c d e"),
+        ("\x1b]8;;http://evil.test\x07link\u202e", "\\x1b]8;;http://evil.test\\x07link\\u202e"),
+        ("![](http://evil.test)<img src=//evil.test>", "![](http://evil.test)<img src=//evil.test>"),
+    ],
+)
+def test_a_cell_is_one_line_of_text_as_it_was_written(text, shown):
+    assert records_of(pl.DataFrame({"text": [text]}), ["text"]) == [{"text": shown}]
 
 
-def test_long_texts_are_cut_with_a_mark():
-    cell = table_preview(pl.DataFrame({"t": ["x" * 100]}), ["t"]).value.splitlines()[2]
-    assert cell == f"| {'x' * CELL_CHARACTERS}… |"
+def test_long_texts_are_cut_with_a_mark_except_where_they_say_what_to_do():
+    rows = pl.DataFrame({"t": ["x" * 100], "message": ["y" * 500 + " Rename the file."]})
+    (record,) = records_of(rows, ["t", "message"], whole=["message"])
+    assert record == {"t": f"{'x' * CELL_CHARACTERS}…", "message": "y" * 500 + " Rename the file."}
 
 
 def test_the_bars_of_a_histogram_show_the_counts():

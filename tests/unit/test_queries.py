@@ -40,7 +40,7 @@ def test_bad_lines_become_issues_that_name_the_line(collection):
     assert [q.query_id for q in queries] == ["1"]
     kinds = ["bad_json", "missing_id", "duplicate_id", "empty", "empty", "not_utf8", "bad_json"]
     assert [issue.kind for issue in issues] == kinds
-    assert "queries.jsonl:4" in issues[2].message
+    assert issues[2].path == "queries.jsonl:4"
     assert "line 1" in issues[2].message
 
 

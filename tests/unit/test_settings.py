@@ -3,8 +3,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from embedder_assets.environment import unknown_variables
 from embedder_assets.errors import SettingsError
-from embedder_assets.settings import ENV_PREFIX, Settings, load_settings, unknown_variables
+from embedder_assets.settings import ENV_PREFIX, Settings, load_settings
 from embedder_assets.tables.store import TableStore
 from tests.unit.factories import make_documents
 
@@ -79,7 +80,7 @@ def test_several_servers_are_a_list_with_commas(load):
         EMBEDDER_TRITON_URL="a:8001, b:8001", EMBEDDER_TRITON_METRICS_URL="http://a:8002/metrics,http://b:1/m"
     )
     assert settings.triton_url == ("a:8001", "b:8001")
-    assert settings.triton_metrics_url == ("http://a:8002/metrics", "http://b:1/m")
+    assert [url.reveal() for url in settings.triton_metrics_url] == ["http://a:8002/metrics", "http://b:1/m"]
     assert load("triton_url = ['a:8001', 'b:8001']").triton_url == settings.triton_url
 
 

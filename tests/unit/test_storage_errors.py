@@ -42,6 +42,25 @@ def test_a_storage_that_cannot_be_opened_is_told_with_its_file(
     assert "\n" not in said
 
 
+@pytest.mark.parametrize(
+    "config",
+    [
+        "{postgres_db: {hostname: h, username: u, db_name: d, password: {env: PG_NOWHERE}}}",
+        "{postgres_db: {hostname: h, username: u, db_name: d, password: [S3cr3tW0rd]}}",
+        "{postgres_db: {hostname: h, username: u, db_nam: d, password: S3cr3tW0rd}}",
+        "{postgres_url: 'postgresql:/u:S3cr3tW0rd@h/d'}",
+        "{postgres_url: 'postgresql+nowhere://u:S3cr3tW0rd@h/d'}",
+        "{postgres_url: [S3cr3tW0rd]}",
+    ],
+)
+def test_no_configuration_object_and_no_password_is_shown(
+    config: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = opened(tmp_path, f"storage: {{postgres: {config}}}", monkeypatch)
+    assert not [word for word in ("S3cr3tW0rd", "dagster._config", "object at 0x", "Stack Trace") if word in said]
+    assert len(said) < 500
+
+
 def test_a_database_error_is_told_also_when_a_library_has_wrapped_it(tmp_path: Path) -> None:
     with pytest.raises(StackError, match="got the disk is full") as said, storage_told(tmp_path):
         try:

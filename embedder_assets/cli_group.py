@@ -1,0 +1,52 @@
+"""What every ``embedder`` command does with its streams and its errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from embedder_assets.errors import EmbedderError
+from embedder_assets.plain import one_line
+from embedder_assets.redact import redact
+from embedder_assets.terminal import prepare_streams
+
+
+class Commands(click.Group):
+    """Shows our own errors as one sentence and exit status 1 instead of a traceback."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Runs what the command line says."""
+        prepare_streams()
+        return super().main(*args, **kwargs)
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Looks at the options before the command."""
+        with _in_a_sentence():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs the command."""
+        with _in_a_sentence():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _in_a_sentence() -> Iterator[None]:
+    """Turns errors into what click shows, on one line that holds no secret and steers no terminal."""
+    try:
+        yield
+    except click.ClickException as error:
+        vars(error)["message"] = one_line(redact(error.message))
+        raise
+    except EmbedderError as error:
+        raise click.ClickException(str(error)) from error
+    except BrokenPipeError:
+        # Who reads has had enough, as `head` has; click ends the command for it.
+        raise
+    except OSError as error:
+        # Most often a disk that is full, or a folder that is not ours to write.
+        sentence = f"{one_line(redact(str(error)))}. Check free space and permissions, then run again."
+        raise click.ClickException(sentence) from error

@@ -1,0 +1,27 @@
+"""Variables of the environment that look like settings and are none: a typing mistake, or a name of another version."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+
+from embedder_assets.settings import ENV_PREFIX, FIELDS, RENAMED
+
+
+def unknown_variables(environ: Mapping[str, str]) -> dict[str, str | None]:
+    """``EMBEDDER_…`` variables that no setting has, each with the nearest real name (or None)."""
+    # Compared without the prefix, which would make any two names alike.
+    known = {name.upper(): ENV_PREFIX + name.upper() for name in FIELDS}
+    begun = {name: name.upper().removeprefix(ENV_PREFIX) for name in environ if name.upper().startswith(ENV_PREFIX)}
+    unknown = {name: rest for name, rest in begun.items() if name not in known.values()}
+    nearest = {name: difflib.get_close_matches(rest, known, n=1) for name, rest in unknown.items()}
+    return {name: known[matches[0]] if matches else None for name, matches in nearest.items()}
+
+
+def variable_warnings(environ: Mapping[str, str]) -> Iterator[str]:
+    """A sentence for each of them; the value is not in it."""
+    for name, nearest in unknown_variables(environ).items():
+        if name.upper().removeprefix(ENV_PREFIX).lower() in RENAMED:
+            continue  # refused where the settings are loaded
+        remedy = f"did you mean {nearest}?" if nearest else "docs/settings.md lists every setting"
+        yield f"the variable {name} is no setting and changes nothing; {remedy}"
