@@ -161,7 +161,7 @@ def baseline_drop(names: tuple[str, ...], yes: bool) -> None:
     if not yes:
         click.confirm(f"Give up the baseline of {', '.join(map(repr, dict.fromkeys(names)))}?", abort=True)
     display.show_baselines(drop(TableStore.of(load_settings()), names))
-    click.echo("given up; `embedder tables restore quality_baselines` brings back what was accepted")
+    say("given up; `embedder tables restore quality_baselines` brings back what was accepted")
 
 
 @main.group()

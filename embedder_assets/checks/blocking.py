@@ -59,19 +59,15 @@ def evaluated(
     earlier = earlier_failures(context.instance, check, other_collections(context.instance, context.run))
     failed = {name: each for name, each in verdicts.items() if not each.passed}
     shown = failed or ({} if earlier else verdicts)
-    lines = [
-        f"{name}: {one_line(each.words)}" if named else one_line(each.words)
-        for name, each in shown.items()
-        if each.words
-    ]
-    lines += [f"{name}, in an earlier run: {one_line(each.words)}" for name, each in earlier.items()]
+    lines = [f"{name}: {each.words}" if named else each.words for name, each in shown.items() if each.words]
+    lines += [f"{name}, in an earlier run: {each.words}" for name, each in earlier.items()]
     blocks = any(each.severity == "error" for each in failed.values())
     return dg.AssetCheckResult(
         asset_key=check.asset_key,
         check_name=check.name,
         passed=not failed and not earlier,
         severity=dg.AssetCheckSeverity.ERROR if blocks or not (failed or earlier) else dg.AssetCheckSeverity.WARN,
-        description=inert_markdown("\n".join(dict.fromkeys(lines))) or None,
+        description=inert_markdown("\n".join(dict.fromkeys(map(one_line, lines)))) or None,
         metadata={
             VERDICTS_KEY: as_metadata(verdicts),
             **({EARLIER_KEY: as_metadata(earlier)} if earlier else {}),
