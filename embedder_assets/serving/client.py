@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -18,11 +18,11 @@ from embedder_assets.errors import (
     TritonAccessError,
     TritonUnavailableError,
 )
+from embedder_assets.serving.channel import Headers, channel_args
 from embedder_assets.serving.embedded import TritonAddress
 from embedder_assets.serving.exhaustion import exhaustion
 
 if TYPE_CHECKING:
-    from tritonclient._request import Request
     from tritonclient.grpc import InferenceServerClient
     from tritonclient.utils import InferenceServerException
 
@@ -167,6 +167,7 @@ class TritonClient:
 
         self.address = address
         self._timeout_s = timeout_s
+        self._checks: dict[str, Callable[[], None]] = {}
         access = address.access
         self._client: InferenceServerClient = InferenceServerClient(
             address.grpc,
@@ -174,10 +175,10 @@ class TritonClient:
             root_certificates=access.authority,
             private_key=access.key,
             certificate_chain=access.certificate,
-            channel_args=_channel_args(address),
+            channel_args=channel_args(address),
         )
         if access.secret is not None:
-            self._client.register_plugin(_Headers(access.secret.headers))
+            self._client.register_plugin(Headers(access.secret.headers))
 
     def close(self) -> None:
         """Closes the channel; requests still in flight are given up."""
@@ -249,8 +250,12 @@ class TritonClient:
     def model_parameters(self, model: str) -> dict[str, str]:
         """The ``parameters`` of a loaded model's configuration, the fingerprint among them."""
         with _errors_of(self.address, f"reading the configuration of model '{model}'"):
-            config = self._client.get_model_config(model, as_json=True, client_timeout=self._timeout_s)["config"]
-        return {key: item["string_value"] for key, item in config.get("parameters", {}).items()}
+            config = self._client.get_model_config(model, client_timeout=self._timeout_s).config
+        return {key: item.string_value for key, item in config.parameters.items()}
+
+    def check_answers(self, model: str, check: Callable[[], None]) -> None:
+        """From now on ``check`` is called after each answer of a model, and what it raises stands for the answer."""
+        self._checks[model] = check
 
     def infer(self, model: str, rows: Sequence[Row], traceparent: str | None = None) -> Answer:
         """Sends one request.
@@ -278,27 +283,12 @@ class TritonClient:
             headers = {"traceparent": traceparent} if traceparent else None
             response = self._client.infer(model, inputs, client_timeout=self._timeout_s, headers=headers)
         latency_s = time.perf_counter() - started
+        self._checks.get(model, _nothing)()
         outputs = {item.name: response.as_numpy(item.name) for item in response.get_response().outputs}
         return Answer(_verified(model, outputs, len(rows)), latency_s, traceparent)
 
 
-class _Headers:
-    """A plugin of the client library that adds headers to every request."""
-
-    def __init__(self, headers: Mapping[str, str]) -> None:
-        self._headers = headers
-
-    def __call__(self, request: Request) -> None:
-        request.headers = {**request.headers, **self._headers}
-
-
-def _channel_args(address: TritonAddress) -> list[tuple[str, int]]:
-    unlimited = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
-    # A proxy that the environment names cannot reach this machine's own server.
-    past_proxy = [("grpc.enable_http_proxy", 0)] if address.grpc.startswith(("127.", "localhost:")) else []
-    # A server that is back is noticed as soon as a request is sent again; gRPC itself would wait up to two minutes.
-    impatient = [("grpc.initial_reconnect_backoff_ms", 200), ("grpc.max_reconnect_backoff_ms", 2000)]
-    return [*unlimited, *impatient, *past_proxy]
+def _nothing() -> None: ...
 
 
 def _verified(model: str, outputs: Outputs, rows: int) -> Outputs:

@@ -119,9 +119,10 @@ def test_moved_offsets_rewrite_the_files(materialize, column):
     assert points(outcome)[0]["payload"][column] == make_chunks(*TEXTS)[column][0] + 1
 
 
-def test_a_changed_heading_rewrites_the_files(materialize):
+@pytest.mark.parametrize("change", [{"heading": pl.lit("Manual")}, {"token_count": pl.col("token_count") + 1}])
+def test_a_changed_column_of_the_chunks_rewrites_the_files(materialize, change):
     materialize()
-    assert materialize(chunks=make_chunks(*TEXTS).with_columns(heading=pl.lit("Manual"))).written
+    assert materialize(chunks=make_chunks(*TEXTS).with_columns(**change)).written
 
 
 def test_a_changed_order_of_the_candidates_rewrites_the_files(materialize):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -40,7 +42,24 @@ def test_what_is_written_is_read_rounded(tmp_path):
     np.testing.assert_array_equal(golden.outputs["embedding"], np.full((6, 2), 0.33333))
 
 
-def test_a_damaged_file_is_refused(tmp_path):
-    (tmp_path / "golden.json").write_text("{}")
+@pytest.mark.parametrize(
+    "changed",
+    [
+        None,
+        [],
+        {"outputs": []},
+        {"outputs": {"embedding": ["a", "b"]}},
+        {"outputs": {"embedding": [[1.0], [1.0, 2.0]]}},
+        {"outputs": {"embedding": [[1.0]]}},
+        {"reference": 5},
+        {"rows": 1},
+        {"more": 1},
+    ],
+)
+def test_a_damaged_file_is_refused(tmp_path, changed):
+    write_golden(tmp_path, describe(), "transformers 5", {"embedding": np.full((6, 2), 1 / 3)})
+    path = tmp_path / "golden.json"
+    whole = json.loads(path.read_text("utf-8"))
+    path.write_text(json.dumps(whole | changed if isinstance(changed, dict) else changed), "utf-8")
     with pytest.raises(ModelBuildError, match=r"golden\.json.*models build"):
         read_golden(tmp_path, describe())
