@@ -67,7 +67,7 @@ def history(
         try:
             for number in range(1, steps + 1):
                 world.begin(f"step {number}")
-                due = number in {1, steps} or number % STEPS_A_CHECKPOINT == 0
+                due = number == steps or number % STEPS_A_CHECKPOINT == 0
                 kind = "checkpoint" if due else random.Random(f"{seed} {number}").choices(possible, weights)[0]
                 started = time.monotonic()
                 words = (checkpoint if due else KINDS[kind][0])(world)

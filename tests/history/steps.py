@@ -102,20 +102,30 @@ def run(world: World) -> str:
 
 def killed_in_a_commit(world: World) -> str:
     chance = world.chance
+    _give_work(world)
     moment = Moment("kill", chance.randint(1, COMMITS), chance.choice(STATES), seed=chance.randrange(2**32))
     return f"{moment.words}: {_told(world.run(moment))}"
 
 
 def killed_at_a_file(world: World) -> str:
+    _give_work(world)
     moment = Moment("kill", operation=world.chance.randint(1, OPERATIONS))
     return f"{moment.words}: {_told(world.run(moment))}"
 
 
 def two_runs(world: World) -> str:
     moment = Moment("pause", world.chance.randint(1, COMMITS))
+    _give_work(world)
     while world.wrong:
         repair(world)
     return f"{moment.words}, meanwhile: {world.overlapping(moment, lambda: edit(world))}"
+
+
+def _give_work(world: World) -> None:
+    """Changes both collections, so that every stage has something to do."""
+    world.editor.edit()
+    world.editor.edit_row()
+    world.editor.write_rows()
 
 
 # State
@@ -123,10 +133,12 @@ def two_runs(world: World) -> str:
 
 def state_deleted(world: World) -> str:
     """Deletes what people delete to make room, or because it looks broken."""
-    name = world.chance.choice(["runs", "staging", "locks", "exports", "dagster", "dagster runs", "a table"])
+    name = world.chance.choice(["runs", "staging", "locks", "exports", "dagster", "dagster runs", "a table", "tables"])
     if name == "dagster runs":
         return _runs_deleted(world)
     folder = world.home / name
+    if name == "tables":
+        world.searchable = False
     if name == "a table":
         tables = world.tables()
         if not tables:
@@ -159,7 +171,7 @@ def restored(world: World) -> str:
     for table in chosen:
         with contextlib.suppress(DeltaError):  # what a kill has left; the command has to say so
             newest = DeltaTable(str(TableStore(world.home).path(table))).version()
-            version = str(world.chance.randint(max(0, newest - 6), newest))
+            version = str(world.chance.randint(max(0, newest - 6), max(0, newest - 1)))
             ended = world.command("tables", "restore", table, "--version", version, *collection)
             words.append(f"{table} to {version} {_told(ended)}")
             world.search()

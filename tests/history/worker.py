@@ -68,7 +68,10 @@ class Running:
 
     def paused(self) -> bool:
         """Whether it has just come to its pause."""
-        return bool(self.talk.poll() and self.talk.recv())
+        try:
+            return bool(self.talk.poll() and self.talk.recv())
+        except EOFError:  # it has ended
+            return False
 
     def go_on(self) -> None:
         """After a pause."""
