@@ -55,7 +55,7 @@ class Editor:
 
     def new_path(self) -> Path:
         self.made += 1
-        folders = [self.files / name for name in ("", "deep", "deep/er")]
+        folders = [self.files / name for name in ("", "deep", "deep/er", "bare/leaf")]
         path = self.chance.choice(list(filter(self._may_touch, folders))) / f"{self.made:04}.md"
         path.parent.mkdir(parents=True, exist_ok=True)
         return path

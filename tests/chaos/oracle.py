@@ -132,7 +132,7 @@ def _rows(store: TableStore, collection: str, documents: set[str], embeddings: S
         found.append(f"chunks of {collection} are not those of its documents")
     key = ["chunk_id", "content_sha256"]
     for table in embeddings:
-        rows = store.read(table, collection, key)
+        rows = store.read(table, collection, key).unique()  # there may be several models
         if not rows.sort(key).equals(chunks.select(key).sort(key)):
             found.append(f"{table} of {collection}: {rows.height} rows do not fit {chunks.height} chunks")
     vectors = store.read("dense_embeddings", collection, ["embedding"])["embedding"]

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from benchmarks.trivial_model import trivial_triton
 from tests.chaos.world import small_disk
+from tests.history.models import make_repository
 from tests.history.steps import KINDS, checkpoint
 from tests.history.worker import Workers
 from tests.history.world import World
@@ -48,22 +49,23 @@ class Step:
 
 
 @contextmanager
-def stage(folder: Path) -> Iterator[tuple[str, Workers]]:
-    """What all histories of a process share: the address of a Triton, and the processes that work."""
+def stage(folder: Path) -> Iterator[tuple[dict[str, str], Workers]]:
+    """What all histories of a process share: variables that name models and their server, and processes."""
     folder.mkdir(parents=True, exist_ok=True)
-    with trivial_triton(folder / "triton") as server:
-        yield server.address.grpc, Workers(folder)
+    models = make_repository(folder / "models")
+    with trivial_triton(folder / "triton", models) as server:
+        yield {"EMBEDDER_TRITON_URL": server.address.grpc, "EMBEDDER_MODEL_REPOSITORY": str(models)}, Workers(folder)
 
 
 def history(
-    seed: int, steps: int, log: Path, triton: str, workers: Workers, kinds: Sequence[str] = tuple(KINDS)
+    seed: int, steps: int, log: Path, models: dict[str, str], workers: Workers, kinds: Sequence[str] = tuple(KINDS)
 ) -> Iterator[Step]:
     """The steps of a history, the same for the same seed, kinds and number of steps."""
     possible = [kind for kind in kinds if _possible(kind, workers)]
     weights = [KINDS[kind][1] for kind in possible]
     log.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="history-") as root, small_disk(Path(root) / "disk"):
-        world = World(Path(root), seed, log, triton, workers)
+        world = World(Path(root), seed, log, models, workers)
         try:
             for number in range(1, steps + 1):
                 world.begin(f"step {number}")
@@ -100,8 +102,8 @@ def main() -> None:
     log = (arguments.log or Path(".embedder") / "history" / f"seed-{arguments.seed}").absolute()
     print(f"repeat with {repeat(arguments.seed, arguments.steps)}; the log is in {log}", flush=True)
     bad = 0
-    with tempfile.TemporaryDirectory(prefix="history-") as folder, stage(Path(folder)) as (triton, workers):
-        for step in history(arguments.seed, arguments.steps, log, triton, workers, arguments.kinds.split(",")):
+    with tempfile.TemporaryDirectory(prefix="history-") as folder, stage(Path(folder)) as (models, workers):
+        for step in history(arguments.seed, arguments.steps, log, models, workers, arguments.kinds.split(",")):
             print(step.told(), flush=True)
             bad += len(step.problems)
             if bad and arguments.first:

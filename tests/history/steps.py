@@ -14,7 +14,7 @@ from embedder_assets.tables.store import TableStore
 from tests.chaos.faults import document_damaged
 from tests.chaos.started import Ended
 from tests.history.moments import STATES, Moment
-from tests.history.world import DEFAULTS, World
+from tests.history.world import SETTINGS, World
 
 DAY_S = 24 * 60 * 60
 MOST_DAYS = 30
@@ -50,8 +50,10 @@ def permissions(world: World) -> str:
     if len(world.wrong) >= MOST_WRONG:
         return repair(world)
     editor = world.editor
-    folders = [editor.files / "deep", editor.files / "deep" / "er", editor.files, editor.rows_file.parent, world.corpus]
-    path = world.chance.choice([editor.any_file(), editor.any_file(), editor.rows_file, *folders])
+    below = [path for path in editor.files.rglob("*") if path.is_dir()]
+    collections = [editor.files, editor.rows_file.parent, world.corpus]
+    kinds = [[editor.any_file(), editor.rows_file], sorted(below), sorted(below), collections]
+    path = world.chance.choice(world.chance.choice([kind for kind in kinds if kind]))
     if not path.exists() or path in world.wrong:
         return f"nothing done to {path.relative_to(world.root)}"
     mode = world.chance.choice([0o000, 0o444, 0o311] if path.is_dir() else [0o000, 0o200])
@@ -86,10 +88,8 @@ def clock(world: World) -> str:
 
 
 def setting(world: World) -> str:
-    name = world.chance.choice(sorted(DEFAULTS))
-    other = {"true": "false", "100": "20", "30": "5", "64": "3"}
-    default = DEFAULTS[name]
-    world.settings[name] = other[default] if world.settings[name] == default else default
+    name = world.chance.choice(sorted(SETTINGS))
+    world.settings[name] = world.chance.choice([value for value in SETTINGS[name] if value != world.settings[name]])
     return f"{name}={world.settings[name]}"
 
 
@@ -101,9 +101,8 @@ def run(world: World) -> str:
 
 
 def killed_in_a_commit(world: World) -> str:
-    chance = world.chance
     _give_work(world)
-    moment = Moment("kill", chance.randint(1, COMMITS), chance.choice(STATES), seed=chance.randrange(2**32))
+    moment = _kill(world, COMMITS)
     return f"{moment.words}: {_told(world.run(moment))}"
 
 
@@ -119,6 +118,11 @@ def two_runs(world: World) -> str:
     while world.wrong:
         repair(world)
     return f"{moment.words}, meanwhile: {world.overlapping(moment, lambda: edit(world))}"
+
+
+def _kill(world: World, commits: int) -> Moment:
+    chance = world.chance
+    return Moment("kill", chance.randint(1, commits), chance.choice(STATES), seed=chance.randrange(2**32))
 
 
 def _give_work(world: World) -> None:
@@ -138,13 +142,14 @@ def state_deleted(world: World) -> str:
         return _runs_deleted(world)
     folder = world.home / name
     if name == "tables":
-        world.searchable = False
+        world.searchable.clear()
     if name == "a table":
         tables = world.tables()
         if not tables:
             return "there is no table to delete"
         folder = world.home / "tables" / world.chance.choice(tables)
-        world.searchable = world.searchable and folder.name not in NEEDED_BY_SEARCH
+        if folder.name in NEEDED_BY_SEARCH:
+            world.searchable.clear()
     shutil.rmtree(folder, ignore_errors=True)
     return f"deleted {folder.relative_to(world.home)}"
 
@@ -179,12 +184,19 @@ def restored(world: World) -> str:
 
 
 def maintained(world: World) -> str:
-    return f"tables maintain: {_told(world.command('tables', 'maintain', **SHORT_HISTORY))}"
+    """Maintenance, of which every other one is killed."""
+    moment = world.chance.choice([None, _kill(world, 2 * COMMITS)])
+    ended = world.command("tables", "maintain", moment=moment, **SHORT_HISTORY)
+    return f"tables maintain, {moment.words if moment else 'undisturbed'}: {_told(ended)}"
 
 
 def dropped(world: World) -> str:
+    """Drops a collection, whose folder stays; every other time this is killed."""
     name = world.chance.choice(["files", "rows"])
-    return f"tables drop {name}: {_told(world.command('tables', 'drop', name, '--yes'))}"
+    world.searchable.discard(name)
+    moment = world.chance.choice([None, _kill(world, COMMITS)])
+    ended = world.command("tables", "drop", name, "--yes", moment=moment)
+    return f"tables drop {name}, {moment.words if moment else 'undisturbed'}: {_told(ended)}"
 
 
 def checkpoint(world: World) -> str:

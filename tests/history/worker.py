@@ -134,25 +134,25 @@ def _work(command: Command, talk: Connection) -> None:
 
 
 def serve_searches(command: Command, talk: Connection) -> None:
-    """Answers queries, each with variables of the product, as ``embedder search`` does, until one is empty.
+    """Searches as ``embedder search`` does, each time with given words and variables, until there are no words.
 
     Tells the exit status, and what was printed to standard output and to standard error.
     """
     _settle(command)
-    query, environment = talk.recv()
-    while query:
+    words, environment = talk.recv()
+    while words:
         hits, said, status = io.StringIO(), io.StringIO(), 0
         os.environ.update(environment)
         with contextlib.redirect_stdout(hits), contextlib.redirect_stderr(said):
             try:
-                cli.main(["search", query, "--json"], prog_name="embedder")
+                cli.main(["search", *words, "--json"], prog_name="embedder")
             except SystemExit as end:
                 status = int(end.code or 0)
             except BaseException:
                 traceback.print_exc()
                 status = 1
         talk.send((status, hits.getvalue(), said.getvalue()))
-        query, environment = talk.recv()
+        words, environment = talk.recv()
 
 
 def _tell_time(offset_s: int, talk: Connection) -> None:

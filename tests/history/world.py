@@ -13,16 +13,19 @@ from pathlib import Path
 from tests.chaos import world as chaos
 from tests.chaos.oracle import EMBEDDINGS, Held, broken_rules, corpus_documents
 from tests.chaos.started import Ended
+from tests.history.models import FIRST, SHORT
 from tests.history.moments import Moment
 from tests.history.worker import Command, Running, Workers, serve_searches
 from tests.homes import differences
 
-DEFAULTS = {
-    "EMBEDDER_ENABLE_SPARSE": "true",
-    "EMBEDDER_ENABLE_RERANK": "true",
-    "EMBEDDER_CANDIDATE_DEPTH": "100",
-    "EMBEDDER_RERANK_DEPTH": "30",
-    "EMBEDDER_REQUEST_BATCH_SIZE": "64",
+# Variables of the product that change in a history, with the values that they take; the first one is the default.
+SETTINGS = {
+    "EMBEDDER_ENABLE_SPARSE": ["true", "false"],
+    "EMBEDDER_ENABLE_RERANK": ["true", "false"],
+    "EMBEDDER_DENSE_MODELS": [FIRST, SHORT, f"{FIRST},{SHORT}"],
+    "EMBEDDER_CANDIDATE_DEPTH": ["100", "20"],
+    "EMBEDDER_RERANK_DEPTH": ["30", "5"],
+    "EMBEDDER_REQUEST_BATCH_SIZE": ["64", "3"],
 }
 # Between two searches while a run goes on: about half of a core searches.
 PAUSE_S = 0.1
@@ -36,23 +39,23 @@ class World(chaos.World):
         clock_s: How far the clock is ahead.
         wrong: The files and folders that are damaged or cannot be read, to how each is put right.
         problems: What should not be, since they were last taken.
-        searchable: Whether each collection has been published, and nothing that a search needs was taken by hand since.
+        searchable: Collections that were published, and of which nothing that a search needs was taken by hand since.
     """
 
-    def __init__(self, root: Path, seed: int, log: Path, triton: str, workers: Workers) -> None:
+    def __init__(self, root: Path, seed: int, log: Path, models: dict[str, str], workers: Workers) -> None:
         super().__init__(root, seed, log)
         self.home.mkdir(parents=True, exist_ok=True)
         self.workers = workers
-        self.settings = dict(DEFAULTS)
+        self.settings = {name: values[0] for name, values in SETTINGS.items()}
         self.clock_s = 0
         self.wrong: dict[Path, Callable[[], object]] = {}
         self.problems: list[str] = []
-        self.searchable = False
+        self.searchable: set[str] = set()
         self.searches = 0
         self._commands = 0
         self._fixed = {
             "EMBEDDER_CORPUS_DIR": str(self.corpus),
-            "EMBEDDER_TRITON_URL": triton,
+            **models,
             "EMBEDDER_METRICS_PORT": str(self._port),
             # Made-up models rank as they like.
             "EMBEDDER_QUALITY_TOLERANCE": "1",
@@ -63,7 +66,7 @@ class World(chaos.World):
 
     def close(self) -> None:
         """Ends the process that searches."""
-        self._ask.send(("", {}))
+        self._ask.send(([], {}))
         self._searcher.join()
 
     # Commands
@@ -74,10 +77,10 @@ class World(chaos.World):
         said = self.log / f"{self._commands:03}-{arguments[0]}.txt"
         return self.workers.start(replace(self._command(arguments, said, home or self.home), moment=moment))
 
-    def command(self, *arguments: str, **variables: str) -> Ended:
+    def command(self, *arguments: str, moment: Moment | None = None, **variables: str) -> Ended:
         """Runs a command to its end; it may refuse in a sentence, but nothing else."""
         before, self.settings = self.settings, {**self.settings, **variables}
-        ended = self.begin_command(*arguments).ended()
+        ended = self.begin_command(*arguments, moment=moment).ended()
         self.settings = before
         self.problems += [f"{' '.join(arguments)}: {problem}" for problem in ended.problems()]
         return ended
@@ -113,13 +116,18 @@ class World(chaos.World):
         return f"{words}; exit status {ended[0].status} and {ended[1].status}"
 
     def search(self) -> None:
-        """Searches all collections, as a user does at any time."""
+        """Searches all collections, or one of them, as a user does at any time."""
         self.searches += 1
         query = chaos.QUERIES[self.searches % len(chaos.QUERIES)]
-        self._ask.send((query, self.settings))
-        status, hits, said = self._ask.recv()
-        if "Traceback" in said or (self.searchable and (status or not json.loads(hits))):
-            self.problems.append(f"search ended with {status}: {said.strip()[-1200:] or hits}")
+        some = sorted(self.searchable)[self.searches % 3 : self.searches % 3 + 1]
+        named = [word for name in some for word in ("--collection", name)]
+        self._ask.send(([query, *named], self.settings))
+        status, found, said = self._ask.recv()
+        hits = [] if status else json.loads(found)
+        if "Traceback" in said or (self.searchable and not hits):
+            self.problems.append(f"search {' '.join(named)} ended with {status}: {said.strip()[-1200:] or found}")
+        if some and {hit["collection"] for hit in hits} - set(some):
+            self.problems.append(f"search {' '.join(named)} found something else: {found[:200]}")
 
     def check(self) -> None:
         """After an undisturbed run on a sound corpus: the tables are those of a rebuild."""
@@ -160,8 +168,9 @@ class _Care:
         world.problems += [f"{run.said.name}: {problem}" for problem in ended.problems()]
         if ended.status and not killed and not world.wrong:
             world.problems.append(f"{run.said.name} ended with {ended.status}: {ended.sentence or ended.said[-800:]}")
-        world.searchable = world.searchable or ended.well
         still = corpus_documents(world)
+        if ended.well:
+            world.searchable |= still.keys()
         both = {name: documents & still[name] for name, documents in self._held.corpus.items()}
         world.problems += replace(self._held, corpus=both).lost(world, None)
         return ended
