@@ -14,7 +14,7 @@ from embedder_assets.settings import load_settings
 
 @contextmanager
 def trivial_triton(state: Path, repository: Path | None = None) -> Iterator[EmbeddedTriton]:
-    """While the context lasts, a Triton on a built model repository, ours by default, answers by the trivial backend."""
+    """While the context lasts, a Triton on a built model repository, ours by default, answers trivially."""
     with (
         patch.object(embedded, "SERVING_FOLDER", Path(__file__).parent),
         EmbeddedTriton(repository or load_settings(environ={}).model_repository, state) as server,

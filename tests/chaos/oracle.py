@@ -91,7 +91,9 @@ class Held:
 
 def corpus_documents(world: World) -> dict[str, set[str]]:
     """The document ids of each collection of the corpus."""
-    files = {path.relative_to(world.editor.files).as_posix() for path in world.editor.files.rglob("*.md")}
+    # A folder in the place of a document is none: the document is gone for sure.
+    documents = [path for path in world.editor.files.rglob("*.md") if not path.is_dir()]
+    files = {path.relative_to(world.editor.files).as_posix() for path in documents}
     return {"files": files, "rows": {*world.editor.rows, *world.editor.kept}}
 
 

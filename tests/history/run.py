@@ -20,7 +20,7 @@ from pathlib import Path
 from benchmarks.trivial_model import trivial_triton
 from tests.chaos.world import small_disk
 from tests.history.models import make_repository
-from tests.history.steps import KINDS, checkpoint
+from tests.history.steps import CORPUS_ONLY, KINDS, checkpoint
 from tests.history.worker import Workers
 from tests.history.world import World
 
@@ -48,24 +48,35 @@ class Step:
         return "\n".join(lines + [f"     PROBLEM: {problem}" for problem in self.problems])
 
 
+@dataclass(frozen=True)
+class Stage:
+    """What all histories of a process share.
+
+    Attributes:
+        models: Variables of the product that name the models and the server that has them.
+        workers: The processes that work.
+    """
+
+    models: dict[str, str]
+    workers: Workers
+
+
 @contextmanager
-def stage(folder: Path) -> Iterator[tuple[dict[str, str], Workers]]:
-    """What all histories of a process share: variables that name models and their server, and processes."""
-    folder.mkdir(parents=True, exist_ok=True)
-    models = make_repository(folder / "models")
-    with trivial_triton(folder / "triton", models) as server:
-        yield {"EMBEDDER_TRITON_URL": server.address.grpc, "EMBEDDER_MODEL_REPOSITORY": str(models)}, Workers(folder)
+def stage(folder: Path) -> Iterator[Stage]:
+    """Starts a Triton for some histories."""
+    repository = make_repository(folder / "models")
+    with trivial_triton(folder / "triton", repository) as server:
+        models = {"EMBEDDER_TRITON_URL": server.address.grpc, "EMBEDDER_MODEL_REPOSITORY": str(repository)}
+        yield Stage(models, Workers(folder))
 
 
-def history(
-    seed: int, steps: int, log: Path, models: dict[str, str], workers: Workers, kinds: Sequence[str] = tuple(KINDS)
-) -> Iterator[Step]:
+def history(seed: int, steps: int, log: Path, shared: Stage, kinds: Sequence[str] = tuple(KINDS)) -> Iterator[Step]:
     """The steps of a history, the same for the same seed, kinds and number of steps."""
-    possible = [kind for kind in kinds if _possible(kind, workers)]
+    possible = [kind for kind in kinds if _possible(kind, shared.workers)]
     weights = [KINDS[kind][1] for kind in possible]
     log.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="history-") as root, small_disk(Path(root) / "disk"):
-        world = World(Path(root), seed, log, models, workers)
+        world = World(Path(root), seed, log, shared.models, shared.workers)
         try:
             for number in range(1, steps + 1):
                 world.begin(f"step {number}")
@@ -73,7 +84,8 @@ def history(
                 kind = "checkpoint" if due else random.Random(f"{seed} {number}").choices(possible, weights)[0]
                 started = time.monotonic()
                 words = (checkpoint if due else KINDS[kind][0])(world)
-                world.search()
+                if kind not in CORPUS_ONLY:
+                    world.search()
                 problems, world.problems = list(dict.fromkeys(world.problems)), []
                 yield Step(number, kind, words, time.monotonic() - started, problems)
         finally:
@@ -102,8 +114,8 @@ def main() -> None:
     log = (arguments.log or Path(".embedder") / "history" / f"seed-{arguments.seed}").absolute()
     print(f"repeat with {repeat(arguments.seed, arguments.steps)}; the log is in {log}", flush=True)
     bad = 0
-    with tempfile.TemporaryDirectory(prefix="history-") as folder, stage(Path(folder)) as (models, workers):
-        for step in history(arguments.seed, arguments.steps, log, models, workers, arguments.kinds.split(",")):
+    with tempfile.TemporaryDirectory(prefix="history-") as folder, stage(Path(folder)) as shared:
+        for step in history(arguments.seed, arguments.steps, log, shared, arguments.kinds.split(",")):
             print(step.told(), flush=True)
             bad += len(step.problems)
             if bad and arguments.first:

@@ -212,6 +212,8 @@ def _told(ended: Ended) -> str:
     return f"exit status {ended.status}" + (f" ({ended.sentence[:160]})" if ended.status > 0 else "")
 
 
+# What search cannot notice.
+CORPUS_ONLY = {"edit", "damage", "permissions", "repair", "clock"}
 # Kind of step to its weight. A run costs more than a second, an edit nothing.
 KINDS: dict[str, tuple[Step, int]] = {
     "edit": (edit, 34),

@@ -104,7 +104,7 @@ class Workers:
         if shutil.which("cc"):
             subprocess.run(["cc", "-shared", "-fPIC", "-o", str(library), str(CLOCK), "-ldl"], check=True)
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload([__name__])
+        self._context.set_forkserver_preload([__name__, "tests.history.warm"])
         with patch.dict(os.environ, {"LD_PRELOAD": str(library)} if library.exists() else {}):
             forkserver.ensure_running()
         _, told = self.fork(_tell_time, PROBE_S)

@@ -27,8 +27,8 @@ SETTINGS = {
     "EMBEDDER_RERANK_DEPTH": ["30", "5"],
     "EMBEDDER_REQUEST_BATCH_SIZE": ["64", "3"],
 }
-# Between two searches while a run goes on: about half of a core searches.
-PAUSE_S = 0.1
+# Between two searches while a run goes on.
+PAUSE_S = 0.2
 
 
 class World(chaos.World):
