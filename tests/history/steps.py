@@ -170,6 +170,7 @@ def restored(world: World) -> str:
     tables = [name for name in world.tables() if name != "quality_baselines"]
     if not tables:
         return "there is no table to restore"
+    world.recut = True
     chosen = world.chance.choice([[world.chance.choice(tables)], tables])
     collection = world.chance.choice([[], ["--collection", "files"]])
     words = []

@@ -18,11 +18,12 @@ from tests.history.moments import Moment
 from tests.history.worker import Command, Running, Workers, serve_searches
 from tests.homes import differences
 
+MODELS = "EMBEDDER_DENSE_MODELS"
 # Variables of the product that change in a history, with the values that they take; the first one is the default.
 SETTINGS = {
     "EMBEDDER_ENABLE_SPARSE": ["true", "false"],
     "EMBEDDER_ENABLE_RERANK": ["true", "false"],
-    "EMBEDDER_DENSE_MODELS": [FIRST, SHORT, f"{FIRST},{SHORT}"],
+    MODELS: [FIRST, SHORT, f"{FIRST},{SHORT}"],
     "EMBEDDER_CANDIDATE_DEPTH": ["100", "20"],
     "EMBEDDER_RERANK_DEPTH": ["30", "5"],
     "EMBEDDER_REQUEST_BATCH_SIZE": ["64", "3"],
@@ -36,6 +37,8 @@ class World(chaos.World):
 
     Attributes:
         settings: Variables of the product that a step may change.
+        searched: Those that search goes by: of the last run that ended well, as where models are changed with care.
+        recut: Whether chunks may come and go without a document, since models were changed or a table was restored.
         clock_s: How far the clock is ahead.
         wrong: The files and folders that are damaged or cannot be read, to how each is put right.
         problems: What should not be, since they were last taken.
@@ -47,6 +50,8 @@ class World(chaos.World):
         self.home.mkdir(parents=True, exist_ok=True)
         self.workers = workers
         self.settings = {name: values[0] for name, values in SETTINGS.items()}
+        self.searched = dict(self.settings)
+        self.recut = False
         self.clock_s = 0
         self.wrong: dict[Path, Callable[[], object]] = {}
         self.problems: list[str] = []
@@ -121,7 +126,7 @@ class World(chaos.World):
         query = chaos.QUERIES[self.searches % len(chaos.QUERIES)]
         some = sorted(self.searchable)[self.searches % 3 : self.searches % 3 + 1]
         named = [word for name in some for word in ("--collection", name)]
-        self._ask.send(([query, *named], self.settings))
+        self._ask.send(([query, *named], self.searched))
         status, found, said = self._ask.recv()
         hits = [] if status else json.loads(found)
         if "Traceback" in said or (self.searchable and not hits):
@@ -160,6 +165,7 @@ class _Care:
         self._world = world
         self._held = Held.of(world)
         self._began = time.time()
+        world.recut = world.recut or world.settings[MODELS] != world.searched[MODELS]
 
     def ended(self, run: Running, *, killed: bool = False) -> Ended:
         world = self._world
@@ -169,10 +175,13 @@ class _Care:
         if ended.status and not killed and not world.wrong:
             world.problems.append(f"{run.said.name} ended with {ended.status}: {ended.sentence or ended.said[-800:]}")
         still = corpus_documents(world)
+        both = {name: documents & still[name] for name, documents in self._held.corpus.items()}
+        rows = {place: rows for place, rows in self._held.rows.items() if place[0] == "documents" or not world.recut}
+        world.problems += replace(self._held, corpus=both, rows=rows).lost(world, None)
         if ended.well:
             world.searchable |= still.keys()
-        both = {name: documents & still[name] for name, documents in self._held.corpus.items()}
-        world.problems += replace(self._held, corpus=both).lost(world, None)
+            world.searched = dict(world.settings)
+            world.recut = False
         return ended
 
 
