@@ -6,10 +6,10 @@ CORPUS ?=
 
 # Two halves side by side: most tests wait for processes that start, and leave a core idle.
 # tests/parity has an environment and a target of its own. A shell's `&` ignores SIGINT, which some tests send.
-HALF       := tests/chaos tests/fuzz $(wildcard tests/integration/test_[a-f]*.py) tests/ui tests/unit
+HALF       := tests/chaos tests/fuzz tests/history $(wildcard tests/integration/test_[a-f]*.py) tests/ui tests/unit
 OTHER_HALF := $(wildcard tests/integration/test_[g-z]*.py)
 
-.PHONY: run test up check format lock parity bench bench-peers quality quantization rerank-bench sparse-bench telemetry-bench scrape-bench idle-bench million-bench search-bench celery-bench capacity chaos fuzz audit sbom clean help
+.PHONY: run test up check format lock parity bench bench-peers quality quantization rerank-bench sparse-bench telemetry-bench scrape-bench idle-bench million-bench search-bench celery-bench capacity chaos soak fuzz audit sbom clean help
 
 help:            ## Say what there is
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -94,6 +94,10 @@ capacity: $(VENV)/.installed  ## What 10 million, a billion and 100 billion chun
 chaos: $(VENV)/.installed-dev  ## Break the system on purpose 50 times (or FAULTS=n), at moments of a seed (or SEED=n)
 	@$(BIN)/embedder models build
 	$(BIN)/python -m tests.chaos.run --faults $(or $(FAULTS),50) $(if $(SEED),--seed $(SEED)) $(if $(LOG),--log $(LOG))
+
+soak: $(VENV)/.installed-dev  ## A random history of 200 steps (NAME=history; STEPS=n), by a seed (SEED=n), held against rebuilds
+	@$(BIN)/embedder models build
+	$(BIN)/python -m tests.$(or $(NAME),history).run --steps $(or $(STEPS),200) $(if $(SEED),--seed $(SEED)) $(if $(LOG),--log $(LOG))
 
 fuzz: $(VENV)/.installed-dev  ## 10,000 damaged documents (or N=n), by a seed (or SEED=n), through extraction and cutting
 	$(BIN)/python -m tests.fuzz.run --documents $(or $(N),10000) --seed $(or $(SEED),1) $(if $(KEEP),--keep $(KEEP))

@@ -21,7 +21,11 @@ def document(chance: random.Random, number: int) -> str:
 
 
 class Editor:
-    """Changes a corpus at random: a folder of files, and a BEIR collection."""
+    """Changes a corpus at random: a folder of files, and a BEIR collection.
+
+    Attributes:
+        untouched: Files and folders that no change looks at.
+    """
 
     def __init__(self, corpus: Path, seed: int, kept: dict[str, str] | None = None) -> None:
         """Makes the corpus; ``kept`` are rows that no change touches, id to text."""
@@ -30,6 +34,7 @@ class Editor:
         self.rows_file = corpus / "rows" / "corpus.jsonl"
         self.rows: dict[str, str] = {}
         self.kept = kept or {}
+        self.untouched: set[Path] = set()
         self.made = 0
         for _ in range(12):
             self.add()
@@ -46,11 +51,12 @@ class Editor:
         return kind.__name__.replace("_", " ")
 
     def any_file(self) -> Path:
-        return self.chance.choice(sorted(self.files.rglob("*.md")))
+        return self.chance.choice(sorted(filter(self._may_touch, self.files.rglob("*.md"))))
 
     def new_path(self) -> Path:
         self.made += 1
-        path = self.files / self.chance.choice(["", "deep", "deep/er"]) / f"{self.made:04}.md"
+        folders = [self.files / name for name in ("", "deep", "deep/er", "bare/leaf")]
+        path = self.chance.choice(list(filter(self._may_touch, folders))) / f"{self.made:04}.md"
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
@@ -94,3 +100,6 @@ class Editor:
         lines = [json.dumps({"_id": name, "title": f"Row {name}", "text": text}) for name, text in rows.items()]
         self.rows_file.parent.mkdir(parents=True, exist_ok=True)
         self.rows_file.write_text("\n".join(lines) + "\n", "utf-8")
+
+    def _may_touch(self, path: Path) -> bool:
+        return self.untouched.isdisjoint([path, *path.parents])

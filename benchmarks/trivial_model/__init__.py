@@ -13,10 +13,10 @@ from embedder_assets.settings import load_settings
 
 
 @contextmanager
-def trivial_triton(state: Path) -> Iterator[EmbeddedTriton]:
-    """While the context lasts, a Triton on the built model repository answers by the trivial backend."""
+def trivial_triton(state: Path, repository: Path | None = None) -> Iterator[EmbeddedTriton]:
+    """While the context lasts, a Triton on a built model repository, ours by default, answers trivially."""
     with (
         patch.object(embedded, "SERVING_FOLDER", Path(__file__).parent),
-        EmbeddedTriton(load_settings(environ={}).model_repository, state) as server,
+        EmbeddedTriton(repository or load_settings(environ={}).model_repository, state) as server,
     ):
         yield server

@@ -152,7 +152,13 @@ def document_damaged(world: World) -> Deed:
         file.mkdir()
     else:
         file.write_bytes(b"")
-    return Deed(f"made a document {how}", lambda: _put_back(kept, file))
+    world.editor.untouched.add(file)
+
+    def mend() -> None:
+        world.editor.untouched.discard(file)
+        _put_back(kept, file)
+
+    return Deed(f"made a document {how}", mend)
 
 
 def rows_damaged(world: World) -> Deed:
