@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import getpass
 import json
-import signal
 import sys
 import threading
 import time
@@ -16,12 +15,14 @@ from typing import Any
 
 import click
 
-from embedder_assets import display
+from embedder_assets import display, interrupt
 from embedder_assets.cli_tables import tables
 from embedder_assets.errors import EmbedderError
 from embedder_assets.settings import Settings, load_settings
 
 POLL_S = 0.2
+# What an interrupt of a command means for its work.
+KEPT = {"run": " What was computed is kept, and the next run goes on from there."}
 
 
 class Commands(click.Group):
@@ -31,6 +32,9 @@ class Commands(click.Group):
         """Runs the command."""
         try:
             return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo(f"Interrupted.{KEPT.get(ctx.invoked_subcommand or '', '')}", err=True)
+            sys.exit(interrupt.STATUS)
         except EmbedderError as error:
             raise click.ClickException(str(error)) from error
         except OSError as error:
@@ -42,23 +46,17 @@ class Commands(click.Group):
 @click.version_option(package_name="embedder-assets")
 def main() -> None:
     """RAG tables as Dagster assets, computed by models in a real NVIDIA Triton server."""
-    # SIGTERM ends a command as Ctrl-C does: with everything that it started.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    interrupt.raises()
 
 
 @contextmanager
 def _loading() -> Iterator[None]:
-    """While modules load, an interrupt ends the command at once: nothing runs yet that has to be ended with it.
-
-    As an exception it may come up inside a callback of the import system, where Python prints and forgets it.
-    """
-    signals = (signal.SIGINT, signal.SIGTERM)
-    before = {each: signal.signal(each, signal.SIG_DFL) for each in signals}
+    """While modules load, an interrupt ends the command at once."""
+    interrupt.ends_at_once()
     try:
         yield
     finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+        interrupt.raises()
 
 
 @main.command()
@@ -69,19 +67,21 @@ def _loading() -> Iterator[None]:
 @click.option("--accept-loss", is_flag=True, help="Let any number of documents go: they were deleted on purpose.")
 def run(corpus: str | None, names: tuple[str, ...], **flags: bool) -> None:
     """Bring the tables of all collections up to date."""
-    with _loading():
-        from embedder_assets.launch import launch
-        from embedder_assets.pipeline import Pipeline
-
-    # Half a million objects of modules live to the end: looking through them again and again costs half a second.
-    gc.freeze()
     settings = _settings(corpus, flags)
     with display.progress() as report:
+        with _loading():
+            from embedder_assets.launch import launch
+            from embedder_assets.pipeline import Pipeline
+
+        # Half a million objects of modules live to the end: looking through them again and again costs half a second.
+        gc.freeze()
         pipeline = Pipeline(settings, report)
         try:
             outcome = launch(pipeline, names)
         finally:
             pipeline.close()
+    if outcome.interrupted:
+        raise KeyboardInterrupt
     display.show_outcome(outcome, pipeline)
     gc.freeze()
     sys.exit(0 if outcome.success else 1)

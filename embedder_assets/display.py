@@ -55,12 +55,19 @@ def escape(text: str) -> str:
 
 @contextmanager
 def progress() -> Iterator[ProgressReport]:
-    """A progress bar a stage and collection on standard error; it is gone when the context ends."""
+    """A progress bar per stage and collection on standard error, and the present step; gone when the context ends."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    bars = Progress(*columns, console=Console(stderr=True), transient=True)
+    # The stream of now: while steps run, another one stands in its place.
+    bars = Progress(*columns, console=Console(file=sys.stderr), transient=True)
+    step = bars.add_task("starting", total=None)
     tasks: dict[tuple[str, str], TaskID] = {}
 
     def report(stage: str, collection: str, done: int, total: int) -> None:
+        if not total:
+            if not done:
+                bars.reset(step, description=f"{stage} {escape(collection)}")
+            bars.update(step, completed=done)
+            return
         key = (stage, collection)
         if key not in tasks:
             tasks[key] = bars.add_task(f"{stage:<7} {escape(collection)}", total=total)

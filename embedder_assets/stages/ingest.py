@@ -8,7 +8,7 @@ that loses too much at once stops before anything is written (``stages/losses.py
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -62,12 +62,20 @@ class Ingest:
         store: The tables.
         settings: The resolved settings.
         collection: The collection.
+        progress: Given the sources that are done, and their number, which is 0 where it is not known.
     """
 
-    def __init__(self, store: TableStore, settings: Settings, collection: Collection) -> None:
+    def __init__(
+        self,
+        store: TableStore,
+        settings: Settings,
+        collection: Collection,
+        progress: Callable[[int, int], None] = lambda *_: None,
+    ) -> None:
         self._store = store
         self._settings = settings
         self._collection = collection
+        self._progress = progress
         self._name = collection.name
         self._staging = store.own_staging(DOCUMENTS, self._name, "sources")
 
@@ -114,6 +122,7 @@ class Ingest:
             self._collection,
             Limits.of(self._settings),
             known=lambda source: source in unchanged or source in waiting or source in bad,
+            progress=self._progress,
         )
         for source, item in sources:
             if isinstance(item, DocumentIssue):

@@ -40,13 +40,20 @@ Known = Callable[[Source], bool]
 Read = tuple[Source, Document | DocumentIssue | None]
 
 
-def read_sources(collection: Collection, limits: Limits, *, known: Known = lambda _: False) -> Iterator[Read]:
+def read_sources(
+    collection: Collection,
+    limits: Limits,
+    *,
+    known: Known = lambda _: False,
+    progress: Callable[[int, int], None] = lambda *_: None,
+) -> Iterator[Read]:
     """Yield the sources of a collection and what they hold, with one of them in memory at a time.
 
     Args:
         collection: The collection.
         limits: A document that goes beyond them is an issue.
         known: Whether nobody needs what a source holds; it is then not extracted, and None comes with it.
+        progress: Given the sources that are done, and their number, which is 0 where only the last one tells.
 
     Raises:
         CorpusError: If the ``corpus.jsonl`` of a BEIR collection cannot be read.
@@ -57,12 +64,15 @@ def read_sources(collection: Collection, limits: Limits, *, known: Known = lambd
         yield Source(issue.path, None, _RULES), issue
     if is_beir(collection):
         for source in sources:
-            yield from _read_rows(collection, source, limits, known)
+            for done, row in enumerate(_read_rows(collection, source, limits, known), start=1):
+                yield row
+                progress(done, 0)
         return
     with IsolatedExtractor(limits) as isolated:
         files = _Files(collection, limits, isolated)
-        for source in sources:
+        for done, source in enumerate(sources, start=1):
             yield files.read(source, known)
+            progress(done, len(sources))
 
 
 def _read_rows(collection: Collection, source: SourceFile, limits: Limits, known: Known) -> Iterator[Read]:
