@@ -7,6 +7,7 @@ import socket
 from contextlib import suppress
 
 SOCKET_VARIABLE = "NOTIFY_SOCKET"
+TIMEOUT_S = 0.2
 
 
 class ServiceManager:
@@ -26,4 +27,6 @@ class ServiceManager:
         address = self._address.replace("@", "\0", 1) if self._address.startswith("@") else self._address
         message = "\n".join(f"{name}={value}" for name, value in state.items())
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+            # A manager that does not listen must not hold up what it manages.
+            manager.settimeout(TIMEOUT_S)
             manager.sendto(message.encode(), address)

@@ -17,7 +17,7 @@ LONGEST_PAUSE_S = 30.0
 # So many ends within that time, and another start would not help.
 MOST_ENDS = 5
 WITHIN_S = 300.0
-READY_TIMEOUT_S = 60.0
+READY_TIMEOUT_S = 120.0
 SAY_EVERY_S = 4.0
 POLL_S = 0.2
 LINES_SHOWN = 10

@@ -28,3 +28,13 @@ def test_nobody_to_tell(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
     ServiceManager().notify(READY=1)
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "gone"))
     ServiceManager().notify(READY=1)
+
+
+def test_manager_that_does_not_listen_holds_nothing_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    address = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as deaf:
+        deaf.bind(address)
+        monkeypatch.setenv("NOTIFY_SOCKET", address)
+        manager = ServiceManager()
+        for _ in range(20):
+            manager.notify(WATCHDOG=1)
