@@ -107,6 +107,7 @@ def test_system_unit_leaves_gpu_and_shared_memory_alone() -> None:
 
 
 def test_page_names_every_file_and_folder_of_the_units() -> None:
+    assert f"useradd --system {unit('system')['Service']['User']} " in PAGE
     for kind, path in UNITS.items():
         assert path.relative_to(PROJECT).as_posix() in PAGE
         assert unit(kind)["Service"]["WorkingDirectory"].replace("%h", "~") in PAGE
