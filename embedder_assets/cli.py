@@ -6,7 +6,6 @@ import gc
 import getpass
 import json
 import os
-import signal
 import sys
 import threading
 import time
@@ -17,7 +16,7 @@ from typing import Any
 
 import click
 
-from embedder_assets import display
+from embedder_assets import display, interrupt
 from embedder_assets.cli_group import Commands
 from embedder_assets.cli_models import models
 from embedder_assets.cli_tables import tables
@@ -32,25 +31,19 @@ POLL_S = 0.2
 @click.version_option(package_name="embedder-assets")
 def main() -> None:
     """RAG tables as Dagster assets, computed by models in a real NVIDIA Triton server."""
-    # SIGTERM ends a command as Ctrl-C does: with everything that it started.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    interrupt.raises()
     for sentence in variable_warnings(os.environ):
         warn(sentence)
 
 
 @contextmanager
 def _loading() -> Iterator[None]:
-    """While modules load, an interrupt ends the command at once: nothing runs yet that has to be ended with it.
-
-    As an exception it may come up inside a callback of the import system, where Python prints and forgets it.
-    """
-    signals = (signal.SIGINT, signal.SIGTERM)
-    before = {each: signal.signal(each, signal.SIG_DFL) for each in signals}
+    """While modules load, an interrupt ends the command at once."""
+    interrupt.ends_at_once()
     try:
         yield
     finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+        interrupt.raises()
 
 
 @main.command()
@@ -61,19 +54,21 @@ def _loading() -> Iterator[None]:
 @click.option("--accept-loss", is_flag=True, help="Let any number of documents go: they were deleted on purpose.")
 def run(corpus: str | None, names: tuple[str, ...], **flags: bool) -> None:
     """Bring the tables of all collections up to date."""
-    with _loading():
-        from embedder_assets.launch import launch
-        from embedder_assets.pipeline import Pipeline
-
-    # Half a million objects of modules live to the end: looking through them again and again costs half a second.
-    gc.freeze()
     settings = _settings(corpus, flags)
     with display.progress() as report:
+        with _loading():
+            from embedder_assets.launch import launch
+            from embedder_assets.pipeline import Pipeline
+
+        # Half a million objects of modules live to the end: looking through them again and again costs half a second.
+        gc.freeze()
         pipeline = Pipeline(settings, report)
         try:
             outcome = launch(pipeline, names)
         finally:
             pipeline.close()
+    if outcome.interrupted:
+        raise KeyboardInterrupt
     display.show_outcome(outcome, pipeline)
     gc.freeze()
     sys.exit(0 if outcome.success else 1)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import click
 
+from embedder_assets import interrupt
 from embedder_assets.errors import EmbedderError
 from embedder_assets.plain import one_line
 from embedder_assets.redact import redact
-from embedder_assets.terminal import prepare_streams
+from embedder_assets.terminal import prepare_streams, say_on_stderr
 
 
 class Commands(click.Group):
@@ -29,8 +31,16 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Runs the command."""
-        with _in_a_sentence():
-            return super().invoke(ctx)
+        try:
+            with _in_a_sentence():
+                return super().invoke(ctx)
+        except KeyboardInterrupt:
+            say_on_stderr(f"Interrupted.{KEPT.get(ctx.invoked_subcommand or '', '')}")
+            sys.exit(interrupt.STATUS)
+
+
+# What an interrupt of a command means for its work.
+KEPT = {"run": " What was computed is kept, and the next run goes on from there."}
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from embedder_assets.errors import TableError
 from embedder_assets.plain import plain
 from embedder_assets.settings import ENV_PREFIX
-from embedder_assets.terminal import console, highlighted, say, say_lines, say_table, styled
+from embedder_assets.terminal import console_on, highlighted, say, say_lines, say_table, styled
 
 if TYPE_CHECKING:
     from embedder_assets.doctor import Finding
@@ -43,13 +44,20 @@ DAMAGED = "damaged"
 
 @contextmanager
 def progress() -> Iterator[ProgressReport]:
-    """A progress bar a stage and collection on standard error; it is gone when the context ends."""
+    """A progress bar per stage and collection on standard error, and the present step; gone when the context ends."""
     described = TextColumn("{task.description}", markup=False)
     columns = (described, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    bars = Progress(*columns, console=console(stderr=True), transient=True)
+    # The stream of now: while steps run, another one stands in its place.
+    bars = Progress(*columns, console=console_on(sys.stderr), transient=True)
+    step = bars.add_task("starting", total=None)
     tasks: dict[tuple[str, str], TaskID] = {}
 
     def report(stage: str, collection: str, done: int, total: int) -> None:
+        if not total:
+            if not done:
+                bars.reset(step, description=f"{stage} {plain(collection)}")
+            bars.update(step, completed=done)
+            return
         key = (stage, collection)
         if key not in tasks:
             tasks[key] = bars.add_task(plain(f"{stage:<7} {collection}"), total=total)

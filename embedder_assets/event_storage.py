@@ -19,23 +19,34 @@ from typing import Any
 import dagster as dg
 from dagster._core.instance.ref import InstanceRef
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
+from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
 from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
 from dagster._serdes import ConfigurableClassData
 from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.pool import QueuePool
+
+from embedder_assets.step_output import TeeComputeLogManager
 
 # The index and a few runs; a webserver looks at many.
 DATABASES_KEPT = 8
 
 
 def kept_instance(folder: Path) -> dg.DagsterInstance:
-    """The instance of a ``DAGSTER_HOME``; its event log is kept open where it is Dagster's default, SQLite."""
+    """The instance of a ``DAGSTER_HOME``.
+
+    Its event log is kept open where it is Dagster's default, SQLite; so is the terminal where the output of steps is
+    captured in local files.
+    """
     ref = InstanceRef.from_dir(str(folder))
     log = ref.event_storage_data
     if log is not None and _is_default(ref):
         kept = ConfigurableClassData(__name__, KeptSqliteEventLogStorage.__name__, log.config_yaml)
         # The unified storage would bring an event log of its own; its parts are named beside it.
         ref = ref._replace(event_storage_data=kept, storage_data=None)
+    output = ref.compute_logs_data
+    if output.class_name == LocalComputeLogManager.__name__:
+        tee = ConfigurableClassData(TeeComputeLogManager.__module__, TeeComputeLogManager.__name__, output.config_yaml)
+        ref = ref._replace(compute_logs_data=tee)
     return dg.DagsterInstance.from_ref(ref)
 
 

@@ -21,6 +21,7 @@ from embedder_assets.automation.lost import fail_lost_runs
 from embedder_assets.definitions import defs
 from embedder_assets.errors import SettingsError
 from embedder_assets.event_storage import kept_instance
+from embedder_assets.job_origin import NOT_RETRIED, create_runs_of
 from embedder_assets.pipeline import Pipeline
 from embedder_assets.serving.in_use import require_models
 from embedder_assets.settings import Settings
@@ -77,6 +78,7 @@ class RunOutcome:
 
     Attributes:
         success: Whether all stages and blocking checks ended well.
+        interrupted: Whether somebody has ended it.
         collections: What was run.
         run_ids: One a range of collections, usually one.
         problems: A sentence for each failed step and each failed check.
@@ -85,6 +87,7 @@ class RunOutcome:
     """
 
     success: bool = True
+    interrupted: bool = False
     collections: list[str] = field(default_factory=list)
     run_ids: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -139,8 +142,9 @@ def launch(pipeline: Pipeline, names: Sequence[str] = ()) -> RunOutcome:
     with dagster_instance(settings) as instance:
         partitions.register(instance, found)
         fail_lost_runs(instance, settings.home)
+        create_runs_of(instance, defs.get_repository_def().name, rag_tables.name)
         for first, last in partitions.contiguous_ranges(instance, chosen):
-            if INTERRUPTED not in outcome.problems:
+            if not outcome.interrupted:
                 _run_range(pipeline, instance, first, last, outcome)
     if not names:
         outcome.warnings += _left_over(pipeline, found)
@@ -179,12 +183,13 @@ def _run_range(pipeline: Pipeline, instance: dg.DagsterInstance, first: str, las
         instance=instance,
         run_id=run_id,
         resources={"pipeline": pipeline},
-        tags={"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last},
+        tags={"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last, **NOT_RETRIED},
         run_config=QUIET,
         raise_on_error=False,
     )
     outcome.run_ids.append(result.run_id)
     outcome.problems += problems(result.all_events)
+    outcome.interrupted = INTERRUPTED in outcome.problems
     outcome.warnings += failed_checks(result.all_events, dg.AssetCheckSeverity.WARN)
     outcome.warnings += fallback_warnings(records_of_run(instance, result.run_id))
     if not footers:

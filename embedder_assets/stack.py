@@ -2,77 +2,118 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
+from filelock import Timeout
+
 from embedder_assets.errors import StackError
+from embedder_assets.job_origin import CODE_LOCATION
 from embedder_assets.launch import dagster_instance
 from embedder_assets.partitions import register
+from embedder_assets.service_manager import ServiceManager
 from embedder_assets.serving.build import inspect_models
 from embedder_assets.serving.embedded import find_running
-from embedder_assets.serving.in_use import models_in_use, require_models
-from embedder_assets.serving.watched import WatchedProcess
+from embedder_assets.serving.in_use import models_in_use
+from embedder_assets.serving.supervised import held, is_held, supervision
 from embedder_assets.settings import ENV_PREFIX, Settings
 from embedder_assets.stages.corpus import discover_collections
 from embedder_assets.stages.mirror import fresh_corpus
+from embedder_assets.supervise import Part, SupervisedProcess
 
 ADDRESS = "127.0.0.1"
-READY_TIMEOUT_S = 60
-MODULE = "embedder_assets.definitions"
+LOOK_S = 0.5
 PORT_SETTINGS = {"exporter": "metrics_port", "webserver": "webserver_port"}
 
 
 def run_stack(settings: Settings, report: Callable[[str], None]) -> None:
-    """Starts everything, says where it is, and stays until it is interrupted or a part ends.
+    """Starts everything, says where it is, and starts again what ends; stays until it is interrupted.
 
     Raises:
-        ModelBuildError: A setting names a model that is not in the repository, or is for another stage.
-        StackError: A port is taken or meant for two parts, or a part has ended by itself.
+        StackError: A port is taken or meant for two parts, another stack runs on this home, or a part does not come up
+            or keeps ending.
     """
-    require_models(settings)
+    lock = settings.home / "locks" / "stack.lock"
+    if is_held(lock):
+        raise _second(settings)
     ports = {part: getattr(settings, setting) for part, setting in PORT_SETTINGS.items()}
     _require_different(ports)
     for part, port in ports.items():
         _require_free(part, port)
     for sentence in _unbuilt_models(settings):
         report(sentence)
-    with dagster_instance(settings) as instance:
-        register(instance, [collection.name for collection in discover_collections(fresh_corpus(settings))])
-    logs = settings.home / "logs"
-    parts: dict[str, WatchedProcess] = {}
-    try:
-        for part, command in _commands(settings).items():
-            parts[part] = WatchedProcess(command, logs / f"{part}.log", environment=os.environ)
-        _wait_until_answering(parts, ports, logs)
-        report(f"Triton:   {_triton(settings, parts, logs)}")
-        report(f"Dagster:  http://{ADDRESS}:{settings.webserver_port}")
-        report(f"Metrics:  http://{ADDRESS}:{settings.metrics_port}/metrics")
-        report(f"Logs:     {logs}")
-        report("Ctrl-C ends all of it.")
+    manager = ServiceManager()
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(held(lock))
+        except Timeout:
+            raise _second(settings) from None
+        with dagster_instance(settings) as instance:
+            register(instance, [collection.name for collection in discover_collections(fresh_corpus(settings))])
+        processes = [SupervisedProcess(part) for part in _parts(settings)]
+        if not settings.triton_url:
+            stack.enter_context(held(supervision(settings.home / "triton")))
+        for process in processes:
+            stack.callback(process.stop)
+            process.start()
+        for sentence in _come_up(processes, settings):
+            report(sentence)
+            manager.notify(STATUS=sentence)
+        manager.notify(READY=1, STATUS="all parts answer")
+        stack.callback(manager.notify, STOPPING=1)
         while True:
-            _require_running(parts, logs)
-            time.sleep(1)
-    finally:
-        for process in reversed(parts.values()):
-            process.stop()
+            for sentence in (sentence for process in processes for sentence in process.look()):
+                report(sentence)
+                manager.notify(STATUS=sentence)
+            manager.notify(WATCHDOG=1)
+            time.sleep(LOOK_S)
 
 
-def _commands(settings: Settings) -> dict[str, list[str]]:
-    scripts = Path(sys.executable).parent
-    embedded = {} if settings.triton_url else {"triton": [str(scripts / "embedder"), "serve"]}
-    return {
-        **embedded,
-        "exporter": [str(scripts / "embedder"), "exporter"],
-        "webserver": [
-            *(str(scripts / "dagster-webserver"), "--module-name", MODULE),
-            *("--host", ADDRESS, "--port", str(settings.webserver_port)),
-        ],
-        "daemon": [str(scripts / "dagster-daemon"), "run", "--module-name", MODULE],
-    }
+def _parts(settings: Settings) -> Iterator[Part]:
+    scripts, logs, state = Path(sys.executable).parent, settings.home / "logs", settings.home / "triton"
+    embedder = str(scripts / "embedder")
+    if not settings.triton_url:
+        yield Part(
+            "Triton",
+            [embedder, "serve"],
+            logs / "triton.log",
+            answers=lambda: find_running(state) is not None,
+            may_start=lambda: find_running(state) is None,
+            where=lambda: _triton(settings),
+        )
+    yield Part(
+        "the exporter",
+        [embedder, "exporter"],
+        logs / "exporter.log",
+        answers=lambda: _answers(settings.metrics_port),
+        where=lambda: f"http://{ADDRESS}:{settings.metrics_port}/metrics",
+    )
+    webserver = [str(scripts / "dagster-webserver"), "--module-name", CODE_LOCATION]
+    yield Part(
+        "the webserver",
+        [*webserver, "--host", ADDRESS, "--port", str(settings.webserver_port)],
+        logs / "webserver.log",
+        answers=lambda: _answers(settings.webserver_port),
+        where=lambda: f"http://{ADDRESS}:{settings.webserver_port}",
+    )
+    yield Part(
+        "the daemon", [str(scripts / "dagster-daemon"), "run", "--module-name", CODE_LOCATION], logs / "daemon.log"
+    )
+
+
+def _come_up(processes: list[SupervisedProcess], settings: Settings) -> Iterator[str]:
+    """Waits for every part, and says for which one; then where they are."""
+    for process in processes:
+        yield from process.wait_until_ready()
+    yield f"Triton:   {_triton(settings)}"
+    yield f"Dagster:  http://{ADDRESS}:{settings.webserver_port}"
+    yield f"Metrics:  http://{ADDRESS}:{settings.metrics_port}/metrics"
+    yield f"Logs:     {settings.home / 'logs'}"
+    yield "Ctrl-C ends all of it."
 
 
 def _unbuilt_models(settings: Settings) -> list[str]:
@@ -83,6 +124,15 @@ def _unbuilt_models(settings: Settings) -> list[str]:
         for state in states
         if state.problem is not None
     ]
+
+
+def _second(settings: Settings) -> StackError:
+    return StackError(
+        f"`embedder up` on {settings.home}",
+        expected="one for each home",
+        got="another one, which runs already",
+        remedy="Use that one, end it (Ctrl-C in its terminal, or `systemctl stop` of its unit), or set EMBEDDER_HOME.",
+    )
 
 
 def _require_different(ports: dict[str, int]) -> None:
@@ -111,40 +161,12 @@ def _require_free(part: str, port: int) -> None:
             ) from error
 
 
-def _require_running(parts: dict[str, WatchedProcess], logs: Path) -> None:
-    for part, process in parts.items():
-        if not process.running:
-            raise StackError(
-                f"the {part}",
-                expected="to run until Ctrl-C",
-                got="it has ended",
-                remedy=f"Its last words are in {logs / f'{part}.log'}.",
-            )
-
-
-def _wait_until_answering(parts: dict[str, WatchedProcess], ports: dict[str, int], logs: Path) -> None:
-    deadline = time.monotonic() + READY_TIMEOUT_S
-    for part, port in ports.items():
-        while not _answers(port):
-            _require_running(parts, logs)
-            if time.monotonic() > deadline:
-                raise StackError(
-                    f"the {part}",
-                    expected=f"an answer on port {port} within {READY_TIMEOUT_S} s",
-                    got="none",
-                    remedy=f"Read {logs / f'{part}.log'}.",
-                )
-            time.sleep(0.2)
-
-
-def _triton(settings: Settings, parts: dict[str, WatchedProcess], logs: Path) -> str:
+def _triton(settings: Settings) -> str:
     """Where it answers gRPC, and where Prometheus finds its metrics."""
     if settings.triton_url:
         return ", ".join(settings.triton_url)
-    while (running := find_running(settings.home / "triton")) is None:
-        _require_running(parts, logs)
-        time.sleep(0.1)
-    return f"{running.grpc}, metrics: {running.metrics_url}"
+    running = find_running(settings.home / "triton")
+    return f"{running.grpc}, metrics: {running.metrics_url}" if running else "gone"
 
 
 def _answers(port: int) -> bool:

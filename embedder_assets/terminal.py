@@ -12,7 +12,7 @@ import sys
 from collections.abc import Collection, Iterable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from embedder_assets.plain import plain, plain_json
 
@@ -56,7 +56,12 @@ def say_table(columns: Iterable[str], rows: Iterable[Sequence[str]]) -> None:
 
 def warn(sentence: str) -> None:
     """A warning on standard error, away from what a script reads."""
-    print(f"warning: {plain(sentence)}", file=sys.stderr, flush=True)
+    say_on_stderr(f"warning: {sentence}")
+
+
+def say_on_stderr(sentence: str) -> None:
+    """One line on standard error."""
+    print(plain(sentence), file=sys.stderr, flush=True)
 
 
 def styled(text: str, style: str) -> Text:
@@ -78,18 +83,27 @@ def highlighted(text: str, words: Collection[str], style: str) -> Text:
 
 
 @cache
-def console(*, stderr: bool = False) -> Console:
-    """Rich's console for standard output or error, with markup off."""
+def console() -> Console:
+    """Rich's console for standard output, whatever that is at the moment, with markup off."""
+    return _console(None, _width(sys.stdout))
+
+
+def console_on(stream: TextIO) -> Console:
+    """Rich's console on a stream that stays the same, with markup off."""
+    return _console(stream, _width(stream))
+
+
+def _console(stream: TextIO | None, width: int) -> Console:
     from rich.console import Console
 
-    width = _UNLIMITED
-    stream = sys.stderr if stderr else sys.stdout
-    if stream is not None and stream.isatty():
-        # Unlike rich, this takes no number for one that it is not.
-        width = min(max(shutil.get_terminal_size().columns, _WIDTHS[0]), _WIDTHS[1])
-    return Console(
-        stderr=stderr, width=width, height=_HEIGHT, markup=False, highlight=False, soft_wrap=True, emoji=False
-    )
+    return Console(file=stream, width=width, height=_HEIGHT, markup=False, highlight=False, soft_wrap=True, emoji=False)
+
+
+def _width(stream: TextIO | None) -> int:
+    if stream is None or not stream.isatty():
+        return _UNLIMITED
+    # Unlike rich, this takes no number for one that it is not.
+    return min(max(shutil.get_terminal_size().columns, _WIDTHS[0]), _WIDTHS[1])
 
 
 def prepare_streams() -> None:

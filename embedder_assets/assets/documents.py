@@ -1,5 +1,7 @@
 """``documents``: the text of every document of a collection, and a row for each that could not be used."""
 
+import functools
+
 import dagster as dg
 
 from embedder_assets.assets.materialize import Events, Metadata, collection_asset, materialize_each
@@ -8,6 +10,7 @@ from embedder_assets.pipeline import Pipeline
 from embedder_assets.plain import one_line
 from embedder_assets.stages.corpus import find_collection
 from embedder_assets.stages.ingest import Ingest
+from embedder_assets.telemetry.progress import LoggedProgress
 
 ISSUES_LOGGED = 20
 
@@ -15,10 +18,12 @@ ISSUES_LOGGED = 20
 @collection_asset(group_name="corpus", kinds={"delta"}, tags={"stage": "ingest"})
 def documents(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> Events:
     """The text of every document of a collection, extracted from Markdown, text, reST, HTML, PDF, DOCX or BEIR."""
+    progress = LoggedProgress(pipeline.report, context.log.info)
 
     def work(name: str) -> Metadata:
         collection = find_collection(pipeline.settings.corpus_dir, name)
-        outcome = Ingest(pipeline.store, pipeline.settings, collection).run()
+        done = functools.partial(progress, "documents", name)
+        outcome = Ingest(pipeline.store, pipeline.settings, collection, done).run()
         for path, message in outcome.issues.select("path", "message").head(ISSUES_LOGGED).iter_rows():
             context.log.warning(one_line(f"{name}/{path}: {message}"))
         if not outcome.rows:

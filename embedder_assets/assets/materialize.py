@@ -16,6 +16,7 @@ from embedder_assets.pipeline import Pipeline
 from embedder_assets.plain import one_line
 from embedder_assets.tables.turns import in_turn
 from embedder_assets.telemetry.event_log import as_observation
+from embedder_assets.telemetry.progress import LoggedProgress
 from embedder_assets.telemetry.record import StageMeter, StageName
 
 Events = Iterator[dg.AssetObservation | dg.MaterializeResult[None]]
@@ -98,7 +99,7 @@ def recorded(
     meter = StageMeter(
         stage,
         collections_of_run(context.instance, context.run),
-        report=pipeline.report,
+        report=LoggedProgress(pipeline.report, context.log.info),
         run_id=context.run.run_id,
         request_ratio=pipeline.settings.trace_request_ratio,
     )
@@ -130,6 +131,7 @@ def work_alone(
     Our own errors come out as failures that Dagster shows without a wall of frames. Only a server that does not answer
     is worth a retry of the run, which the run's tag asks for: any other error would come again.
     """
+    pipeline.report(context.op.name, collection, 0, 0)
     try:
         alone = collection if shard is None else f"{collection}|{shard}"
         return in_turn(pipeline.store, [alone], lambda: work(collection))

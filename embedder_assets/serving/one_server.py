@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TypeVar
 
-from embedder_assets.errors import EmbedderError, ModelCrashedError
+from embedder_assets.errors import EmbedderError, ModelCrashedError, TritonUnavailableError
 from embedder_assets.serving.access import ClientAccess, Secret, ServerAccess
 from embedder_assets.serving.client import REQUESTS_IN_FLIGHT, RecoveryKind, TritonClient
 from embedder_assets.serving.embedded import EmbeddedTriton, TritonAddress, find_running
@@ -24,6 +24,7 @@ from embedder_assets.serving.recovery import (
     Recovery,
     with_more,
 )
+from embedder_assets.serving.supervised import is_held, supervision
 from embedder_assets.settings import Settings
 
 Result = TypeVar("Result")
@@ -93,7 +94,10 @@ class OneServer:
     def mend(self, outage: Outage, error: EmbedderError) -> None:
         """Does what can be done before the next try; once, although several requests fail together."""
         with self._lock:
-            if outage.generation != self._generation or self._current is None:
+            if outage.generation != self._generation:
+                return
+            if self._current is None:
+                self._say_once(outage, "the server is not there")
                 return
             crashed = isinstance(error, ModelCrashedError)
             if self._moved() or (crashed and self.embedded is not None):
@@ -101,10 +105,8 @@ class OneServer:
                 self._dies(error)
                 lost = self._current.address.grpc
                 self._leave()
-                with suppress(*TRANSIENT), self._watching_a_load():
-                    client = self._client()
-                    for model in sorted(self.loaded):
-                        self._prepare(model, client)
+                with suppress(*TRANSIENT):
+                    self._client()
                 self._mended("server_restarted", outage, f"the server at {lost} is gone")
             elif crashed:
                 self._dies(error)
@@ -112,9 +114,8 @@ class OneServer:
                     self._current.reload(outage.model)
                     self._prepare(outage.model, self._current)  # what it has loaded now may be another one
                 self._mended("model_reloaded", outage, "its process is gone")
-            elif not outage.told:
-                outage.told = True
-                self._note("request_retried", outage, "the server does not answer")
+            else:
+                self._say_once(outage, "the server does not answer")
 
     def close(self) -> None:
         """Closes the client, and ends the server if it is our own."""
@@ -151,7 +152,20 @@ class OneServer:
         with self._lock:
             if self._current is None:
                 self._current = TritonClient(self._find_server(), self._settings.triton_timeout_s)
+                self._load_again(self._current)
             return self._current
+
+    def _load_again(self, client: TritonClient) -> None:
+        """A server that stands in for one that was lost gets the models that are in use."""
+        if not self.loaded:
+            return
+        try:
+            with self._watching_a_load():
+                for model in sorted(self.loaded):
+                    self._prepare(model, client)
+        except BaseException:
+            self._leave()
+            raise
 
     def _find_server(self) -> TritonAddress:
         settings = self._settings
@@ -161,6 +175,13 @@ class OneServer:
         running = find_running(state)
         if running is not None:
             return replace(running, access=ClientAccess.of(settings))
+        if is_held(supervision(state)):
+            raise TritonUnavailableError(
+                "the Triton of `embedder up`",
+                expected="an answer",
+                got="none; it is being started",
+                remedy=f"{settings.home / 'logs' / 'triton.log'} says why it takes so long.",
+            )
         # Nobody but this run uses it.
         access = ServerAccess(secret=Secret.random())
         self.embedded = EmbeddedTriton(settings.model_repository, state, settings.triton_trace_url, access)
@@ -185,6 +206,11 @@ class OneServer:
     def _mended(self, kind: RecoveryKind, outage: Outage, why: str) -> None:
         self._generation += 1
         self._note(kind, outage, why)
+
+    def _say_once(self, outage: Outage, why: str) -> None:
+        if not outage.told:
+            outage.told = True
+            self._note("request_retried", outage, why)
 
     def _note(self, kind: RecoveryKind, outage: Outage, why: str) -> None:
         reason = "model_crashed" if kind == "model_reloaded" else "triton_unavailable"

@@ -22,12 +22,18 @@ import time
 from pathlib import Path
 
 GRACE_S = 10
+# Added to the number of the signal that ended the command.
+SIGNALLED = 128
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 
 
 def main(arguments: list[str]) -> int:
-    """Starts the command, writes its pid to standard output, and waits for it or for the owner's end."""
+    """Starts the command, writes its pid to standard output, and waits for it or for the owner's end.
+
+    Returns:
+        The exit status of the command, or 128 and the number of the signal that ended it.
+    """
     log_file, scratch, shm_prefix, *command = arguments
     command += json.loads(os.environ.pop("EMBEDDER_HIDDEN_ARGUMENTS", "[]"))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
@@ -54,7 +60,8 @@ def main(arguments: list[str]) -> int:
                 region.unlink(missing_ok=True)
         if scratch:
             shutil.rmtree(scratch, ignore_errors=True)
-    return child.returncode
+    # As a shell has it: an exit status has no sign.
+    return child.returncode if child.returncode >= 0 else SIGNALLED - child.returncode
 
 
 def _die_with_parent() -> None:

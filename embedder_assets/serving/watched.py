@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from embedder_assets.serving.watchdog import SIGNALLED
 
 # A variable with more arguments, as a JSON list: unlike a command line, an environment is for its owner's eyes only.
 HIDDEN = "EMBEDDER_HIDDEN_ARGUMENTS"
@@ -52,6 +55,18 @@ class WatchedProcess:
         """Whether the command still runs."""
         return self._watchdog.poll() is None
 
+    @property
+    def how_it_ended(self) -> str:
+        """The exit status of the command, or the signal that ended it, in words."""
+        status = self._watchdog.poll()
+        if status is None:
+            return "it runs"
+        # Nobody has seen how the command ended if its watchdog was killed.
+        number = -status if status < 0 else status - SIGNALLED
+        with contextlib.suppress(ValueError):
+            return f"killed by {signal.Signals(number).name}"
+        return f"exit status {status}"
+
     def stop(self, *, at_once: bool = False) -> None:
         """Ends the command and waits for it; calling it twice is harmless.
 
@@ -63,4 +78,7 @@ class WatchedProcess:
                 if at_once:
                     self._watchdog.stdin.write(b"!")
                 self._watchdog.stdin.close()
-        self._watchdog.wait()
+        if self._watchdog.wait() < 0 and self.pid:
+            # The watchdog itself was killed, and the kernel has ended the command with it, but not its children.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)

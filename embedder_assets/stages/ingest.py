@@ -9,7 +9,7 @@ that are staged and gone again are no deletion either.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Set
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -64,12 +64,20 @@ class Ingest:
         store: The tables.
         settings: The resolved settings.
         collection: The collection.
+        progress: Given the sources that are done, and their number, which is 0 where it is not known.
     """
 
-    def __init__(self, store: TableStore, settings: Settings, collection: Collection) -> None:
+    def __init__(
+        self,
+        store: TableStore,
+        settings: Settings,
+        collection: Collection,
+        progress: Callable[[int, int], None] = lambda *_: None,
+    ) -> None:
         self._store = store
         self._settings = settings
         self._collection = collection
+        self._progress = progress
         self._name = collection.name
         self._staging = store.own_staging(DOCUMENTS, self._name, "sources")
 
@@ -120,6 +128,7 @@ class Ingest:
             Limits.of(self._settings),
             known=lambda source: source in unchanged or source in waiting or source in bad,
             listing=listing,
+            progress=self._progress,
         )
         for source, item in sources:
             if isinstance(item, DocumentIssue):

@@ -24,7 +24,7 @@ MitigationKind = Literal["batch_halved", "batch_recovered", "item_failed", Recov
 # Bounds a record however many requests a stage sends.
 REQUESTS_TRACED = 500
 
-# Called with stage, collection, items done, items in all.
+# Called with stage, collection, items done, items in all; 0 in all where that is not known yet.
 ProgressReport = Callable[[str, str, int, int], None]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 TIMEOUT_S = 240
 # How the command begins the line that says what was wrong.
-SENTENCES = ("failed ", "Error: ", "Aborted")
+SENTENCES = ("failed ", "Error: ", "Aborted", "Interrupted.")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What an interrupt does while the modules of a command load."""
+"""What an interrupt does from the first to the last moment of a command."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from embedder_assets import interrupt
+
 INTERRUPTED = """
 import os, signal
 from embedder_assets.cli import _loading
@@ -15,17 +17,45 @@ with _loading():
     os.kill(os.getpid(), signal.SIGINT)
     print("went on")
 """
+# The interpreter waits for a thread when the command is done, as it does for the pools of some libraries.
+AT_THE_END = """
+import os, signal, sys, threading, time
+from embedder_assets.__main__ import main
+def late():
+    threading.main_thread().join(0.5)
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(60)
+threading.Thread(target=late).start()
+sys.argv = ["embedder", "--version"]
+main()
+"""
 
 
-def test_an_interrupt_while_modules_load_ends_the_command_without_a_word():
-    result = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=60)
-    assert (result.returncode, result.stdout, result.stderr) == (-signal.SIGINT, "", "")
+@pytest.fixture(autouse=True)
+def handlers_as_before():
+    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for each, handler in before.items():
+        signal.signal(each, handler)
 
 
-def test_afterwards_an_interrupt_is_an_exception_again():
-    from embedder_assets.cli import _loading
+def python(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
 
-    with _loading():
-        pass
+
+def test_interrupt_while_modules_load() -> None:
+    result = python(INTERRUPTED)
+    assert (result.returncode, result.stdout, result.stderr) == (interrupt.STATUS, "", "Interrupted.\n")
+
+
+def test_interrupt_while_the_interpreter_shuts_down() -> None:
+    result = python(AT_THE_END)
+    assert (result.returncode, result.stderr) == (interrupt.STATUS, "Interrupted.\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupt_of_work_is_an_exception(number: signal.Signals) -> None:
+    interrupt.ends_at_once()
+    interrupt.raises()
     with pytest.raises(KeyboardInterrupt):
-        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(number)

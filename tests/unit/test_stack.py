@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from embedder_assets.doctor import examine
-from embedder_assets.errors import CorpusError, StackError
+from embedder_assets.errors import CorpusError, StackError, TritonUnavailableError
+from embedder_assets.serving.connection import Connection
+from embedder_assets.serving.supervised import held, supervision
 from embedder_assets.settings import PROJECT_ROOT
 from embedder_assets.stack import run_stack
 from tests.integration.processes import free_ports
@@ -42,6 +44,23 @@ def test_one_port_for_two_parts_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StackError, match=r"EMBEDDER_METRICS_PORT and EMBEDDER_WEBSERVER_PORT: .* got 9999 for both"):
         run_stack(make_settings(tmp_path / "home", **ports), print)
     assert not (tmp_path / "home").exists()
+
+
+def test_second_stack_in_one_home_is_refused_before_its_ports_are(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    with held(home / "locks" / "stack.lock"), pytest.raises(StackError, match="one for each home, got another one"):
+        run_stack(make_settings(home, metrics_port=9999, webserver_port=9999), print)
+
+
+def test_runs_wait_for_a_server_that_is_started_again(tmp_path: Path) -> None:
+    settings = make_settings(tmp_path / "home", triton_retry_s=0.5)
+    with held(supervision(settings.home / "triton")):
+        connection = Connection(settings, lambda model, client: None)
+        with pytest.raises(TritonUnavailableError, match=r"the Triton of `embedder up`.*sent again for"):
+            connection.load("dense_minilm")
+        assert [each.kind for each in connection.recoveries()] == ["request_retried"]
+        connection.close()
+    assert not list((settings.home / "triton").glob("logs/*")), "it has started a server of its own"
 
 
 def test_a_model_that_is_not_built_is_named_with_the_remedy_and_a_missing_corpus_ends_it(tmp_path: Path) -> None:

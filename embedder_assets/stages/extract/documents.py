@@ -42,7 +42,12 @@ Read = tuple[Source, Document | DocumentIssue | None]
 
 
 def read_sources(
-    collection: Collection, limits: Limits, *, known: Known = lambda _: False, listing: Listing | None = None
+    collection: Collection,
+    limits: Limits,
+    *,
+    known: Known = lambda _: False,
+    listing: Listing | None = None,
+    progress: Callable[[int, int], None] = lambda *_: None,
 ) -> Iterator[Read]:
     """Yield the sources of a collection and what they hold, with one of them in memory at a time.
 
@@ -51,6 +56,7 @@ def read_sources(
         limits: A document that goes beyond them is an issue.
         known: Whether nobody needs what a source holds; it is then not extracted, and None comes with it.
         listing: What is in the collection's folder; by default it is looked at now.
+        progress: Given the sources that are done, and their number, which is 0 where only the last one tells.
 
     Raises:
         SettingsError: If the process that reads documents cannot start.
@@ -60,12 +66,15 @@ def read_sources(
         yield Source(issue.path, None, _RULES), issue
     if listing.is_beir:
         for source in listing.sources:
-            yield from _read_rows(collection, source, limits, known)
+            for done, row in enumerate(_read_rows(collection, source, limits, known), start=1):
+                yield row
+                progress(done, 0)
         return
     with IsolatedExtractor(limits) as isolated:
         files = _Files(collection, limits, isolated)
-        for source in listing.sources:
+        for done, source in enumerate(listing.sources, start=1):
             yield files.read(source, known)
+            progress(done, len(listing.sources))
 
 
 def _read_rows(collection: Collection, source: SourceFile, limits: Limits, known: Known) -> Iterator[Read]:

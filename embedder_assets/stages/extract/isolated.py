@@ -60,6 +60,7 @@ class _Worker:
                 stdout=said,
                 stderr=said,
                 pass_fds=[theirs.fileno()],
+                start_new_session=True,  # Ctrl-C is for its owner, who ends it
             )
             theirs.close()
             self._await_ready(said)
