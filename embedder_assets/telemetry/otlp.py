@@ -32,7 +32,7 @@ class OtlpReport(BaseModel):
     Attributes:
         status: ``off`` when no collector is configured.
         protocol: ``grpc`` or ``http/protobuf``.
-        reason: Why it failed.
+        reason: Why it failed, or why nothing of this run was sent.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -281,12 +281,24 @@ def test_a_proof_that_was_overheard_is_of_no_use(settings, tmp_path, monkeypatch
         assert emit(settings, RUN_ID, ALL_STAGES)["dense"].proof == "unreachable"
 
 
-def test_an_exporter_of_another_home_is_no_proof(settings, tmp_path):
+def test_an_exporter_of_another_home_is_no_proof(settings, tmp_path, monkeypatch):
+    monkeypatch.setattr(endpoint, "BUSY_S", 600.0)  # said at once
     other = make_settings(tmp_path / "other", metrics_port=settings.metrics_port)
     with served(of_run(RUN_ID, ALL_STAGES), other, lasting=True):
         status = emit(settings, RUN_ID, ALL_STAGES)["dense"]
     assert status.proof == "unreachable"
     assert "an exporter of another home has to have another port" in status.reason
+
+
+def test_a_run_of_another_home_that_serves_its_own_records_is_waited_for(settings, tmp_path, monkeypatch):
+    monkeypatch.setattr(endpoint, "BUSY_S", 60.0)
+    other = make_settings(tmp_path / "other", metrics_port=settings.metrics_port)
+    with ThreadPoolExecutor(1) as thread:
+        with served(of_run(RUN_ID, ALL_STAGES), other, lasting=False):
+            emitted = thread.submit(emit, settings, RUN_ID, ALL_STAGES)
+            time.sleep(0.3)
+            assert not emitted.done()
+        assert emitted.result(60)["dense"].status == "emitted"
 
 
 def test_the_key_is_the_owners_alone_and_never_sent(settings):
