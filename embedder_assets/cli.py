@@ -19,7 +19,8 @@ import click
 from embedder_assets import display
 from embedder_assets.cli_tables import tables
 from embedder_assets.errors import EmbedderError
-from embedder_assets.settings import Settings, load_settings
+from embedder_assets.permissions import restrict_permissions
+from embedder_assets.settings import Settings, load_settings, settings_at_load
 
 POLL_S = 0.2
 
@@ -40,10 +41,15 @@ class Commands(click.Group):
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="embedder-assets")
-def main() -> None:
+@click.pass_context
+def main(context: click.Context) -> None:
     """RAG tables as Dagster assets, computed by models in a real NVIDIA Triton server."""
     # SIGTERM ends a command as Ctrl-C does: with everything that it started.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if context.invoked_subcommand == "doctor":
+        return  # which says so, and changes nothing
+    for path in restrict_permissions(settings_at_load().home):
+        click.echo(f"{path}: other users could look into it; now only you can (docs/security.md)", err=True)
 
 
 @contextmanager
@@ -307,7 +313,7 @@ def serve() -> None:
     state, access = settings.home / "triton", ServerAccess.of(settings)
     with (
         suppress(KeyboardInterrupt),
-        EmbeddedTriton(settings.model_repository, state, settings.triton_trace_url, access) as server,
+        EmbeddedTriton(settings.model_repository, state, settings.triton_trace_url, access, lasting=True) as server,
         published(server, state),
     ):
         click.echo(f"gRPC:    {server.address.grpc}\nMetrics: {server.address.metrics_url}\nLog:     {server.log_file}")

@@ -8,6 +8,7 @@ from pydantic import Field, PrivateAttr
 from embedder_assets.assets.links import tag_run
 from embedder_assets.assets.processing_summary import manifest_file, write_summary
 from embedder_assets.partitions import collections_of_run, register
+from embedder_assets.permissions import restrict_permissions
 from embedder_assets.pipeline import Pipeline
 from embedder_assets.settings import FIELDS, load_settings
 from embedder_assets.stages.mirror import fresh_corpus
@@ -28,7 +29,9 @@ class PipelineResource(dg.ConfigurableResource[Pipeline]):
         """Resolves the settings and opens nothing else: Triton starts with the first inference."""
         chosen = {name: getattr(self, name) for name in type(self).model_fields if name in FIELDS}
         overrides = {name: (value, "run_config") for name, value in chosen.items() if value is not None}
-        self._pipeline = Pipeline(load_settings(overrides))
+        settings = load_settings(overrides)
+        restrict_permissions(settings.home)
+        self._pipeline = Pipeline(settings)
         if context.instance is not None and context.run is not None:
             self._pipeline.sign_of_life.hold(context.run.run_id)
             # At the start, since a run that tries another one again has been given the tags of that one.

@@ -13,6 +13,7 @@ from embedder_assets.automation.lost import fail_lost_runs
 from embedder_assets.automation.switch import INTERVAL_S, SENSORS
 from embedder_assets.errors import CorpusError
 from embedder_assets.partitions import collections, collections_of_run
+from embedder_assets.permissions import restrict_permissions
 from embedder_assets.settings import load_settings
 from embedder_assets.stages.corpus import Collection, discover_collections
 from embedder_assets.stages.mirror import fresh_corpus
@@ -28,6 +29,7 @@ from embedder_assets.stages.sighting import files_digest
 def collection_changes(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     """A run for each collection that is new or whose files changed, once they have kept still (EMBEDDER_SETTLE_S)."""
     settings = load_settings()
+    restrict_permissions(settings.home)
     found = {each.name: _digest(context, each) for each in discover_collections(fresh_corpus(settings))}
     now = changes.Now(found, _in_flight(context.instance), time.time(), settings.settle_s)
     decision = changes.decide(now, changes.Memories.of_cursor(context.cursor))
