@@ -28,7 +28,7 @@ def restrict_permissions(home: Path) -> list[Path]:
     Returns:
         What others could enter or read, and cannot any more.
     """
-    if _is_shared(home):
+    if group_of(home) is not None:
         return []
     os.umask(OTHERS)
     with suppress(OSError):
@@ -42,7 +42,7 @@ def restrict_permissions(home: Path) -> list[Path]:
 
 def open_to_others(home: Path) -> list[Path]:
     """The folders of a state folder that others than its owner may enter, although it is not shared on purpose."""
-    if _is_shared(home) or not home.is_dir() or not home.stat().st_mode & OTHERS:
+    if group_of(home) is not None or not home.is_dir() or not home.stat().st_mode & OTHERS:
         return []
     return [entry for entry in sorted(home.iterdir()) if entry.name in STATE and entry.lstat().st_mode & OTHERS]
 
@@ -69,10 +69,12 @@ def require_protected(folder: Path, setting: str) -> None:
             )
 
 
-def _is_shared(home: Path) -> bool:
+def group_of(home: Path) -> int | None:
+    """The id of the group that a state folder is shared with on purpose, or None."""
     with suppress(OSError):
-        return bool(home.stat().st_mode & stat.S_ISGID)
-    return False
+        found = home.stat()
+        return found.st_gid if found.st_mode & stat.S_ISGID else None
+    return None
 
 
 def _narrow(folder: Path) -> bool:

@@ -65,7 +65,7 @@ def _commands(settings: Settings) -> dict[str, list[str]]:
         **embedded,
         "exporter": [str(scripts / "embedder"), "exporter"],
         "webserver": [
-            *(str(scripts / "dagster-webserver"), "--module-name", MODULE),
+            *(sys.executable, "-m", "embedder_assets.webserver", "--module-name", MODULE),
             *("--host", ADDRESS, "--port", str(settings.webserver_port)),
         ],
         "daemon": [str(scripts / "dagster-daemon"), "run", "--module-name", MODULE],

@@ -8,6 +8,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 from embedder_assets.serving import embedded
+from embedder_assets.serving.access import OPEN
 from embedder_assets.serving.embedded import EmbeddedTriton
 from embedder_assets.settings import load_settings
 
@@ -17,6 +18,6 @@ def trivial_triton(state: Path) -> Iterator[EmbeddedTriton]:
     """While the context lasts, a Triton on the built model repository answers by the trivial backend."""
     with (
         patch.object(embedded, "SERVING_FOLDER", Path(__file__).parent),
-        EmbeddedTriton(load_settings(environ={}).model_repository, state) as server,
+        EmbeddedTriton(load_settings(environ={}).model_repository, state, access=OPEN) as server,
     ):
         yield server

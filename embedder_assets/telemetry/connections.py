@@ -1,7 +1,7 @@
 """A WSGI server of which nobody's connections keep others from an answer.
 
 A connection has a time to send its request, the handshake of TLS included, and a time for all of it. There are never
-more than a certain number: one more, and the one whose time is over first is closed.
+more than a certain number: one more, and the one whose time is over first is closed. What is closed is not answered.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ REQUEST_S = 10.0
 WHOLE_S = 60.0
 # Each has a thread and, while it is answered, some hundred kilobytes.
 MOST_CONNECTIONS = 64
+MOST_ANSWERED_AT_ONCE = 4
 WAITING_TO_BE_ACCEPTED = 128
+CONNECTION = "embedder.connection"
 
 App = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
@@ -57,11 +59,13 @@ class BoundedServer(ThreadingMixIn, WSGIServer):
     request_queue_size = WAITING_TO_BE_ACCEPTED
 
     def __init__(self, address: tuple[str, int], app: App, tls: ssl.SSLContext | None = None) -> None:
-        self._tls = tls
+        self._app, self._tls = app, tls
         self._connections: dict[object, _Connection] = {}
-        self._lock = threading.Lock()
+        self._answering = 0
+        # Told of each connection that is over, and of each answer.
+        self._changed = threading.Condition()
         super().__init__(address, _Handler)
-        self.set_app(app)
+        self.set_app(self._answer)
 
     def get_request(self) -> tuple[socket.socket, Any]:
         """Accepts a connection; the handshake is the matter of its own thread."""
@@ -74,7 +78,7 @@ class BoundedServer(ThreadingMixIn, WSGIServer):
         """Makes room, then answers in a thread."""
         new = _Connection(request)
         new.deadline = new.accepted + REQUEST_S
-        with self._lock:
+        with self._changed:
             if len(self._connections) >= MOST_CONNECTIONS:
                 self._forget(min(self._connections.values(), key=lambda each: each.deadline))
             self._connections[request] = new
@@ -86,15 +90,31 @@ class BoundedServer(ThreadingMixIn, WSGIServer):
             request.do_handshake()
         super().finish_request(request, client_address)
 
-    def asked(self, request: object) -> None:
-        """The request of a connection is there."""
-        with self._lock:
+    def asked(self, request: object) -> bool:
+        """The request of a connection is there; whether the connection is, too: its end looks like a request's."""
+        with self._changed:
             if (connection := self._connections.get(request)) is not None:
                 connection.deadline = connection.accepted + WHOLE_S
+            return connection is not None
+
+    def _answer(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        """Answers a few requests at once; who waits and is cut meanwhile costs nothing any more."""
+        request = environ[CONNECTION]
+        with self._changed:
+            self._changed.wait_for(lambda: self._answering < MOST_ANSWERED_AT_ONCE or request not in self._connections)
+            if request not in self._connections:
+                raise ConnectionAbortedError
+            self._answering += 1
+        try:
+            return list(self._app(environ, start_response))
+        finally:
+            with self._changed:
+                self._answering -= 1
+                self._changed.notify_all()
 
     def shutdown_request(self, request: Any) -> None:
         """Closes a connection that is over."""
-        with self._lock:
+        with self._changed:
             self._connections.pop(request, None)
         # The graceful end of TLS would wait for the other side.
         with contextlib.suppress(OSError):
@@ -104,14 +124,14 @@ class BoundedServer(ThreadingMixIn, WSGIServer):
     def service_actions(self) -> None:
         """Called by the loop that accepts: cuts what has taken too long."""
         now = time.monotonic()
-        with self._lock:
+        with self._changed:
             for each in list(self._connections.values()):
                 if now > each.deadline:
                     self._forget(each)
 
     def server_close(self) -> None:
         """Ends every connection too."""
-        with self._lock:
+        with self._changed:
             for each in list(self._connections.values()):
                 self._forget(each)
         super().server_close()
@@ -121,17 +141,21 @@ class BoundedServer(ThreadingMixIn, WSGIServer):
 
     def _forget(self, connection: _Connection) -> None:
         del self._connections[connection.socket]
+        self._changed.notify_all()
         connection.cut()
 
 
 class _Handler(WSGIRequestHandler):
     """Tells the server when the request is there; says nothing, since a scrape every few seconds is no news."""
 
+    server: BoundedServer
+
     def parse_request(self) -> bool:
         """Reads the head of the request."""
-        parsed = super().parse_request()
-        assert isinstance(self.server, BoundedServer)
-        self.server.asked(self.connection)
-        return parsed
+        return super().parse_request() and self.server.asked(self.connection)
+
+    def get_environ(self) -> dict[str, Any]:
+        """What WSGI says of the request, and whose it is."""
+        return {**super().get_environ(), CONNECTION: self.connection}
 
     def log_message(self, format: str, *args: Any) -> None: ...

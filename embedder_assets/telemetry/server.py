@@ -24,6 +24,7 @@ from embedder_assets.errors import TelemetryError
 from embedder_assets.settings import Settings
 from embedder_assets.telemetry.connections import BoundedServer
 from embedder_assets.telemetry.exporter import RecordCollector
+from embedder_assets.telemetry.shared_scrape import SharedScrape
 
 METRICS_PATH = "/metrics"
 RUNS_PATH = "/runs/"
@@ -94,9 +95,7 @@ def client_tls(settings: Settings) -> ssl.SSLContext | None:
 
 def _routes(collector: RecordCollector, beside: Collector | None, *, lasting: bool) -> App:
     registry = CollectorRegistry()
-    for each in (collector, beside):
-        if each is not None:
-            registry.register(each)
+    registry.register(SharedScrape([each for each in (collector, beside) if each is not None]))
     exposition = make_wsgi_app(registry)
 
     def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:

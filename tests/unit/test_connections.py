@@ -13,6 +13,7 @@ from embedder_assets.telemetry import connections
 from embedder_assets.telemetry.connections import BoundedServer
 from embedder_assets.telemetry.exporter import of_run
 from embedder_assets.telemetry.server import METRICS_PATH, served
+from embedder_assets.telemetry.shared_scrape import SharedScrape
 from tests.certificates import Authority
 from tests.integration.processes import eventually, free_port
 from tests.unit.factories import make_settings
@@ -171,3 +172,81 @@ def test_a_client_that_breaks_off_its_handshake_is_no_news(tls_settings, scraped
             assert closed(plain)
         assert scraped(url)
     assert capfd.readouterr().err == ""
+
+
+def test_what_is_cut_in_the_middle_of_its_head_is_never_answered():
+    answered = []
+
+    def app(environ, start_response):
+        answered.append(environ["PATH_INFO"])
+        start_response("200 OK", [])
+        return [b"done"]
+
+    with (
+        serving(app) as port,
+        opened(port, 2 * connections.MOST_CONNECTIONS, sending=b"GET /half HTTP/1.1\r\nA: b\r\n"),
+    ):
+        with loopback.get(f"http://127.0.0.1:{port}/whole", 5) as response:
+            assert response.read() == b"done"
+        assert answered == ["/whole"]
+
+
+def test_requests_that_wait_and_are_cut_are_given_up_and_their_threads_end():
+    go, before = threading.Event(), threading.active_count()
+
+    def app(_, start_response):
+        go.wait(20)
+        start_response("200 OK", [])
+        return [b"done"]
+
+    asking = b"GET / HTTP/1.1\r\n\r\n"
+    try:
+        with serving(app) as port, opened(port, 3 * connections.MOST_CONNECTIONS, sending=asking):
+            most = before + 1 + connections.MOST_CONNECTIONS + connections.MOST_ANSWERED_AT_ONCE
+            assert eventually(lambda: threading.active_count() <= most)
+            go.set()
+    finally:
+        go.set()
+
+
+def test_scrapes_that_come_together_share_one_reading_that_began_after_they_came():
+    class Slow:
+        readings = 0
+
+        def collect(self):
+            Slow.readings += 1
+            number = Slow.readings
+            inside.set()
+            go.wait(10)
+            yield number
+
+    inside, go, shown = threading.Event(), threading.Event(), []
+    shared = SharedScrape([Slow()])
+    first = threading.Thread(target=lambda: shown.extend(shared.collect()))
+    first.start()
+    assert inside.wait(10)
+    waiting = [threading.Thread(target=lambda: shown.extend(shared.collect())) for _ in range(20)]
+    for each in waiting:
+        each.start()
+    go.set()
+    for each in (first, *waiting):
+        each.join()
+    assert shown[0] == 1
+    assert set(shown[1:]) <= {2, 3}
+    assert Slow.readings <= 3
+    assert next(shared.collect()) == Slow.readings
+
+
+def test_a_reading_that_fails_is_no_answer_for_the_next_scrape():
+    class Broken:
+        outcomes = iter([ValueError("a disk that is gone"), 7])
+
+        def collect(self):
+            if isinstance(outcome := next(self.outcomes), ValueError):
+                raise outcome
+            return [outcome]
+
+    shared = SharedScrape([Broken()])
+    with pytest.raises(ValueError, match="gone"):
+        shared.collect()
+    assert list(shared.collect()) == [7]
