@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -124,6 +125,9 @@ def test_runs_of_the_home_find_the_secret_of_serve_and_those_of_another_one_are_
         with pytest.raises(TritonAccessError, match="EMBEDDER_TRITON_SECRET_FILE"):
             infer(tmp_path / "elsewhere", triton_url=address.grpc)
     assert not secret.exists()
+    # Prometheus asks on, and so notices that the server is gone.
+    (target,) = json.loads((home / "prometheus" / "triton.json").read_text("utf-8"))
+    assert [f"http://{each}/metrics" for each in target["targets"]] == [address.metrics_url]
     with served(home) as again:
         assert again.grpc == address.grpc
         assert again.metrics_url == address.metrics_url

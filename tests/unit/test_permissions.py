@@ -4,10 +4,14 @@ import os
 import stat
 from pathlib import Path
 
+import dagster as dg
 import pytest
+from click.testing import CliRunner
 
+from embedder_assets.cli import main
 from embedder_assets.errors import SettingsError
 from embedder_assets.permissions import open_to_others, require_protected, restrict_permissions
+from embedder_assets.resources import PipelineResource
 
 
 @pytest.fixture(autouse=True)
@@ -59,9 +63,7 @@ def test_a_home_with_the_setgid_bit_is_shared_and_the_umask_stays(tmp_path):
     os.umask(0o007)
     assert restrict_permissions(home) == []
     (home / "file").write_text("")
-    assert (mode(home), mode(home / "tables"), mode(home / "file")) == (0o2770, 0o2755, 0o660) or mode(
-        home / "tables"
-    ) == 0o755
+    assert (mode(home), mode(home / "tables"), mode(home / "file")) == (0o2770, 0o755, 0o660)
     assert open_to_others(home) == []
 
 
@@ -88,3 +90,24 @@ def test_models_that_every_user_may_write_are_refused(tmp_path, wide):
     if path.is_dir() and wide == ".":
         path.chmod(path.stat().st_mode | stat.S_ISVTX)
         require_protected(tmp_path / "models", "model_repository")
+
+
+def test_a_command_narrows_the_home_and_says_so_and_doctor_only_says_so(tmp_path, monkeypatch):
+    home = tmp_path / "home"
+    (home / "tables").mkdir(parents=True)
+    monkeypatch.setenv("EMBEDDER_HOME", str(home))
+    looked = CliRunner().invoke(main, ["doctor"])
+    assert "other users of this machine can look into tables" in looked.output.replace("\n", " ")
+    assert mode(home) == 0o755
+    shown = CliRunner().invoke(main, ["baseline", "show"])
+    assert f"{home}: other users could look into it" in shown.stderr
+    assert mode(home) == mode(home / "tables") == 0o700
+    assert CliRunner().invoke(main, ["baseline", "show"]).stderr == ""
+
+
+def test_a_run_that_dagster_launches_makes_private_state_too(tmp_path, monkeypatch):
+    monkeypatch.setenv("EMBEDDER_HOME", str(tmp_path / "home"))
+    pipeline = PipelineResource().create_resource(dg.build_init_resource_context())
+    pipeline.close()
+    (tmp_path / "home" / "tables").mkdir(parents=True)
+    assert mode(tmp_path / "home") == 0o700
