@@ -21,7 +21,8 @@ from embedder_assets.cli_group import Commands
 from embedder_assets.cli_models import models
 from embedder_assets.cli_tables import tables
 from embedder_assets.environment import variable_warnings
-from embedder_assets.settings import Settings, load_settings
+from embedder_assets.permissions import restrict_permissions
+from embedder_assets.settings import Settings, load_settings, settings_at_load
 from embedder_assets.terminal import say, say_json, warn
 
 POLL_S = 0.2
@@ -29,11 +30,16 @@ POLL_S = 0.2
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="embedder-assets")
-def main() -> None:
+@click.pass_context
+def main(context: click.Context) -> None:
     """RAG tables as Dagster assets, computed by models in a real NVIDIA Triton server."""
     interrupt.raises()
     for sentence in variable_warnings(os.environ):
         warn(sentence)
+    if context.invoked_subcommand == "doctor":
+        return  # which says so, and changes nothing
+    for path in restrict_permissions(settings_at_load().home):
+        warn(f"{path}: other users could look into it; now only you can (docs/security.md)")
 
 
 @contextmanager
@@ -202,7 +208,7 @@ def serve() -> None:
     state, access = settings.home / "triton", ServerAccess.of(settings)
     with (
         suppress(KeyboardInterrupt),
-        EmbeddedTriton(settings.model_repository, state, settings.triton_trace_url, access) as server,
+        EmbeddedTriton(settings.model_repository, state, settings.triton_trace_url, access, lasting=True) as server,
         published(server, state),
     ):
         say(f"gRPC:    {server.address.grpc}")

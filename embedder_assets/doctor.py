@@ -17,6 +17,7 @@ from typing import Literal
 from embedder_assets.doctor_storage import dagster_database, full_disks
 from embedder_assets.environment import unknown_variables
 from embedder_assets.errors import EmbedderError, SettingsError
+from embedder_assets.permissions import open_to_others, require_protected
 from embedder_assets.serving.access import ClientAccess, ServerAccess
 from embedder_assets.serving.build import inspect_models
 from embedder_assets.serving.embedded import find_running
@@ -46,7 +47,20 @@ class Finding:
 
 def examine(settings: Settings) -> Iterator[Finding]:
     """Looks at everything that a run needs; starts nothing and changes nothing."""
-    looks = (_python, _triton, _access, _models, _corpus, _home, _buckets, _shared_memory, _ports, _variables, _extras)
+    looks = (
+        _python,
+        _triton,
+        _access,
+        _models,
+        _corpus,
+        _home,
+        _rights,
+        _buckets,
+        _shared_memory,
+        _ports,
+        _variables,
+        _extras,
+    )
     for look in looks:
         yield from look(settings)
     yield from (Finding(*found) for found in (*full_disks(settings), *dagster_database(settings)))
@@ -141,6 +155,18 @@ def _home(settings: Settings) -> Iterator[Finding]:
     remedy = "" if writable else "Make it writable, or set EMBEDDER_HOME to a folder that is."
     found = f"{settings.home}, {free_gb:.0f} GiB free{'' if writable else ', not writable'}"
     yield Finding("ok" if writable else "problem", "home", found, remedy)
+
+
+def _rights(settings: Settings) -> Iterator[Finding]:
+    """Who else may read the state and write the models."""
+    if open_folders := open_to_others(settings.home):
+        names = ", ".join(folder.name for folder in open_folders)
+        remedy = f"`chmod -R go-rwx {settings.home}`; the next run of their owner does so too (docs/security.md)."
+        yield Finding("note", "home", f"other users of this machine can look into {names}", remedy)
+    try:
+        require_protected(settings.model_repository, "model_repository")
+    except SettingsError as error:
+        yield Finding("problem", "models", f"{error.thing}: {error.got}", error.remedy)
 
 
 def _buckets(settings: Settings) -> Iterator[Finding]:

@@ -11,6 +11,7 @@ from embedder_assets.assets.links import tag_run
 from embedder_assets.assets.processing_summary import manifest_file, write_summary
 from embedder_assets.environment import variable_warnings
 from embedder_assets.partitions import collections_of_run, register
+from embedder_assets.permissions import restrict_permissions
 from embedder_assets.pipeline import Pipeline
 from embedder_assets.plain import one_line
 from embedder_assets.serving.in_use import require_models
@@ -33,7 +34,9 @@ class PipelineResource(dg.ConfigurableResource[Pipeline]):
         """Resolves the settings and opens nothing else: Triton starts with the first inference."""
         chosen = {name: getattr(self, name) for name in type(self).model_fields if name in FIELDS}
         overrides = {name: (value, "run_config") for name, value in chosen.items() if value is not None}
-        self._pipeline = Pipeline(load_settings(overrides))
+        settings = load_settings(overrides)
+        restrict_permissions(settings.home)
+        self._pipeline = Pipeline(settings)
         if context.log is not None:
             for sentence in variable_warnings(os.environ):
                 context.log.warning(one_line(sentence))

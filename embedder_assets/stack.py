@@ -92,7 +92,7 @@ def _parts(settings: Settings) -> Iterator[Part]:
         answers=lambda: _answers(settings.metrics_port),
         where=lambda: f"http://{ADDRESS}:{settings.metrics_port}/metrics",
     )
-    webserver = [str(scripts / "dagster-webserver"), "--module-name", CODE_LOCATION]
+    webserver = [sys.executable, "-m", "embedder_assets.webserver", "--module-name", CODE_LOCATION]
     yield Part(
         "the webserver",
         [*webserver, "--host", ADDRESS, "--port", str(settings.webserver_port)],

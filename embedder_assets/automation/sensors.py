@@ -13,6 +13,7 @@ from embedder_assets.automation.lost import fail_lost_runs
 from embedder_assets.automation.switch import INTERVAL_S, SENSORS
 from embedder_assets.errors import CorpusError
 from embedder_assets.partitions import collections, collections_of_run
+from embedder_assets.permissions import restrict_permissions
 from embedder_assets.plain import one_line
 from embedder_assets.settings import load_settings
 from embedder_assets.stages.corpus import Collection, discover_collections, refused_names
@@ -29,6 +30,7 @@ from embedder_assets.stages.sighting import files_digest
 def collection_changes(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     """A run for each collection that is new or whose files changed, once they have kept still (EMBEDDER_SETTLE_S)."""
     settings = load_settings()
+    restrict_permissions(settings.home)
     folder = fresh_corpus(settings)
     found = {each.name: _digest(context, each) for each in discover_collections(folder)}
     for error in refused_names(folder):

@@ -63,6 +63,11 @@ class Secret:
         return cls(*found.groups())
 
     @property
+    def line(self) -> str:
+        """As a file holds it."""
+        return f"{self.name}={self.value}"
+
+    @property
     def headers(self) -> dict[str, str]:
         """What a gRPC request carries."""
         return {HEADER_PREFIX + self.name: self.value}
@@ -114,15 +119,13 @@ class ServerAccess:
         certificate: The server's (PEM); gRPC speaks TLS.
         key: The private key (PEM) of that certificate.
         authority: Certificates (PEM) of who vouches for clients; one without a certificate of theirs gets nothing.
-        secret: Without it, a client can infer and no more.
-        http: Whether the server listens for HTTP too, which has no TLS in Triton.
+        secret: Without it, a client can infer and no more; a new one by default, and None for a server that is open.
     """
 
     certificate: Path | None = None
     key: Path | None = None
     authority: Path | None = None
-    secret: Secret | None = None
-    http: bool = False
+    secret: Secret | None = field(default_factory=Secret.random)
 
     @classmethod
     def of(cls, settings: Settings) -> ServerAccess:
@@ -138,17 +141,12 @@ class ServerAccess:
             if certificate is None:
                 raise by_halves("serve_tls_client_ca", "serve_tls_cert")
             load_authority(context, authority, "serve_tls_client_ca")
-        return cls(certificate, key, authority, Secret.of(settings), http=certificate is None)
-
-    @property
-    def services(self) -> tuple[str, ...]:
-        """What it listens for, by Triton's names."""
-        return ("http", "grpc", "metrics") if self.http else ("grpc", "metrics")
+        return cls(certificate, key, authority, Secret.of(settings) or Secret.random())
 
     def options(self) -> list[str]:
-        """Of ``tritonserver``, without those that hold the secret."""
+        """Of ``tritonserver``, without those that hold the secret. HTTP is closed: nothing here speaks it."""
         if self.certificate is None:
-            return [f"--allow-http={str(self.http).lower()}"]
+            return ["--allow-http=false"]
         # The option for mutual TLS takes the place of the other one.
         options = ["--grpc-use-ssl-mutual=true" if self.authority else "--grpc-use-ssl=true"]
         options += ["--allow-http=false", f"--grpc-server-cert={self.certificate}", f"--grpc-server-key={self.key}"]
@@ -158,5 +156,8 @@ class ServerAccess:
         """Of ``tritonserver``; they hold the secret."""
         if self.secret is None:
             return []
-        restricted = f"{','.join(RESTRICTED)}:{self.secret.name}={self.secret.value}"
-        return [f"--grpc-restricted-protocol={restricted}"] + [f"--http-restricted-api={restricted}"] * self.http
+        return [f"--grpc-restricted-protocol={','.join(RESTRICTED)}:{self.secret.line}"]
+
+
+# For tests and measurements: whoever reaches such a server runs code on it.
+OPEN = ServerAccess(secret=None)

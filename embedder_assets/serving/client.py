@@ -308,7 +308,10 @@ def _kept_out(status: str | None, said: str) -> str | None:
     if status != "StatusCode.UNAVAILABLE":
         return None
     if any(words in said for words in RESTRICTED_WORDS):
-        return "Set EMBEDDER_TRITON_SECRET_FILE to a file with the server's `name=value` of restricted protocols."
+        return (
+            "Set EMBEDDER_TRITON_SECRET_FILE to a file with the server's `name=value` of restricted protocols: "
+            "`triton/secret` in the home of an `embedder serve` on this machine."
+        )
     if any(words in said for words in TLS_WORDS):
         return (
             "Correct EMBEDDER_TRITON_TLS_CA (who vouches for the server, whose certificate has to name the address in "

@@ -1,13 +1,15 @@
 """The embedded Triton: the tritonserver binary that the ``nvidia-pytriton`` wheel carries, on our model repository.
 
 It listens on 127.0.0.1 only, on the standard ports or the next free ones, and never outlives its owner: a watchdog
-process holds the server and ends it when the owner's end of a pipe closes, ``kill -9`` included.
+process holds the server and ends it when the owner's end of a pipe closes, ``kill -9`` included. Who does not know its
+secret can infer and no more; see ``access.py``.
 """
 
 from __future__ import annotations
 
 import contextlib
 import importlib.util
+import itertools
 import json
 import os
 import platform
@@ -18,24 +20,24 @@ import sysconfig
 import tempfile
 import time
 import uuid
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from embedder_assets import collector
-from embedder_assets.errors import TritonUnavailableError
+from embedder_assets.errors import SettingsError, TritonUnavailableError
+from embedder_assets.permissions import require_protected
 from embedder_assets.redact import SecretUrl
-from embedder_assets.serving.access import ClientAccess, ServerAccess
-from embedder_assets.serving.hidden import blot_out
+from embedder_assets.serving.access import ClientAccess, Secret, ServerAccess
 from embedder_assets.serving.watched import HIDDEN, WatchedProcess
+from embedder_assets.settings import Settings
 
 READY_TIMEOUT_S = 60
 START_ATTEMPTS = 3
 SPAN_DELAY_MS = 100
 LOGS_KEPT = 20
-STANDARD_PORTS = {"http": 8000, "grpc": 8001, "metrics": 8002}
+STANDARD_PORTS = {"grpc": 8001, "metrics": 8002}
 SERVING_FOLDER = Path(__file__).parent
-OPEN = ServerAccess()
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,9 @@ class EmbeddedTriton:
         model_repository: Path,
         state_folder: Path,
         trace_url: SecretUrl | None = None,
-        access: ServerAccess = OPEN,
+        access: ServerAccess | None = None,
+        *,
+        lasting: bool = False,
     ) -> None:
         """Starts the server and waits until it is ready.
 
@@ -72,19 +76,21 @@ class EmbeddedTriton:
             state_folder: Where backends are linked and the log is kept, usually ``EMBEDDER_HOME/triton``.
             trace_url: Where the server posts the spans of traced requests, OTLP over HTTP; by default where
                 OpenTelemetry's variables point to, if that speaks HTTP.
-            access: Whom it lets in; by default everybody on this machine, over gRPC.
+            access: Whom it lets in; by default everybody on this machine infers, and who has its secret does the rest.
+            lasting: Whether it takes the ports that the last published server of this state folder had, if they are
+                free; other servers leave them to it.
 
         Raises:
             TritonUnavailableError: The platform has no wheel, or the server did not become ready.
+            SettingsError: Other users may write to the model repository.
         """
+        require_protected(model_repository, "model_repository")
         self.log_file = _new_log(state_folder / "logs")
         self._trace_url = trace_url or _otlp_url()
-        self._access = access
+        self._access = access or ServerAccess()
         for attempts_left in reversed(range(START_ATTEMPTS)):
-            ports = self._start(model_repository)
+            ports = self._start(model_repository, _free_ports(_last_ports(state_folder), lasting=lasting))
             if self._listens_at(ports):
-                if access.secret:
-                    blot_out(self.pid, access.secret.value)
                 return
             self.stop()
             # Somebody else may have taken a port between our look and the server's bind.
@@ -97,13 +103,12 @@ class EmbeddedTriton:
             remedy=f"Read {self.log_file}; `embedder doctor` checks what the server needs.",
         )
 
-    def _start(self, model_repository: Path) -> set[int]:
+    def _start(self, model_repository: Path, ports: Mapping[str, int]) -> set[int]:
         distribution = _distribution_folder()
         scratch = _scratch_folder()
         # Triton starts its Python stub through a shell line without quotes: it gets paths without spaces.
         repository = scratch / "models"
         repository.symlink_to(model_repository)
-        ports = _free_ports(self._access.services)
         self._server_id = f"embedder_{os.getpid()}_{uuid.uuid4().hex[:8]}"
         command = [
             str(distribution / "bin" / "tritonserver"),
@@ -129,6 +134,7 @@ class EmbeddedTriton:
             scratch=scratch,
             shm_prefix=self._server_id,
         )
+        self.ports = dict(ports)
         self.address = TritonAddress(
             grpc=f"127.0.0.1:{ports['grpc']}",
             metrics_url=f"http://127.0.0.1:{ports['metrics']}/metrics",
@@ -212,10 +218,12 @@ def _tracing(url: SecretUrl | None) -> list[str]:
 def published(server: EmbeddedTriton, state_folder: Path) -> Iterator[None]:
     """While the context lasts, runs on the same home find and use this server.
 
+    What stays: its ports, for the next server, and as targets for Prometheus, which so notices when it is gone.
+
     Raises:
         TritonUnavailableError: Another living server is published there.
     """
-    path = state_folder / "server.json"
+    path, secret_file = state_folder / "server.json", state_folder / "secret"
     other = find_running(state_folder)
     if other is not None:
         raise TritonUnavailableError(
@@ -225,26 +233,83 @@ def published(server: EmbeddedTriton, state_folder: Path) -> Iterator[None]:
             remedy="Use that one, end it, or set EMBEDDER_HOME to another folder.",
         )
     address = server.address
+    if (secret := address.access.secret) is not None:
+        _replace(secret_file, f"{secret.line}\n", owner_only=True)
+    _replace(state_folder / "ports.json", json.dumps(server.ports))
+    targets = [{"targets": [f"127.0.0.1:{server.ports['metrics']}"]}]
+    _replace(state_folder.parent / "prometheus" / "triton.json", json.dumps(targets))
     where = {"grpc": address.grpc, "metrics_url": address.metrics_url, "log_file": address.log_file}
-    path.write_text(json.dumps({"pid": server.pid, **where}), "utf-8")
+    _replace(path, json.dumps({"pid": server.pid, "started": _start_of(server.pid), **where}))
     try:
         yield
     finally:
         path.unlink(missing_ok=True)
+        secret_file.unlink(missing_ok=True)
 
 
 def find_running(state_folder: Path) -> TritonAddress | None:
-    """The address that a living ``embedder serve`` published, or None."""
-    path = state_folder / "server.json"
+    """The address that a living ``embedder serve`` published, with its secret, or None."""
+    secret_file = state_folder / "secret"
     try:
-        content = json.loads(path.read_text("utf-8"))
-        os.kill(content.pop("pid"), 0)
-    except (OSError, ValueError, KeyError):
+        content = json.loads((state_folder / "server.json").read_text("utf-8"))
+        # A number alone may be another process's by now, and its port somebody else's.
+        if _start_of(content.pop("pid")) != content.pop("started"):
+            return None
+        access = ClientAccess(secret=Secret.read(secret_file) if secret_file.exists() else None)
+        host, _, port = content["grpc"].rpartition(":")
+    except (OSError, ValueError, KeyError, SettingsError):
         return None
-    host, _, port = content["grpc"].rpartition(":")
     with contextlib.suppress(OSError), socket.create_connection((host, int(port)), timeout=1):
-        return TritonAddress(**content)
+        return TritonAddress(**content, access=access)
     return None
+
+
+def named_address(settings: Settings, grpc: str) -> TritonAddress:
+    """The server at an address that the settings name; to this home's own one its secret is shown, and to no other.
+
+    Raises:
+        SettingsError: A file cannot be used, or a setting is missing that another one needs.
+    """
+    access = ClientAccess.of(settings)
+    running = find_running(settings.home / "triton")
+    if running is not None and _local_port(grpc) == _local_port(running.grpc):
+        access = with_secret_of(running, access)
+    return TritonAddress(grpc, access=access)
+
+
+def with_secret_of(running: TritonAddress, access: ClientAccess) -> ClientAccess:
+    """What this home's own server is shown: its secret, whatever else there is."""
+    return replace(access, secret=running.access.secret or access.secret)
+
+
+def _local_port(grpc: str) -> str | None:
+    host, _, port = grpc.rpartition(":")
+    return port if host == "localhost" or host.startswith("127.") else None
+
+
+def _start_of(pid: int) -> str:
+    """When a process was started, in ticks of this machine's clock since it was."""
+    # Behind the name, which may hold spaces, comes the third field.
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+
+
+def _replace(file: Path, content: str, *, owner_only: bool = False) -> None:
+    """Writes a file that others read meanwhile."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = file.with_name(f".{file.name}.{os.getpid()}")
+    descriptor = os.open(unfinished, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600 if owner_only else 0o666)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as new:
+        new.write(content)
+    unfinished.replace(file)
+
+
+def _last_ports(state_folder: Path) -> dict[str, int]:
+    """Those of the last server that was published there, by service."""
+    try:
+        found = json.loads((state_folder / "ports.json").read_text("utf-8"))
+        return {service: int(found[service]) for service in STANDARD_PORTS}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def _distribution_folder() -> Path:
@@ -287,13 +352,14 @@ def _server_environment(distribution: Path, trace_url: SecretUrl | None = None) 
     }
 
 
-def _free_ports(services: Iterable[str]) -> dict[str, int]:
+def _free_ports(last: Mapping[str, int], *, lasting: bool) -> dict[str, int]:
+    """A port for each service: the last one for a lasting server, where it is free; no other server takes that one."""
     ports: dict[str, int] = {}
-    for service in services:
-        first = STANDARD_PORTS[service]
-        ports[service] = next(
-            port for port in range(first, first + 1000) if port not in ports.values() and _is_free(port)
-        )
+    for service, first in STANDARD_PORTS.items():
+        former = [last[service]] if lasting and service in last else []
+        taken = {*ports.values(), *(() if lasting else last.values())}
+        wanted = itertools.chain(former, range(first, first + 1000))
+        ports[service] = next(port for port in wanted if port not in taken and _is_free(port))
     return ports
 
 

@@ -13,9 +13,15 @@ from dataclasses import replace
 from typing import TypeVar
 
 from embedder_assets.errors import EmbedderError, ModelCrashedError, TritonUnavailableError
-from embedder_assets.serving.access import ClientAccess, Secret, ServerAccess
+from embedder_assets.serving.access import ClientAccess
 from embedder_assets.serving.client import REQUESTS_IN_FLIGHT, RecoveryKind, TritonClient
-from embedder_assets.serving.embedded import EmbeddedTriton, TritonAddress, find_running
+from embedder_assets.serving.embedded import (
+    EmbeddedTriton,
+    TritonAddress,
+    find_running,
+    named_address,
+    with_secret_of,
+)
 from embedder_assets.serving.recovery import (
     DEATHS,
     TRANSIENT,
@@ -169,12 +175,10 @@ class OneServer:
 
     def _find_server(self) -> TritonAddress:
         settings = self._settings
-        if settings.triton_url:
-            return TritonAddress(settings.triton_url[0], access=ClientAccess.of(settings))
+        found = self._found()
+        if found is not None:
+            return found
         state = settings.home / "triton"
-        running = find_running(state)
-        if running is not None:
-            return replace(running, access=ClientAccess.of(settings))
         if is_held(supervision(state)):
             raise TritonUnavailableError(
                 "the Triton of `embedder up`",
@@ -183,18 +187,22 @@ class OneServer:
                 remedy=f"{settings.home / 'logs' / 'triton.log'} says why it takes so long.",
             )
         # Nobody but this run uses it.
-        access = ServerAccess(secret=Secret.random())
-        self.embedded = EmbeddedTriton(settings.model_repository, state, settings.triton_trace_url, access)
+        self.embedded = EmbeddedTriton(settings.model_repository, state, settings.triton_trace_url)
         return self.embedded.address
 
+    def _found(self) -> TritonAddress | None:
+        """The server that the settings name or that this home's ``embedder serve`` published, with what it asks for."""
+        settings = self._settings
+        if settings.triton_url:
+            return named_address(settings, settings.triton_url[0])
+        running = find_running(settings.home / "triton")
+        return running and replace(running, access=with_secret_of(running, ClientAccess.of(settings)))
+
     def _moved(self) -> bool:
-        """Whether the server is gone for good from where it was."""
-        if self._settings.triton_url:
-            return False
+        """Whether the server is gone for good from where it was, or another one is there, with a secret of its own."""
         if self.embedded is not None:
             return not self.embedded.running
-        running = find_running(self._settings.home / "triton")
-        return running is None or self._current is None or running.grpc != self._current.address.grpc
+        return self._current is None or self._found() != self._current.address
 
     def _dies(self, error: EmbedderError) -> None:
         """Counts a death; raises when it has become the rule: then what is asked for may be the cause."""

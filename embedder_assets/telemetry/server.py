@@ -2,6 +2,7 @@
 
 The second says how many samples a run has added to the histograms that the first shows, since metrics have no run id
 for a label. On 127.0.0.1 unless told otherwise; basic authentication and TLS where the settings ask for them.
+Connections are those of ``connections.py``: none of them keeps a scrape from its answer.
 """
 
 from __future__ import annotations
@@ -13,9 +14,7 @@ import json
 import ssl
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from socketserver import ThreadingMixIn
 from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.registry import Collector
@@ -23,23 +22,16 @@ from prometheus_client.registry import Collector
 from embedder_assets.credentials import by_halves, load_pair, read_named
 from embedder_assets.errors import TelemetryError
 from embedder_assets.settings import Settings
+from embedder_assets.telemetry.connections import BoundedServer
 from embedder_assets.telemetry.endpoint_key import key_of, proving
 from embedder_assets.telemetry.exporter import RecordCollector
+from embedder_assets.telemetry.shared_scrape import SharedScrape
 
 METRICS_PATH = "/metrics"
 RUNS_PATH = "/runs/"
 REALM = "embedder-assets metrics"
 
 App = Callable[[dict[str, Any], Any], Iterable[bytes]]
-
-
-class _Server(ThreadingMixIn, WSGIServer):
-    daemon_threads = True
-
-
-class _Silent(WSGIRequestHandler):
-    def log_message(self, format: str, *args: Any) -> None:
-        """A scrape every few seconds is no news."""
 
 
 @contextlib.contextmanager
@@ -63,7 +55,7 @@ def served(
     tls = _server_tls(settings)
     address, port = settings.metrics_address, settings.metrics_port
     try:
-        server = make_server(address, port, app, _Server, handler_class=_Silent)
+        server = BoundedServer((address, port), app, tls)
     except OSError as error:
         raise TelemetryError(
             f"the metrics endpoint on {address}:{port}",
@@ -71,8 +63,6 @@ def served(
             got=str(error),
             remedy="End what listens there (`ss -ltnp` names it), or set EMBEDDER_METRICS_PORT.",
         ) from error
-    if tls is not None:
-        server.socket = tls.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:
@@ -107,9 +97,7 @@ def client_tls(settings: Settings) -> ssl.SSLContext | None:
 
 def _routes(collector: RecordCollector, beside: Collector | None, *, lasting: bool) -> App:
     registry = CollectorRegistry()
-    for each in (collector, beside):
-        if each is not None:
-            registry.register(each)
+    registry.register(SharedScrape([each for each in (collector, beside) if each is not None]))
     exposition = make_wsgi_app(registry)
 
     def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:

@@ -83,17 +83,19 @@ class Api:
             raise AssertionError(f"{parameters}: {error.read().decode()}") from error
 
 
-def shipped(folder: Path, ports: dict[str, int]) -> Path:
+def shipped(folder: Path, ports: dict[str, int], home: Path) -> Path:
     """The shipped configuration in a folder: on other ports, and with seconds instead of minutes.
 
     Args:
         folder: Is made.
-        ports: Of ``exporter``, ``prometheus`` and ``alerts``. Where Triton is, ``targets/triton.yml`` has to say.
+        ports: Of ``exporter``, ``prometheus`` and ``alerts``.
+        home: Where ``embedder serve`` says on which port Triton's metrics are.
     """
     shutil.copytree(MONITORING / "prometheus", folder)
     file = folder / "prometheus.yml"
     text = file.read_text("utf-8")
-    for former, present in {"15s": "2s", ":9090": f":{ports['prometheus']}", ":9093": f":{ports['alerts']}"}.items():
+    changes = {"15s": "2s", ":9090": f":{ports['prometheus']}", ":9093": f":{ports['alerts']}"}
+    for former, present in {**changes, "../../.embedder/": f"{home}/"}.items():
         assert former in text
         text = text.replace(former, present)
     file.write_text(text, "utf-8")

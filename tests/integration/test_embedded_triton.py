@@ -16,6 +16,7 @@ import pytest
 
 from embedder_assets.errors import ModelBuildError, TritonUnavailableError
 from embedder_assets.serving import embedded
+from embedder_assets.serving.access import OPEN
 from embedder_assets.serving.client import TritonClient
 from embedder_assets.serving.embedded import EmbeddedTriton, TritonAddress, find_running
 from embedder_assets.serving.session import TritonSession
@@ -90,7 +91,9 @@ def test_a_port_that_is_taken_between_our_look_and_the_bind_costs_one_more_start
     with socket.create_server(("127.0.0.1", 0)) as stranger:
         taken = stranger.getsockname()[1]
         outdated = iter([{service: taken}])
-        monkeypatch.setattr(embedded, "_free_ports", lambda services: {**free_ports(services), **next(outdated, {})})
+        monkeypatch.setattr(
+            embedded, "_free_ports", lambda last, lasting: {**free_ports(last, lasting=lasting), **next(outdated, {})}
+        )
         with EmbeddedTriton(settings.model_repository, settings.home / "triton") as server:
             assert next(outdated, None) is None
             assert f"127.0.0.1:{taken}' already in use" in server.log_file.read_text("utf-8", "replace")
@@ -177,7 +180,7 @@ def test_a_server_that_serves_another_model_than_described_is_refused(settings: 
     shutil.copytree(settings.model_repository, other)
     described = other / "dense_minilm" / "model.toml"
     described.write_text(described.read_text("utf-8").replace("max_tokens = 256", "max_tokens = 128"), "utf-8")
-    with EmbeddedTriton(settings.model_repository, settings.home / "triton") as server:
+    with EmbeddedTriton(settings.model_repository, settings.home / "triton", access=OPEN) as server:
         overrides = {"home": settings.home, "triton_url": server.address.grpc, "model_repository": other}
         session = TritonSession(load_settings({name: (value, "test") for name, value in overrides.items()}, environ={}))
         with pytest.raises(ModelBuildError, match="expected fingerprint"):

@@ -34,11 +34,9 @@ def eventually(condition: Callable[[], bool]) -> bool:
 
 
 @contextmanager
-def triton(home: Path, targets: Path, repository: Path) -> Iterator[None]:
-    """``embedder serve``, named to Prometheus as an operator would."""
-    with served(home, EMBEDDER_MODEL_REPOSITORY=str(repository)) as address:
-        assert address.metrics_url is not None
-        (targets / "triton.yml").write_text(f"- targets: ['{address.metrics_url.split('/')[2]}']\n", "utf-8")
+def triton(home: Path, repository: Path) -> Iterator[None]:
+    """``embedder serve``, which says itself where Prometheus finds it."""
+    with served(home, EMBEDDER_MODEL_REPOSITORY=str(repository)):
         yield
 
 
@@ -54,7 +52,7 @@ def test_every_query_answers_every_rule_evaluates_and_what_goes_wrong_is_told(
 ) -> None:
     home.mkdir()
     ports = dict(zip(("exporter", "prometheus", "alerts"), free_ports(3), strict=True))
-    config = shipped(tmp_path / "monitoring", ports)
+    config = shipped(tmp_path / "monitoring", ports, home)
     variables = environment(
         home, EMBEDDER_MODEL_REPOSITORY=str(repository), EMBEDDER_METRICS_PORT=str(ports["exporter"])
     )
@@ -67,7 +65,7 @@ def test_every_query_answers_every_rule_evaluates_and_what_goes_wrong_is_told(
     with ExitStack() as stack:
         told = stack.enter_context(alertmanager(config.parent / "alertmanager.yml", ports["alerts"]))
         server = stack.enter_context(ExitStack())
-        server.enter_context(triton(home, config.parent / "targets", repository))
+        server.enter_context(triton(home, repository))
         exporting = stack.enter_context(ExitStack())
         exporting.enter_context(exporter(home, ports["exporter"]))
         api = stack.enter_context(prometheus(config, ports["prometheus"]))
@@ -93,7 +91,7 @@ def test_every_query_answers_every_rule_evaluates_and_what_goes_wrong_is_told(
 
         server.close()
         assert eventually(lambda: {"TritonDown"} <= api.firing() & received(told)), api.firing()
-        server.enter_context(triton(home, config.parent / "targets", repository))
+        server.enter_context(triton(home, repository))
         assert eventually(lambda: "TritonDown" not in api.firing() | received(told)), api.firing()
         exporting.close()
         assert eventually(lambda: {"ExporterDown"} <= api.firing() & received(told)), api.firing()

@@ -136,16 +136,15 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
         result = made.run("embedder run")
         assert result.returncode == 0, result.stdout + result.stderr
         assert eventually(lambda: answers(f"http://127.0.0.1:{ports[METRICS]}/metrics"), 30), said(made, "exporter.log")
-        made.services = start_services(stack, made, numbers, ports[TRITON])
+        made.services = start_services(stack, made, numbers)
         yield made
 
 
-def start_services(stack: ExitStack, machine: Machine, ports: dict[str, int], triton: str) -> bool:
+def start_services(stack: ExitStack, machine: Machine, ports: dict[str, int]) -> bool:
     """Prometheus and Alertmanager with the project's files, where they are installed."""
     if None in map(installed, NAMES):
         return False
-    config = shipped(machine.root / "services", ports)
-    write(config.parent / "targets" / "triton.yml", f"- targets: ['127.0.0.1:{triton}']\n")
+    config = shipped(machine.root / "services", ports, machine.home)
     stack.enter_context(alertmanager(config.parent / "alertmanager.yml", ports["alerts"]))
     stack.enter_context(prometheus(config, ports["prometheus"]))
     return True

@@ -28,14 +28,15 @@ PROVENANCE = {
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """One Triton for all runs of this file."""
-    with served(tmp_path_factory.mktemp("server")) as address:
-        yield address.grpc
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """One Triton for all runs of this file, which have other homes; the variables that name it."""
+    home = tmp_path_factory.mktemp("server")
+    with served(home) as address:
+        yield {"EMBEDDER_TRITON_URL": address.grpc, "EMBEDDER_TRITON_SECRET_FILE": str(home / "triton" / "secret")}
 
 
 @pytest.fixture(scope="module")
-def filled(tmp_path_factory: pytest.TempPathFactory, server: str) -> Path:
+def filled(tmp_path_factory: pytest.TempPathFactory, server: dict[str, str]) -> Path:
     """A folder with a corpus and a home in which every stage has run once."""
     folder = tmp_path_factory.mktemp("filled")
     write(folder / "corpus" / "animals" / "cat.md", "# The cat\n\nThe cat is a small predator that purrs.\n")
@@ -45,10 +46,10 @@ def filled(tmp_path_factory: pytest.TempPathFactory, server: str) -> Path:
     return folder
 
 
-def launch(folder: Path, source: str, server: str, off: list[str]) -> subprocess.CompletedProcess[str]:
+def launch(folder: Path, source: str, server: dict[str, str], off: list[str]) -> subprocess.CompletedProcess[str]:
     """Runs everything with some stages switched off in one of the four places."""
     variables = {
-        "EMBEDDER_TRITON_URL": server,
+        **server,
         "EMBEDDER_CORPUS_DIR": str(folder / "corpus"),
         "EMBEDDER_METRICS_PORT": str(free_port()),
         "DAGSTER_HOME": str(folder / "home" / "dagster"),
@@ -86,7 +87,7 @@ def left_behind(folder: Path) -> tuple[dict[str, Any], set[str]]:
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("off", [[], ["rerank"], ["sparse"], ["rerank", "sparse"]], ids="+".join)
 def test_everything_that_a_run_leaves_agrees_with_its_toggles(
-    filled: Path, server: str, source: str, off: list[str]
+    filled: Path, server: dict[str, str], source: str, off: list[str]
 ) -> None:
     text = f"# The {'-'.join(off)}\n\nA new animal that {source} brings and {len(off)} describe.\n"
     write(filled / "corpus" / "animals" / "new.md", text)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import urllib.error
-import urllib.request
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,9 +10,8 @@ import pytest
 from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
-from embedder_assets import loopback
 from embedder_assets.errors import EmbedderError, TritonAccessError, TritonUnavailableError
-from embedder_assets.serving.access import ClientAccess, Secret, ServerAccess
+from embedder_assets.serving.access import OPEN, ClientAccess, Secret, ServerAccess
 from embedder_assets.serving.client import TritonClient
 from embedder_assets.serving.embedded import EmbeddedTriton, TritonAddress
 from embedder_assets.serving.session import TritonSession
@@ -66,16 +64,12 @@ def assert_nobody_else_can_do_more_than_infer(server: TritonAddress) -> None:
 
 def test_only_who_has_the_secret_loads_models_or_registers_memory(home: Path) -> None:
     secret = Secret("admin-key", "0123456789abcdef")
-    with server_of(home, ServerAccess(secret=secret, http=True)) as server:
+    with server_of(home, ServerAccess(secret=secret)) as server:
         assert asked(server.address, ClientAccess(secret=secret)) == [MODEL]
         assert_nobody_else_can_do_more_than_infer(server.address)
-        http = f"http://127.0.0.1:{http_port(server)}/v2/"
-        loopback.get(f"{http}models/{MODEL}/ready", 5).close()
-        for path in (f"repository/models/{OTHER}/load", f"repository/models/{MODEL}/unload"):
-            with pytest.raises(urllib.error.HTTPError, match="403"):
-                urllib.request.build_opener(urllib.request.ProxyHandler({})).open(http + path, b"{}", timeout=5)
         assert asked(server.address, ClientAccess(secret=secret)) == [MODEL]
         assert_is_nowhere(secret, server.log_file)
+        assert "Started HTTPService" not in server.log_file.read_text("utf-8")
 
 
 def test_the_server_of_a_run_has_a_secret_of_its_own_and_no_http(home: Path) -> None:
@@ -103,9 +97,41 @@ def assert_is_nowhere(secret: Secret, *files: Path) -> None:
         assert secret.value.encode() not in file.read_bytes(), file
 
 
-def http_port(server: EmbeddedTriton) -> int:
-    (line,) = [line for line in server.log_file.read_text("utf-8").splitlines() if "Started HTTPService" in line]
-    return int(line.rpartition(":")[2].rstrip('"'))
+def test_runs_of_the_home_find_the_secret_of_serve_and_those_of_another_one_are_given_it(
+    home: Path, tmp_path: Path
+) -> None:
+    def infer(other: Path, **chosen: str) -> list[str]:
+        session = TritonSession(load_settings({"home": (other, "test"), **{n: (v, "test") for n, v in chosen.items()}}))
+        try:
+            list(session.infer_many(MODEL, [[("a text",)]]))
+            assert session.address is not None
+            return [session.address.grpc]
+        finally:
+            session.close()
+
+    with served(home) as address:
+        assert infer(home) == [address.grpc]
+        assert_nobody_else_can_do_more_than_infer(address)
+        assert address.access.secret is not None
+        assert_is_nowhere(address.access.secret, home / "serve.log", *(home / "triton" / "logs").iterdir())
+        secret = home / "triton" / "secret"
+        assert secret.stat().st_mode & 0o777 == 0o600
+        port = address.grpc.rpartition(":")[2]
+        assert infer(home, triton_url=f"localhost:{port}") == [f"localhost:{port}"]
+        assert infer(tmp_path / "elsewhere", triton_url=address.grpc, triton_secret_file=str(secret)) == [address.grpc]
+        client = TritonClient(address, 30)
+        client.ensure_unloaded(MODEL)
+        client.close()
+        with pytest.raises(TritonAccessError, match="EMBEDDER_TRITON_SECRET_FILE"):
+            infer(tmp_path / "elsewhere", triton_url=address.grpc)
+    assert not secret.exists()
+    # Prometheus asks on, and so notices that the server is gone.
+    (target,) = json.loads((home / "prometheus" / "triton.json").read_text("utf-8"))
+    assert [f"http://{each}/metrics" for each in target["targets"]] == [address.metrics_url]
+    with served(home) as again:
+        assert again.grpc == address.grpc
+        assert again.metrics_url == address.metrics_url
+        assert again.access.secret not in (None, address.access.secret)
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +201,10 @@ def test_of_two_servers_one_that_does_not_let_the_client_in_is_put_aside(
 ) -> None:
     certificate, key = authorities[0].issue("server")
     meter = StageMeter("dense", ["kb"])
-    with server_of(home / "tls", ServerAccess(certificate, key)) as right, server_of(home / "no", ServerAccess()) as no:
+    with (
+        server_of(home / "tls", ServerAccess(certificate, key, secret=None)) as right,
+        server_of(home / "no", OPEN) as no,
+    ):
         chosen = {"home": str(home), "triton_url": f"{no.address.grpc},{right.address.grpc}", **files}
         session = TritonSession(load_settings({name: (value, "test") for name, value in chosen.items()}, environ={}))
         try:

@@ -1,15 +1,18 @@
+import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from embedder_assets.serving.watched import WatchedProcess
+from embedder_assets.serving.watched import HIDDEN, WatchedProcess
 
 SLEEP = ["sleep", "600"]
 
@@ -123,3 +126,67 @@ def test_children_of_the_command_that_lose_their_parent_are_taken_away_by_the_wa
     assert soon(lambda: f"PPid:\t{process._watchdog.pid}\n" in Path(f"/proc/{orphan}/status").read_text())
     process.stop(at_once=True)
     assert not Path(f"/proc/{orphan}").exists()
+
+
+# What other users see of it
+
+
+SHOW = (
+    "import os, sys, time; print(sys.argv[1:], [n for n in os.environ if 'HIDDEN' in n], flush=True); time.sleep(600)"
+)
+
+
+@pytest.fixture
+def seen_by_others():
+    """The command lines of all processes, looked at without a pause while the test runs."""
+    seen, over = set(), threading.Event()
+
+    def look() -> None:
+        while not over.is_set():
+            for file in Path("/proc").glob("[0-9]*/cmdline"):
+                with suppress(OSError):
+                    seen.add(file.read_bytes())
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    yield seen
+    over.set()
+    watcher.join()
+
+
+def test_hidden_arguments_reach_the_command_and_never_a_list_of_processes(tmp_path, seen_by_others):
+    hidden = ["--key=s3cret", "s3cret too"]
+    for number in range(5):
+        log = tmp_path / f"log {number}"
+        process = WatchedProcess(
+            [sys.executable, "-c", SHOW, "open"], log, environment={**os.environ, HIDDEN: json.dumps(hidden)}
+        )
+        assert soon(lambda log=log: bool(log.read_text()))
+        shown = Path(f"/proc/{process.pid}/cmdline").read_bytes()
+        process.stop(at_once=True)
+        assert log.read_text() == "['open', '--key=s3cret', 's3cret too'] []\n"
+        assert shown.endswith(b"\0open\0(hidden)\0(hidden)\0")
+    assert any(b"watchdog.py" in each for each in seen_by_others)
+    assert not any(b"s3cret" in each for each in seen_by_others)
+
+
+def test_a_hidden_argument_that_cannot_be_handed_over_keeps_the_command_from_starting(tmp_path):
+    process = WatchedProcess(["/nowhere/server"], tmp_path / "log", environment={HIDDEN: '["s3cret"]'})
+    assert soon(lambda: not process.running)
+    assert process.pid == 0
+    assert "/nowhere/server was not started" in (tmp_path / "log").read_text()
+
+
+def test_a_command_with_shared_memory_widens_no_rights(tmp_path, shm):
+    file, prefix = shm
+    # As Boost makes a region, which Triton's Python backend calls.
+    make = (
+        "import os, sys; os.umask(0o077); new = os.open(sys.argv[1], os.O_CREAT | os.O_RDWR, 0o644); "
+        "os.fchmod(new, 0o644); os.write(new, b'text'); print(oct(os.fstat(new).st_mode), flush=True)"
+    )
+    for given, mode in ((prefix, "0o100600"), ("", "0o100644")):
+        log = tmp_path / f"log{given}"
+        process = WatchedProcess([sys.executable, "-c", make, f"{file}-{given}"], log, shm_prefix=given)
+        assert soon(lambda process=process: not process.running)
+        assert log.read_text().strip() == mode
+    Path(f"{file}-").unlink()

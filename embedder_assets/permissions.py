@@ -1,0 +1,94 @@
+"""Who may read and write what is kept here: its owner, unless the state folder is shared with a group on purpose."""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+from embedder_assets.errors import SettingsError
+
+OTHERS = stat.S_IRWXG | stat.S_IRWXO
+# What a state folder holds; nothing else in it is touched.
+STATE = {
+    *("tables", "staging", "indexes", "runs", "exports", "locks", "dagster", "triton", "prometheus", "logs"),
+    *("corpus", "corpus.index.json", "corpus.unfinished", "metrics-proof.key"),
+}
+
+
+def restrict_permissions(home: Path) -> list[Path]:
+    """From now on, what this process and its children make is for its user only; so is what the state folder holds.
+
+    A state folder with the setgid bit is shared with its group on purpose: there the user's umask stays in force.
+
+    Args:
+        home: The state folder; need not exist.
+
+    Returns:
+        What others could enter or read, and cannot any more.
+    """
+    if group_of(home) is not None:
+        return []
+    os.umask(OTHERS)
+    with suppress(OSError):
+        entries = list(home.iterdir())
+        present = [entry for entry in entries if entry.name in STATE]
+        # A folder that holds something else too was made for more than this.
+        whole = [home] if len(present) == len(entries) else []
+        return [folder for folder in (*whole, *present) if _narrow(folder)]
+    return []
+
+
+def open_to_others(home: Path) -> list[Path]:
+    """The folders of a state folder that others than its owner may enter, although it is not shared on purpose."""
+    if group_of(home) is not None or not home.is_dir() or not home.stat().st_mode & OTHERS:
+        return []
+    return [entry for entry in sorted(home.iterdir()) if entry.name in STATE and entry.lstat().st_mode & OTHERS]
+
+
+def require_protected(folder: Path, setting: str) -> None:
+    """Makes sure that no other user can put something else into the place of what a folder holds.
+
+    Args:
+        folder: What it holds is trusted as code is.
+        setting: The setting that names it.
+
+    Raises:
+        SettingsError: A file or folder in it, or a folder above it, may be written by every user of the machine.
+    """
+    real = folder.resolve()
+    below = (Path(parent, name) for parent, folders, files in os.walk(real) for name in (*folders, *files))
+    for path in (real, *real.parents, *below):
+        if _open_to_all(path):
+            raise SettingsError(
+                f"setting '{setting}': {path}",
+                expected="files and folders that only their owner and a group may write: models are as good as code",
+                got="rights for every user of this machine to write it",
+                remedy=f"`chmod -R o-w {path}`, once you know what it holds; on a file system without rights, move it.",
+            )
+
+
+def group_of(home: Path) -> int | None:
+    """The id of the group that a state folder is shared with on purpose, or None."""
+    with suppress(OSError):
+        found = home.stat()
+        return found.st_gid if found.st_mode & stat.S_ISGID else None
+    return None
+
+
+def _narrow(folder: Path) -> bool:
+    with suppress(OSError):
+        found = folder.lstat()
+        if not stat.S_ISLNK(found.st_mode) and found.st_uid == os.geteuid() and found.st_mode & OTHERS:
+            folder.chmod(stat.S_IMODE(found.st_mode) & ~OTHERS)
+            return True
+    return False
+
+
+def _open_to_all(path: Path) -> bool:
+    with suppress(OSError):
+        mode = path.lstat().st_mode
+        # In a folder with the sticky bit, as /tmp, nobody replaces what is another's.
+        return not stat.S_ISLNK(mode) and bool(mode & stat.S_IWOTH) and not mode & stat.S_ISVTX
+    return False

@@ -1,0 +1,113 @@
+"""State is for its owner, unless its folder is shared with a group on purpose."""
+
+import os
+import stat
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from click.testing import CliRunner
+
+from embedder_assets.cli import main
+from embedder_assets.errors import SettingsError
+from embedder_assets.permissions import open_to_others, require_protected, restrict_permissions
+from embedder_assets.resources import PipelineResource
+
+
+@pytest.fixture(autouse=True)
+def usual_umask():
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_what_is_made_afterwards_is_for_the_owner_only(tmp_path):
+    home = tmp_path / "home"
+    assert restrict_permissions(home) == []
+    (home / "runs" / "1").mkdir(parents=True)
+    (home / "runs" / "1" / "file").write_text("text")
+    assert {mode(path) for path in (home, home / "runs", home / "runs" / "1")} == {0o700}
+    assert mode(home / "runs" / "1" / "file") == 0o600
+
+
+def test_a_home_of_before_is_narrowed_and_named_once(tmp_path):
+    home = tmp_path / "home"
+    for name in ("tables", "runs", "logs"):
+        (home / name).mkdir(parents=True)
+    (home / "corpus.index.json").write_text("{}")
+    assert [each.name for each in open_to_others(home)] == ["corpus.index.json", "logs", "runs", "tables"]
+    narrowed = restrict_permissions(home)
+    assert set(narrowed) == {home, *home.iterdir()}
+    assert {mode(each) for each in (home, home / "tables", home / "runs", home / "logs")} == {0o700}
+    assert mode(home / "corpus.index.json") == 0o600
+    assert restrict_permissions(home) == []
+    assert open_to_others(home) == []
+
+
+def test_a_folder_that_holds_something_else_too_keeps_its_rights_and_only_ours_are_narrowed(tmp_path):
+    (tmp_path / "tables").mkdir(mode=0o755)
+    (tmp_path / "photos").mkdir(mode=0o755)
+    tmp_path.chmod(0o755)
+    assert restrict_permissions(tmp_path) == [tmp_path / "tables"]
+    assert (mode(tmp_path), mode(tmp_path / "photos"), mode(tmp_path / "tables")) == (0o755, 0o755, 0o700)
+
+
+def test_a_home_with_the_setgid_bit_is_shared_and_the_umask_stays(tmp_path):
+    home = tmp_path / "home"
+    (home / "tables").mkdir(parents=True)
+    home.chmod(0o2770)
+    os.umask(0o007)
+    assert restrict_permissions(home) == []
+    (home / "file").write_text("")
+    assert (mode(home), mode(home / "tables"), mode(home / "file")) == (0o2770, 0o755, 0o660)
+    assert open_to_others(home) == []
+
+
+def test_a_link_in_the_home_leads_to_no_change_elsewhere(tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir(mode=0o755)
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    (home / "exports").symlink_to(elsewhere)
+    assert restrict_permissions(home) == []
+    assert mode(elsewhere) == 0o755
+
+
+@pytest.mark.parametrize("wide", ["models", "models/m", "models/m/config.pbtxt", "."])
+def test_models_that_every_user_may_write_are_refused(tmp_path, wide):
+    model = tmp_path / "models" / "m"
+    model.mkdir(parents=True)
+    (model / "config.pbtxt").write_text("")
+    require_protected(tmp_path / "models", "model_repository")
+    path = tmp_path / wide
+    path.chmod(path.stat().st_mode | stat.S_IWOTH)
+    with pytest.raises(SettingsError, match=r"'model_repository'.*chmod"):
+        require_protected(tmp_path / "models", "model_repository")
+    if path.is_dir() and wide == ".":
+        path.chmod(path.stat().st_mode | stat.S_ISVTX)
+        require_protected(tmp_path / "models", "model_repository")
+
+
+def test_a_command_narrows_the_home_and_says_so_and_doctor_only_says_so(tmp_path, monkeypatch):
+    home = tmp_path / "home"
+    (home / "tables").mkdir(parents=True)
+    monkeypatch.setenv("EMBEDDER_HOME", str(home))
+    looked = CliRunner().invoke(main, ["doctor"])
+    assert "other users of this machine can look into tables" in looked.output.replace("\n", " ")
+    assert mode(home) == 0o755
+    shown = CliRunner().invoke(main, ["baseline", "show"])
+    assert f"{home}: other users could look into it" in shown.stderr
+    assert mode(home) == mode(home / "tables") == 0o700
+    assert CliRunner().invoke(main, ["baseline", "show"]).stderr == ""
+
+
+def test_a_run_that_dagster_launches_makes_private_state_too(tmp_path, monkeypatch):
+    monkeypatch.setenv("EMBEDDER_HOME", str(tmp_path / "home"))
+    pipeline = PipelineResource().create_resource(dg.build_init_resource_context())
+    pipeline.close()
+    (tmp_path / "home" / "tables").mkdir(parents=True)
+    assert mode(tmp_path / "home") == 0o700
