@@ -60,7 +60,7 @@ def test_a_run_that_tries_another_again_has_its_own_tags_from_the_start(
     with dg.DagsterInstance.ephemeral() as instance:
         given = {"embedder/trace_id": "of the first", "embedder/manifest": "of the first"}
         run = instance.create_run_for_job(defs.resolve_job_def("rag_tables"), tags=given)
-        PipelineResource().create_resource(SimpleNamespace(instance=instance, run=run))  # type: ignore[arg-type]
+        PipelineResource().create_resource(SimpleNamespace(instance=instance, run=run, log=None))  # type: ignore[arg-type]
         tags = instance.get_run_by_id(run.run_id).tags
         assert tags["embedder/trace_id"] == run.run_id.replace("-", "")
         assert tags["embedder/manifest"] == str(tmp_path / "runs" / run.run_id / "processing_summary.json")
