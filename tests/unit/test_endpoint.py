@@ -20,6 +20,7 @@ import pytest
 from embedder_assets import loopback
 from embedder_assets.errors import SettingsError, TelemetryError
 from embedder_assets.telemetry import endpoint, endpoint_key
+from embedder_assets.redact import SecretUrl
 from embedder_assets.telemetry.endpoint import EmissionStatus, emit, scrape
 from embedder_assets.telemetry.exporter import of_run
 from embedder_assets.telemetry.metrics import LATENCY_METRICS, StageMetrics
@@ -463,7 +464,7 @@ def test_a_push_replaces_the_group_of_this_host_with_everything(settings):
 
     with http.server.HTTPServer(("127.0.0.1", 0), Gateway) as gateway:
         threading.Thread(target=gateway.handle_request).start()
-        assert push(of_run(RUN_ID, ALL_STAGES), f"http://127.0.0.1:{gateway.server_port}") is None
+        assert push(of_run(RUN_ID, ALL_STAGES), SecretUrl(f"http://127.0.0.1:{gateway.server_port}")) is None
     ((path, text),) = bodies
     assert path == f"/metrics/job/embedder_assets/instance/{socket.gethostname()}"
     assert "rag_dense_latency_seconds_count 2.0" in text
@@ -479,10 +480,10 @@ def test_a_real_pushgateway_shows_what_was_pushed(settings):
     url = f"http://127.0.0.1:{port}"
     try:
         deadline = time.monotonic() + 20
-        while push(of_run(RUN_ID, ALL_STAGES), url) is not None and time.monotonic() < deadline:
+        while push(of_run(RUN_ID, ALL_STAGES), SecretUrl(url)) is not None and time.monotonic() < deadline:
             time.sleep(0.1)
         # Again: a gateway replaces a group and adds nothing up.
-        assert push(of_run(RUN_ID, ALL_STAGES), url) is None
+        assert push(of_run(RUN_ID, ALL_STAGES), SecretUrl(url)) is None
         with loopback.get(f"{url}/metrics", 5) as response:
             lines = response.read().decode().splitlines()
     finally:
@@ -495,4 +496,4 @@ def test_a_real_pushgateway_shows_what_was_pushed(settings):
 
 def test_a_gateway_that_is_down_is_named_and_harms_nothing():
     url = f"http://127.0.0.1:{free_port()}"
-    assert re.match(f"metrics were not pushed to {url}: .*refused", push(of_run(RUN_ID, []), url))
+    assert re.match(f"metrics were not pushed to {url}: .*refused", push(of_run(RUN_ID, []), SecretUrl(url)))
