@@ -91,9 +91,7 @@ class Held:
 
 def corpus_documents(world: World) -> dict[str, set[str]]:
     """The document ids of each collection of the corpus."""
-    # A folder in the place of a document is none: the document is gone for sure.
-    documents = [path for path in world.editor.files.rglob("*.md") if not path.is_dir()]
-    files = {path.relative_to(world.editor.files).as_posix() for path in documents}
+    files = {path.relative_to(world.editor.files).as_posix() for path in world.editor.files.rglob("*.md")}
     return {"files": files, "rows": {*world.editor.rows, *world.editor.kept}}
 
 
@@ -108,8 +106,13 @@ def broken_rules(world: World, embeddings: Sequence[str] = EMBEDDINGS) -> list[s
     for collection, documents in corpus_documents(world).items():
         found += _rows(store, collection, documents, embeddings)
         found += _exports(export_folder(world.home, collection))
+    return found
+
+
+def left_in_staging(world: World) -> list[str]:
+    """What lies in staging after an undisturbed run, although all runs were of the same models."""
     staged = [path for path in (world.home / "staging").rglob("*") if path.is_file()]
-    return found + ([f"{len(staged)} staged files are left, for example {staged[0]}"] if staged else [])
+    return [f"{len(staged)} staged files are left, for example {staged[0]}"] if staged else []
 
 
 def unlike_a_rebuild(world: World) -> list[str]:

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.chaos.faults import FAULTS, Deed, Fault
-from tests.chaos.oracle import Held, broken_rules, unlike_a_rebuild
+from tests.chaos.oracle import Held, broken_rules, left_in_staging, unlike_a_rebuild
 from tests.chaos.started import Ended
 from tests.chaos.story import Round, Story, computed
 from tests.chaos.world import World, small_disk
@@ -118,7 +118,7 @@ def _undisturbed(world: World, each: Round) -> None:
     ended = world.start(f"{each.number:03}-next").ended()
     if not ended.well:
         each.problems.append(f"the undisturbed run ended with {ended.status}: {ended.sentence or ended.said[-800:]}")
-    each.problems += [*ended.problems(), *world.left_over(), *broken_rules(world)]
+    each.problems += [*ended.problems(), *world.left_over(), *broken_rules(world), *left_in_staging(world)]
     world.pace = ended.seconds
     each.next = f"{computed(world.home)} in {ended.seconds:.0f} s"
 

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.history.run import Stage, history, repeat, stage
-from tests.history.steps import KINDS
 
-STEPS = 100
+STEPS = 50
 
 
 @pytest.fixture(scope="module")
@@ -24,11 +23,12 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 @pytest.mark.parametrize("seed", [1, 2])
 def test_random_history_equals_rebuild(seed: int, shared: Stage, tmp_path: Path) -> None:
     print("repeat with", repeat(seed, STEPS))
-    steps = []
+    kinds = set()
+    problems = []
     for step in history(seed, STEPS, tmp_path / "log", shared):
         print(step.told())
-        steps.append(step)
-    assert [f"step {step.number}: {problem}" for step in steps for problem in step.problems] == []
-    missing = KINDS.keys() - {step.kind for step in steps} - {"maintained", "dropped", "restored"}
-    if missing:
-        warnings.warn(f"no steps of the kinds {sorted(missing)}", stacklevel=1)
+        kinds.add(step.kind)
+        problems += [f"step {step.number}, {step.kind}: {problem}" for problem in step.problems]
+    assert problems == []
+    if left_out := {"clock", "permissions"} - kinds:
+        warnings.warn(f"left out, since there is no C compiler or this is not root: {sorted(left_out)}", stacklevel=1)
