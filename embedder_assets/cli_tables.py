@@ -79,10 +79,12 @@ def drop(collection: str, yes: bool) -> None:
 @tables.command()
 def maintain() -> None:
     """Compact the tables, and forget versions older than EMBEDDER_HISTORY_DAYS."""
+    from embedder_assets.stages.searchable import needed_versions
     from embedder_assets.tables.maintenance import maintain
 
     settings = load_settings()
-    for done in maintain(TableStore.of(settings), settings.history_days):
+    store = TableStore.of(settings)
+    for done in maintain(store, settings.history_days, needed=lambda: needed_versions(store)):
         click.echo(
             f"{done.table}: {done.files_before} files, now {done.files_after}; {done.files_removed} of former versions "
             f"removed{'' if done.bytes_removed is None else f', {done.bytes_removed / BYTES_A_MB:.1f} MB'}"
