@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 import dagster as dg
 
+from embedder_assets.assets.superseded import superseded
 from embedder_assets.checks.verdict import Note, Rule, Worry
 from embedder_assets.errors import EmbedderError
 from embedder_assets.partitions import collections_of_run
@@ -29,7 +30,8 @@ def blocking_checks(asset: str, rules: Sequence[Rule], toggle: str | None = None
         names = collections_of_run(context.instance, context.run)
         off = toggle is not None and not getattr(pipeline.settings, toggle)
         for rule in rules:
-            verdicts = {} if off else {name: _asked(rule, pipeline, name) for name in names}
+            run = context.instance, context.run.run_id
+            verdicts = {} if off else {name: _asked(rule, pipeline, name, *run) for name in names}
             notes = {name: verdict for name, verdict in verdicts.items() if isinstance(verdict, Note)}
             problems = {name: verdict for name, verdict in verdicts.items() if verdict and name not in notes}
             yield dg.AssetCheckResult(
@@ -51,9 +53,19 @@ def _severity(problems: Collection[str]) -> dg.AssetCheckSeverity:
     return dg.AssetCheckSeverity.WARN if only_worries else dg.AssetCheckSeverity.ERROR
 
 
-def _asked(rule: Rule, pipeline: Pipeline, collection: str) -> str | None:
-    """The verdict of a rule; our own errors come out as failures that are shown as one sentence, cause left out."""
+def _asked(rule: Rule, pipeline: Pipeline, collection: str, instance: dg.DagsterInstance, run_id: str) -> str | None:
+    """The verdict of a rule; our own errors come out as failures that are shown as one sentence, cause left out.
+
+    What is wrong with a collection that another run has changed meanwhile is for the checks of that one to judge.
+    """
     try:
-        return rule(pipeline, collection)
-    except EmbedderError as error:
+        verdict, error = rule(pipeline, collection), None
+    except EmbedderError as raised:
+        verdict, error = str(raised), raised
+    if verdict is None or isinstance(verdict, Note | Worry):
+        return verdict
+    if (words := superseded(pipeline, instance, run_id, collection)) is not None:
+        return Worry(f"{words}. Found meanwhile: {verdict}")
+    if error is not None:
         raise dg.Failure(f"collection '{collection}': {error}", allow_retries=False) from error
+    return verdict

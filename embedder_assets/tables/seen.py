@@ -65,6 +65,16 @@ class Seen:
         if self._remembers:
             self._first[table] = base if isinstance(base, DeltaTable) else self._place.open(table)
 
+    def version(self, table: str) -> int:
+        """The version of a table that was first read, or made since; the newest for one that was not looked at.
+
+        -1 for a table that was not there.
+        """
+        if table not in self._first and self._place.exists(table):
+            return self._place.newest(table).version()
+        known = self._first.get(table)
+        return -1 if known is None else known.version()
+
     def describe(self, table: str, collection: str | None) -> CommitProperties:
         """What the history says of a commit beside its operation: the collection, and the versions it is made from."""
         if collection is None:

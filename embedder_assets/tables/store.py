@@ -81,6 +81,11 @@ class TableStore:
         fixed._seen = Seen(fixed.place, remembers=False)
         return fixed
 
+    def version(self, table: str) -> int:
+        """The version of a table that this piece of work has read or made; -1 for a table that was not there."""
+        with self.readable(table):
+            return self._seen.version(table)
+
     def confirm(self, collection: str) -> None:
         """Returns where all rows of a collection that this piece of work has read are still the newest.
 
