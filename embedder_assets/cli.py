@@ -17,11 +17,19 @@ from typing import Any
 import click
 
 from embedder_assets import display
-from embedder_assets.cli_tables import tables
+from embedder_assets.cli_tables import distinct, tables
 from embedder_assets.errors import EmbedderError
 from embedder_assets.settings import Settings, load_settings
 
 POLL_S = 0.2
+_COLLECTIONS = click.option(
+    "--collection",
+    "names",
+    multiple=True,
+    metavar="NAME",
+    callback=distinct,
+    help="Only this collection; may be repeated.",
+)
 
 
 class Commands(click.Group):
@@ -63,7 +71,7 @@ def _loading() -> Iterator[None]:
 
 @main.command()
 @click.option("--corpus", metavar="DIR", help="Folder whose sub-folders are the collections.")
-@click.option("--collection", "names", multiple=True, metavar="NAME", help="Only this collection; may be repeated.")
+@_COLLECTIONS
 @click.option("--disable-rerank", is_flag=True, help="Leave the rerank stage out.")
 @click.option("--disable-sparse", is_flag=True, help="Leave the sparse stage out.")
 @click.option("--accept-loss", is_flag=True, help="Let any number of documents go: they were deleted on purpose.")
@@ -100,7 +108,7 @@ def _query(_: click.Context, parameter: click.Parameter, value: str) -> str:
 
 @main.command()
 @click.argument("query", callback=_query)
-@click.option("--collection", "names", multiple=True, metavar="NAME", help="Only this collection; may be repeated.")
+@_COLLECTIONS
 @click.option("--top", default=5, show_default=True, type=click.IntRange(1, 100), help="Hits to show.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 def search(query: str, names: tuple[str, ...], top: int, as_json: bool) -> None:
@@ -143,7 +151,7 @@ def models_add(**options: Any) -> None:
 
 
 @models.command("build")
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.argument("names", nargs=-1, metavar="[NAME]...", callback=distinct)
 def models_build(names: tuple[str, ...]) -> None:
     """Fetch, verify, convert and configure every model (or those named) that is missing or stale."""
     from embedder_assets.serving.build import build_models
@@ -154,7 +162,7 @@ def models_build(names: tuple[str, ...]) -> None:
 
 
 @models.command("verify")
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.argument("names", nargs=-1, metavar="[NAME]...", callback=distinct)
 def models_verify(names: tuple[str, ...]) -> None:
     """Check the files of every model (or those named), and its answers in Triton against its reference."""
     from embedder_assets.serving.session import TritonSession
@@ -186,7 +194,7 @@ def models_list(as_json: bool) -> None:
 
 
 @models.command("tune")
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.argument("names", nargs=-1, metavar="[NAME]...", callback=distinct)
 @click.option("--seconds", type=click.FloatRange(min=0.1), default=4.0, help="Of each measurement; 4 by default.")
 @click.option("--write", is_flag=True, help="Write the number that is the fastest into the model's description.")
 def models_tune(names: tuple[str, ...], seconds: float, write: bool) -> None:
@@ -238,7 +246,7 @@ def baseline() -> None:
 
 
 @baseline.command("accept")
-@click.option("--collection", "names", multiple=True, metavar="NAME", help="Only this collection; may be repeated.")
+@_COLLECTIONS
 @click.option("--note", default="", metavar="TEXT", help="Why, for those who come later.")
 @click.option("--by", "accepted_by", metavar="NAME", help="Who accepts; the user of this machine by default.")
 def baseline_accept(names: tuple[str, ...], note: str, accepted_by: str | None) -> None:
@@ -284,7 +292,7 @@ def summary_show(wanted: str | None, as_json: bool) -> None:
 
 
 @summary.command("validate")
-@click.argument("wanted", nargs=-1, metavar="[RUN_ID|PATH]...")
+@click.argument("wanted", nargs=-1, metavar="[RUN_ID|PATH]...", callback=distinct)
 def summary_validate(wanted: tuple[str, ...]) -> None:
     """Hold manifests, the newest by default, against the schema; exit status 1 if one does not fit."""
     from embedder_assets.summaries import verdicts

@@ -14,13 +14,18 @@ from embedder_assets.tables.store import TableStore
 BYTES_A_MB = 1_000_000
 
 
+def distinct(_: click.Context, __: click.Parameter, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Names as they were first given, each once."""
+    return tuple(dict.fromkeys(names))
+
+
 @click.group()
 def tables() -> None:
     """Show the tables' history, restore a former version, keep them in shape."""
 
 
 @tables.command()
-@click.argument("names", nargs=-1, metavar="[TABLE]...")
+@click.argument("names", nargs=-1, metavar="[TABLE]...", callback=distinct)
 @click.option("--limit", type=click.IntRange(1), default=10, show_default=True, help="Versions of each table.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 def history(names: tuple[str, ...], limit: int, as_json: bool) -> None:
