@@ -283,7 +283,7 @@ def test_after_any_steps_search_finds_the_newest_complete_state(tmp_path, monkey
     for name, texts in current.items():
         world.run(name, *texts)
         complete[name], covered[name] = set(texts), {"dense", "sparse"}
-    for _ in range(14):
+    for _ in range(10):
         name = chance.choice(["kb", "other"])
         step = chance.choice(["cut", "cut", "dense", "sparse", "maintain", "compact"])
         if step == "cut":

@@ -189,14 +189,14 @@ def shuffled(seed: int) -> str:
     chance = random.Random(seed)
     rest = list("AB" * TURNS)
     chance.shuffle(rest)
-    return "A" * chance.randint(1, 14) + "e" + "".join(rest)
+    return "A" * chance.randint(3, 14) + "e" + "".join(rest)
 
 
 ORDERS = {
     "second whole after chunks": f"{'A' * 5}e{'B' * TURNS}{'A' * TURNS}",
     "second whole before exports": f"{'A' * 16}e{'B' * TURNS}{'A' * TURNS}",
     "second cuts, first goes on": f"{'A' * 8}e{'B' * 4}{'A' * TURNS}{'B' * TURNS}",
-    **{f"seed {seed}": shuffled(seed) for seed in range(2)},
+    **{f"seed {seed}": shuffled(seed) for seed in range(1)},
 }
 
 
@@ -208,7 +208,7 @@ def test_both_runs_end_well_and_leave_what_a_rebuild_makes(world, homes, order):
     assert differences(world.root / "home", homes / "rebuilt") == []
     (first, _), (second, pipeline) = found["A"], found["B"]
     assert pipeline.noted_versions[second.run_id].left_to_others == {}
-    assert failed_checks(second.all_events, dg.AssetCheckSeverity.WARN) == []
+    assert list(failed_checks(second.all_events, dg.AssetCheckSeverity.WARN)) == []
     left = found["A"][1].noted_versions[first.run_id].left_to_others
     assert "another run or command has changed the table" in left["kb"]
     # The manifest of the first says so, and claims no export.
