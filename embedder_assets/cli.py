@@ -17,7 +17,7 @@ from typing import Any
 import click
 
 from embedder_assets import display, interrupt
-from embedder_assets.cli_group import Commands
+from embedder_assets.cli_group import Commands, distinct
 from embedder_assets.cli_models import models
 from embedder_assets.cli_tables import tables
 from embedder_assets.environment import variable_warnings
@@ -26,6 +26,14 @@ from embedder_assets.settings import Settings, load_settings, settings_at_load
 from embedder_assets.terminal import say, say_json, warn
 
 POLL_S = 0.2
+_COLLECTIONS = click.option(
+    "--collection",
+    "names",
+    multiple=True,
+    metavar="NAME",
+    callback=distinct,
+    help="Only this collection; may be repeated.",
+)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -54,7 +62,7 @@ def _loading() -> Iterator[None]:
 
 @main.command()
 @click.option("--corpus", metavar="DIR", help="Folder whose sub-folders are the collections.")
-@click.option("--collection", "names", multiple=True, metavar="NAME", help="Only this collection; may be repeated.")
+@_COLLECTIONS
 @click.option("--disable-rerank", is_flag=True, help="Leave the rerank stage out.")
 @click.option("--disable-sparse", is_flag=True, help="Leave the sparse stage out.")
 @click.option("--accept-loss", is_flag=True, help="Let any number of documents go: they were deleted on purpose.")
@@ -93,7 +101,7 @@ def _query(_: click.Context, parameter: click.Parameter, value: str) -> str:
 
 @main.command()
 @click.argument("query", callback=_query)
-@click.option("--collection", "names", multiple=True, metavar="NAME", help="Only this collection; may be repeated.")
+@_COLLECTIONS
 @click.option("--top", default=5, show_default=True, type=click.IntRange(1, 100), help="Hits to show.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 def search(query: str, names: tuple[str, ...], top: int, as_json: bool) -> None:
@@ -125,7 +133,7 @@ def baseline() -> None:
 
 
 @baseline.command("accept")
-@click.option("--collection", "names", multiple=True, metavar="NAME", help="Only this collection; may be repeated.")
+@_COLLECTIONS
 @click.option("--note", default="", metavar="TEXT", help="Why, for those who come later.")
 @click.option("--by", "accepted_by", metavar="NAME", help="Who accepts; the user of this machine by default.")
 def baseline_accept(names: tuple[str, ...], note: str, accepted_by: str | None) -> None:
@@ -185,7 +193,7 @@ def summary_show(wanted: str | None, as_json: bool) -> None:
 
 
 @summary.command("validate")
-@click.argument("wanted", nargs=-1, metavar="[RUN_ID|PATH]...")
+@click.argument("wanted", nargs=-1, metavar="[RUN_ID|PATH]...", callback=distinct)
 def summary_validate(wanted: tuple[str, ...]) -> None:
     """Hold manifests, the newest by default, against the schema; exit status 1 if one does not fit."""
     from embedder_assets.summaries import verdicts

@@ -39,6 +39,11 @@ class Commands(click.Group):
             sys.exit(interrupt.STATUS)
 
 
+def distinct(_: click.Context, __: click.Parameter, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Names as they were first given, each once."""
+    return tuple(dict.fromkeys(names))
+
+
 # What an interrupt of a command means for its work.
 KEPT = {"run": " What was computed is kept, and the next run goes on from there."}
 

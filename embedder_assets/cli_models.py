@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from embedder_assets import display
+from embedder_assets.cli_group import distinct
 from embedder_assets.settings import load_settings
 from embedder_assets.terminal import say, say_json
 
@@ -39,7 +40,7 @@ def models_add(**options: Any) -> None:
 
 
 @models.command("build")
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.argument("names", nargs=-1, metavar="[NAME]...", callback=distinct)
 def models_build(names: tuple[str, ...]) -> None:
     """Fetch, verify, convert and configure every model (or those named) that is missing or stale.
 
@@ -69,7 +70,7 @@ def models_remove(name: str) -> None:
 
 
 @models.command("verify")
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.argument("names", nargs=-1, metavar="[NAME]...", callback=distinct)
 def models_verify(names: tuple[str, ...]) -> None:
     """Check the files of every model (or those named), and its answers in Triton against its reference."""
     from embedder_assets.serving.session import TritonSession
@@ -101,7 +102,7 @@ def models_list(as_json: bool) -> None:
 
 
 @models.command("tune")
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.argument("names", nargs=-1, metavar="[NAME]...", callback=distinct)
 @click.option("--seconds", type=click.FloatRange(min=0.1), default=4.0, help="Of each measurement; 4 by default.")
 @click.option("--write", is_flag=True, help="Write the number that is the fastest into the model's description.")
 def models_tune(names: tuple[str, ...], seconds: float, write: bool) -> None:

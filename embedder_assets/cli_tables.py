@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import click
 
+from embedder_assets.cli_group import distinct
 from embedder_assets.plain import plain
 from embedder_assets.settings import load_settings
 from embedder_assets.tables.store import TableStore
@@ -22,7 +23,7 @@ def tables() -> None:
 
 
 @tables.command()
-@click.argument("names", nargs=-1, metavar="[TABLE]...")
+@click.argument("names", nargs=-1, metavar="[TABLE]...", callback=distinct)
 @click.option("--limit", type=click.IntRange(1), default=10, show_default=True, help="Versions of each table.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 def history(names: tuple[str, ...], limit: int, as_json: bool) -> None:
@@ -81,10 +82,12 @@ def drop(collection: str, yes: bool) -> None:
 @tables.command()
 def maintain() -> None:
     """Compact the tables, and forget versions older than EMBEDDER_HISTORY_DAYS."""
+    from embedder_assets.stages.searchable import needed_versions
     from embedder_assets.tables.maintenance import maintain
 
     settings = load_settings()
-    for done in maintain(TableStore.of(settings), settings.history_days):
+    store = TableStore.of(settings)
+    for done in maintain(store, settings.history_days, needed=lambda: needed_versions(store)):
         say(
             f"{done.table}: {done.files_before} files, now {done.files_after}; {done.files_removed} of former versions "
             f"removed{'' if done.bytes_removed is None else f', {done.bytes_removed / BYTES_A_MB:.1f} MB'}"

@@ -105,6 +105,10 @@ class TableError(EmbedderError):
     """A table is missing or does not hold what its reader needs."""
 
 
+class IncompleteTableError(TableError):
+    """A chunk has no vector of a model, and the model is not known to fail on it."""
+
+
 class CommitConflictError(TableError):
     """Somebody else has changed what a commit was made from; made again from what is there now, it may pass."""
 

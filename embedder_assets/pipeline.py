@@ -9,6 +9,7 @@ from embedder_assets.alive import SignOfLife
 from embedder_assets.serving.session import TritonSession
 from embedder_assets.settings import Settings
 from embedder_assets.tables.store import TableStore
+from embedder_assets.tables.superseded import NotedVersions
 from embedder_assets.telemetry.record import ProgressReport, ignore_progress
 from embedder_assets.terminal import say_lines
 
@@ -24,6 +25,7 @@ class Pipeline:
         store: The tables.
         triton: The models.
         sign_of_life: Held while a run is on.
+        noted_versions: Run id to the versions of the tables that its steps have read or made.
     """
 
     settings: Settings
@@ -32,6 +34,7 @@ class Pipeline:
     store: TableStore = field(init=False)
     triton: TritonSession = field(init=False)
     sign_of_life: SignOfLife = field(init=False)
+    noted_versions: dict[str, NotedVersions] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self.store = TableStore.of(self.settings)

@@ -2,7 +2,7 @@
 
 import functools
 import warnings
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import dagster as dg
@@ -10,6 +10,7 @@ from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_AS
 from dagster._core.storage.tags import RETRY_ON_ASSET_OR_OP_FAILURE_TAG
 
 from embedder_assets.assets.lease import leased
+from embedder_assets.assets.superseded import VERSIONS_KEY, leave_to_others, noted_versions, superseded
 from embedder_assets.errors import EmbedderError, TritonUnavailableError
 from embedder_assets.partitions import backfill_policy, collections, collections_of_run
 from embedder_assets.pipeline import Pipeline
@@ -46,8 +47,7 @@ collection_asset = functools.partial(
 def materialize_each(context: dg.AssetExecutionContext, pipeline: Pipeline, work: Callable[[str], Metadata]) -> Events:
     """Does the work for each collection of the run, for an asset without telemetry of its own."""
     names = collections_of_run(context.instance, context.run)
-    metadata = {name: work_alone(context.op_execution_context, pipeline, name, work) for name in names}
-    yield _materialized(context, metadata)
+    yield _materialized(context, _work_on_each(context, pipeline, names, work))
 
 
 def materialize_stage(
@@ -67,13 +67,40 @@ def materialize_stage(
         work: Brings one collection up to date and returns its metadata.
         toggle: The setting that switches the stage off, if there is one.
     """
-    op = context.op_execution_context
 
-    def work_on_each(meter: StageMeter) -> Mapping[str, Metadata]:
-        return {name: work_alone(op, pipeline, name, lambda name: work(name, meter)) for name in meter.collections}
+    def work_on_all(meter: StageMeter) -> Mapping[str, Metadata]:
+        metadata = _work_on_each(context, pipeline, meter.collections, lambda name: work(name, meter))
+        # A collection that is left to another run is none that this stage has worked on.
+        meter.collections = list(metadata)
+        return metadata
 
-    metadata = yield from recorded(op, pipeline, stage, work_on_each, toggle=toggle)
-    yield _nothing_materialized() if metadata is None else _materialized(context, metadata)
+    metadata = yield from recorded(context.op_execution_context, pipeline, stage, work_on_all, toggle=toggle)
+    yield _materialized(context, metadata or {})
+
+
+def _work_on_each(
+    context: dg.AssetExecutionContext, pipeline: Pipeline, names: Sequence[str], work: Callable[[str], Metadata]
+) -> dict[str, Metadata]:
+    """The metadata of each collection, without those that another run has changed meanwhile: they are left to it."""
+    instance, run_id = context.instance, context.run.run_id
+    inputs = context.assets_def.asset_deps[context.asset_key]
+    tables = [key.path[-1] for key in (*inputs, context.asset_key)]
+
+    def unless_superseded(name: str) -> Metadata | str:
+        if (words := superseded(pipeline, instance, run_id, name)) is not None:
+            return words
+        values = work(name)
+        versions = noted_versions(pipeline, instance, run_id).note(pipeline.store, name, tables)
+        return {**values, VERSIONS_KEY: dg.MetadataValue.json(versions)}
+
+    metadata: dict[str, Metadata] = {}
+    for name in names:
+        done = work_alone(context.op_execution_context, pipeline, name, unless_superseded)
+        if isinstance(done, str):
+            leave_to_others(context, pipeline, name, done)
+        else:
+            metadata[name] = done
+    return metadata
 
 
 def recorded(
@@ -121,9 +148,9 @@ def work_alone(
     context: dg.OpExecutionContext,
     pipeline: Pipeline,
     collection: str,
-    work: Callable[[str], Metadata],
+    work: Callable[[str], Result],
     shard: str | None = None,
-) -> Metadata:
+) -> Result:
     """Works on a collection while no other run of this machine does: a second run waits, then finds the work done.
 
     Work on a shard waits for work on the same shard only.
@@ -143,6 +170,9 @@ def work_alone(
 
 
 def _materialized(context: dg.AssetExecutionContext, metadata: Mapping[str, Metadata]) -> dg.MaterializeResult[None]:
+    """The collections with their metadata; where there is none, the stage is off, or all are left to another run."""
+    if not metadata:
+        return _nothing_materialized()
     for name, values in metadata.items():
         context.add_asset_metadata(values, partition_key=name)
     return dg.MaterializeResult()

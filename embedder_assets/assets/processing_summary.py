@@ -9,6 +9,7 @@ import dagster as dg
 from embedder_assets.assets.exports import exports
 from embedder_assets.assets.links import run_links, tag_run
 from embedder_assets.assets.materialize import collection_asset
+from embedder_assets.assets.superseded import noted_versions
 from embedder_assets.errors import TableError
 from embedder_assets.partitions import collections_of_run
 from embedder_assets.pipeline import Pipeline
@@ -55,6 +56,7 @@ def write_summary(
     warnings: list[str] = []
     issues = {name: _count(pipeline, "document_issues", name, warnings) for name in names}
     failures = {name: _count(pipeline, "inference_issues", name, warnings) for name in names}
+    left = noted_versions(pipeline, instance, run_id).left_to_others
     exported = any(record.stage == "export" and record.status == "ok" for record in records)
     facts = RunFacts(
         run_id=run_id,
@@ -62,8 +64,9 @@ def write_summary(
         collections=list(names),
         chunk_count=sum(_count(pipeline, "chunks", name, warnings) for name in names),
         evaluation=_evaluation_facts(pipeline, names),
-        exports={name: _export_facts(pipeline, name) for name in names} if exported else {},
+        exports={name: _export_facts(pipeline, name) for name in names if name not in left} if exported else {},
         warnings=[
+            *(f"{name}: {words}" for name, words in left.items()),
             *fallback_warnings(records),
             *(f"{name}: {count} documents could not be used" for name, count in issues.items() if count),
             *(

@@ -4,6 +4,7 @@ import dagster as dg
 
 from embedder_assets.assets.materialize import OWNERS
 from embedder_assets.pipeline import Pipeline
+from embedder_assets.stages.searchable import needed_versions
 from embedder_assets.tables.maintenance import maintain
 
 
@@ -17,7 +18,8 @@ from embedder_assets.tables.maintenance import maintain
 )
 def table_maintenance(pipeline: dg.ResourceParam[Pipeline]) -> dg.MaterializeResult[None]:
     """Few files, a short log, and former versions for EMBEDDER_HISTORY_DAYS; belongs to no collection."""
-    done = maintain(pipeline.store, pipeline.settings.history_days)
+    store = pipeline.store
+    done = maintain(store, pipeline.settings.history_days, needed=lambda: needed_versions(store))
     return dg.MaterializeResult(
         metadata={
             "files_before": sum(each.files_before for each in done),

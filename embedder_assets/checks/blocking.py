@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import dagster as dg
 
+from embedder_assets.assets.superseded import superseded
 from embedder_assets.checks.verdict import Note, Rule, Worry
 from embedder_assets.errors import EmbedderError
 from embedder_assets.partitions import collections_of_run, other_collections
@@ -31,7 +32,8 @@ def blocking_checks(asset: str, rules: Sequence[Rule], toggle: str | None = None
         names = collections_of_run(context.instance, context.run)
         off = toggle is not None and not getattr(pipeline.settings, toggle)
         for rule in rules:
-            said = {name: Note(OFF) if off else _asked(rule, pipeline, name) for name in names}
+            run = context.instance, context.run.run_id
+            said = {name: Note(OFF) if off else _asked(rule, pipeline, name, *run) for name in names}
             yield evaluated(context, dg.AssetCheckKey(dg.AssetKey(asset), rule.__name__), said, named=not off)
 
     return check
@@ -85,9 +87,19 @@ def _verdict(words: str | None) -> Verdict:
     )
 
 
-def _asked(rule: Rule, pipeline: Pipeline, collection: str) -> str | None:
-    """The verdict of a rule; our own errors come out as failures that are shown as one sentence, cause left out."""
+def _asked(rule: Rule, pipeline: Pipeline, collection: str, instance: dg.DagsterInstance, run_id: str) -> str | None:
+    """The verdict of a rule; our own errors come out as failures that are shown as one sentence, cause left out.
+
+    What is wrong with a collection that another run has changed meanwhile is for the checks of that one to judge.
+    """
     try:
-        return rule(pipeline, collection)
-    except EmbedderError as error:
+        verdict, error = rule(pipeline, collection), None
+    except EmbedderError as raised:
+        verdict, error = str(raised), raised
+    if verdict is None or isinstance(verdict, Note | Worry):
+        return verdict
+    if (words := superseded(pipeline, instance, run_id, collection)) is not None:
+        return Worry(f"{words}. Found meanwhile: {verdict}")
+    if error is not None:
         raise dg.Failure(one_line(f"collection '{collection}': {error}"), allow_retries=False) from error
+    return verdict

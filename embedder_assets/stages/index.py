@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from embedder_assets.errors import TableError
+from embedder_assets.errors import IncompleteTableError
 from embedder_assets.stages.dense import as_matrix
 from embedder_assets.stages.issues import known_failures
 from embedder_assets.stages.vectors import KEY, Model, vectors_of
@@ -140,11 +140,12 @@ class ChunkIndex:
         collections: Sequence[str],
         dense: Sequence[Model],
         sparse_sources: Sequence[Model],
+        left_out: pl.DataFrame | None = None,
     ) -> ChunkIndex:
         """The chunks of some collections with their vectors of the given models, read anew in every search.
 
-        A chunk on which a model is known to fail is in no ranking of that model. Walking the blocks raises a
-        ``TableError`` where a chunk has no vector and its model is not known to fail on it.
+        A chunk on which a model is known to fail is in no ranking of that model. Walking the blocks raises an
+        ``IncompleteTableError`` where a chunk has no vector and its model is not known to fail on it.
 
         Args:
             store: The tables.
@@ -152,10 +153,11 @@ class ChunkIndex:
             dense: The dense models.
             sparse_sources: The sparse model, then those whose rows count where a chunk has none of it; empty when the
                 stage is off.
+            left_out: Chunks that are in no ranking: columns chunk_id, content_sha256.
         """
 
         def rows(table: str, models: Sequence[Model]) -> Again[pl.DataFrame]:
-            return Again(lambda: _rows(store, table, collections, models))
+            return Again(lambda: _rows(store, table, collections, models, left_out))
 
         sparse = rows("sparse_embeddings", sparse_sources) if sparse_sources else None
         return cls.of_rows([rows("dense_embeddings", [model]) for model in dense], sparse)
@@ -181,8 +183,12 @@ class ChunkIndex:
 
     def in_memory(self) -> ChunkIndex:
         """The same index in memory, for many searches: every model's blocks as one."""
-        sparse = None if self.sparse is None else _joined_sparse(list(self.sparse))
-        return ChunkIndex([_joined_dense(list(blocks)) for blocks in self.dense], sparse)
+        return self.joined([list(blocks) for blocks in self.dense], None if self.sparse is None else list(self.sparse))
+
+    @classmethod
+    def joined(cls, dense: Sequence[list[DenseBlock]], sparse: list[SparseBlock] | None) -> ChunkIndex:
+        """An index in memory, for many searches: every model's blocks as one, and none of them is left in its list."""
+        return cls([_joined_dense(blocks) for blocks in dense], None if sparse is None else _joined_sparse(sparse))
 
     def vectors(self, model: int, chunk_ids: pl.Series) -> NDArray[np.float32]:
         """Vectors of some chunks by a dense model, given by its position: [chunks, dimension]; NaN where none is."""
@@ -280,12 +286,19 @@ def _ranks(found: pl.DataFrame) -> pl.Series:
     return pl.Series("rank", np.arange(1, len(query) + 1) - np.searchsorted(query, query))
 
 
-def _rows(store: TableStore, table: str, collections: Sequence[str], models: Sequence[Model]) -> Iterator[pl.DataFrame]:
-    """The rows of an embedding table that some models have of all chunks, or those that stand in."""
+def _rows(
+    store: TableStore,
+    table: str,
+    collections: Sequence[str],
+    models: Sequence[Model],
+    left_out: pl.DataFrame | None,
+) -> Iterator[pl.DataFrame]:
+    """The rows of an embedding table that some models have of all chunks but some, or those that stand in."""
     for collection in collections:
         failures = known_failures(store, collection, models[0])
         for part in digest_ranges(store.count("chunks", collection)):
             chunks = store.read("chunks", collection, KEY, where=part.rows)
+            chunks = chunks if left_out is None else chunks.join(left_out, on=KEY, how="anti")
             rows = vectors_of(store, table, collection, models, where=part.rows).join(chunks, on=KEY, how="semi")
             lacking = chunks.join(rows, on=KEY, how="anti").join(failures, on=KEY, how="anti")
             if lacking.height:
@@ -294,8 +307,8 @@ def _rows(store: TableStore, table: str, collections: Sequence[str], models: Seq
                 yield rows
 
 
-def _incomplete(table: str, collection: str, model: Model, lacking: pl.DataFrame) -> TableError:
-    return TableError(
+def _incomplete(table: str, collection: str, model: Model, lacking: pl.DataFrame) -> IncompleteTableError:
+    return IncompleteTableError(
         f"table '{table}', collection '{collection}'",
         expected=f"a row of model '{model[0]}' with fingerprint {model[1]} for each chunk",
         got=f"none for {lacking.height} of them at least, for example {lacking['chunk_id'].sort()[0]}",

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from embedder_assets.errors import InferenceError, TableError
+from embedder_assets.errors import InferenceError, StorageError, TableError
 from embedder_assets.serving.session import TritonSession
 from embedder_assets.settings import Settings
-from embedder_assets.stages.approximate import ApproximateStage, graph_of
 from embedder_assets.stages.fallback import Fallback
 from embedder_assets.stages.fuse import FuseStage, RetrievalModels
-from embedder_assets.stages.index import ChunkIndex, DenseBlock, row_of_each
+from embedder_assets.stages.index import ChunkIndex, DenseBlock, ExactBlock, SparseBlock, row_of_each
 from embedder_assets.stages.rerank import RerankStage, in_fused_order
+from embedder_assets.stages.searchable import SearchableCollection, State, searchable
 from embedder_assets.stages.snippet import snippet
 from embedder_assets.tables.store import TableStore
 from embedder_assets.telemetry.record import StageMeter
@@ -31,6 +31,7 @@ class Hit:
         start: Character offset of the chunk in the document's extracted text.
         text: The whole chunk.
         snippet: The passage of the chunk that says most about the query.
+        state: ``newest``; ``earlier`` or ``partial`` where a run has not brought the collection up to date yet.
     """
 
     rank: int
@@ -47,6 +48,7 @@ class Hit:
     sparse_rank: int | None
     fused_rank: int
     cross_encoder_score: float | None
+    state: State
 
 
 class Search:
@@ -57,7 +59,11 @@ class Search:
         triton: The models.
         settings: The resolved settings.
         collections: Names of collections; all that there are if it is empty.
-        warn: Given a sentence when something stood in for a model that failed.
+        warn: Given a sentence when something stood in for a model that failed, and for each collection that is not
+            searched, or not in its newest state.
+
+    Raises:
+        TableError: A named collection is not there, or none of them can be searched.
     """
 
     def __init__(
@@ -80,15 +86,44 @@ class Search:
                 got="no rows in the table 'chunks'",
                 remedy="Run `embedder run` first; `--collection NAME` picks one of the above.",
             )
-        names = list(collections) or available
-        self._chunks = pl.concat([store.read("chunks", name) for name in names]).drop("content_sha256")
+        found = self._searchable(store, models, list(dict.fromkeys(collections)) or available)
+        self._chunks = pl.concat(
+            [each.chunks.drop("content_sha256").with_columns(state=pl.lit(each.state)) for each in found]
+        )
         self._position = row_of_each(self._chunks["chunk_id"])
         self._fuse = FuseStage(store, triton, settings, models)
-        self._index = _warm_index(store, settings, models, names)
+        dense = [[block for each in found for block in each.dense[at]] for at in range(len(models.dense))]
+        sparse = [block for each in found for block in each.sparse or []] if models.sparse_sources else None
+        del found
+        self._index = _in_memory(dense, sparse)
         self._rerank = None
         if settings.enable_rerank:
             name = settings.rerank_model
             self._rerank = RerankStage(store, triton, settings, (name, triton.fingerprint(name, "rerank")))
+
+    def _searchable(
+        self, store: TableStore, models: RetrievalModels, names: Sequence[str]
+    ) -> list[SearchableCollection]:
+        """What can be searched of some collections; says which cannot, or only in another state than the newest.
+
+        Raises:
+            TableError: None of them can be searched.
+        """
+        found, problems = [], {}
+        for name in names:
+            try:
+                found.append(searchable(store, self._settings, models, name))
+            except StorageError:
+                raise
+            except TableError as error:
+                problems[name] = error
+        if not found:
+            raise next(iter(problems.values()))
+        for name, problem in problems.items():
+            self._warn(f"collection '{name}' is not searched: {problem}")
+        for note in filter(None, (each.note for each in found)):
+            self._warn(note)
+        return found
 
     def search(self, query: str, top: int) -> list[Hit]:
         """The best chunks for a query, best first.
@@ -136,18 +171,14 @@ class Search:
         return Fallback(allowed, lambda reason, message: self._warn(f"{what} ({reason}): {message}"))
 
 
-def _warm_index(
-    store: TableStore, settings: Settings, models: RetrievalModels, collections: Sequence[str]
-) -> ChunkIndex:
-    """In memory, but for the dense vectors of a collection that is searched by its approximate index."""
-    large = list(filter(ApproximateStage(store, settings).wanted, collections))
-    dense: list[list[DenseBlock]] = []
-    for model in models.dense:
-        graphs = {name: graph for name in large if (graph := graph_of(store, name, model))}
-        exact = [name for name in collections if name not in graphs]
-        (blocks,) = ChunkIndex.of_tables(store, exact, [model], []).in_memory().dense
-        dense.append([*blocks, *graphs.values()])
-    return ChunkIndex(dense, ChunkIndex.of_tables(store, collections, [], models.sparse_sources).in_memory().sparse)
+def _in_memory(dense: Sequence[list[DenseBlock]], sparse: list[SparseBlock] | None) -> ChunkIndex:
+    """One block a model of what is in memory already; graphs stay as they are."""
+    graphs = [[block for block in blocks if not isinstance(block, ExactBlock)] for blocks in dense]
+    exact: list[list[DenseBlock]] = [[block for block in blocks if isinstance(block, ExactBlock)] for blocks in dense]
+    for blocks in dense:
+        blocks.clear()  # or all vectors would be there twice
+    index = ChunkIndex.joined(exact, sparse)
+    return ChunkIndex([[*blocks, *more] for blocks, more in zip(index.dense, graphs, strict=True)], index.sparse)
 
 
 def _hit(row: dict[str, object], query: str) -> Hit:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from deltalake import DeltaTable
+from deltalake.exceptions import TableNotFoundError
 
 from embedder_assets.tables.objects import plain_http
 from embedder_assets.tables.staged_objects import StagedObjects, forget_objects
@@ -48,8 +49,17 @@ class Bucket:
         return f"{self._url}/{table}"
 
     def exists(self, table: str) -> bool:
-        """Whether the table has been opened here, or its log has an entry."""
-        return table in self._opened or DeltaTable.is_deltatable(self.address(table), self.writing)
+        """Whether the table has been opened here, or its log has a version."""
+        if table in self._opened:
+            return True
+        if not DeltaTable.is_deltatable(self.address(table), self.writing):
+            return False
+        try:
+            # What is called like a log may hold no commit.
+            self.newest(table)
+        except TableNotFoundError:
+            return False
+        return True
 
     def open(self, table: str, version: int | None = None) -> DeltaTable:
         """Reads the table's log."""

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 
 from deltalake import DeltaTable
 
 from embedder_assets.tables.snapshots import Snapshots
+
+# What shows that a table's log has, or had, a version: a commit, a checkpoint, or the hint that names one. A process
+# that is killed in its first commit leaves other names: the store writes `….json#1` and then links it.
+_COMMITTED = re.compile(r"\d{20}(\.json|\.checkpoint(\..+)?\.parquet)|_last_checkpoint")
 
 
 class Folder:
@@ -28,9 +34,12 @@ class Folder:
         return str(self.path / table)
 
     def exists(self, table: str) -> bool:
-        """Whether the table's log has an entry."""
-        log = self.path / table / "_delta_log"
-        return log.is_dir() and any(log.iterdir())
+        """Whether the table's log has a version: a folder without a commit is no table."""
+        try:
+            with os.scandir(self.path / table / "_delta_log") as entries:
+                return any(_COMMITTED.fullmatch(entry.name) for entry in entries)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
 
     def open(self, table: str, version: int | None = None) -> DeltaTable:
         """Reads the table's log."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -12,12 +13,15 @@ from deltalake.exceptions import DeltaError
 
 from embedder_assets.errors import CommitConflictError, StorageError, TableError
 from embedder_assets.tables.schemas import SCHEMAS
+from embedder_assets.tables.seen import MADE_FROM
 from embedder_assets.tables.store import TableStore
 from embedder_assets.tables.turns import in_turn
 
 # What delta-rs calls the rows that a commit brought and took, by kind of operation.
 _ADDED = ("num_added_rows", "num_target_rows_inserted")
 _REMOVED = ("num_deleted_rows", "num_target_rows_deleted")
+# Operations that leave every row as it is.
+_NO_ROWS = {"CREATE TABLE", "OPTIMIZE", "VACUUM START", "VACUUM END", "SET TBLPROPERTIES"}
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,65 @@ class Version:
     collection: str | None
     added: int | None
     removed: int | None
+
+
+@dataclass(frozen=True)
+class Commit:
+    """A commit that may have changed rows of one collection.
+
+    Attributes:
+        version: That it made.
+        until: The last version that has the collection's rows as this commit left them.
+        at: When it was made, UTC, by the clock of then.
+        made_from: The versions of other tables that its rows were made from; empty where it does not say so.
+    """
+
+    version: int
+    until: int
+    at: datetime
+    made_from: Mapping[str, int]
+
+
+def commits_of(store: TableStore, table: str, collection: str, limit: int | None = None) -> list[Commit]:
+    """The commits that may have changed rows of a collection, the newest first; those of compaction are none.
+
+    Args:
+        store: The tables.
+        table: Name of the table; one that is not there has no commits.
+        collection: The collection.
+        limit: Looks only at so many of the table's newest versions.
+
+    Raises:
+        TableError: The table's log cannot be read.
+    """
+    if not store.exists(table):
+        return []
+    with store.readable(table):
+        opened = store.place.open(table)
+        history = sorted(opened.history(limit), key=lambda commit: int(commit["version"]), reverse=True)
+        until = opened.version()
+    found = []
+    for commit in history:
+        # Who does not say which collection it was about may have changed any.
+        if commit["operation"] not in _NO_ROWS and commit.get("collection", collection) == collection:
+            made_from = json.loads(commit.get(MADE_FROM) or "{}")
+            found.append(Commit(int(commit["version"]), until, _instant(commit), made_from))
+            until = found[-1].version - 1
+    return found
+
+
+def changed_since(store: TableStore, table: str, collection: str, version: int) -> Commit | None:
+    """The newest commit to a collection after a version of a table; None where there is none.
+
+    A table that was deleted and written anew counts as changed.
+    """
+    if not store.exists(table):
+        return None
+    with store.readable(table):
+        later = store.newest(table).version() - version
+    if later < 0:
+        return next(iter(commits_of(store, table, collection, 1)), None)
+    return next(iter(commits_of(store, table, collection, later)), None) if later else None
 
 
 def versions(store: TableStore, tables: Sequence[str] = (), limit: int | None = None) -> Iterator[Version]:
@@ -144,9 +207,13 @@ def _version(table: str, commit: dict[str, Any]) -> Version:
     return Version(
         table=table,
         version=int(commit["version"]),
-        at=datetime.fromtimestamp(commit["timestamp"] / 1000, UTC),
+        at=_instant(commit),
         operation=str(commit["operation"]),
         collection=commit.get("collection"),
         added=counted(_ADDED),
         removed=counted(_REMOVED),
     )
+
+
+def _instant(commit: dict[str, Any]) -> datetime:
+    return datetime.fromtimestamp(commit["timestamp"] / 1000, UTC)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from deltalake import CommitProperties, WriterProperties
@@ -13,6 +13,8 @@ from embedder_assets.tables.store import FILE_BYTES, ROW_GROUP_ROWS, TableStore
 from embedder_assets.tables.turns import in_turn
 
 HOURS_A_DAY = 24
+# Table to the versions whose files stay however old they are.
+Needed = Mapping[str, Set[int]]
 # Files of a commit that is being written are in no version yet.
 SHORTEST_HOURS = 1
 
@@ -35,7 +37,9 @@ class Maintenance:
     bytes_removed: int | None
 
 
-def maintain(store: TableStore, history_days: float, collections: Sequence[str] = ()) -> list[Maintenance]:
+def maintain(
+    store: TableStore, history_days: float, collections: Sequence[str] = (), needed: Callable[[], Needed] = dict
+) -> list[Maintenance]:
     """Compacts every table, and forgets versions that are older than the history is to be.
 
     A collection is locked while its files are compacted, and all are while files are removed, so no run is in between.
@@ -44,20 +48,24 @@ def maintain(store: TableStore, history_days: float, collections: Sequence[str] 
         store: The tables.
         history_days: For how long a former version can be read and restored; an hour at least.
         collections: Those that a run may be working on, beside the ones that have rows.
+        needed: Asked, while nobody works on a collection, which older versions a reader still needs.
 
     Raises:
         TableError: A table cannot be read or written; those before it are done.
     """
-    return [_maintain(store, table, history_days, collections) for table in SCHEMAS if store.exists(table)]
+    forget = functools.partial(_forget, store, history_days, needed)
+    return [_maintain(store, table, collections, forget) for table in SCHEMAS if store.exists(table)]
 
 
-def _maintain(store: TableStore, table: str, history_days: float, collections: Sequence[str]) -> Maintenance:
+def _maintain(
+    store: TableStore, table: str, collections: Sequence[str], forget: Callable[[str], tuple[int, int | None]]
+) -> Maintenance:
     with store.readable(table):
         before = len(store.place.open(table).file_uris())
         present = store.collections(table)
         for collection in present:
             in_turn(store, [collection], functools.partial(_compact, store, table, collection))
-        removed, size = in_turn(store, {*present, *collections}, lambda: _forget(store, table, history_days))
+        removed, size = in_turn(store, {*present, *collections}, lambda: forget(table))
         return Maintenance(
             table=table,
             files_before=before,
@@ -77,14 +85,16 @@ def _compact(store: TableStore, table: str, collection: str) -> None:
         )
 
 
-def _forget(store: TableStore, table: str, history_days: float) -> tuple[int, int | None]:
+def _forget(store: TableStore, history_days: float, needed: Callable[[], Needed], table: str) -> tuple[int, int | None]:
     """Removes the files of old versions; returns how many there were, and their size."""
+    kept = sorted(needed().get(table, ())) or None
     with store.committing(table):
         delta = store.place.open(table)
         hours = max(SHORTEST_HOURS, round(history_days * HOURS_A_DAY))
-        unused = delta.vacuum(hours, dry_run=True, enforce_retention_duration=False)
+        vacuum = functools.partial(delta.vacuum, hours, enforce_retention_duration=False, keep_versions=kept)
+        unused = vacuum(dry_run=True)
         size = None if store.place.shared else _size(store, table, unused)
-        removed = delta.vacuum(hours, dry_run=False, enforce_retention_duration=False)
+        removed = vacuum(dry_run=False)
         delta.create_checkpoint()
         delta.cleanup_metadata()
     return len(removed), size

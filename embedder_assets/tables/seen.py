@@ -7,13 +7,18 @@ touched the same collection, whatever either of them did.
 
 from __future__ import annotations
 
+import json
+
 import polars as pl
 from arro3.core import Table
-from deltalake import DeltaTable
+from deltalake import CommitProperties, DeltaTable
 
 from embedder_assets.errors import CommitConflictError
 from embedder_assets.tables.place import Place
 from embedder_assets.tables.schemas import SCHEMAS
+
+# Of a commit: the versions of other tables that it was made from, as JSON.
+MADE_FROM = "made_from"
 
 
 class Seen:
@@ -57,8 +62,25 @@ class Seen:
 
     def committed(self, table: str, base: DeltaTable | str) -> None:
         """The work itself has made a version of what it was given to commit to."""
-        if self._remembers and isinstance(base, DeltaTable):
-            self._first[table] = base
+        if self._remembers:
+            self._first[table] = base if isinstance(base, DeltaTable) else self._place.open(table)
+
+    def version(self, table: str) -> int:
+        """The version of a table that was first read, or made since; the newest for one that was not looked at.
+
+        -1 for a table that was not there.
+        """
+        if table not in self._first and self._place.exists(table):
+            return self._place.newest(table).version()
+        known = self._first.get(table)
+        return -1 if known is None else known.version()
+
+    def describe(self, table: str, collection: str | None) -> CommitProperties:
+        """What the history says of a commit beside its operation: the collection, and the versions it is made from."""
+        if collection is None:
+            return CommitProperties()
+        read = {name: delta.version() for name, delta in self._first.items() if delta is not None and name != table}
+        return CommitProperties(custom_metadata={"collection": collection, MADE_FROM: json.dumps(read)})
 
     def confirm(self, collection: str, but: str | None = None) -> None:
         """Returns where all that was read of a collection is still the newest; one table may be left out.

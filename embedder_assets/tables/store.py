@@ -6,7 +6,8 @@ Nothing here holds a whole collection of any size: rows come and go as frames, o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import copy
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from itertools import chain
 from pathlib import Path
@@ -14,14 +15,15 @@ from typing import Any, Literal, cast
 
 import polars as pl
 from arro3.core import RecordBatchReader
-from deltalake import CommitProperties, DeltaTable, WriterProperties, write_deltalake
+from deltalake import DeltaTable, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError
 
 from embedder_assets.errors import TableError
 from embedder_assets.settings import Settings
 from embedder_assets.tables.broken import FREE_SPACE, guarded
+from embedder_assets.tables.fixed_versions import FixedVersions
 from embedder_assets.tables.lock import table_lock
-from embedder_assets.tables.place import place_of
+from embedder_assets.tables.place import Place, place_of
 from embedder_assets.tables.ranges import COLUMN as DIGEST
 from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.seen import Seen, conflict, of
@@ -48,7 +50,7 @@ class TableStore:
 
     def __init__(self, home: Path, url: str | None = None) -> None:
         self.home = home
-        self.place = place_of(home, url)
+        self.place: Place = place_of(home, url)
         self._seen = Seen(self.place, remembers=False)
 
     @classmethod
@@ -67,6 +69,22 @@ class TableStore:
             yield
         finally:
             self._seen = before
+
+    def at(self, versions: Mapping[str, int | None]) -> TableStore:
+        """The same tables for reading, each at one version for good: the given one, or the newest at the first look.
+
+        Args:
+            versions: Name of a table to its version; None for a table that is to be empty.
+        """
+        fixed = copy.copy(self)
+        fixed.place = FixedVersions(self.place, versions)
+        fixed._seen = Seen(fixed.place, remembers=False)
+        return fixed
+
+    def version(self, table: str) -> int:
+        """The version of a table that this piece of work has read or made; -1 for a table that was not there."""
+        with self.readable(table):
+            return self._seen.version(table)
 
     def confirm(self, collection: str) -> None:
         """Returns where all rows of a collection that this piece of work has read are still the newest.
@@ -259,7 +277,7 @@ class TableStore:
         if present:
             with self.committing(table, collection) as base:
                 assert isinstance(base, DeltaTable), "it has rows"
-                base.delete(of(collection), commit_properties=_about(collection))
+                base.delete(of(collection), commit_properties=self._seen.describe(table, collection))
         return present
 
     def _merge(self, table: str, collection: str, added: pl.DataFrame | None, removed: pl.DataFrame) -> int:
@@ -275,7 +293,7 @@ class TableStore:
                     "predicate": f"old.{of(collection)} AND {same}",
                     "source_alias": "new",
                     "target_alias": "old",
-                    "commit_properties": _about(collection),
+                    "commit_properties": self._seen.describe(table, collection),
                 },
             )
             merge = merge.when_matched_delete()
@@ -322,7 +340,7 @@ class TableStore:
                     schema_mode="merge",
                     target_file_size=FILE_BYTES,
                     writer_properties=WriterProperties(max_row_group_size=ROW_GROUP_ROWS),
-                    commit_properties=_about(collection),
+                    commit_properties=self._seen.describe(table, collection),
                 )
 
             write_stream(chain([first], frames), write)
@@ -436,11 +454,6 @@ def _taken(frames: Iterator[pl.DataFrame], rows: int) -> tuple[list[pl.DataFrame
         if height > rows:
             return taken, frames
     return taken, None
-
-
-def _about(collection: str | None) -> CommitProperties:
-    """What the history says of a commit beside its operation."""
-    return CommitProperties(custom_metadata={"collection": collection} if collection is not None else None)
 
 
 def _same_rows(current: pl.DataFrame, rows: pl.DataFrame) -> bool:

@@ -199,6 +199,32 @@ def test_two_runs_at_once_on_a_fresh_home_share_the_work(home: Path, corpus: Pat
     assert sum(manifest["dense_run"]["items"].get("computed", 0) for manifest in manifests) == 3
 
 
+def test_a_run_that_another_overtakes_ends_well_and_search_answers_all_the_while(
+    embedder: Embedder, home: Path, corpus: Path
+) -> None:
+    assert embedder("run", "--corpus", str(corpus)).returncode == 0
+    command = [str(BIN / "embedder"), "run", "--corpus", str(corpus)]
+    store, runs, warnings = TableStore(home), [], ""
+    for number in range(2):
+        before = store.newest("chunks").version()
+        for name in ("cat", "seal", "whale"):
+            write(corpus / "animals" / f"{name}.md", f"# The {name}\n\n" + f"The {name} purrs, version {number}. " * 60)
+        runs.append(subprocess.Popen(command, env=environment(home), stdout=subprocess.PIPE, text=True))
+        eventually(lambda before=before: store.newest("chunks").version() > before)
+        found = embedder("search", "an animal that purrs", "--json")
+        assert found.returncode == 0, found.stderr
+        assert {hit["collection"] for hit in json.loads(found.stdout)} == {"animals", "tools"}
+        warnings += found.stderr
+    outputs = [run.communicate(timeout=120)[0] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], outputs
+    for table in ("dense_embeddings", "sparse_embeddings"):
+        assert store.count(table, "animals") == store.count("chunks", "animals"), table
+    exported = pl.read_parquet(home / "exports" / "animals" / "chunks.parquet")
+    assert sorted(exported["content_sha256"]) == sorted(store.read("chunks", "animals")["content_sha256"])
+    assert all("version 1" in text for text in exported["text"])
+    assert "warning: collection 'tools'" not in warnings
+
+
 def test_a_killed_runner_leaves_no_server(home: Path, corpus: Path) -> None:
     run = subprocess.Popen(
         [str(BIN / "embedder"), "run", "--corpus", str(corpus)],

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import dagster as dg
 
 from embedder_assets.checks import blocking
 from embedder_assets.errors import TableError
+from embedder_assets.tables.store import TableStore
 
 
 def unreadable(pipeline: object, collection: str) -> str | None:
@@ -16,15 +19,16 @@ def unreadable(pipeline: object, collection: str) -> str | None:
         raise TableError("table 'chunks'", expected="readable files", got=str(error), remedy="Restore it.") from error
 
 
-def test_an_error_of_ours_is_told_with_its_remedy_and_not_as_its_cause(monkeypatch):
+def test_an_error_of_ours_is_told_with_its_remedy_and_not_as_its_cause(monkeypatch, tmp_path):
     monkeypatch.setattr(blocking, "collections_of_run", lambda *_: ["kb"])
 
     @dg.asset
     def chunks() -> None:
         pass
 
+    pipeline = SimpleNamespace(store=TableStore(tmp_path), noted_versions={})
     check = blocking.blocking_checks("chunks", [unreadable])
-    result = dg.materialize([chunks, check], resources={"pipeline": object()}, raise_on_error=False)
+    result = dg.materialize([chunks, check], resources={"pipeline": pipeline}, raise_on_error=False)
     [failure] = [event.step_failure_data for event in result.all_events if event.is_step_failure]
     assert failure.user_failure_data is not None
     assert failure.user_failure_data.description == (

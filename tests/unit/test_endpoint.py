@@ -19,8 +19,8 @@ import pytest
 
 from embedder_assets import loopback
 from embedder_assets.errors import SettingsError, TelemetryError
-from embedder_assets.telemetry import endpoint, endpoint_key
 from embedder_assets.redact import SecretUrl
+from embedder_assets.telemetry import endpoint, endpoint_key
 from embedder_assets.telemetry.endpoint import EmissionStatus, emit, scrape
 from embedder_assets.telemetry.exporter import of_run
 from embedder_assets.telemetry.metrics import LATENCY_METRICS, StageMetrics

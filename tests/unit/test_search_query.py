@@ -29,3 +29,27 @@ def test_a_query_with_a_letter_or_a_digit_gets_as_far_as_the_tables(query, tmp_p
     monkeypatch.setenv("EMBEDDER_HOME", str(tmp_path))
     result = search(query)
     assert "Run `embedder run` first" in str(result.exception)
+
+
+NAMES = ["docs", "docs", "other", "docs"]
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [
+        ("run", [argument for name in NAMES for argument in ("--collection", name)]),
+        ("search", ["query", *(argument for name in NAMES for argument in ("--collection", name))]),
+        ("baseline accept", [argument for name in NAMES for argument in ("--collection", name)]),
+        ("models build", NAMES),
+        ("models verify", NAMES),
+        ("models tune", NAMES),
+        ("tables history", NAMES),
+        ("summary validate", NAMES),
+    ],
+)
+def test_a_name_that_is_given_twice_counts_once(command, arguments):
+    found = main
+    for word in command.split():
+        found = found.commands[word]
+    values = found.make_context(command, list(arguments)).params
+    assert values.get("names", values.get("wanted")) == ("docs", "other")

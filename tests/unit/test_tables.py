@@ -9,6 +9,8 @@ from deltalake import DeltaTable
 from polars.testing import assert_frame_equal
 
 from embedder_assets.errors import TableError
+from embedder_assets.tables.history import restore, versions
+from embedder_assets.tables.maintenance import maintain
 from embedder_assets.tables.ranges import digest_ranges
 from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.staging import KEPT_DAYS, StagedFiles, forget_files
@@ -401,3 +403,52 @@ def test_an_error_of_the_frames_comes_out_and_nothing_is_written(store):
     with pytest.raises(KeyboardInterrupt):
         store.append("queries", frames())
     assert (version(store, "queries"), store.count("queries", "kb")) == (before, 1)
+
+
+ZEROS = "0" * 20
+# What a process that is killed in a table's first commit may leave in its log, by the names that the store uses.
+UNCOMMITTED = [
+    [],
+    [f"{ZEROS}.json#1"],
+    [f"{ZEROS}.json#2", f"{ZEROS}.json#1"],
+    [f"_commit_{ZEROS}.json.tmp"],
+    [f"{ZEROS}.checkpoint.parquet#1"],
+    ["_last_checkpoint#1"],
+    [f"{ZEROS}.crc"],
+    ["_commits"],
+]
+
+
+@pytest.mark.parametrize("names", UNCOMMITTED, ids=str)
+def test_a_folder_without_a_commit_is_no_table(tmp_path, names):
+    store = TableStore(tmp_path)
+    log = store.path("queries") / "_delta_log"
+    (log.parent / "collection=kb").mkdir(parents=True)
+    (log.parent / "collection=kb" / "part-0.parquet").write_bytes(b"half a file")
+    log.mkdir()
+    for name in names:
+        (log / name).write_text("{")
+    assert not store.exists("queries")
+    assert store.collections("queries") == []
+    assert store.read("queries", "kb").height == 0
+    assert list(store.batches("queries", "kb")) == []
+    assert list(versions(store)) == []
+    assert maintain(store, 7) == []
+    with pytest.raises(TableError, match="no such table"):
+        restore(store, "queries", 0)
+    assert store.replace("queries", "kb", make_queries("one"))
+    store.append("queries", make_queries("two"))
+    assert sorted(TableStore(tmp_path).read("queries", "kb")["text"]) == ["one", "two"]
+    assert [each.version for each in versions(store, ["queries"])] == [1, 0]
+
+
+@pytest.mark.parametrize("left", [b"", b'{"protocol":{"minReaderVersion":1,"minWri'])
+@pytest.mark.parametrize("name", [f"{ZEROS}.json", f"{ZEROS}.checkpoint.parquet", "_last_checkpoint"])
+def test_a_first_commit_that_is_damaged_is_an_error_and_not_an_empty_table(tmp_path, name, left):
+    """Its rows may be what nobody can compute again, such as an accepted baseline."""
+    store = TableStore(tmp_path)
+    log = store.path("quality_baselines") / "_delta_log"
+    log.mkdir(parents=True)
+    (log / name).write_bytes(left)
+    with pytest.raises(TableError, match=r"table 'quality_baselines' .*delete the folder"):
+        store.read("quality_baselines", "kb")
