@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -167,7 +167,6 @@ class TritonClient:
 
         self.address = address
         self._timeout_s = timeout_s
-        self._checks: dict[str, Callable[[], None]] = {}
         access = address.access
         self._client: InferenceServerClient = InferenceServerClient(
             address.grpc,
@@ -253,10 +252,6 @@ class TritonClient:
             config = self._client.get_model_config(model, client_timeout=self._timeout_s).config
         return {key: item.string_value for key, item in config.parameters.items()}
 
-    def check_answers(self, model: str, check: Callable[[], None]) -> None:
-        """From now on ``check`` is called after each answer of a model, and what it raises stands for the answer."""
-        self._checks[model] = check
-
     def infer(self, model: str, rows: Sequence[Row], traceparent: str | None = None) -> Answer:
         """Sends one request.
 
@@ -283,12 +278,8 @@ class TritonClient:
             headers = {"traceparent": traceparent} if traceparent else None
             response = self._client.infer(model, inputs, client_timeout=self._timeout_s, headers=headers)
         latency_s = time.perf_counter() - started
-        self._checks.get(model, _nothing)()
         outputs = {item.name: response.as_numpy(item.name) for item in response.get_response().outputs}
         return Answer(_verified(model, outputs, len(rows)), latency_s, traceparent)
-
-
-def _nothing() -> None: ...
 
 
 def _verified(model: str, outputs: Outputs, rows: int) -> Outputs:

@@ -202,9 +202,6 @@ class TritonSession:
             client.ensure_all_unloaded(others)
         client.ensure_loaded(model)
         self._require_described(model, client)
-        if self._connection.embedded is None:
-            # In a server of several runs another one may load what was built in between, after a crash for example.
-            client.check_answers(model, lambda: self._require_described(model, client))
 
 
 def _scraped_gpu_memory(url: SecretUrl | str) -> dict[str, int] | None:

@@ -158,22 +158,6 @@ def test_a_server_that_has_loaded_the_former_model_is_not_asked_for_the_present_
         first.close()
 
 
-def test_an_answer_of_a_model_that_others_have_loaded_in_between_is_refused(tmp_path: Path) -> None:
-    """As a run does that finds the model's process dead: it loads what is there now."""
-    settings = small(tmp_path, 2)
-    with EmbeddedTriton(settings.model_repository, tmp_path / "state") as server:
-        session = TritonSession(settings.model_copy(update={"triton_url": (server.address.grpc,)}))
-        answers = session.infer_many("mine", ([("how do i call the server",)] for _ in range(20)))
-        assert next(answers).rows == 1
-        small(tmp_path, 1)
-        other = TritonClient(server.address, 60)
-        other.reload("mine")
-        with pytest.raises(ModelBuildError, match=r"expected fingerprint [0-9a-f]{16}.*got [0-9a-f]{16}"):
-            list(answers)
-        session.close()
-        other.close()
-
-
 @pytest.mark.parametrize("what", ["1/model.onnx", "tokenizer.json", "build.json"])
 def test_the_server_itself_refuses_files_that_were_not_built_for_the_fingerprint(tmp_path: Path, what: str) -> None:
     """As another machine's server may: there nobody looks at the files before they are loaded."""
