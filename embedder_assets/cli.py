@@ -19,7 +19,7 @@ import click
 from embedder_assets import display
 from embedder_assets.cli_tables import tables
 from embedder_assets.errors import EmbedderError
-from embedder_assets.permissions import restrict_permissions
+from embedder_assets.permissions import restrict_permissions, users_umask
 from embedder_assets.settings import Settings, load_settings, settings_at_load
 
 POLL_S = 0.2
@@ -145,7 +145,8 @@ def models_add(**options: Any) -> None:
     """Look at a checkpoint and describe it in the model repository."""
     from embedder_assets.serving.add import NewModel, add_model
 
-    display.show_added(add_model(load_settings().model_repository, NewModel(**options)))
+    with users_umask():
+        display.show_added(add_model(load_settings().model_repository, NewModel(**options)))
 
 
 @models.command("build")
@@ -155,7 +156,8 @@ def models_build(names: tuple[str, ...]) -> None:
     from embedder_assets.serving.build import build_models
 
     settings = load_settings()
-    built = build_models(settings.model_repository, click.echo, names=names, device=settings.device)
+    with users_umask():
+        built = build_models(settings.model_repository, click.echo, names=names, device=settings.device)
     click.echo(f"{len(built)} built" if built else "all models are built")
 
 
