@@ -11,6 +11,7 @@ import click
 
 from embedder_assets import display
 from embedder_assets.cli_group import distinct
+from embedder_assets.permissions import users_umask
 from embedder_assets.settings import load_settings
 from embedder_assets.terminal import say, say_json
 
@@ -36,7 +37,8 @@ def models_add(**options: Any) -> None:
     from embedder_assets.serving.add import NewModel, add_model
 
     settings = load_settings()
-    display.show_added(add_model(settings.model_repository, NewModel(**options), settings.device))
+    with users_umask():
+        display.show_added(add_model(settings.model_repository, NewModel(**options), settings.device))
 
 
 @models.command("build")
@@ -50,7 +52,8 @@ def models_build(names: tuple[str, ...]) -> None:
     from embedder_assets.serving.in_use import models_in_use
 
     settings = load_settings()
-    outcome = build_each(settings.model_repository, say, names=names, device=settings.device)
+    with users_umask():
+        outcome = build_each(settings.model_repository, say, names=names, device=settings.device)
     required = set(names or models_in_use(settings))
     if outcome.built or not outcome.failed:
         say(f"{len(outcome.built)} built" if outcome.built else "all models are built")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from embedder_assets.errors import SettingsError
@@ -15,6 +16,10 @@ STATE = {
     *("tables", "staging", "indexes", "runs", "exports", "locks", "dagster", "triton", "prometheus", "logs"),
     *("corpus", "corpus.index.json", "corpus.unfinished", "metrics-proof.key"),
 }
+
+
+# The umask that this process was started with, first of all.
+_given: list[int] = []
 
 
 def restrict_permissions(home: Path) -> list[Path]:
@@ -30,7 +35,7 @@ def restrict_permissions(home: Path) -> list[Path]:
     """
     if group_of(home) is not None:
         return []
-    os.umask(OTHERS)
+    _given.append(os.umask(OTHERS))
     with suppress(OSError):
         entries = list(home.iterdir())
         present = [entry for entry in entries if entry.name in STATE]
@@ -38,6 +43,17 @@ def restrict_permissions(home: Path) -> list[Path]:
         whole = [home] if len(present) == len(entries) else []
         return [folder for folder in (*whole, *present) if _narrow(folder)]
     return []
+
+
+@contextmanager
+def users_umask() -> Iterator[None]:
+    """While the context lasts, files get the rights that the user's own umask leaves: models are not state."""
+    before = os.umask(_given[0]) if _given else None
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.umask(before)
 
 
 def open_to_others(home: Path) -> list[Path]:

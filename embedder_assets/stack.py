@@ -34,9 +34,11 @@ def run_stack(settings: Settings, report: Callable[[str], None]) -> None:
     """Starts everything, says where it is, and starts again what ends; stays until it is interrupted.
 
     Raises:
+        ModelBuildError: A setting names a model that is not in the repository, or is for another stage.
         StackError: A port is taken or meant for two parts, another stack runs on this home, or a part does not come up
             or keeps ending.
     """
+    require_models(settings)
     lock = settings.home / "locks" / "stack.lock"
     if is_held(lock):
         raise _second(settings)

@@ -98,7 +98,7 @@ def _start(command: list[str], log_file: str, *, narrow: bool) -> subprocess.Pop
                 _hand_over(child.pid, len(hidden), len(environment))
         except (OSError, subprocess.SubprocessError) as error:
             log.write(f"{command[0]} was not started: {error}\n".encode())
-            raise
+            raise SystemExit(1) from error
     return child
 
 

@@ -8,6 +8,7 @@ import dagster as dg
 import pytest
 from click.testing import CliRunner
 
+from embedder_assets import permissions
 from embedder_assets.cli import main
 from embedder_assets.errors import SettingsError
 from embedder_assets.permissions import open_to_others, require_protected, restrict_permissions
@@ -111,3 +112,13 @@ def test_a_run_that_dagster_launches_makes_private_state_too(tmp_path, monkeypat
     pipeline.close()
     (tmp_path / "home" / "tables").mkdir(parents=True)
     assert mode(tmp_path / "home") == 0o700
+
+
+def test_models_are_written_by_the_users_own_umask(tmp_path, monkeypatch):
+    monkeypatch.setattr(permissions, "_given", [])
+    restrict_permissions(tmp_path / "home")
+    restrict_permissions(tmp_path / "home")
+    with permissions.users_umask():
+        (tmp_path / "model.onnx").write_text("")
+    (tmp_path / "table").write_text("")
+    assert (mode(tmp_path / "model.onnx"), mode(tmp_path / "table")) == (0o644, 0o600)
