@@ -58,7 +58,9 @@ def progress() -> Iterator[ProgressReport]:
     """A progress bar per stage and collection on standard error, and the present step; gone when the context ends."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     # The stream of now: while steps run, another one stands in its place.
-    bars = Progress(*columns, console=Console(file=sys.stderr), transient=True)
+    console = Console(file=sys.stderr)
+    # Each refresh is half a percent of a core; where nobody sees them, there are none.
+    bars = Progress(*columns, console=console, transient=True, refresh_per_second=5, disable=not console.is_terminal)
     step = bars.add_task("starting", total=None)
     tasks: dict[tuple[str, str], TaskID] = {}
 

@@ -59,15 +59,19 @@ def run_stack(settings: Settings, report: Callable[[str], None]) -> None:
         for process in processes:
             stack.callback(process.stop)
             process.start()
-        for sentence in _come_up(processes, settings):
+
+        def say(sentence: str) -> None:
             report(sentence)
             manager.notify(STATUS=sentence)
+
+        for sentence in _come_up(processes, settings):
+            say(sentence)
         manager.notify(READY=1, STATUS="all parts answer")
         stack.callback(manager.notify, STOPPING=1)
         while True:
-            for sentence in (sentence for process in processes for sentence in process.look()):
-                report(sentence)
-                manager.notify(STATUS=sentence)
+            for process in processes:
+                for sentence in process.look():
+                    say(sentence)
             manager.notify(WATCHDOG=1)
             time.sleep(LOOK_S)
 
