@@ -48,7 +48,9 @@ def progress() -> Iterator[ProgressReport]:
     described = TextColumn("{task.description}", markup=False)
     columns = (described, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     # The stream of now: while steps run, another one stands in its place.
-    bars = Progress(*columns, console=console_on(sys.stderr), transient=True)
+    console = console_on(sys.stderr)
+    # Each refresh is half a percent of a core; where nobody sees them, there are none.
+    bars = Progress(*columns, console=console, transient=True, refresh_per_second=5, disable=not console.is_terminal)
     step = bars.add_task("starting", total=None)
     tasks: dict[tuple[str, str], TaskID] = {}
 

@@ -18,7 +18,7 @@ from embedder_assets.partitions import register
 from embedder_assets.service_manager import ServiceManager
 from embedder_assets.serving.build import inspect_models
 from embedder_assets.serving.embedded import find_running
-from embedder_assets.serving.in_use import models_in_use
+from embedder_assets.serving.in_use import models_in_use, require_models
 from embedder_assets.serving.supervised import held, is_held, supervision
 from embedder_assets.settings import ENV_PREFIX, Settings
 from embedder_assets.stages.corpus import discover_collections
@@ -62,15 +62,19 @@ def run_stack(settings: Settings, report: Callable[[str], None]) -> None:
         for process in processes:
             stack.callback(process.stop)
             process.start()
-        for sentence in _come_up(processes, settings):
+
+        def say(sentence: str) -> None:
             report(sentence)
             manager.notify(STATUS=sentence)
+
+        for sentence in _come_up(processes, settings):
+            say(sentence)
         manager.notify(READY=1, STATUS="all parts answer")
         stack.callback(manager.notify, STOPPING=1)
         while True:
-            for sentence in (sentence for process in processes for sentence in process.look()):
-                report(sentence)
-                manager.notify(STATUS=sentence)
+            for process in processes:
+                for sentence in process.look():
+                    say(sentence)
             manager.notify(WATCHDOG=1)
             time.sleep(LOOK_S)
 
