@@ -24,7 +24,7 @@ from tests.history.steps import CORPUS_ONLY, KINDS, checkpoint
 from tests.history.worker import Workers
 from tests.history.world import World
 
-STEPS_A_CHECKPOINT = 25
+STEPS_A_CHECKPOINT = 20
 
 
 @dataclass

@@ -10,7 +10,7 @@ import pytest
 
 from tests.history.run import Stage, history, repeat, stage
 
-STEPS = 50
+STEPS = 40
 
 
 @pytest.fixture(scope="module")

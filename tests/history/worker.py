@@ -124,7 +124,7 @@ class Workers:
 
 
 def _work(command: Command, talk: Connection) -> None:
-    with command.said.open("ab", buffering=0) as file:
+    with command.said.open("wb", buffering=0) as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     _settle(command)

@@ -166,6 +166,7 @@ class _Care:
         self._held = Held.of(world)
         self._began = time.time()
         world.recut = world.recut or world.settings[MODELS] != world.searched[MODELS]
+        self._only_documents = world.recut
 
     def ended(self, run: Running, *, killed: bool = False) -> Ended:
         world = self._world
@@ -176,7 +177,8 @@ class _Care:
             world.problems.append(f"{run.said.name} ended with {ended.status}: {ended.sentence or ended.said[-800:]}")
         still = corpus_documents(world)
         both = {name: documents & still[name] for name, documents in self._held.corpus.items()}
-        rows = {place: rows for place, rows in self._held.rows.items() if place[0] == "documents" or not world.recut}
+        held = self._held.rows.items()
+        rows = {place: rows for place, rows in held if place[0] == "documents" or not self._only_documents}
         world.problems += replace(self._held, corpus=both, rows=rows).lost(world, None)
         if ended.well:
             world.searchable |= still.keys()
