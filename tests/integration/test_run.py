@@ -210,8 +210,8 @@ def test_a_run_that_another_overtakes_ends_well_and_search_answers_all_the_while
         for name in ("cat", "seal", "whale"):
             write(corpus / "animals" / f"{name}.md", f"# The {name}\n\n" + f"The {name} purrs, version {number}. " * 60)
         runs.append(subprocess.Popen(command, env=environment(home), stdout=subprocess.PIPE, text=True))
-        eventually(lambda before=before: store.newest("chunks").version() > before)
-        found = embedder("search", "an animal that purrs", "--json")
+        assert eventually(lambda before=before: store.newest("chunks").version() > before, 60)
+        found = embedder("search", "an animal that purrs", "--top", "20", "--json")
         assert found.returncode == 0, found.stderr
         assert {hit["collection"] for hit in json.loads(found.stdout)} == {"animals", "tools"}
         warnings += found.stderr
