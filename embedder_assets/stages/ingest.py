@@ -32,6 +32,8 @@ STILL_THERE = "The former version stays in the tables."
 VERSION = ["doc_id", "source_sha256", "extraction"]
 # Kinds of issues of a BEIR collection that say which document they are of, so that no other one is in doubt.
 _OF_KNOWN_ROWS = {"duplicate_id"}
+# Kinds of issues of a folder that say nothing of what is in it.
+_OF_ITS_PATH_ALONE = {"not_a_file"}
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ class Ingest:
             TableError: Documents that were read are not staged any more. The documents are as they were.
         """
         former = self._store.read(DOCUMENTS, self._name, [*VERSION, "content_sha256"])
-        listing = list_sources(self._collection)
+        listing = list_sources(self._collection, set(former["doc_id"]))
         walk = self._walk(former, listing)
         absent = former.filter(~pl.col("doc_id").is_in(pl.Series(walk.seen, dtype=pl.String).implode()))
         gone = self._gone(absent, walk, listing)
@@ -144,13 +146,19 @@ class Ingest:
 
     def _gone(self, absent: pl.DataFrame, walk: _Walk, listing: Listing) -> pl.DataFrame:
         """Of documents that were not read, those that have no source any more, as far as that can be known."""
-        bad = [*(issue.path for _, issue in walk.issues), *walk.known_issues]
         if listing.is_beir:
             # A line that cannot be used may have been any of the documents.
-            unsure = any(issue.kind not in _OF_KNOWN_ROWS for _, issue in walk.issues)
+            of_rows = (issue for _, issue in walk.issues if issue.path not in listing.judgements)
+            unsure = any(issue.kind not in _OF_KNOWN_ROWS for issue in of_rows)
             return absent.clear() if unsure else absent
-        doubtful = set(bad)
-        return _where(absent, [not _is_or_is_below(doc_id, doubtful) for doc_id in absent["doc_id"]])
+        in_the_way = {issue.path for _, issue in walk.issues if issue.kind in _OF_ITS_PATH_ALONE}
+        doubtful = {issue.path for _, issue in walk.issues if issue.kind not in _OF_ITS_PATH_ALONE} | set(
+            walk.known_issues
+        )
+        sure = [
+            doc_id not in in_the_way and not _is_or_is_below(doc_id, doubtful) for doc_id in absent["doc_id"].to_list()
+        ]
+        return _where(absent, sure)
 
     def _moved(self, gone: pl.DataFrame, walk: _Walk) -> int:
         """How many of the documents that are gone have their text in one that is new or changed."""
@@ -204,7 +212,7 @@ def _is_or_is_below(doc_id: str, places: Set[str]) -> bool:
 
 def _names_document(path: str, listing: Listing) -> bool:
     """Whether an issue's path is that of a document, and not of a folder or of a whole file of rows."""
-    return path != BEIR_CORPUS if listing.is_beir else is_document_name(path)
+    return path not in (BEIR_CORPUS, *listing.judgements) if listing.is_beir else is_document_name(path)
 
 
 def _where(rows: pl.DataFrame, wanted: list[bool]) -> pl.DataFrame:

@@ -71,6 +71,9 @@ class RerankStage:
         if fallback.used:
             digest = input_digest([digest, FALLBACK])
             meter.count("fallback", rows.height)
+        elif failed := rows.filter(pl.col("cross_encoder_score").is_null()).select(_NAMED).to_series().to_list():
+            # Once the model has judged them, the order is another, and what was made from this one is old.
+            digest = input_digest([digest, *sorted(failed)])
         rows = rows.with_columns(
             collection=pl.lit(collection),
             fallback_used=pl.lit(fallback.used),
@@ -144,7 +147,7 @@ class RerankStage:
         return as_matrix(beside["embedding"])
 
     def _input_digest(self, fused: pl.DataFrame) -> str:
-        parts = [*sorted(fused["input_digest"].unique()), self._fingerprint, str(self._depth), FORMULA]
+        parts = [*sorted(fused["input_digest"].unique()), self._model, self._fingerprint, str(self._depth), FORMULA]
         return input_digest(parts)
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import polars as pl
 import pytest
 from click.testing import CliRunner
-from deltalake import DeltaTable
 
 from embedder_assets.cli import main
 from embedder_assets.errors import TableError
@@ -185,7 +184,8 @@ def _write_rounds(home: Path, name: str) -> None:
             store.append("queries", passing)
             store.exchange("queries", name, new, pl.DataFrame({"query_id": ["passing"]}))
             if number % 4 == 0:
-                DeltaTable(str(store.path("queries"))).optimize.compact(partition_filters=[("collection", "=", name)])
+                with store.committing("queries"):
+                    store.place.open("queries").optimize.compact(partition_filters=[("collection", "=", name)])
 
 
 # The command
@@ -203,6 +203,11 @@ def test_the_commands_show_restore_and_remove(grown, tmp_path, monkeypatch):
     assert restored.exit_code == 0, restored.output
     assert "queries of kb is as of version 0 again" in restored.output
     assert texts(grown) == ["one"]
+    newest = next(versions(grown, ["queries"])).version
+    for options in (["--collection", "kb"], []):
+        again = run(main, ["tables", "restore", "queries", "--version", str(newest), *options])
+        assert (again.exit_code, "queries is at that version already" in again.output) == (0, True)
+    assert next(versions(grown, ["queries"])).version == newest
     assert "queries: 2 files" in run(main, ["tables", "maintain"]).output
     assert run(main, ["tables", "drop", "kb"], input="n\n").exit_code == 1
     assert texts(grown) == ["one"]

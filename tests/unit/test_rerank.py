@@ -70,9 +70,11 @@ def test_a_pair_that_fails_has_no_logit_and_counts_as_the_mean_of_its_querys_oth
 
 def test_the_next_run_tries_a_pair_that_failed_again_and_only_that(store, tmp_path):
     evidence = Evidence(cross_encoder=100, agreement=1)
-    run(store, FakeTriton(evidence, poison=[TEXTS[0]]), tmp_path)
+    before = run(store, FakeTriton(evidence, poison=[TEXTS[0]]), tmp_path)
     triton, meter = FakeTriton(evidence), make_meter("rerank")
     rows = run(store, triton, tmp_path, meter)
+    # Or evaluation and exports would stay as they were.
+    assert set(before["input_digest"]).isdisjoint(rows["input_digest"])
     assert (triton.texts, meter.record().items) == ([TEXTS[0]], {"reused": 2, "computed": 1})
     store.replace("reranked_candidates", "kb", pl.DataFrame(schema=SCHEMAS["reranked_candidates"]))
     anew = run(store, FakeTriton(evidence), tmp_path)
@@ -132,6 +134,16 @@ def test_a_second_run_computes_nothing_until_model_or_candidates_change(store, t
     store.replace("fused_candidates", "kb", fused)
     run(store, triton, tmp_path)
     assert len(triton.requests) == 3
+
+
+def test_a_model_under_a_new_name_is_named_and_not_asked_again(store, tmp_path):
+    triton = FakeTriton()
+    first = run(store, triton, tmp_path)
+    renamed = RerankStage(store, triton, make_settings(tmp_path), ("renamed", "rerank-1"))
+    rows = renamed.run("kb", make_meter("rerank")).sort("query_id", "rank")
+    assert set(rows["model"]) == {"renamed"}
+    assert rows["score"].equals(first["score"])
+    assert len(triton.requests) == 1
 
 
 def test_without_candidates_there_is_no_inference(tmp_path):
