@@ -11,8 +11,7 @@ import click
 
 from embedder_assets import interrupt
 from embedder_assets.errors import EmbedderError
-from embedder_assets.plain import one_line
-from embedder_assets.redact import redact
+from embedder_assets.redact import safe_line
 from embedder_assets.terminal import prepare_streams, say_on_stderr
 
 
@@ -54,7 +53,7 @@ def _in_a_sentence() -> Iterator[None]:
     try:
         yield
     except click.ClickException as error:
-        vars(error)["message"] = one_line(redact(error.message))
+        vars(error)["message"] = safe_line(error.message)
         raise
     except EmbedderError as error:
         raise click.ClickException(str(error)) from error
@@ -63,5 +62,5 @@ def _in_a_sentence() -> Iterator[None]:
         raise
     except OSError as error:
         # Most often a disk that is full, or a folder that is not ours to write.
-        sentence = f"{one_line(redact(str(error)))}. Check free space and permissions, then run again."
+        sentence = f"{safe_line(str(error))}. Check free space and permissions, then run again."
         raise click.ClickException(sentence) from error

@@ -10,6 +10,8 @@ from urllib.parse import parse_qsl, unquote
 from pydantic import BeforeValidator
 from pydantic_core import CoreSchema, core_schema
 
+from embedder_assets.plain import one_line
+
 if TYPE_CHECKING:
     from urllib.request import Request
 
@@ -20,7 +22,7 @@ _SECRET_NAME = re.compile(
     r"(?i)pass(?:wd|word|phrase)?|pwd|secret|token|auth|api[-_.]?key|access[-_.]?key|credential|signature|^key$|^sig$"
 )
 _PARAMETER = re.compile(r"(?<=[?&;])([^\s=&?#;'\"<>]+)=([^\s&#;'\"<>]+)")
-# Of the same length as what people take for a password; a shorter one would blot out words by chance.
+# Of the same length as what people take for a password; a shorter one would hide ordinary words by chance.
 _SHORTEST_KNOWN = 6
 _known: set[str] = set()
 
@@ -35,6 +37,11 @@ def redact(text: str) -> str:
     for secret in sorted(_known, key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
     return text
+
+
+def safe_line(text: str) -> str:
+    """A message for logs and people: on one line, without secrets, and with nothing in it that a terminal obeys."""
+    return one_line(redact(text))
 
 
 def _parameter(found: re.Match[str]) -> str:

@@ -75,7 +75,7 @@ def _digest(context: dg.SensorEvaluationContext, collection: Collection) -> str 
     try:
         return files_digest(collection)
     except CorpusError as error:
-        context.log.error(one_line(str(error)))
+        context.log.error(str(error))
         return None
 
 
