@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from embedder_assets.errors import TableError
 from embedder_assets.plain import plain
-from embedder_assets.settings import ENV_PREFIX
+from embedder_assets.settings import variable_of
 from embedder_assets.terminal import console_on, highlighted, say, say_lines, say_table, styled
 
 if TYPE_CHECKING:
@@ -215,7 +215,7 @@ def show_comparison(comparison: Comparison) -> None:
     say_table(["ranking", "measure", former, candidate, "difference", "p", "better", "worse"], rows)
     marks = ", ".join(f"{name} {mark}" for name, mark in zip(comparison.models, comparison.fingerprints, strict=True))
     say(f"{comparison.collection}: {comparison.queries} judged queries; {marks}")
-    variable = ENV_PREFIX + comparison.setting.upper()
+    variable = variable_of(comparison.setting)
     say(f"Nothing was published. {variable}={candidate} makes runs use the candidate.")
 
 

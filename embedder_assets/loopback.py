@@ -8,6 +8,11 @@ from collections.abc import Mapping
 from http.client import HTTPResponse
 
 
+def is_local(address: str) -> bool:
+    """Whether an address, ``host:port``, is of this machine."""
+    return address.startswith(("127.", "localhost:"))
+
+
 def get(
     url: str, timeout_s: float, *, headers: Mapping[str, str] | None = None, tls: ssl.SSLContext | None = None
 ) -> HTTPResponse:

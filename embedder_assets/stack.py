@@ -20,7 +20,7 @@ from embedder_assets.serving.build import inspect_models
 from embedder_assets.serving.embedded import find_running
 from embedder_assets.serving.in_use import models_in_use, require_models
 from embedder_assets.serving.supervised import held, is_held, supervision
-from embedder_assets.settings import ENV_PREFIX, Settings
+from embedder_assets.settings import Settings, variable_of
 from embedder_assets.stages.corpus import discover_collections
 from embedder_assets.stages.mirror import fresh_corpus
 from embedder_assets.supervise import Part, SupervisedProcess
@@ -143,7 +143,7 @@ def _second(settings: Settings) -> StackError:
 
 def _require_different(ports: dict[str, int]) -> None:
     if len(set(ports.values())) < len(ports):
-        settings = " and ".join(ENV_PREFIX + setting.upper() for setting in PORT_SETTINGS.values())
+        settings = " and ".join(map(variable_of, PORT_SETTINGS.values()))
         raise StackError(
             settings,
             expected="a port for each",
@@ -153,7 +153,7 @@ def _require_different(ports: dict[str, int]) -> None:
 
 
 def _require_free(part: str, port: int) -> None:
-    setting = ENV_PREFIX + PORT_SETTINGS[part].upper()
+    setting = variable_of(PORT_SETTINGS[part])
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

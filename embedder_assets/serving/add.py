@@ -17,7 +17,7 @@ from embedder_assets.serving.checkpoint import Checkpoint, read_checkpoint
 from embedder_assets.serving.in_use import SETTINGS_OF
 from embedder_assets.serving.models import DESCRIPTION_FILE, POOLINGS, ModelDescription, Pooling, Stage
 from embedder_assets.serving.sources import download, resolve_revision, sha256_of
-from embedder_assets.settings import ENV_PREFIX, Device
+from embedder_assets.settings import Device, variable_of
 from embedder_assets.validation import first_misfit
 
 SPARSE_PAIRS = 256
@@ -108,7 +108,7 @@ def add_model(repository: Path, new: NewModel, device: Device = "cpu") -> AddedM
     require_buildable(checkpoint, description, repository, device)
     folder.mkdir()
     (folder / DESCRIPTION_FILE).write_text(_toml(fields, source, new.origin), "utf-8")
-    return AddedModel(folder / DESCRIPTION_FILE, description, notes, f"{ENV_PREFIX}{SETTINGS_OF[new.stage].upper()}")
+    return AddedModel(folder / DESCRIPTION_FILE, description, notes, variable_of(SETTINGS_OF[new.stage]))
 
 
 def _require_effect(new: NewModel) -> None:

@@ -24,7 +24,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from embedder_assets import collector
+from embedder_assets import collector, loopback
 from embedder_assets.errors import SettingsError, TritonUnavailableError
 from embedder_assets.permissions import require_protected
 from embedder_assets.redact import SecretUrl
@@ -272,7 +272,7 @@ def named_address(settings: Settings, grpc: str) -> TritonAddress:
     """
     access = ClientAccess.of(settings)
     running = find_running(settings.home / "triton")
-    if running is not None and _local_port(grpc) == _local_port(running.grpc):
+    if running is not None and loopback.is_local(grpc) and grpc.partition(":")[2] == running.grpc.partition(":")[2]:
         access = with_secret_of(running, access)
     return TritonAddress(grpc, access=access)
 
@@ -280,11 +280,6 @@ def named_address(settings: Settings, grpc: str) -> TritonAddress:
 def with_secret_of(running: TritonAddress, access: ClientAccess) -> ClientAccess:
     """What this home's own server is shown: its secret, whatever else there is."""
     return replace(access, secret=running.access.secret or access.secret)
-
-
-def _local_port(grpc: str) -> str | None:
-    host, _, port = grpc.rpartition(":")
-    return port if host == "localhost" or host.startswith("127.") else None
 
 
 def _start_of(pid: int) -> str:
