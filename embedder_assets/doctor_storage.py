@@ -11,6 +11,7 @@ from typing import Literal
 
 from sqlalchemy import create_engine
 
+from embedder_assets.environment import dagster_home
 from embedder_assets.errors import EmbedderError
 from embedder_assets.settings import Settings
 from embedder_assets.storage_errors import storage_told
@@ -30,13 +31,16 @@ Found = tuple[Literal["ok", "note", "problem"], str, str, str]
 
 def full_disks(settings: Settings) -> Iterator[Found]:
     """A finding for each place that a run writes to and that has no room, in bytes or in files."""
-    places = {"home": settings.home, "DAGSTER_HOME": dagster_home(settings), "the models": settings.model_repository}
     remedy = "Free some space there, or set {} to a folder on another disk."
-    variables = {"home": "EMBEDDER_HOME", "DAGSTER_HOME": "DAGSTER_HOME", "the models": "EMBEDDER_MODEL_REPOSITORY"}
-    for thing, place in places.items():
-        why = _full(nearest_folder(place))
+    for thing, place, variable in (
+        ("home", settings.home, "EMBEDDER_HOME"),
+        ("DAGSTER_HOME", dagster_home(settings), "DAGSTER_HOME"),
+        ("the models", settings.model_repository, "EMBEDDER_MODEL_REPOSITORY"),
+    ):
+        # The folder, or the one above that it would be made in.
+        why = _full(next(each for each in (place, *place.parents) if each.exists()))
         if why:
-            yield "problem", f"disk of {thing}", f"{place}: {why}", remedy.format(variables[thing])
+            yield "problem", f"disk of {thing}", f"{place}: {why}", remedy.format(variable)
     try:
         temporary = Path(tempfile.gettempdir())
     except OSError:
@@ -51,11 +55,6 @@ def full_disks(settings: Settings) -> Iterator[Found]:
         yield "problem", "temporary files", f"{temporary}: {why}", remedy.format("TMPDIR")
 
 
-def nearest_folder(path: Path) -> Path:
-    """The folder, or the one above that it would be made in."""
-    return next(each for each in (path, *path.parents) if each.exists())
-
-
 def _full(folder: Path) -> str | None:
     free_mb = shutil.disk_usage(folder).free // BYTES_A_MB
     if free_mb < FREE_NEEDED_MB:
@@ -64,11 +63,6 @@ def _full(folder: Path) -> str | None:
     if files.f_files and not files.f_favail:
         return "no file more can be made, though there is space (no inode is free)"
     return None
-
-
-def dagster_home(settings: Settings) -> Path:
-    """The folder of Dagster's instance."""
-    return Path(os.environ.get("DAGSTER_HOME") or settings.home / "dagster").absolute()
 
 
 def dagster_database(settings: Settings) -> Iterator[Found]:

@@ -1,11 +1,18 @@
-"""Variables of the environment that look like settings and are none: a typing mistake, or a name of another version."""
+"""Variables of the environment that are no settings: Dagster's home, typing mistakes, names of another version."""
 
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
-from embedder_assets.settings import ENV_PREFIX, FIELDS, RENAMED, variable_of
+from embedder_assets.settings import ENV_PREFIX, FIELDS, RENAMED, Settings, variable_of
+
+
+def dagster_home(settings: Settings) -> Path:
+    """The folder of Dagster's instance."""
+    return Path(os.environ.get("DAGSTER_HOME") or settings.home / "dagster").absolute()
 
 
 def unknown_variables(environ: Mapping[str, str]) -> dict[str, str | None]:

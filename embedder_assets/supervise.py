@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from embedder_assets.errors import StackError
-from embedder_assets.serving.watched import WatchedProcess
+from embedder_assets.serving.watched import WatchedProcess, last_lines
 
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 30.0
@@ -21,9 +20,6 @@ READY_TIMEOUT_S = 120.0
 SAY_EVERY_S = 4.0
 POLL_S = 0.2
 LINES_SHOWN = 10
-CHARACTERS_SHOWN = 300
-LOG_BYTES_READ = 64_000
-_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @dataclass(frozen=True)
@@ -134,26 +130,13 @@ class SupervisedProcess:
         return self._process.how_it_ended if self._process else "not started"
 
     def _failed(self, expected: str, got: str) -> StackError:
-        lines = self._last_lines(LINES_SHOWN, "\n    ")
         return StackError(
             self.part.name,
             expected=expected,
-            got=f"{got}; its log ends with:\n    {lines or '(nothing)'}\n",
+            got=f"{got}; its log ends with: {self._last_lines(LINES_SHOWN) or '(nothing)'}",
             remedy=f"All of it is in {self.part.log}.",
         )
 
-    def _last_lines(self, count: int, between: str = " ") -> str:
-        """What it has said last since it was started, fit for a terminal."""
-        try:
-            with self.part.log.open("rb") as log:
-                log.seek(max(self._log_began, log.seek(0, 2) - LOG_BYTES_READ))
-                lines = log.read().decode("utf-8", "replace").splitlines()
-        except OSError:
-            return ""
-        return between.join([_printable(line) for line in lines if line.strip()][-count:])
-
-
-def _printable(line: str) -> str:
-    """A line of a log without colours, and without anything else that a terminal obeys."""
-    shown = "".join(each if each.isprintable() else " " for each in _COLOURS.sub("", line)).rstrip()
-    return shown if len(shown) <= CHARACTERS_SHOWN else f"{shown[:CHARACTERS_SHOWN]}…"
+    def _last_lines(self, count: int) -> str:
+        """What it has said last since it was started."""
+        return last_lines(self.part.log, count, self._log_began)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from embedder_assets.plain import one_line
 from embedder_assets.serving.watchdog import SIGNALLED
 
-# A variable with more arguments, as a JSON list: unlike a command line, an environment is for its owner's eyes only.
-HIDDEN = "EMBEDDER_HIDDEN_ARGUMENTS"
 WATCHDOG = str(Path(__file__).parent / "watchdog.py")
+CHARACTERS_SHOWN = 300
+LOG_BYTES_READ = 64_000
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class WatchedProcess:
@@ -34,8 +37,8 @@ class WatchedProcess:
         Args:
             command: Program and arguments.
             log_file: Gets standard output and error, appended.
-            environment: Of the command; this process's own by default. The arguments in its variable ``HIDDEN`` are
-                the command's last ones, and the command does not get the variable.
+            environment: Of the command; this process's own by default. The arguments in its variable ``HIDDEN`` of
+                ``watchdog`` are the command's last ones, and the command does not get the variable.
             scratch: A folder that is removed when the command has ended.
             shm_prefix: Files in /dev/shm that begin with it are removed when the command has ended.
         """
@@ -82,3 +85,21 @@ class WatchedProcess:
             # The watchdog itself was killed, and the kernel has ended the command with it, but not its children.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
+
+
+def last_lines(log: Path, count: int, since: int = 0) -> str:
+    """The last lines of a log that say something, fit for a terminal; empty where it cannot be read.
+
+    Args:
+        log: The file.
+        count: How many at most.
+        since: The offset in bytes where it begins to be of interest.
+    """
+    try:
+        with log.open("rb") as file:
+            file.seek(max(since, file.seek(0, os.SEEK_END) - LOG_BYTES_READ))
+            lines = file.read().decode("utf-8", "replace").splitlines()
+    except OSError:
+        return ""
+    shown = [one_line(_COLOURS.sub("", line)) for line in lines if line.strip()][-count:]
+    return " | ".join(line if len(line) <= CHARACTERS_SHOWN else f"{line[:CHARACTERS_SHOWN]}…" for line in shown)

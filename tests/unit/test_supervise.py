@@ -83,7 +83,7 @@ def test_process_that_keeps_ending_is_given_up_with_its_last_lines(
     with pytest.raises(StackError) as caught:
         look_until_given_up()
     assert "5 ends within 300 s, the last one: exit status 3" in caught.value.got
-    assert caught.value.got.endswith("\n    reason 1\n    reason 2\n    reason 3\n    red\n")
+    assert caught.value.got.endswith("its log ends with: reason 1 | reason 2 | reason 3 | red\\x07")
     assert "part.log" in caught.value.remedy
 
 

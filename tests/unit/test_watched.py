@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from embedder_assets.serving.watched import HIDDEN, WatchedProcess
+from embedder_assets.serving.watchdog import HIDDEN
+from embedder_assets.serving.watched import WatchedProcess
 
 SLEEP = ["sleep", "600"]
 
