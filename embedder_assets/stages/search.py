@@ -13,7 +13,7 @@ from embedder_assets.serving.session import TritonSession
 from embedder_assets.settings import Settings
 from embedder_assets.stages.fallback import Fallback
 from embedder_assets.stages.fuse import FuseStage, RetrievalModels
-from embedder_assets.stages.index import ChunkIndex, DenseBlock, ExactBlock, SparseBlock, row_of_each
+from embedder_assets.stages.index import ChunkIndex, row_of_each
 from embedder_assets.stages.rerank import RerankStage, in_fused_order
 from embedder_assets.stages.searchable import SearchableCollection, State, searchable
 from embedder_assets.stages.snippet import snippet
@@ -95,7 +95,7 @@ class Search:
         dense = [[block for each in found for block in each.dense[at]] for at in range(len(models.dense))]
         sparse = [block for each in found for block in each.sparse or []] if models.sparse_sources else None
         del found
-        self._index = _in_memory(dense, sparse)
+        self._index = ChunkIndex.in_memory(dense, sparse)
         self._rerank = None
         if settings.enable_rerank:
             name = settings.rerank_model
@@ -169,16 +169,6 @@ class Search:
 
     def _fallback(self, allowed: bool, what: str) -> Fallback:
         return Fallback(allowed, lambda reason, message: self._warn(f"{what} ({reason}): {message}"))
-
-
-def _in_memory(dense: Sequence[list[DenseBlock]], sparse: list[SparseBlock] | None) -> ChunkIndex:
-    """One block a model of what is in memory already; graphs stay as they are."""
-    graphs = [[block for block in blocks if not isinstance(block, ExactBlock)] for blocks in dense]
-    exact: list[list[DenseBlock]] = [[block for block in blocks if isinstance(block, ExactBlock)] for blocks in dense]
-    for blocks in dense:
-        blocks.clear()  # or all vectors would be there twice
-    index = ChunkIndex.joined(exact, sparse)
-    return ChunkIndex([[*blocks, *more] for blocks, more in zip(index.dense, graphs, strict=True)], index.sparse)
 
 
 def _hit(row: dict[str, object], query: str) -> Hit:
