@@ -42,18 +42,19 @@ def run_stack(settings: Settings, report: Callable[[str], None]) -> None:
     lock = settings.home / "locks" / "stack.lock"
     if is_held(lock):
         raise _second(settings)
-    ports = {part: getattr(settings, setting) for part, setting in PORT_SETTINGS.items()}
-    _require_different(ports)
-    for part, port in ports.items():
-        _require_free(part, port)
+    _require_ports(settings)
     for sentence in _unbuilt_models(settings):
         report(sentence)
+    try:
+        with held(lock):
+            _run(settings, report)
+    except Timeout:
+        raise _second(settings) from None
+
+
+def _run(settings: Settings, report: Callable[[str], None]) -> None:
     manager = ServiceManager()
     with ExitStack() as stack:
-        try:
-            stack.enter_context(held(lock))
-        except Timeout:
-            raise _second(settings) from None
         with dagster_instance(settings) as instance:
             register(instance, [collection.name for collection in discover_collections(fresh_corpus(settings))])
         processes = [SupervisedProcess(part) for part in _parts(settings)]
@@ -141,15 +142,17 @@ def _second(settings: Settings) -> StackError:
     )
 
 
-def _require_different(ports: dict[str, int]) -> None:
+def _require_ports(settings: Settings) -> None:
+    ports = {part: getattr(settings, setting) for part, setting in PORT_SETTINGS.items()}
     if len(set(ports.values())) < len(ports):
-        settings = " and ".join(map(variable_of, PORT_SETTINGS.values()))
         raise StackError(
-            settings,
+            " and ".join(map(variable_of, PORT_SETTINGS.values())),
             expected="a port for each",
             got=f"{next(iter(ports.values()))} for both",
             remedy="Set one of them to another port.",
         )
+    for part, port in ports.items():
+        _require_free(part, port)
 
 
 def _require_free(part: str, port: int) -> None:
