@@ -12,10 +12,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from embedder_assets.errors import TableError
 from embedder_assets.plain import plain
 from embedder_assets.settings import variable_of
-from embedder_assets.terminal import console_on, highlighted, say, say_lines, say_table, styled
+from embedder_assets.terminal import console, highlighted, say, say_lines, say_table, styled
 
 if TYPE_CHECKING:
-    from embedder_assets.doctor import Finding
+    from embedder_assets.doctor_storage import Finding
     from embedder_assets.launch import RunOutcome
     from embedder_assets.pipeline import Pipeline
     from embedder_assets.serving.add import AddedModel
@@ -48,9 +48,9 @@ def progress() -> Iterator[ProgressReport]:
     described = TextColumn("{task.description}", markup=False)
     columns = (described, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     # The stream of now: while steps run, another one stands in its place.
-    console = console_on(sys.stderr)
+    stderr = console(sys.stderr)
     # Each refresh is half a percent of a core; where nobody sees them, there are none.
-    bars = Progress(*columns, console=console, transient=True, refresh_per_second=5, disable=not console.is_terminal)
+    bars = Progress(*columns, console=stderr, transient=True, refresh_per_second=5, disable=not stderr.is_terminal)
     step = bars.add_task("starting", total=None)
     tasks: dict[tuple[str, str], TaskID] = {}
 

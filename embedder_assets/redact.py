@@ -1,4 +1,4 @@
-"""Secrets that a setting or a message may carry, and how they are kept out of everything that is shown or stored."""
+"""Secrets that a setting or a message may carry, and how they are left out of everything that is shown or stored."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class OwnUserOnly:
 
     Args:
         app: What answers the others.
-        group: The group of a state folder that is shared: its members are let in too.
+        group: The group of a state folder that is shared: its members are authorized too.
         owner: Gives the user id of the client's end of a connection, or None where it is not known.
     """
 
@@ -45,7 +45,7 @@ class OwnUserOnly:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request, or passes it on."""
-        if scope["type"] == "lifespan" or self._is_let_in(scope.get("client"), scope.get("server")):
+        if scope["type"] == "lifespan" or self._is_authorized(scope.get("client"), scope.get("server")):
             await self._app(scope, receive, send)
         elif scope["type"] == "websocket":
             await receive()
@@ -53,7 +53,7 @@ class OwnUserOnly:
         else:
             await PlainTextResponse(REFUSAL, 403)(scope, receive, send)
 
-    def _is_let_in(self, client: Address | None, server: Address | None) -> bool:
+    def _is_authorized(self, client: Address | None, server: Address | None) -> bool:
         user = self._owner(client, server) if client and server else None
         return user is not None and (user in (0, os.geteuid()) or self._group in _groups_of(user))
 

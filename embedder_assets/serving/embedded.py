@@ -344,9 +344,9 @@ def _free_ports(last: Mapping[str, int], *, lasting: bool) -> dict[str, int]:
     """A port for each service: the last one for a lasting server, where it is free; no other server takes that one."""
     ports: dict[str, int] = {}
     for service, first in STANDARD_PORTS.items():
-        former = [last[service]] if lasting and service in last else []
+        kept = [last[service]] if lasting and service in last else []
         taken = {*ports.values(), *(() if lasting else last.values())}
-        wanted = itertools.chain(former, range(first, first + 1000))
+        wanted = itertools.chain(kept, range(first, first + 1000))
         ports[service] = next(port for port in wanted if port not in taken and _is_free(port))
     return ports
 

@@ -44,7 +44,7 @@ class _Connection:
 
 
 class BoundedServer(ThreadingMixIn, WSGIServer):
-    """One thread a connection; see the module.
+    """One thread per connection; see the module.
 
     Args:
         address: Host and port.
@@ -62,7 +62,7 @@ class BoundedServer(ThreadingMixIn, WSGIServer):
         self._app, self._tls = app, tls
         self._connections: dict[object, _Connection] = {}
         self._answering = 0
-        # Told of each connection that is over, and of each answer.
+        # Notified of each connection that is over, and of each answer.
         self._changed = threading.Condition()
         super().__init__(address, _Handler)
         self.set_app(self._answer)

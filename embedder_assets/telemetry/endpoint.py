@@ -172,7 +172,7 @@ def _proved(base: str, path: str, settings: Settings) -> str:
 
 
 def _says_it_ends(base: str, settings: Settings) -> bool:
-    """Whether what answers gives itself out as a run's own endpoint, of another home; believed only to wait for it."""
+    """Whether what answers says that it is a run's own endpoint, of another home; trusted only to wait for it."""
     try:
         answer = json.loads(_read(f"{base}{RUNS_PATH}none", settings)[0])
     except (OSError, http.client.HTTPException, ValueError):

@@ -63,7 +63,7 @@ def test_others_and_those_who_are_not_known_get_nothing(user):
         pass
 
 
-def test_the_group_of_a_shared_home_is_let_in():
+def test_the_group_of_a_shared_home_is_authorized():
     import pwd
 
     nobody = pwd.getpwuid(ANOTHER)
