@@ -16,7 +16,7 @@ import pytest
 
 from embedder_assets.errors import ModelBuildError, TritonUnavailableError
 from embedder_assets.serving import embedded
-from embedder_assets.serving.access import OPEN
+from embedder_assets.serving.access import ServerAccess
 from embedder_assets.serving.client import TritonClient
 from embedder_assets.serving.embedded import EmbeddedTriton, TritonAddress, find_running
 from embedder_assets.serving.session import TritonSession
@@ -180,7 +180,9 @@ def test_a_server_that_serves_another_model_than_described_is_refused(settings: 
     shutil.copytree(settings.model_repository, other)
     described = other / "dense_minilm" / "model.toml"
     described.write_text(described.read_text("utf-8").replace("max_tokens = 256", "max_tokens = 128"), "utf-8")
-    with EmbeddedTriton(settings.model_repository, settings.home / "triton", access=OPEN) as server:
+    with EmbeddedTriton(
+        settings.model_repository, settings.home / "triton", access=ServerAccess(secret=None)
+    ) as server:
         overrides = {"home": settings.home, "triton_url": server.address.grpc, "model_repository": other}
         session = TritonSession(load_settings({name: (value, "test") for name, value in overrides.items()}, environ={}))
         with pytest.raises(ModelBuildError, match="expected fingerprint"):

@@ -11,7 +11,7 @@ from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from embedder_assets.errors import EmbedderError, TritonAccessError, TritonUnavailableError
-from embedder_assets.serving.access import OPEN, ClientAccess, Secret, ServerAccess
+from embedder_assets.serving.access import ClientAccess, Secret, ServerAccess
 from embedder_assets.serving.client import TritonClient
 from embedder_assets.serving.embedded import EmbeddedTriton, TritonAddress
 from embedder_assets.serving.session import TritonSession
@@ -203,7 +203,7 @@ def test_of_two_servers_one_that_does_not_let_the_client_in_is_put_aside(
     meter = StageMeter("dense", ["kb"])
     with (
         server_of(home / "tls", ServerAccess(certificate, key, secret=None)) as right,
-        server_of(home / "no", OPEN) as no,
+        server_of(home / "no", ServerAccess(secret=None)) as no,
     ):
         chosen = {"home": str(home), "triton_url": f"{no.address.grpc},{right.address.grpc}", **files}
         session = TritonSession(load_settings({name: (value, "test") for name, value in chosen.items()}, environ={}))
