@@ -97,9 +97,7 @@ def secret_of(up: dict[str, str]) -> str:
     return running.access.secret.value
 
 
-def test_it_reads_and_writes_nothing_of_the_home_nor_of_shared_memory(
-    up: dict[str, str], another: dict[str, Any]
-) -> None:
+def test_it_can_access_neither_home_nor_shared_memory(up: dict[str, str], another: dict[str, Any]) -> None:
     home = Path(up["EMBEDDER_HOME"])
     assert list(home.rglob("*.parquet"))
     assert [path for path in another["readable"] if path.startswith(str(home))] == []

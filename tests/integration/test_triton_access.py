@@ -97,9 +97,7 @@ def assert_is_nowhere(secret: Secret, *files: Path) -> None:
         assert secret.value.encode() not in file.read_bytes(), file
 
 
-def test_runs_of_the_home_find_the_secret_of_serve_and_those_of_another_one_are_given_it(
-    home: Path, tmp_path: Path
-) -> None:
+def test_runs_of_the_home_find_the_secret_of_serve(home: Path, tmp_path: Path) -> None:
     def infer(other: Path, **chosen: str) -> list[str]:
         session = TritonSession(load_settings({"home": (other, "test"), **{n: (v, "test") for n, v in chosen.items()}}))
         try:

@@ -15,7 +15,7 @@ def authority(tmp_path_factory) -> Authority:
     return Authority(tmp_path_factory.mktemp("pki"), "ca")
 
 
-def test_by_default_a_server_has_a_new_secret_and_no_http(tmp_path):
+def test_a_default_server_has_a_secret_and_no_http(tmp_path):
     settings = make_settings(tmp_path)
     assert ClientAccess.of(settings) == ClientAccess()
     first, second = ServerAccess.of(settings), ServerAccess.of(settings)

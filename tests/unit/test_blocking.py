@@ -19,7 +19,7 @@ def unreadable(pipeline: object, collection: str) -> str | None:
         raise TableError("table 'chunks'", expected="readable files", got=str(error), remedy="Restore it.") from error
 
 
-def test_an_error_of_ours_is_told_with_its_remedy_and_not_as_its_cause(monkeypatch, tmp_path):
+def test_an_error_of_ours_is_reported_with_its_remedy(monkeypatch, tmp_path):
     monkeypatch.setattr(blocking, "collections_of_run", lambda *_: ["kb"])
 
     @dg.asset

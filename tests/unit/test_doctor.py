@@ -41,7 +41,7 @@ def test_a_certificate_that_cannot_be_read_is_a_problem_with_its_setting(tmp_pat
     assert findings(make_settings(tmp_path), "Triton client") == []
 
 
-def test_a_collection_of_a_bad_name_is_a_problem_next_to_the_good_ones(tmp_path):
+def test_a_badly_named_collection_is_a_problem_next_to_others(tmp_path):
     for name in ("good", "__HIVE_DEFAULT_PARTITION__"):
         (tmp_path / "corpus" / name).mkdir(parents=True)
     fine, problem = findings(make_settings(tmp_path, corpus_dir=tmp_path / "corpus"), "corpus")
@@ -100,7 +100,7 @@ def test_no_place_for_temporary_files_is_a_problem(tmp_path, monkeypatch):
     ]
 
 
-def test_a_database_that_is_not_made_yet_is_fine_and_stays_so(tmp_path, monkeypatch):
+def test_a_database_not_made_yet_is_fine_and_not_made(tmp_path, monkeypatch):
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
     (found,) = found_of(make_settings(tmp_path), DATABASE)
     assert (found.level, "the first run makes it" in found.found) == ("ok", True)

@@ -98,7 +98,7 @@ def test_an_exporter_of_another_home_is_no_proof(settings, tmp_path, monkeypatch
     assert "an exporter of another home has to have another port" in status.reason
 
 
-def test_a_run_of_another_home_that_serves_its_own_records_is_waited_for(settings, tmp_path, monkeypatch):
+def test_the_own_endpoint_of_another_home_is_waited_for(settings, tmp_path, monkeypatch):
     monkeypatch.setattr(endpoint, "BUSY_S", 60.0)
     other = make_settings(tmp_path / "other", metrics_port=settings.metrics_port)
     with ThreadPoolExecutor(1) as thread:

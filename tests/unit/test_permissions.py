@@ -49,7 +49,7 @@ def test_a_home_of_before_is_narrowed_and_named_once(tmp_path):
     assert open_to_others(home) == []
 
 
-def test_a_folder_that_holds_something_else_too_keeps_its_rights_and_only_ours_are_narrowed(tmp_path):
+def test_a_folder_with_foreign_files_keeps_its_rights(tmp_path):
     (tmp_path / "tables").mkdir(mode=0o755)
     (tmp_path / "photos").mkdir(mode=0o755)
     tmp_path.chmod(0o755)
@@ -57,7 +57,7 @@ def test_a_folder_that_holds_something_else_too_keeps_its_rights_and_only_ours_a
     assert (mode(tmp_path), mode(tmp_path / "photos"), mode(tmp_path / "tables")) == (0o755, 0o755, 0o700)
 
 
-def test_a_home_with_the_setgid_bit_is_shared_and_the_umask_stays(tmp_path):
+def test_a_setgid_home_is_shared_and_the_umask_stays(tmp_path):
     home = tmp_path / "home"
     (home / "tables").mkdir(parents=True)
     home.chmod(0o2770)
@@ -93,7 +93,7 @@ def test_models_that_every_user_may_write_are_refused(tmp_path, wide):
         require_protected(tmp_path / "models", "model_repository")
 
 
-def test_a_command_narrows_the_home_and_says_so_and_doctor_only_says_so(tmp_path, monkeypatch):
+def test_commands_narrow_the_home_and_doctor_only_says_so(tmp_path, monkeypatch):
     home = tmp_path / "home"
     (home / "tables").mkdir(parents=True)
     monkeypatch.setenv("EMBEDDER_HOME", str(home))

@@ -130,7 +130,7 @@ def test_a_push_that_fails_is_a_warning_without_the_password(host: str) -> None:
     assert SECRET not in problem
 
 
-def test_a_collector_that_does_not_answer_is_named_without_its_secrets(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unreachable_collector_is_named_without_its_secrets(caplog: pytest.LogCaptureFixture) -> None:
     (port,) = free_ports(1)
     environ = {
         "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://me:{SECRET}@127.0.0.1:{port}",

@@ -68,7 +68,7 @@ def test_killed_process_is_started_again(tmp_path: Path, supervised: Callable[..
     ]
 
 
-def test_process_that_keeps_ending_is_given_up_with_its_last_lines(
+def test_a_process_that_keeps_ending_is_given_up(
     supervised: Callable[..., SupervisedProcess],
 ) -> None:
     process = supervised(
@@ -104,9 +104,7 @@ def test_pauses_grow_and_old_ends_are_forgotten(
     ]
 
 
-def test_part_that_does_not_come_up_is_named_with_this_start_s_lines(
-    tmp_path: Path, supervised: Callable[..., SupervisedProcess]
-) -> None:
+def test_a_part_that_does_not_start_is_named(tmp_path: Path, supervised: Callable[..., SupervisedProcess]) -> None:
     (tmp_path / "part.log").write_text("of the last time\n")
     process = supervised("echo no such option >&2; exit 2", answers=lambda: False)
     with pytest.raises(StackError, match=r"that it comes up, got its end \(exit status 2") as caught:
