@@ -9,12 +9,10 @@ Usage: ``python -m embedder_assets.webserver``, with the options of ``dagster-we
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import pwd
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from dagster_webserver.cli import main as run_webserver
@@ -24,16 +22,13 @@ from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from embedder_assets.loopback import Address, owner_of_connection
 from embedder_assets.permissions import group_of
 from embedder_assets.settings import load_settings
 
-ESTABLISHED = "01"
-TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 SAME_SITE = ("same-origin", "none")
 REFUSAL = "This is another user's Dagster; see docs/security.md of embedder-assets.\n"
 FOREIGN_PAGE = "A page of another site has sent this; see docs/security.md of embedder-assets.\n"
-
-Address = tuple[str, int]
 
 
 class OwnUserOnly:
@@ -64,23 +59,6 @@ class OwnUserOnly:
         return user is not None and (user in (0, os.geteuid()) or self._group in _groups_of(user))
 
 
-def owner_of_connection(client: Address, server: Address) -> int | None:
-    """The user id of the client's end of a TCP connection on this machine, or None where it has been closed.
-
-    Args:
-        client: IP address and port of that end.
-        server: Of our own end.
-    """
-    ends = [_as_the_kernel_writes(*client), _as_the_kernel_writes(*server)]
-    for table in TABLES:
-        for line in table.read_text("ascii").splitlines()[1:] if table.exists() else ():
-            _, local, remote, state, *others = line.split()
-            # An end that was closed has lost its user, and shows root for one.
-            if state == ESTABLISHED and local.endswith(ends[0]) and remote.endswith(ends[1]):
-                return int(others[3])
-    return None
-
-
 def main() -> None:
     """Runs ``dagster-webserver`` with the guard in front."""
     # uvicorn would put the address that a client claims (X-Forwarded-For) in the place of the connection's own.
@@ -108,14 +86,6 @@ def _is_of_another_site(scope: Scope) -> bool:
     if (origin := headers.get("origin")) is None:
         return False
     return urlsplit(origin).netloc not in (headers.get("host"), headers.get("x-forwarded-host"))
-
-
-def _as_the_kernel_writes(host: str, port: int) -> str:
-    address = ipaddress.ip_address(host)
-    # Tables of IPv6 have the same at the end, for connections of IPv4.
-    packed = (getattr(address, "ipv4_mapped", None) or address).packed
-    words = (packed[start : start + 4][::-1].hex().upper() for start in range(0, len(packed), 4))
-    return f"{''.join(words)}:{port:04X}"
 
 
 def _groups_of(user: int) -> set[int]:
