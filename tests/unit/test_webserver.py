@@ -149,19 +149,19 @@ def test_a_client_that_speaks_ipv6_is_seen_too():
 
 
 def test_a_server_that_speaks_ipv6_sees_whose_a_connection_is():
-    with socket.create_server(("::1", 0), family=socket.AF_INET6) as server:
-        with socket.create_connection(server.getsockname()[:2]):
-            accepted, peer = server.accept()
-            with accepted:
-                assert owner_of_connection(peer[:2], accepted.getsockname()[:2]) == os.geteuid()
+    server = socket.create_server(("::1", 0), family=socket.AF_INET6)
+    with server, socket.create_connection(server.getsockname()[:2]):
+        accepted, peer = server.accept()
+        with accepted:
+            assert owner_of_connection(peer[:2], accepted.getsockname()[:2]) == os.geteuid()
 
 
 def test_a_server_of_both_kinds_sees_whose_a_connection_is():
-    with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as server:
-        with socket.create_connection(("127.0.0.1", server.getsockname()[1])):
-            accepted, peer = server.accept()
-            with accepted:
-                assert owner_of_connection(peer[:2], accepted.getsockname()[:2]) == os.geteuid()
+    server = socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)
+    with server, socket.create_connection(("127.0.0.1", server.getsockname()[1])):
+        accepted, peer = server.accept()
+        with accepted:
+            assert owner_of_connection(peer[:2], accepted.getsockname()[:2]) == os.geteuid()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
