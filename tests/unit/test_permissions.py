@@ -57,6 +57,31 @@ def test_a_folder_that_holds_something_else_too_keeps_its_rights_and_only_ours_a
     assert (mode(tmp_path), mode(tmp_path / "photos"), mode(tmp_path / "tables")) == (0o755, 0o755, 0o700)
 
 
+def test_into_a_home_that_all_may_write_nobody_puts_something_of_his_own(tmp_path):
+    (tmp_path / "dagster").mkdir(mode=0o700)
+    (tmp_path / "photos").mkdir(mode=0o755)
+    tmp_path.chmod(0o777)
+    assert restrict_permissions(tmp_path) == [tmp_path]
+    assert mode(tmp_path) == 0o775
+    tmp_path.chmod(0o1777)  # nobody replaces what is another's
+    assert restrict_permissions(tmp_path) == []
+
+
+def test_doctor_looks_behind_links_and_at_a_dagster_home_elsewhere(tmp_path, monkeypatch):
+    home, disk, events = tmp_path / "home", tmp_path / "disk", tmp_path / "events"
+    for folder in (home, disk, events):
+        folder.mkdir(mode=0o700)
+    (home / "tables").symlink_to(disk)
+    monkeypatch.setenv("EMBEDDER_HOME", str(home))
+    monkeypatch.setenv("DAGSTER_HOME", str(events))
+    said = "other users of this machine can look into"
+    assert said not in CliRunner().invoke(main, ["doctor"]).output
+    disk.chmod(0o755)
+    events.chmod(0o755)
+    assert [each.name for each in open_to_others(home)] == ["tables"]
+    assert CliRunner().invoke(main, ["doctor"]).output.count(said) == 2
+
+
 def test_a_home_with_the_setgid_bit_is_shared_and_the_umask_stays(tmp_path):
     home = tmp_path / "home"
     (home / "tables").mkdir(parents=True)
