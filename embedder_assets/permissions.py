@@ -32,7 +32,17 @@ def restrict_permissions(home: Path) -> list[Path]:
 
     Returns:
         What others could enter, read or write, and cannot any more.
+
+    Raises:
+        SettingsError: Another user has made it, where every user may make folders.
     """
+    if put_there_by_another(home):
+        raise SettingsError(
+            f"setting 'home': {home}",
+            expected="a folder of yours: what it holds is trusted as code is",
+            got="one that another user has put into a folder that every user may write",
+            remedy="Set EMBEDDER_HOME to a folder of your own.",
+        )
     if group_of(home) is not None:
         return []
     _given.append(os.umask(OTHERS))
@@ -96,6 +106,14 @@ def require_protected(folder: Path, setting: str) -> None:
                 got="rights for every user of this machine to write it",
                 remedy=f"`chmod -R o-w {path}`, once you know what it holds; on a file system without rights, move it.",
             )
+
+
+def put_there_by_another(path: Path) -> bool:
+    """Whether neither this user nor root owns something in a folder that every user may write, such as /tmp."""
+    with suppress(OSError):
+        by_another = path.lstat().st_uid not in (0, os.geteuid())
+        return by_another and bool(path.absolute().parent.stat().st_mode & stat.S_IWOTH)
+    return False
 
 
 def group_of(home: Path) -> int | None:

@@ -67,6 +67,24 @@ def test_into_a_home_that_all_may_write_nobody_puts_something_of_his_own(tmp_pat
     assert restrict_permissions(tmp_path) == []
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+@pytest.mark.parametrize("name", ["embedder.toml", ".embedder"])
+def test_what_another_user_has_put_into_a_shared_folder_is_refused(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EMBEDDER_HOME", ".embedder")
+    (tmp_path / "embedder.toml").write_text("enable_rerank = false\n")
+    (tmp_path / ".embedder").mkdir(mode=0o700)
+    tmp_path.chmod(0o1777)
+    assert CliRunner().invoke(main, ["baseline", "show"]).exit_code == 0
+    os.chown(tmp_path / name, 65534, 65534)
+    (tmp_path / name).chmod(0o2755)
+    shown = CliRunner().invoke(main, ["baseline", "show"])
+    assert shown.exit_code == 1
+    assert "another user has put into a folder that every user may write" in shown.stderr
+    tmp_path.chmod(0o755)  # whoever may write here may be trusted
+    assert CliRunner().invoke(main, ["baseline", "show"]).exit_code == 0
+
+
 def test_doctor_looks_behind_links_and_at_a_dagster_home_elsewhere(tmp_path, monkeypatch):
     home, disk, events = tmp_path / "home", tmp_path / "disk", tmp_path / "events"
     for folder in (home, disk, events):
