@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
 
 from embedder_assets.errors import SettingsError
+from embedder_assets.permissions import put_there_by_another
 from embedder_assets.redact import HIDDEN, SecretUrl, secret_url
 from embedder_assets.validation import first_misfit
 
@@ -353,6 +354,13 @@ def _environment_layer(environ: Mapping[str, str]) -> dict[str, tuple[Any, str]]
 def _file_layer(path: Path) -> dict[str, tuple[Any, str]]:
     if not path.is_file():
         return {}
+    if put_there_by_another(path):
+        raise SettingsError(
+            str(path),
+            expected="a file of yours: who sets the settings runs code as you",
+            got="one that another user has put into a folder that every user may write",
+            remedy="Run the command in a folder of your own.",
+        )
     try:
         content = tomllib.loads(path.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:

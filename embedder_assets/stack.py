@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from filelock import Timeout
 
+from embedder_assets import loopback
 from embedder_assets.errors import StackError
 from embedder_assets.job_origin import CODE_LOCATION
 from embedder_assets.launch import dagster_instance
@@ -183,4 +185,5 @@ def _answers(port: int) -> bool:
         socket.create_connection((ADDRESS, port), timeout=1).close()
     except OSError:
         return False
-    return True
+    # Another user may have taken the port since it was free.
+    return loopback.owners_of_listener(ADDRESS, port) <= {os.geteuid()}

@@ -330,7 +330,8 @@ def _server_environment(distribution: Path, trace_url: SecretUrl | None = None) 
     bundled = [distribution.parent.parent / "nvidia_pytriton.libs", sysconfig.get_config_var("LIBDIR")]
     libraries = [*bundled, *filter(None, [os.environ.get("LD_LIBRARY_PATH")])]
     return {
-        **os.environ,
+        # In Vertex AI's mode Triton closes gRPC, and opens on all addresses what takes every call of HTTP.
+        **{name: value for name, value in os.environ.items() if name != "AIP_MODE"},
         **({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": trace_url.reveal()} if trace_url else {}),
         "LD_LIBRARY_PATH": os.pathsep.join(map(str, libraries)),
         # The stub's interpreter ignores PYTHONPATH; it finds this environment through the first python3 on PATH.

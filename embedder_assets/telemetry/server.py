@@ -75,6 +75,7 @@ def base_url(settings: Settings) -> str:
     """Where this machine reaches the metrics endpoint."""
     everywhere = settings.metrics_address in ("0.0.0.0", "::")
     host = "127.0.0.1" if everywhere else settings.metrics_address
+    host = f"[{host}]" if ":" in host else host
     return f"{'https' if settings.metrics_tls_cert else 'http'}://{host}:{settings.metrics_port}"
 
 

@@ -58,7 +58,10 @@ def listening_addresses(pid: int) -> set[str]:
     return addresses
 
 
-def test_it_listens_on_loopback_only_and_is_gone_after_stop(settings: Settings) -> None:
+def test_it_listens_on_loopback_only_and_is_gone_after_stop(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIP_MODE", "PREDICTION")
     with EmbeddedTriton(settings.model_repository, settings.home / "triton") as server:
         addresses = listening_addresses(server.pid)
         assert addresses

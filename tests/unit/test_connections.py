@@ -4,13 +4,14 @@ import socket
 import ssl
 import threading
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 
 from embedder_assets import loopback
 from embedder_assets.telemetry import connections
 from embedder_assets.telemetry.connections import BoundedServer
+from embedder_assets.telemetry.endpoint import emit
 from embedder_assets.telemetry.exporter import of_run
 from embedder_assets.telemetry.server import METRICS_PATH, served
 from embedder_assets.telemetry.shared_scrape import SharedScrape
@@ -92,6 +93,29 @@ def test_connections_that_stand_still_stop_no_scrape_and_are_closed(settings, sh
             assert scraped(url)
             assert all(closed(each) for each in standing)
         assert scraped(url)
+
+
+@pytest.mark.parametrize(
+    "sent", [b"GET /" + b"a" * 65000, b"GET / HTTP/1.1\r\n" + b"A: " + b"a" * 30000 + b"\r\nB: " + b"a" * 34000]
+)
+def test_a_request_without_an_end_is_cut_and_kept_by_nobody(settings, scraped, sent):
+    with served(of_run(RUN_ID, ALL_STAGES), settings, lasting=True) as url:
+        with opened(settings.metrics_port, 1) as (endless,):
+            with suppress(OSError):
+                endless.sendall(sent)
+            if settings.metrics_tls_cert is None:
+                endless.settimeout(3)
+                assert closed(endless)
+        assert scraped(url)
+
+
+@pytest.mark.parametrize("address", ["::1", "::"])
+def test_metrics_are_served_over_ipv6_too(tmp_path, scraped, address):
+    settings = make_settings(tmp_path, metrics_port=free_port(), metrics_address=address)
+    with served(of_run(RUN_ID, ALL_STAGES), settings, lasting=True) as url:
+        assert scraped(url)
+        assert scraped(f"http://[::1]:{settings.metrics_port}")
+    assert emit(settings, RUN_ID, ALL_STAGES)["dense"].status == "emitted"
 
 
 def test_500_idle_connections_stop_no_scrape_and_use_few_threads(settings, scraped):

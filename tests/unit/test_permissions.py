@@ -57,6 +57,49 @@ def test_a_folder_with_foreign_files_keeps_its_rights(tmp_path):
     assert (mode(tmp_path), mode(tmp_path / "photos"), mode(tmp_path / "tables")) == (0o755, 0o755, 0o700)
 
 
+def test_into_a_home_that_all_may_write_nobody_puts_something_of_his_own(tmp_path):
+    (tmp_path / "dagster").mkdir(mode=0o700)
+    (tmp_path / "photos").mkdir(mode=0o755)
+    tmp_path.chmod(0o777)
+    assert restrict_permissions(tmp_path) == [tmp_path]
+    assert mode(tmp_path) == 0o775
+    tmp_path.chmod(0o1777)  # nobody replaces what is another's
+    assert restrict_permissions(tmp_path) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+@pytest.mark.parametrize("name", ["embedder.toml", ".embedder"])
+def test_what_another_user_has_put_into_a_shared_folder_is_refused(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EMBEDDER_HOME", ".embedder")
+    (tmp_path / "embedder.toml").write_text("enable_rerank = false\n")
+    (tmp_path / ".embedder").mkdir(mode=0o700)
+    tmp_path.chmod(0o1777)
+    assert CliRunner().invoke(main, ["baseline", "show"]).exit_code == 0
+    os.chown(tmp_path / name, 65534, 65534)
+    (tmp_path / name).chmod(0o2755)
+    shown = CliRunner().invoke(main, ["baseline", "show"])
+    assert shown.exit_code == 1
+    assert "another user has put into a folder that every user may write" in shown.stderr
+    tmp_path.chmod(0o755)  # whoever may write here may be trusted
+    assert CliRunner().invoke(main, ["baseline", "show"]).exit_code == 0
+
+
+def test_doctor_looks_behind_links_and_at_a_dagster_home_elsewhere(tmp_path, monkeypatch):
+    home, disk, events = tmp_path / "home", tmp_path / "disk", tmp_path / "events"
+    for folder in (home, disk, events):
+        folder.mkdir(mode=0o700)
+    (home / "tables").symlink_to(disk)
+    monkeypatch.setenv("EMBEDDER_HOME", str(home))
+    monkeypatch.setenv("DAGSTER_HOME", str(events))
+    said = "other users of this machine can look into"
+    assert said not in CliRunner().invoke(main, ["doctor"]).output
+    disk.chmod(0o755)
+    events.chmod(0o755)
+    assert [each.name for each in open_to_others(home)] == ["tables"]
+    assert CliRunner().invoke(main, ["doctor"]).output.count(said) == 2
+
+
 def test_a_setgid_home_is_shared_and_the_umask_stays(tmp_path):
     home = tmp_path / "home"
     (home / "tables").mkdir(parents=True)

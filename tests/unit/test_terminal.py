@@ -200,6 +200,20 @@ def test_a_tilde_without_a_home_is_refused_in_a_sentence(monkeypatch: pytest.Mon
     assert "'model_repository' (env:EMBEDDER_MODEL_REPOSITORY): expected a path that leads somewhere" in result.output
 
 
+def test_an_error_that_nobody_expects_is_shown_whole_and_neither_obeyed_nor_a_leak() -> None:
+    def fails() -> None:
+        raise ValueError(f"{HOSTILE} http://me:S3cr3tW0rd@host.test")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(main.commands["serve"], "callback", fails)
+        result = CliRunner().invoke(main, ["serve"])
+    assert result.exit_code == 1
+    assert "Traceback" in result.stderr
+    assert "ValueError: [/etc/fstab]" in result.stderr
+    assert "http://***@host.test" in result.stderr
+    assert not set(result.stderr) & {"\x1b", "\x9b", "\u202e", "\udcff"}
+
+
 def calls(file: Path) -> Iterator[tuple[str, ast.Call]]:
     for node in ast.walk(ast.parse(file.read_text("utf-8"))):
         if isinstance(node, ast.Call):
