@@ -53,6 +53,9 @@ def restore(table: str, version: int | None, at: datetime | None, collection: st
     target = version if version is not None else at.replace(tzinfo=UTC)  # type: ignore[union-attr]
     store = TableStore.of(load_settings())
     number = restore(store, table, target, collection, locks=known_collections(store))
+    if number is None:
+        say(f"{table} is at that version already: it is the newest one. Nothing was changed.")
+        return
     say(f"{table}{f' of {collection}' if collection else ''} is as of version {number} again.")
     say("The next run brings it to what the corpus and the models are then, and computes only what it lacks.")
 

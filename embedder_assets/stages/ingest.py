@@ -19,7 +19,7 @@ from embedder_assets.settings import Settings
 from embedder_assets.stages.corpus import BEIR_CORPUS, Collection, is_document_name
 from embedder_assets.stages.extract import Document, DocumentIssue, Limits, Source, read_sources
 from embedder_assets.stages.losses import Losses, refuse_losses, refuse_too_many_bad
-from embedder_assets.stages.sources import Listing, list_sources
+from embedder_assets.stages.sources import FOLDER, Listing, list_sources
 from embedder_assets.tables.schemas import SCHEMAS, Schema
 from embedder_assets.tables.staging import Staging, lost_rows
 from embedder_assets.tables.store import TableStore
@@ -90,7 +90,7 @@ class Ingest:
             TableError: Documents that were read are not staged any more. The documents are as they were.
         """
         former = self._store.read(DOCUMENTS, self._name, [*VERSION, "content_sha256"])
-        listing = list_sources(self._collection)
+        listing = list_sources(self._collection, set(former["doc_id"]))
         walk = self._walk(former, listing)
         absent = former.filter(~pl.col("doc_id").is_in(pl.Series(walk.seen, dtype=pl.String).implode()))
         gone = self._gone(absent, walk, listing)
@@ -144,13 +144,16 @@ class Ingest:
 
     def _gone(self, absent: pl.DataFrame, walk: _Walk, listing: Listing) -> pl.DataFrame:
         """Of documents that were not read, those that have no source any more, as far as that can be known."""
-        bad = [*(issue.path for _, issue in walk.issues), *walk.known_issues]
         if listing.is_beir:
             # A line that cannot be used may have been any of the documents.
             unsure = any(issue.kind not in _OF_KNOWN_ROWS for _, issue in walk.issues)
             return absent.clear() if unsure else absent
-        doubtful = set(bad)
-        return _where(absent, [not _is_or_is_below(doc_id, doubtful) for doc_id in absent["doc_id"]])
+        in_the_way = {issue.path for _, issue in walk.issues if issue.kind == FOLDER}
+        doubtful = {issue.path for _, issue in walk.issues if issue.kind != FOLDER} | set(walk.known_issues)
+        sure = [
+            doc_id not in in_the_way and not _is_or_is_below(doc_id, doubtful) for doc_id in absent["doc_id"].to_list()
+        ]
+        return _where(absent, sure)
 
     def _moved(self, gone: pl.DataFrame, walk: _Walk) -> int:
         """How many of the documents that are gone have their text in one that is new or changed."""

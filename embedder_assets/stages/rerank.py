@@ -71,6 +71,9 @@ class RerankStage:
         if fallback.used:
             digest = input_digest([digest, FALLBACK])
             meter.count("fallback", rows.height)
+        elif failed := rows.filter(pl.col("cross_encoder_score").is_null()).select(_NAMED).to_series().to_list():
+            # Once the model has judged them, the order is another, and what was made from this one is old.
+            digest = input_digest([digest, *sorted(failed)])
         rows = rows.with_columns(
             collection=pl.lit(collection),
             fallback_used=pl.lit(fallback.used),

@@ -7,6 +7,7 @@ looked at is an issue that names it, so that nothing below it counts as deleted.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Set
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
@@ -24,6 +25,8 @@ from embedder_assets.stages.corpus import (
 from embedder_assets.stages.document import DocumentIssue
 from embedder_assets.stages.paths import Entry, in_words, may_read, printable, real_path, status
 
+# Of an issue: a folder lies where a document was. It says nothing of what is in the folder.
+FOLDER = "not_a_file"
 _JUDGEMENTS = (BEIR_QUERIES, BEIR_QRELS, "qrels_*.tsv")
 
 
@@ -54,9 +57,14 @@ class Listing:
     is_beir: bool = False
 
 
-def list_sources(collection: Collection) -> Listing:
-    """List the files that hold a collection's documents; what cannot be listed is an issue."""
-    listing = _Walk(collection).run()
+def list_sources(collection: Collection, known: Set[str] = frozenset()) -> Listing:
+    """List the files that hold a collection's documents; what cannot be listed is an issue.
+
+    Args:
+        collection: The collection.
+        known: Ids of documents that there were: a folder in the place of one is an issue, any other is only a folder.
+    """
+    listing = _Walk(collection, known).run()
     listing.sources.sort(key=lambda source: source.doc_id)
     listing.issues.sort(key=lambda issue: issue.path)
     return listing
@@ -109,8 +117,9 @@ def check_file(collection: Collection, path: Path) -> None:
 class _Walk:
     """One look at a collection's folder and all below it; each real folder is entered once, so loops end."""
 
-    def __init__(self, collection: Collection) -> None:
+    def __init__(self, collection: Collection, known: Set[str]) -> None:
         self._collection = collection
+        self._known = known
         self._listing = Listing()
         self._pending: list[tuple[Path, Path]] = []
         self._entered: set[Path] = set()
@@ -154,7 +163,10 @@ class _Walk:
                 raise entry.error
             if self._listing.is_beir or not entry.is_folder:
                 self._file(path, entry)
-            elif self._collection.recursive:
+                return
+            if self._doc_id(path) in self._known:
+                self._issue(path, _folder_instead(path))
+            if self._collection.recursive:
                 self._folder(path, entry, parent)
         except (OSError, DocumentError) as error:
             self._issue(path, error)
@@ -201,6 +213,16 @@ def _refuse_unreadable(path: Path) -> None:
         problem = "no permission to read it"
     if problem:
         raise _unreadable(path, problem)
+
+
+def _folder_instead(path: Path) -> DocumentError:
+    return DocumentError(
+        printable(path),
+        kind=FOLDER,
+        expected="the document that was here",
+        got="a folder",
+        remedy="Put the file back in its place; or, if the document is to go, rename the folder.",
+    )
 
 
 def _unreadable(path: Path, got: str) -> DocumentError:

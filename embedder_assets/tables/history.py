@@ -120,7 +120,7 @@ def versions(store: TableStore, tables: Sequence[str] = (), limit: int | None = 
 
 def restore(
     store: TableStore, table: str, target: int | datetime, collection: str | None = None, *, locks: Sequence[str] = ()
-) -> int:
+) -> int | None:
     """Makes a former version of a table, or of one of its collections, the newest one.
 
     No run works on these collections meanwhile: their locks are held. The former state itself stays in the history.
@@ -133,7 +133,7 @@ def restore(
         locks: The collections that a run may be working on.
 
     Returns:
-        The version that was restored.
+        The version that was restored; None where it is the newest one already, and nothing was done.
 
     Raises:
         TableError: There is no such table or version, or its files are gone.
@@ -143,8 +143,12 @@ def restore(
     return in_turn(store, names, lambda: _restored(store, known, target, collection))
 
 
-def _restored(store: TableStore, table: str, target: int | datetime, collection: str | None) -> int:
+def _restored(store: TableStore, table: str, target: int | datetime, collection: str | None) -> int | None:
     number = _number(store, table, target)
+    with store.readable(table):
+        newest = store.place.open(table).version()
+    if number == newest:
+        return None
     former = store.place.open(table, number)
     try:
         if collection is None:

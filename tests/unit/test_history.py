@@ -203,6 +203,11 @@ def test_the_commands_show_restore_and_remove(grown, tmp_path, monkeypatch):
     assert restored.exit_code == 0, restored.output
     assert "queries of kb is as of version 0 again" in restored.output
     assert texts(grown) == ["one"]
+    newest = next(versions(grown, ["queries"])).version
+    for options in (["--collection", "kb"], []):
+        again = run(main, ["tables", "restore", "queries", "--version", str(newest), *options])
+        assert (again.exit_code, "queries is at that version already" in again.output) == (0, True)
+    assert next(versions(grown, ["queries"])).version == newest
     assert "queries: 2 files" in run(main, ["tables", "maintain"]).output
     assert run(main, ["tables", "drop", "kb"], input="n\n").exit_code == 1
     assert texts(grown) == ["one"]

@@ -229,6 +229,49 @@ def test_what_lies_below_a_folder_that_cannot_be_entered_stays(read, folder, sto
     assert store.read("document_issues", "kb")["path"].to_list() == ["deep"]
 
 
+@pytest.mark.parametrize("recursive", [True, False])
+@pytest.mark.parametrize("as_link", [False, True])
+def test_a_folder_in_the_place_of_a_document_deletes_nothing(folder, store, tmp_path, recursive, as_link):
+    settings, collection = make_settings(tmp_path / "home"), Collection("kb", folder, recursive)
+    read = Ingest(store, settings, collection).run
+    write(folder, a="one", b="two")
+    (folder / "never.md").mkdir()
+    (folder / "deep").mkdir()
+    read()
+    (folder / "a.md").unlink()
+    if as_link:
+        (folder / "a.md").symlink_to("deep")
+    else:
+        (folder / "a.md").mkdir()
+        write(folder / "a.md", inner="inside", more="more")
+    outcome = read()
+    inside = ["a.md/inner.md", "a.md/more.md"] if recursive and not as_link else []
+    assert (outcome.kept, outcome.deleted, ids(store)) == (1, 0, sorted(["a.md", *inside, "b.md"]))
+    (row,) = store.read("document_issues", "kb").rows(named=True)
+    assert (row["path"], row["kind"]) == ("a.md", "not_a_file")
+    assert "got a folder" in row["message"] and row["message"].endswith(ingest.STILL_THERE)
+    assert read().new_issues.height == 0
+    if inside:
+        (folder / inside[0]).unlink()
+        assert (read().deleted, ids(store)) == (1, ["a.md", inside[1], "b.md"])
+    (folder / "a.md").rename(folder / "another")
+    assert (read().issues.height, "a.md" in ids(store)) == (0, False)
+
+
+def test_a_folder_in_the_place_of_a_document_that_cannot_be_entered_keeps_what_is_below(read, folder, store):
+    write(folder, a="one")
+    read()
+    (folder / "a.md").unlink()
+    (folder / "a.md").mkdir()
+    write(folder / "a.md", inner="inside")
+    read()
+    (folder / "a.md").chmod(0)
+    with permissions_count():
+        assert (read().deleted, ids(store)) == (0, ["a.md", "a.md/inner.md"])
+    assert store.read("document_issues", "kb")["kind"].to_list() == ["not_a_file", "unreadable"]
+    (folder / "a.md").chmod(0o755)
+
+
 @pytest.mark.parametrize("mode", [0o000, 0o300, 0o400, 0o444])
 def test_nothing_goes_below_a_folder_without_permissions(read, folder, store, mode):
     (folder / "deep" / "er").mkdir(parents=True)

@@ -70,9 +70,11 @@ def test_a_pair_that_fails_has_no_logit_and_counts_as_the_mean_of_its_querys_oth
 
 def test_the_next_run_tries_a_pair_that_failed_again_and_only_that(store, tmp_path):
     evidence = Evidence(cross_encoder=100, agreement=1)
-    run(store, FakeTriton(evidence, poison=[TEXTS[0]]), tmp_path)
+    before = run(store, FakeTriton(evidence, poison=[TEXTS[0]]), tmp_path)
     triton, meter = FakeTriton(evidence), make_meter("rerank")
     rows = run(store, triton, tmp_path, meter)
+    # Or evaluation and exports would stay as they were.
+    assert set(before["input_digest"]).isdisjoint(rows["input_digest"])
     assert (triton.texts, meter.record().items) == ([TEXTS[0]], {"reused": 2, "computed": 1})
     store.replace("reranked_candidates", "kb", pl.DataFrame(schema=SCHEMAS["reranked_candidates"]))
     anew = run(store, FakeTriton(evidence), tmp_path)
