@@ -14,7 +14,7 @@ from embedder_assets.serving.watched import WatchedProcess
 
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 30.0
-# So many ends within that time, and another start would not help.
+# So many ends within that time, or starts in a row without an answer, and another start would not help.
 MOST_ENDS = 5
 WITHIN_S = 300.0
 READY_TIMEOUT_S = 120.0
@@ -57,6 +57,7 @@ class SupervisedProcess:
         self._started = self._due = 0.0
         self._ready = False
         self._ends: deque[float] = deque(maxlen=MOST_ENDS)
+        self._unanswered = 0
 
     def start(self) -> None:
         """Starts the process."""
@@ -86,7 +87,7 @@ class SupervisedProcess:
                 raise self._failed(f"an answer within {READY_TIMEOUT_S:.0f} s", "none")
             if waited - said >= SAY_EVERY_S:
                 said = waited
-                line = self._last_lines(1)
+                line = self._last_line()
                 yield f"waiting for {self.part.name} … {waited:.0f} s{f' (its log: {line})' if line else ''}"
             time.sleep(POLL_S)
 
@@ -94,7 +95,7 @@ class SupervisedProcess:
         """Does what there is to do now, and says it.
 
         Raises:
-            StackError: The process has ended too often.
+            StackError: The process has ended too often, or has been started too often without an answer.
         """
         now = time.monotonic()
         if self._process is None:
@@ -106,6 +107,9 @@ class SupervisedProcess:
             where = self.part.where()
             yield f"{self.part.name} answers again{f': {where}' if where else ''}"
         elif not self._ready and now - self._started > READY_TIMEOUT_S:
+            self._unanswered += 1
+            if self._unanswered == MOST_ENDS:
+                raise self._failed(f"an answer within {READY_TIMEOUT_S:.0f} s", f"none at {MOST_ENDS} starts in a row")
             yield self._ended(now, f"no answer within {READY_TIMEOUT_S:.0f} s")
 
     def _ended(self, now: float, how: str) -> str:
@@ -117,7 +121,7 @@ class SupervisedProcess:
         recent = sum(now - each <= WITHIN_S for each in self._ends)
         pause = min(FIRST_PAUSE_S * 2 ** (recent - 1), LONGEST_PAUSE_S)
         self._due = now + pause
-        line = self._last_lines(1)
+        line = self._last_line()
         return (
             f"{self.part.name} has ended ({how}); it is started again in {pause:.0f} s. "
             f"Its log {self.part.log} ends with: {line or '(nothing)'}"
@@ -125,6 +129,8 @@ class SupervisedProcess:
 
     def _is_ready(self) -> bool:
         self._ready = self._ready or self.part.answers()
+        if self._ready:
+            self._unanswered = 0
         return self._ready
 
     def _is_ready_again(self) -> bool:
@@ -134,23 +140,26 @@ class SupervisedProcess:
         return self._process.how_it_ended if self._process else "not started"
 
     def _failed(self, expected: str, got: str) -> StackError:
-        lines = self._last_lines(LINES_SHOWN, "\n    ")
         return StackError(
             self.part.name,
             expected=expected,
-            got=f"{got}; its log ends with:\n    {lines or '(nothing)'}\n",
-            remedy=f"All of it is in {self.part.log}.",
+            got=got,
+            remedy=f"Its log {self.part.log} ends with:",
+            log_lines=self._last_lines(LINES_SHOWN) or ["(nothing)"],
         )
 
-    def _last_lines(self, count: int, between: str = " ") -> str:
+    def _last_line(self) -> str:
+        return "".join(self._last_lines(1))
+
+    def _last_lines(self, count: int) -> list[str]:
         """What it has said last since it was started, fit for a terminal."""
         try:
             with self.part.log.open("rb") as log:
                 log.seek(max(self._log_began, log.seek(0, 2) - LOG_BYTES_READ))
                 lines = log.read().decode("utf-8", "replace").splitlines()
         except OSError:
-            return ""
-        return between.join([_printable(line) for line in lines if line.strip()][-count:])
+            return []
+        return [_printable(line) for line in lines if line.strip()][-count:]
 
 
 def _printable(line: str) -> str:
