@@ -13,7 +13,7 @@ from embedder_assets.serving.watched import WatchedProcess, last_lines
 
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 30.0
-# So many ends within that time, and another start would not help.
+# So many ends within that time, or starts in a row without an answer, and another start would not help.
 MOST_ENDS = 5
 WITHIN_S = 300.0
 READY_TIMEOUT_S = 120.0
@@ -53,6 +53,7 @@ class SupervisedProcess:
         self._started = self._due = 0.0
         self._ready = False
         self._ends: deque[float] = deque(maxlen=MOST_ENDS)
+        self._unanswered = 0
 
     def start(self) -> None:
         """Starts the process."""
@@ -82,7 +83,7 @@ class SupervisedProcess:
                 raise self._failed(f"an answer within {READY_TIMEOUT_S:.0f} s", "none")
             if waited - said >= SAY_EVERY_S:
                 said = waited
-                line = self._last_lines(1)
+                line = self._last_line()
                 yield f"waiting for {self.part.name} … {waited:.0f} s{f' (its log: {line})' if line else ''}"
             time.sleep(POLL_S)
 
@@ -90,7 +91,7 @@ class SupervisedProcess:
         """Does what there is to do now, and says it.
 
         Raises:
-            StackError: The process has ended too often.
+            StackError: The process has ended too often, or has been started too often without an answer.
         """
         now = time.monotonic()
         if self._process is None:
@@ -102,6 +103,9 @@ class SupervisedProcess:
             where = self.part.where()
             yield f"{self.part.name} answers again{f': {where}' if where else ''}"
         elif not self._ready and now - self._started > READY_TIMEOUT_S:
+            self._unanswered += 1
+            if self._unanswered == MOST_ENDS:
+                raise self._failed(f"an answer within {READY_TIMEOUT_S:.0f} s", f"none at {MOST_ENDS} starts in a row")
             yield self._ended(now, f"no answer within {READY_TIMEOUT_S:.0f} s")
 
     def _ended(self, now: float, how: str) -> str:
@@ -113,7 +117,7 @@ class SupervisedProcess:
         recent = sum(now - each <= WITHIN_S for each in self._ends)
         pause = min(FIRST_PAUSE_S * 2 ** (recent - 1), LONGEST_PAUSE_S)
         self._due = now + pause
-        line = self._last_lines(1)
+        line = self._last_line()
         return (
             f"{self.part.name} has ended ({how}); it is started again in {pause:.0f} s. "
             f"Its log {self.part.log} ends with: {line or '(nothing)'}"
@@ -121,6 +125,8 @@ class SupervisedProcess:
 
     def _is_ready(self) -> bool:
         self._ready = self._ready or self.part.answers()
+        if self._ready:
+            self._unanswered = 0
         return self._ready
 
     def _is_ready_again(self) -> bool:
@@ -133,10 +139,14 @@ class SupervisedProcess:
         return StackError(
             self.part.name,
             expected=expected,
-            got=f"{got}; its log ends with: {self._last_lines(LINES_SHOWN) or '(nothing)'}",
-            remedy=f"All of it is in {self.part.log}.",
+            got=got,
+            remedy=f"Its log {self.part.log} ends with:",
+            log_lines=self._last_lines(LINES_SHOWN) or ["(nothing)"],
         )
 
-    def _last_lines(self, count: int) -> str:
+    def _last_line(self) -> str:
+        return "".join(self._last_lines(1))
+
+    def _last_lines(self, count: int) -> list[str]:
         """What it has said last since it was started."""
         return last_lines(self.part.log, count, self._log_began)

@@ -102,7 +102,7 @@ class EmbeddedTriton:
         raise TritonUnavailableError(
             "the embedded Triton server",
             expected=f"readiness within {READY_TIMEOUT_S} s",
-            got=last_lines(self.log_file, LOG_LINES_SHOWN) or "no answer and an empty log",
+            got=" | ".join(last_lines(self.log_file, LOG_LINES_SHOWN)) or "no answer and an empty log",
             remedy=f"Read {self.log_file}; `embedder doctor` checks what the server needs.",
         )
 

@@ -11,7 +11,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from embedder_assets.plain import one_line
 from embedder_assets.serving.watchdog import SIGNALLED
 
 WATCHDOG = str(Path(__file__).parent / "watchdog.py")
@@ -87,8 +86,8 @@ class WatchedProcess:
                 os.killpg(self.pid, signal.SIGKILL)
 
 
-def last_lines(log: Path, count: int, since: int = 0) -> str:
-    """The last lines of a log that say something, fit for a terminal; empty where it cannot be read.
+def last_lines(log: Path, count: int, since: int = 0) -> list[str]:
+    """The last lines of a log that say something, fit for a terminal; none where it cannot be read.
 
     Args:
         log: The file.
@@ -100,6 +99,11 @@ def last_lines(log: Path, count: int, since: int = 0) -> str:
             file.seek(max(since, file.seek(0, os.SEEK_END) - LOG_BYTES_READ))
             lines = file.read().decode("utf-8", "replace").splitlines()
     except OSError:
-        return ""
-    shown = [one_line(_COLOURS.sub("", line)) for line in lines if line.strip()][-count:]
-    return " | ".join(line if len(line) <= CHARACTERS_SHOWN else f"{line[:CHARACTERS_SHOWN]}…" for line in shown)
+        return []
+    return [_printable(line) for line in lines if line.strip()][-count:]
+
+
+def _printable(line: str) -> str:
+    """A line of a log without colours, and without anything else that a terminal obeys."""
+    shown = "".join(each if each.isprintable() else " " for each in _COLOURS.sub("", line)).rstrip()
+    return shown if len(shown) <= CHARACTERS_SHOWN else f"{shown[:CHARACTERS_SHOWN]}…"

@@ -46,9 +46,9 @@ class LoggedProgress:
     def _words(self, done: int, total: int, seconds: float) -> str:
         words = f"{done} of {total} done" if total else f"{done} done"
         rate = (done - self._done_before) / seconds if seconds else 0.0
-        if rate:
+        if rate > 0:
             words += f", {rate:.3g} per second"
-            words += f", about {_duration((total - done) / rate)} remaining" if total else ""
+            words += f", about {_duration((total - done) / rate)} remaining" if total > done else ""
         return words
 
 
