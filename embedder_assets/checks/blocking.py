@@ -105,7 +105,7 @@ def _asked(rule: Rule, pipeline: Pipeline, collection: str, context: dg.AssetChe
     except EmbedderError as error:
         verdict = str(error)
     except Exception as error:
-        context.log.exception(f"{rule.__name__} of collection '{collection}'")
+        context.log.exception(one_line(f"{rule.__name__} of collection '{collection}'"))
         verdict = f"it could not be asked: {type(error).__name__}: {error}"
     if verdict is None or isinstance(verdict, Note | Worry):
         return verdict
