@@ -103,7 +103,7 @@ def require_protected(folder: Path, setting: str) -> None:
             raise SettingsError(
                 f"setting '{setting}': {path}",
                 expected="files and folders that only their owner and a group may write: models are as good as code",
-                got="rights for every user of this machine to write it",
+                got="one that every user of this machine may write",
                 remedy=f"`chmod -R o-w {path}`, once you know what it holds; on a file system without rights, move it.",
             )
 

@@ -138,8 +138,8 @@ def _unbuilt_models(settings: Settings) -> list[str]:
 def _second(settings: Settings) -> StackError:
     return StackError(
         f"`embedder up` on {settings.home}",
-        expected="one for each home",
-        got="another one, which runs already",
+        expected="no other `embedder up` on this home",
+        got="one that runs already",
         remedy="Use that one, end it (Ctrl-C in its terminal, or `systemctl stop` of its unit), or set EMBEDDER_HOME.",
     )
 

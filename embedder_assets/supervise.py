@@ -78,7 +78,7 @@ class SupervisedProcess:
         while not self._is_ready():
             waited = time.monotonic() - self._started
             if self._process is None or not self._process.running:
-                raise self._failed("that it comes up", f"its end ({self._how_it_ended()})")
+                raise self._failed("to start", f"its end ({self._how_it_ended()})")
             if waited > READY_TIMEOUT_S:
                 raise self._failed(f"an answer within {READY_TIMEOUT_S:.0f} s", "none")
             if waited - said >= SAY_EVERY_S:
@@ -113,7 +113,7 @@ class SupervisedProcess:
         self.stop()
         self._ends.append(now)
         if len(self._ends) == MOST_ENDS and now - self._ends[0] <= WITHIN_S:
-            raise self._failed("that it runs", f"{MOST_ENDS} ends within {WITHIN_S:.0f} s, the last one: {how}")
+            raise self._failed("to keep running", f"{MOST_ENDS} ends within {WITHIN_S:.0f} s, the last one: {how}")
         recent = sum(now - each <= WITHIN_S for each in self._ends)
         pause = min(FIRST_PAUSE_S * 2 ** (recent - 1), LONGEST_PAUSE_S)
         self._due = now + pause

@@ -108,7 +108,7 @@ def test_pauses_grow_and_old_ends_are_forgotten(
 def test_a_part_that_does_not_start_is_named(tmp_path: Path, supervised: Callable[..., SupervisedProcess]) -> None:
     (tmp_path / "part.log").write_text("of the last time\n")
     process = supervised("echo no such option >&2; exit 2", answers=lambda: False)
-    with pytest.raises(StackError, match=r"that it comes up, got its end \(exit status 2") as caught:
+    with pytest.raises(StackError, match=r"to start, got its end \(exit status 2") as caught:
         list(process.wait_until_ready())
     assert caught.value.log_lines == ["no such option"]
 
@@ -201,6 +201,6 @@ def test_signal_and_status_are_told_apart(tmp_path: Path) -> None:
 def test_program_that_is_not_there(tmp_path: Path) -> None:
     process = SupervisedProcess(Part("the part", [str(tmp_path / "gone")], tmp_path / "log", answers=lambda: False))
     process.start()
-    with pytest.raises(StackError, match="the part: expected that it comes up"):
+    with pytest.raises(StackError, match="the part: expected to start"):
         list(process.wait_until_ready())
     process.stop()
