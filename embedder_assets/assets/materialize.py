@@ -11,7 +11,14 @@ from dagster._core.storage.tags import RETRY_ON_ASSET_OR_OP_FAILURE_TAG
 
 from embedder_assets.assets.lease import leased
 from embedder_assets.assets.superseded import VERSIONS_KEY, leave_to_others, noted_versions, superseded
-from embedder_assets.errors import EmbedderError, TritonUnavailableError
+from embedder_assets.errors import (
+    CorpusError,
+    EmbedderError,
+    QualityError,
+    StorageError,
+    TableError,
+    TritonUnavailableError,
+)
 from embedder_assets.partitions import backfill_policy, collections, collections_of_run
 from embedder_assets.pipeline import Pipeline
 from embedder_assets.plain import one_line
@@ -34,6 +41,8 @@ FOLLOWS_ITS_INPUTS = (
     & ~dg.AutomationCondition.any_deps_in_progress()
     & ~dg.AutomationCondition.in_progress()
 ).with_label("an input was materialized")
+# What says nothing of the next collection; a server or a store that is away does.
+_OF_ONE_COLLECTION = (CorpusError, QualityError, TableError)
 # Dagster's search and filters know them; a fork names its own team here.
 OWNERS = ["team:rag"]
 collection_asset = functools.partial(
@@ -82,7 +91,11 @@ def materialize_stage(
 def _work_on_each(
     context: dg.AssetExecutionContext, pipeline: Pipeline, names: Sequence[str], work: Callable[[str], Metadata]
 ) -> dict[str, Metadata]:
-    """The metadata of each collection, without those that another run has changed meanwhile: they are left to it."""
+    """The metadata of each collection, without those that another run has changed meanwhile: they are left to it.
+
+    Raises:
+        Failure: What is wrong with some collections, when the work of the others is done.
+    """
     instance, run_id = context.instance, context.run.run_id
     inputs = context.assets_def.asset_deps[context.asset_key]
     tables = [key.path[-1] for key in (*inputs, context.asset_key)]
@@ -95,12 +108,22 @@ def _work_on_each(
         return {**values, VERSIONS_KEY: dg.MetadataValue.json(versions)}
 
     metadata: dict[str, Metadata] = {}
+    failures: list[dg.Failure] = []
     for name in names:
-        done = work_alone(context.op_execution_context, pipeline, name, unless_superseded)
+        try:
+            done = work_alone(context.op_execution_context, pipeline, name, unless_superseded)
+        except dg.Failure as failure:
+            if not isinstance(failure.__cause__, _OF_ONE_COLLECTION) or isinstance(failure.__cause__, StorageError):
+                raise
+            failures.append(failure)
+            continue
         if isinstance(done, str):
             leave_to_others(context, pipeline, name, done)
         else:
             metadata[name] = done
+    if failures:
+        description = "; ".join(str(failure.description) for failure in failures)
+        raise dg.Failure(description, allow_retries=False) from failures[0].__cause__
     return metadata
 
 

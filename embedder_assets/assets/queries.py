@@ -9,9 +9,10 @@ from embedder_assets.assets.chunks import chunks
 from embedder_assets.assets.documents import documents
 from embedder_assets.assets.materialize import Events, Metadata, collection_asset, materialize_each
 from embedder_assets.assets.preview import table_preview
+from embedder_assets.errors import CorpusError
 from embedder_assets.pipeline import Pipeline
 from embedder_assets.plain import one_line
-from embedder_assets.stages.corpus import find_collection
+from embedder_assets.stages.corpus import BEIR_QUERIES, find_collection
 from embedder_assets.stages.outline import HEADING_SEPARATOR
 from embedder_assets.stages.queries import load_queries, refuse_empty_folder, synthetic_queries
 from embedder_assets.tables.schemas import SCHEMAS
@@ -23,7 +24,10 @@ def queries(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeli
 
     def work(name: str) -> Metadata:
         collection = find_collection(pipeline.settings.corpus_dir, name)
-        found, issues = load_queries(collection)
+        try:
+            found, issues = load_queries(collection)
+        except CorpusError as error:
+            return _kept(context, pipeline, name, error)
         for issue in issues:
             context.log.warning(one_line(f"{issue.collection}/{issue.path}: {issue.message}"))
         if not found:
@@ -40,6 +44,18 @@ def queries(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeli
         }
 
     yield from materialize_each(context, pipeline, work)
+
+
+def _kept(context: dg.AssetExecutionContext, pipeline: Pipeline, name: str, error: CorpusError) -> Metadata:
+    """What cannot be read is not gone: the rows stay, and other collections go on, where ``document_issues`` says so.
+
+    Raises:
+        CorpusError: It does not: nobody else would be told.
+    """
+    if {".", BEIR_QUERIES}.isdisjoint(pipeline.store.read("document_issues", name, ["path"])["path"]):
+        raise error
+    context.log.warning(one_line(f"{name}: the queries stay as they were. {error}"))
+    return {"dagster/row_count": pipeline.store.count("queries", name), "note": one_line(str(error))}
 
 
 def _titles(pipeline: Pipeline, name: str) -> Iterator[tuple[str, str]]:

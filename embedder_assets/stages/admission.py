@@ -53,11 +53,11 @@ class Admission:
         """
         kind = "dense" if isinstance(self._encoder, DenseEncoder) else "sparse"
         baseline = newest_figures(self._store, "quality_baselines", collection)
-        qrels = EvaluateStage(self._store, self._settings).judgements(collection)
         # The figure of several dense models is theirs together; one of them cannot be held against it.
         several = kind == "dense" and len(self._settings.dense_models) > 1
         if baseline is None or kind not in baseline.rankings or several:
             return
+        qrels = EvaluateStage(self._store, self._settings).judgements(collection)
         if not qrels:
             raise QualityError(
                 f"model '{self._encoder.model}' with fingerprint {self._encoder.fingerprint}",

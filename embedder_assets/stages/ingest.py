@@ -146,7 +146,8 @@ class Ingest:
         """Of documents that were not read, those that have no source any more, as far as that can be known."""
         if listing.is_beir:
             # A line that cannot be used may have been any of the documents.
-            unsure = any(issue.kind not in _OF_KNOWN_ROWS for _, issue in walk.issues)
+            of_rows = (issue for _, issue in walk.issues if issue.path not in listing.judgements)
+            unsure = any(issue.kind not in _OF_KNOWN_ROWS for issue in of_rows)
             return absent.clear() if unsure else absent
         in_the_way = {issue.path for _, issue in walk.issues if issue.kind == FOLDER}
         doubtful = {issue.path for _, issue in walk.issues if issue.kind != FOLDER} | set(walk.known_issues)
@@ -207,7 +208,7 @@ def _is_or_is_below(doc_id: str, places: Set[str]) -> bool:
 
 def _names_document(path: str, listing: Listing) -> bool:
     """Whether an issue's path is that of a document, and not of a folder or of a whole file of rows."""
-    return path != BEIR_CORPUS if listing.is_beir else is_document_name(path)
+    return path not in (BEIR_CORPUS, *listing.judgements) if listing.is_beir else is_document_name(path)
 
 
 def _where(rows: pl.DataFrame, wanted: list[bool]) -> pl.DataFrame:

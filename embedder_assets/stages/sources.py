@@ -6,6 +6,7 @@ looked at is an issue that names it, so that nothing below it counts as deleted.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Set
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ from embedder_assets.stages.corpus import (
     visible_entries,
 )
 from embedder_assets.stages.document import DocumentIssue
-from embedder_assets.stages.paths import Entry, in_words, may_read, printable, real_path, status
+from embedder_assets.stages.paths import Entry, in_words, may_read, open_file, printable, real_path, status
 
 # Of an issue: a folder lies where a document was. It says nothing of what is in the folder.
 FOLDER = "not_a_file"
@@ -137,6 +138,8 @@ class _Walk:
         self._entered.add(self._root)
         for entry in self._documents_at_top(entries):
             self._look(root / entry.name, entry, self._root)
+        for name in {BEIR_QUERIES, BEIR_QRELS}.intersection(self._listing.judgements):
+            self._judgements(root / name)
         while self._pending:
             folder, real = self._pending.pop()
             try:
@@ -179,6 +182,14 @@ class _Walk:
             refuse_outside(self._corpus, path, real_path(path))
         _refuse_unreadable(path)
         self._listing.sources.append(SourceFile(self._doc_id(path), path))
+
+    def _judgements(self, path: Path) -> None:
+        """Notes a file of queries or judgements that cannot be opened; what it says is for their asset to read."""
+        try:
+            check_file(self._collection, path)
+            os.close(open_file(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+        except (OSError, DocumentError) as error:
+            self._issue(path, error)
 
     def _folder(self, path: Path, entry: Entry, parent: Path) -> None:
         real = parent / entry.name

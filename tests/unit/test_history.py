@@ -10,7 +10,6 @@ from pathlib import Path
 import polars as pl
 import pytest
 from click.testing import CliRunner
-from deltalake import DeltaTable
 
 from embedder_assets.cli import main
 from embedder_assets.errors import TableError
@@ -185,7 +184,8 @@ def _write_rounds(home: Path, name: str) -> None:
             store.append("queries", passing)
             store.exchange("queries", name, new, pl.DataFrame({"query_id": ["passing"]}))
             if number % 4 == 0:
-                DeltaTable(str(store.path("queries"))).optimize.compact(partition_filters=[("collection", "=", name)])
+                with store.committing("queries"):
+                    store.place.open("queries").optimize.compact(partition_filters=[("collection", "=", name)])
 
 
 # The command
