@@ -87,7 +87,7 @@ class SupervisedProcess:
                 raise self._failed(f"an answer within {READY_TIMEOUT_S:.0f} s", "none")
             if waited - said >= SAY_EVERY_S:
                 said = waited
-                line = self._last_line()
+                line = self._last_lines(1)
                 yield f"waiting for {self.part.name} … {waited:.0f} s{f' (its log: {line})' if line else ''}"
             time.sleep(POLL_S)
 
@@ -121,7 +121,7 @@ class SupervisedProcess:
         recent = sum(now - each <= WITHIN_S for each in self._ends)
         pause = min(FIRST_PAUSE_S * 2 ** (recent - 1), LONGEST_PAUSE_S)
         self._due = now + pause
-        line = self._last_line()
+        line = self._last_lines(1)
         return (
             f"{self.part.name} has ended ({how}); it is started again in {pause:.0f} s. "
             f"Its log {self.part.log} ends with: {line or '(nothing)'}"
@@ -140,26 +140,23 @@ class SupervisedProcess:
         return self._process.how_it_ended if self._process else "not started"
 
     def _failed(self, expected: str, got: str) -> StackError:
+        lines = self._last_lines(LINES_SHOWN, "\n    ")
         return StackError(
             self.part.name,
             expected=expected,
-            got=got,
-            remedy=f"Its log {self.part.log} ends with:",
-            log_lines=self._last_lines(LINES_SHOWN) or ["(nothing)"],
+            got=f"{got}; its log ends with:\n    {lines or '(nothing)'}\n",
+            remedy=f"All of it is in {self.part.log}.",
         )
 
-    def _last_line(self) -> str:
-        return "".join(self._last_lines(1))
-
-    def _last_lines(self, count: int) -> list[str]:
+    def _last_lines(self, count: int, between: str = " ") -> str:
         """What it has said last since it was started, fit for a terminal."""
         try:
             with self.part.log.open("rb") as log:
                 log.seek(max(self._log_began, log.seek(0, 2) - LOG_BYTES_READ))
                 lines = log.read().decode("utf-8", "replace").splitlines()
         except OSError:
-            return []
-        return [_printable(line) for line in lines if line.strip()][-count:]
+            return ""
+        return between.join([_printable(line) for line in lines if line.strip()][-count:])
 
 
 def _printable(line: str) -> str:
