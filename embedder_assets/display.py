@@ -195,6 +195,9 @@ def show_tuned(tuned: Tuned, *, written: bool) -> None:
 
 def show_versions(versions: Sequence[Version]) -> None:
     """The history of tables, a commit a line."""
+    if not versions:
+        say("no table has been written yet; `embedder run` fills them")
+        return
     columns = ["table", "version", "time (UTC)", "operation", "collection", "rows added", "rows removed"]
     rows = []
     for each in versions:

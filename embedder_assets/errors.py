@@ -6,8 +6,6 @@ one line without secrets of URLs, whatever the thing is called and whatever a li
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from embedder_assets.plain import plain
 from embedder_assets.redact import redact, safe_line
 
@@ -128,15 +126,4 @@ class TelemetryError(EmbedderError):
 
 
 class StackError(EmbedderError):
-    """A part of the long-running stack cannot run.
-
-    Args:
-        log_lines: What the part has said last, shown below the sentence, a line each.
-    """
-
-    def __init__(self, thing: str, *, expected: str, got: str, remedy: str, log_lines: Sequence[str] = ()) -> None:
-        super().__init__(thing, expected=expected, got=got, remedy=remedy)
-        self.log_lines = [safe_line(line) for line in log_lines]
-
-    def __str__(self) -> str:
-        return "\n    ".join([super().__str__(), *self.log_lines])
+    """A part of the long-running stack cannot run."""

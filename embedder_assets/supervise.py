@@ -83,7 +83,7 @@ class SupervisedProcess:
                 raise self._failed(f"an answer within {READY_TIMEOUT_S:.0f} s", "none")
             if waited - said >= SAY_EVERY_S:
                 said = waited
-                line = self._last_line()
+                line = self._last_lines(1)
                 yield f"waiting for {self.part.name} … {waited:.0f} s{f' (its log: {line})' if line else ''}"
             time.sleep(POLL_S)
 
@@ -117,7 +117,7 @@ class SupervisedProcess:
         recent = sum(now - each <= WITHIN_S for each in self._ends)
         pause = min(FIRST_PAUSE_S * 2 ** (recent - 1), LONGEST_PAUSE_S)
         self._due = now + pause
-        line = self._last_line()
+        line = self._last_lines(1)
         return (
             f"{self.part.name} has ended ({how}); it is started again in {pause:.0f} s. "
             f"Its log {self.part.log} ends with: {line or '(nothing)'}"
@@ -139,14 +139,10 @@ class SupervisedProcess:
         return StackError(
             self.part.name,
             expected=expected,
-            got=got,
-            remedy=f"Its log {self.part.log} ends with:",
-            log_lines=self._last_lines(LINES_SHOWN) or ["(nothing)"],
+            got=f"{got}; its log ends with: {self._last_lines(LINES_SHOWN) or '(nothing)'}",
+            remedy=f"All of it is in {self.part.log}.",
         )
 
-    def _last_line(self) -> str:
-        return "".join(self._last_lines(1))
-
-    def _last_lines(self, count: int) -> list[str]:
+    def _last_lines(self, count: int) -> str:
         """What it has said last since it was started."""
-        return last_lines(self.part.log, count, self._log_began)
+        return " | ".join(last_lines(self.part.log, count, self._log_began))

@@ -1,6 +1,6 @@
 """Blocking asset checks from rules: one Dagster op an asset, every rule a check of its own."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import dagster as dg
 
@@ -85,6 +85,18 @@ def evaluated(
     )
 
 
+def answer(ask: Callable[[], str | None], context: dg.AssetCheckExecutionContext) -> str | None:
+    """What a rule says. One that could not be asked has failed, or an earlier word would stand as the newest."""
+    try:
+        return ask()
+    except EmbedderError as error:
+        return str(error)
+    except Exception as error:
+        words = f"it could not be asked: {type(error).__name__}: {error}"
+        context.log.exception(one_line(words))
+        return words
+
+
 def _verdict(words: str | None) -> Verdict:
     """A failed check blocks what follows, unless what it says does not make the results wrong."""
     passed = not words or isinstance(words, Note)
@@ -96,17 +108,11 @@ def _verdict(words: str | None) -> Verdict:
 
 
 def _asked(rule: Rule, pipeline: Pipeline, collection: str, context: dg.AssetCheckExecutionContext) -> str | None:
-    """The verdict of a rule. One that could not be asked has failed: an earlier word must not stand as the newest.
+    """The verdict of a rule.
 
     What is wrong with a collection that another run has changed meanwhile is for the checks of that one to judge.
     """
-    try:
-        verdict = rule(pipeline, collection)
-    except EmbedderError as error:
-        verdict = str(error)
-    except Exception as error:
-        context.log.exception(one_line(f"{rule.__name__} of collection '{collection}'"))
-        verdict = f"it could not be asked: {type(error).__name__}: {error}"
+    verdict = answer(lambda: rule(pipeline, collection), context)
     if verdict is None or isinstance(verdict, Note | Worry):
         return verdict
     if (words := superseded(pipeline, context.instance, context.run.run_id, collection)) is not None:

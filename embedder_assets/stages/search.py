@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -78,14 +79,16 @@ class Search:
         self._warn = warn
         models = RetrievalModels.of(settings, triton)
         available = store.collections("chunks")
-        unknown = [name for name in collections if name not in available]
-        if unknown or not available:
+        if not available:
             raise TableError(
-                f"collection {', '.join(unknown) or '(any)'}",
-                expected=f"one of: {', '.join(available) or 'none has been materialized yet'}",
-                got="no rows in the table 'chunks'",
-                remedy="Run `embedder run` first; `--collection NAME` picks one of the above.",
+                "the table 'chunks'",
+                expected="chunks to search",
+                got="none",
+                remedy="Run `embedder run` first, or set EMBEDDER_HOME to the folder that has the tables.",
             )
+        for name in collections:
+            if name not in available:
+                raise _not_searchable(name, available)
         found = self._searchable(store, models, list(dict.fromkeys(collections)) or available)
         self._chunks = pl.concat(
             [each.chunks.drop("content_sha256").with_columns(state=pl.lit(each.state)) for each in found]
@@ -169,6 +172,16 @@ class Search:
 
     def _fallback(self, allowed: bool, what: str) -> Fallback:
         return Fallback(allowed, lambda reason, message: self._warn(f"{what} ({reason}): {message}"))
+
+
+def _not_searchable(name: str, available: Sequence[str]) -> TableError:
+    nearest = difflib.get_close_matches(name, available, n=1)
+    return TableError(
+        f"collection '{name}'",
+        expected=f"one of: {', '.join(available)}",
+        got="no rows in the table 'chunks'",
+        remedy=f"Did you mean '{nearest[0]}'?" if nearest else "Correct the name, or run `embedder run` first.",
+    )
 
 
 def _hit(row: dict[str, object], query: str) -> Hit:

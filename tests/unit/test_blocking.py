@@ -7,7 +7,8 @@ from types import SimpleNamespace
 import dagster as dg
 import pytest
 
-from embedder_assets.checks import blocking
+from embedder_assets.checks import blocking, telemetry
+from embedder_assets.checks.proof import Proof
 from embedder_assets.errors import TableError
 from embedder_assets.tables.store import TableStore
 
@@ -51,3 +52,25 @@ def test_a_rule_that_raises_has_failed(rule, words, monkeypatch, tmp_path):
     raised, other = result.get_asset_check_evaluations()
     assert (raised.passed, raised.severity, raised.description) == (False, dg.AssetCheckSeverity.ERROR, words)
     assert other.passed
+
+
+def test_a_proof_that_cannot_be_read_has_failed(monkeypatch):
+    def damaged(*_: object) -> Proof:
+        raise ValueError("spans.jsonl: line 3 is no JSON")
+
+    monkeypatch.setattr(telemetry, "collections_of_run", lambda *_: ["kb"])
+    monkeypatch.setattr(telemetry, "_left_behind", damaged)
+
+    @dg.asset
+    def processing_summary() -> None:
+        pass
+
+    result = dg.materialize(
+        [processing_summary, telemetry.telemetry_checks], resources={"pipeline": object()}, raise_on_error=False
+    )
+    evaluations = result.get_asset_check_evaluations()
+    assert not result.success
+    assert len(evaluations) == len(telemetry.RULES)
+    assert {each.description for each in evaluations} == {
+        "it could not be asked: ValueError: spans.jsonl: line 3 is no JSON"
+    }
