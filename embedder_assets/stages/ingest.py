@@ -19,7 +19,7 @@ from embedder_assets.settings import Settings
 from embedder_assets.stages.corpus import BEIR_CORPUS, Collection, is_document_name
 from embedder_assets.stages.extract import Document, DocumentIssue, Limits, Source, read_sources
 from embedder_assets.stages.losses import Losses, refuse_losses, refuse_too_many_bad
-from embedder_assets.stages.sources import FOLDER, Listing, list_sources
+from embedder_assets.stages.sources import Listing, list_sources
 from embedder_assets.tables.schemas import SCHEMAS, Schema
 from embedder_assets.tables.staging import Staging, lost_rows
 from embedder_assets.tables.store import TableStore
@@ -32,6 +32,8 @@ STILL_THERE = "The former version stays in the tables."
 VERSION = ["doc_id", "source_sha256", "extraction"]
 # Kinds of issues of a BEIR collection that say which document they are of, so that no other one is in doubt.
 _OF_KNOWN_ROWS = {"duplicate_id"}
+# Kinds of issues of a folder that say nothing of what is in it.
+_OF_ITS_PATH_ALONE = {"not_a_file"}
 
 
 @dataclass(frozen=True)
@@ -149,8 +151,10 @@ class Ingest:
             of_rows = (issue for _, issue in walk.issues if issue.path not in listing.judgements)
             unsure = any(issue.kind not in _OF_KNOWN_ROWS for issue in of_rows)
             return absent.clear() if unsure else absent
-        in_the_way = {issue.path for _, issue in walk.issues if issue.kind == FOLDER}
-        doubtful = {issue.path for _, issue in walk.issues if issue.kind != FOLDER} | set(walk.known_issues)
+        in_the_way = {issue.path for _, issue in walk.issues if issue.kind in _OF_ITS_PATH_ALONE}
+        doubtful = {issue.path for _, issue in walk.issues if issue.kind not in _OF_ITS_PATH_ALONE} | set(
+            walk.known_issues
+        )
         sure = [
             doc_id not in in_the_way and not _is_or_is_below(doc_id, doubtful) for doc_id in absent["doc_id"].to_list()
         ]

@@ -26,8 +26,6 @@ from embedder_assets.stages.corpus import (
 from embedder_assets.stages.document import DocumentIssue
 from embedder_assets.stages.paths import Entry, in_words, may_read, open_file, printable, real_path, status
 
-# Of an issue: a folder lies where a document was. It says nothing of what is in the folder.
-FOLDER = "not_a_file"
 _JUDGEMENTS = (BEIR_QUERIES, BEIR_QRELS, "qrels_*.tsv")
 
 
@@ -229,7 +227,7 @@ def _refuse_unreadable(path: Path) -> None:
 def _folder_instead(path: Path) -> DocumentError:
     return DocumentError(
         printable(path),
-        kind=FOLDER,
+        kind="not_a_file",
         expected="the document that was here",
         got="a folder",
         remedy="Put the file back in its place; or, if the document is to go, rename the folder.",
