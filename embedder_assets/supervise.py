@@ -30,7 +30,7 @@ class Part:
         name: As it stands in a sentence.
         command: Program and arguments.
         log: Gets what it prints, appended.
-        answers: Whether it does its work; asked until it does, not later.
+        answers: Whether it does its work; asked until it does, not later. None: it does as soon as it runs.
         may_start: Whether nothing is left of an earlier process that a new one would run into.
         where: Where it answers, for people.
     """
@@ -38,7 +38,7 @@ class Part:
     name: str
     command: Sequence[str]
     log: Path
-    answers: Callable[[], bool] = lambda: True
+    answers: Callable[[], bool] | None = None
     may_start: Callable[[], bool] = lambda: True
     where: Callable[[], str] = str
 
@@ -95,7 +95,12 @@ class SupervisedProcess:
         """
         now = time.monotonic()
         if self._process is None:
-            if now >= self._due and self.part.may_start():
+            if now < self._due or not self.part.may_start():
+                return
+            if self.part.answers is not None and self.part.answers():
+                # Its port was taken meanwhile: that must not pass for an answer of its own.
+                yield self._ended(now, "something else answers in its place", "was not started")
+            else:
                 self.start()
         elif not self._process.running:
             yield self._ended(now, self._how_it_ended())
@@ -108,7 +113,7 @@ class SupervisedProcess:
                 raise self._failed(f"an answer within {READY_TIMEOUT_S:.0f} s", f"none at {MOST_ENDS} starts in a row")
             yield self._ended(now, f"no answer within {READY_TIMEOUT_S:.0f} s")
 
-    def _ended(self, now: float, how: str) -> str:
+    def _ended(self, now: float, how: str, what: str = "has ended") -> str:
         """Notes an end and plans the next start."""
         self.stop()
         self._ends.append(now)
@@ -119,12 +124,12 @@ class SupervisedProcess:
         self._due = now + pause
         line = self._last_lines(1)
         return (
-            f"{self.part.name} has ended ({how}); it is started again in {pause:.0f} s. "
+            f"{self.part.name} {what} ({how}); it is started again in {pause:.0f} s. "
             f"Its log {self.part.log} ends with: {line or '(nothing)'}"
         )
 
     def _is_ready(self) -> bool:
-        self._ready = self._ready or self.part.answers()
+        self._ready = self._ready or self.part.answers is None or self.part.answers()
         if self._ready:
             self._unanswered = 0
         return self._ready

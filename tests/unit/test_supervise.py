@@ -139,6 +139,25 @@ def test_start_that_gives_no_answer_is_an_end_too(
     assert eventually(lambda: bool(list(process.look()) or starts(tmp_path) >= 3))
 
 
+def test_what_took_the_place_of_a_part_does_not_answer_for_it(
+    tmp_path: Path, supervised: Callable[..., SupervisedProcess]
+) -> None:
+    answers = [True]
+    process = supervised(STAYS, answers=lambda: answers[0])
+    list(process.wait_until_ready())
+    assert eventually(lambda: starts(tmp_path) == 1)
+    os.kill(pid_of(process), signal.SIGKILL)
+    said: list[str] = []
+    assert eventually(lambda: bool(said.extend(process.look()) or len(said) == 3))
+    assert "has ended (killed by SIGKILL)" in said[0]
+    assert all("the part was not started (something else answers in its place)" in each for each in said[1:])
+    assert starts(tmp_path) == 1
+    answers[0] = False
+    assert eventually(lambda: bool(list(process.look()) or starts(tmp_path) == 2))
+    answers[0] = True
+    assert eventually(lambda: bool(said.extend(process.look()) or said[-1] == "the part answers again"))
+
+
 def test_part_that_hangs_at_every_start_is_given_up(
     supervised: Callable[..., SupervisedProcess], monkeypatch: pytest.MonkeyPatch
 ) -> None:
