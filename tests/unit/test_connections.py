@@ -98,7 +98,7 @@ def test_connections_that_stand_still_stop_no_scrape_and_are_closed(settings, sh
 @pytest.mark.parametrize(
     "sent", [b"GET /" + b"a" * 65000, b"GET / HTTP/1.1\r\n" + b"A: " + b"a" * 30000 + b"\r\nB: " + b"a" * 34000]
 )
-def test_a_request_without_an_end_is_cut_and_kept_by_nobody(settings, scraped, sent):
+def test_an_endless_request_is_cut_and_not_kept(settings, scraped, sent):
     with served(of_run(RUN_ID, ALL_STAGES), settings, lasting=True) as url:
         with opened(settings.metrics_port, 1) as (endless,):
             with suppress(OSError):

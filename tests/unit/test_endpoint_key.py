@@ -143,7 +143,7 @@ except TimeoutError:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
-def test_another_user_on_the_port_gets_no_password_and_keeps_no_run_waiting(tmp_path, monkeypatch):
+def test_another_user_on_the_port_gets_no_password(tmp_path, monkeypatch):
     monkeypatch.setattr(endpoint, "BUSY_S", 0.3)
     (tmp_path / "password").write_text("s3cret\n")
     chosen = {"metrics_username": "me", "metrics_password_file": tmp_path / "password"}

@@ -258,7 +258,7 @@ def test_a_folder_in_the_place_of_a_document_deletes_nothing(folder, store, tmp_
     assert (read().issues.height, "a.md" in ids(store)) == (0, False)
 
 
-def test_a_folder_in_the_place_of_a_document_that_cannot_be_entered_keeps_what_is_below(read, folder, store):
+def test_a_locked_folder_replacing_a_document_keeps_its_row(read, folder, store):
     write(folder, a="one")
     read()
     (folder / "a.md").unlink()

@@ -57,7 +57,7 @@ def test_a_folder_with_foreign_files_keeps_its_rights(tmp_path):
     assert (mode(tmp_path), mode(tmp_path / "photos"), mode(tmp_path / "tables")) == (0o755, 0o755, 0o700)
 
 
-def test_into_a_home_that_all_may_write_nobody_puts_something_of_his_own(tmp_path):
+def test_others_cannot_add_files_to_a_writable_home(tmp_path):
     (tmp_path / "dagster").mkdir(mode=0o700)
     (tmp_path / "photos").mkdir(mode=0o755)
     tmp_path.chmod(0o777)
@@ -69,7 +69,7 @@ def test_into_a_home_that_all_may_write_nobody_puts_something_of_his_own(tmp_pat
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 @pytest.mark.parametrize("name", ["embedder.toml", ".embedder"])
-def test_what_another_user_has_put_into_a_shared_folder_is_refused(tmp_path, monkeypatch, name):
+def test_files_of_another_user_in_shared_folders_are_refused(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("EMBEDDER_HOME", ".embedder")
     (tmp_path / "embedder.toml").write_text("enable_rerank = false\n")

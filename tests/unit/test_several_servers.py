@@ -107,7 +107,7 @@ def done(made: Connection) -> list[tuple[str, str | None]]:
     return [(each.kind, each.endpoint) for each in made.recoveries()]
 
 
-def test_this_homes_own_server_is_shown_its_secret_and_no_other_is(connected, clients, monkeypatch):
+def test_only_this_homes_own_server_gets_its_secret(connected, clients, monkeypatch):
     own = TritonAddress("127.0.0.1:8001", access=ClientAccess(secret=Secret.random()))
     monkeypatch.setattr(embedded, "find_running", lambda _: own)
     connected("localhost:8001,127.0.0.1:8002,other:8001")

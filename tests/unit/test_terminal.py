@@ -200,7 +200,7 @@ def test_a_tilde_without_a_home_is_refused_in_a_sentence(monkeypatch: pytest.Mon
     assert "'model_repository' (env:EMBEDDER_MODEL_REPOSITORY): expected a path that leads somewhere" in result.output
 
 
-def test_an_error_that_nobody_expects_is_shown_whole_and_neither_obeyed_nor_a_leak() -> None:
+def test_an_unexpected_error_is_shown_whole_without_secrets() -> None:
     def fails() -> None:
         raise ValueError(f"{HOSTILE} http://me:S3cr3tW0rd@host.test")
 

@@ -191,7 +191,7 @@ def test_the_slowest_of_a_long_queue_is_heard(instance, restarted):
     assert gauge(state_of(instance) if restarted else state)["a", "error"] == 0
 
 
-def test_a_run_that_ended_before_its_checks_is_not_waited_for(instance):
+def test_runs_that_ended_before_their_checks_are_not_awaited(instance):
     dead = instance.create_run_for_job(
         dg.Definitions(
             [evaluation], asset_checks=[CHECK], resources={"pipeline": object()}

@@ -98,7 +98,7 @@ def test_own_pages_and_links_are_served(headers):
     assert client_of(os.geteuid()).get("/", headers=headers).status_code == 200
 
 
-def test_no_form_of_another_site_sends_what_looks_like_a_link():
+def test_a_form_of_another_site_is_refused():
     assert client_of(os.geteuid()).post("/", headers=LINK).status_code == 403
 
 
