@@ -139,7 +139,7 @@ def test_start_that_gives_no_answer_is_an_end_too(
     assert eventually(lambda: bool(list(process.look()) or starts(tmp_path) >= 3))
 
 
-def test_what_took_the_place_of_a_part_does_not_answer_for_it(
+def test_a_process_on_the_port_of_a_part_is_not_it(
     tmp_path: Path, supervised: Callable[..., SupervisedProcess]
 ) -> None:
     answers = [True]
