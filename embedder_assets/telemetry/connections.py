@@ -14,8 +14,9 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from io import BufferedIOBase
 from socketserver import ThreadingMixIn
-from typing import Any, BinaryIO
+from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 REQUEST_S = 10.0
@@ -152,7 +153,7 @@ class BoundedServer(ThreadingMixIn, WSGIServer):
 class _Bounded:
     """The lines that a connection sends, up to a number of bytes in all."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BufferedIOBase) -> None:
         self._file, self._left = file, MOST_BYTES_OF_REQUEST
         self.close = file.close
 
