@@ -147,7 +147,7 @@ class RerankStage:
         return as_matrix(beside["embedding"])
 
     def _input_digest(self, fused: pl.DataFrame) -> str:
-        parts = [*sorted(fused["input_digest"].unique()), self._fingerprint, str(self._depth), FORMULA]
+        parts = [*sorted(fused["input_digest"].unique()), self._model, self._fingerprint, str(self._depth), FORMULA]
         return input_digest(parts)
 
 

@@ -255,6 +255,9 @@ def test_a_new_model_is_refused_while_judgements_are_lost(make, tmp_path):
         gate("kb", [])
     drop(pipeline.store, ["kb"])
     gate("kb", [])
+    # Nobody asks for judgements that nothing is held against.
+    (tmp_path / "corpus" / "kb" / "qrels.tsv").write_text("no header\n")
+    gate("kb", [])
 
 
 def test_judgements_that_cannot_be_read_keep_the_exports_back(make, tmp_path):

@@ -136,6 +136,16 @@ def test_a_second_run_computes_nothing_until_model_or_candidates_change(store, t
     assert len(triton.requests) == 3
 
 
+def test_a_model_under_a_new_name_is_named_and_not_asked_again(store, tmp_path):
+    triton = FakeTriton()
+    first = run(store, triton, tmp_path)
+    renamed = RerankStage(store, triton, make_settings(tmp_path), ("renamed", "rerank-1"))
+    rows = renamed.run("kb", make_meter("rerank")).sort("query_id", "rank")
+    assert set(rows["model"]) == {"renamed"}
+    assert rows["score"].equals(first["score"])
+    assert len(triton.requests) == 1
+
+
 def test_without_candidates_there_is_no_inference(tmp_path):
     triton = FakeTriton()
     assert run(TableStore(tmp_path), triton, tmp_path).height == 0
