@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from embedder_assets.settings import settings_table
+from embedder_assets.settings import FIELDS, PROJECT_ROOT, variable_of
 
 TARGET = Path(__file__).with_name("settings.md")
 INTRODUCTION = """\
@@ -42,6 +42,25 @@ Dagster's instance by `DAGSTER_HOME` (default: `dagster/` under `EMBEDDER_HOME`;
 def settings_page() -> str:
     """The whole page."""
     return f"{INTRODUCTION}\n{settings_table()}\n\n{EXPLANATION}"
+
+
+def settings_table() -> str:
+    """A Markdown table of every setting: its variable, its default and its meaning."""
+    rows = [
+        f"| `{variable_of(name)}` | {_shown(field.default)} | {field.description} |" for name, field in FIELDS.items()
+    ]
+    return "\n".join(["| variable | default | meaning |", "|---|---|---|", *rows])
+
+
+def _shown(default: object) -> str:
+    """A default as a person writes it; a path of the project relative to the project, never one of this machine."""
+    if isinstance(default, Path) and default.is_relative_to(PROJECT_ROOT):
+        default = default.relative_to(PROJECT_ROOT).as_posix()
+    if isinstance(default, bool):
+        default = str(default).lower()
+    if isinstance(default, tuple):
+        default = ",".join(default)
+    return "unset" if default in (None, "") else f"`{default}`"
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ def main(context: click.Context) -> None:
     if context.invoked_subcommand == "doctor":
         return  # which says so, and changes nothing
     for path in restrict_permissions(settings_at_load().home):
-        warn(f"{path}: other users could look into it; now only you can (docs/security.md)")
+        warn(f"{path}: other users could look into it or write it; not any more (docs/security.md)")
 
 
 @contextmanager

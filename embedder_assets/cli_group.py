@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,8 +12,7 @@ import click
 
 from embedder_assets import interrupt
 from embedder_assets.errors import EmbedderError
-from embedder_assets.plain import one_line
-from embedder_assets.redact import redact
+from embedder_assets.redact import redact, safe_line
 from embedder_assets.terminal import prepare_streams, say_on_stderr
 
 
@@ -54,14 +54,21 @@ def _in_a_sentence() -> Iterator[None]:
     try:
         yield
     except click.ClickException as error:
-        vars(error)["message"] = one_line(redact(error.message))
+        vars(error)["message"] = safe_line(error.message)
         raise
     except EmbedderError as error:
         raise click.ClickException(str(error)) from error
     except BrokenPipeError:
         # Who reads has had enough, as `head` has; click ends the command for it.
         raise
+    except (click.exceptions.Exit, click.Abort):
+        raise
     except OSError as error:
         # Most often a disk that is full, or a folder that is not ours to write.
-        sentence = f"{one_line(redact(str(error)))}. Check free space and permissions, then run again."
+        sentence = f"{safe_line(str(error))}. Check free space and permissions, then run again."
         raise click.ClickException(sentence) from error
+    except Exception as error:
+        # Nobody has expected it: all of it is shown, and what a library quotes in it is still not obeyed.
+        for line in redact("".join(traceback.format_exception(error))).rstrip().split("\n"):
+            say_on_stderr(line)
+        sys.exit(1)

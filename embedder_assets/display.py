@@ -11,11 +11,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from embedder_assets.errors import TableError
 from embedder_assets.plain import plain
-from embedder_assets.settings import ENV_PREFIX
-from embedder_assets.terminal import console_on, highlighted, say, say_lines, say_table, styled
+from embedder_assets.settings import variable_of
+from embedder_assets.terminal import console, highlighted, say, say_lines, say_table, styled
 
 if TYPE_CHECKING:
-    from embedder_assets.doctor import Finding
+    from embedder_assets.doctor_storage import Finding
     from embedder_assets.launch import RunOutcome
     from embedder_assets.pipeline import Pipeline
     from embedder_assets.serving.add import AddedModel
@@ -48,9 +48,9 @@ def progress() -> Iterator[ProgressReport]:
     described = TextColumn("{task.description}", markup=False)
     columns = (described, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     # The stream of now: while steps run, another one stands in its place.
-    console = console_on(sys.stderr)
+    stderr = console(sys.stderr)
     # Each refresh is half a percent of a core; where nobody sees them, there are none.
-    bars = Progress(*columns, console=console, transient=True, refresh_per_second=5, disable=not console.is_terminal)
+    bars = Progress(*columns, console=stderr, transient=True, refresh_per_second=5, disable=not stderr.is_terminal)
     step = bars.add_task("starting", total=None)
     tasks: dict[tuple[str, str], TaskID] = {}
 
@@ -195,6 +195,9 @@ def show_tuned(tuned: Tuned, *, written: bool) -> None:
 
 def show_versions(versions: Sequence[Version]) -> None:
     """The history of tables, a commit a line."""
+    if not versions:
+        say("no table has been written yet; `embedder run` fills them")
+        return
     columns = ["table", "version", "time (UTC)", "operation", "collection", "rows added", "rows removed"]
     rows = []
     for each in versions:
@@ -215,7 +218,7 @@ def show_comparison(comparison: Comparison) -> None:
     say_table(["ranking", "measure", former, candidate, "difference", "p", "better", "worse"], rows)
     marks = ", ".join(f"{name} {mark}" for name, mark in zip(comparison.models, comparison.fingerprints, strict=True))
     say(f"{comparison.collection}: {comparison.queries} judged queries; {marks}")
-    variable = ENV_PREFIX + comparison.setting.upper()
+    variable = variable_of(comparison.setting)
     say(f"Nothing was published. {variable}={candidate} makes runs use the candidate.")
 
 

@@ -10,14 +10,13 @@ import socket
 import sys
 import sysconfig
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from embedder_assets.doctor_storage import dagster_database, full_disks
-from embedder_assets.environment import unknown_variables
+from embedder_assets.doctor_storage import Finding, dagster_database, full_disks
+from embedder_assets.environment import dagster_home, unknown_variables
 from embedder_assets.errors import EmbedderError, SettingsError
-from embedder_assets.permissions import open_to_others, require_protected
+from embedder_assets.permissions import group_of, is_open_to_others, open_to_others, require_protected
 from embedder_assets.serving.access import ClientAccess, ServerAccess
 from embedder_assets.serving.build import inspect_models
 from embedder_assets.serving.embedded import find_running
@@ -28,21 +27,6 @@ from embedder_assets.tables.objects import reach_objects
 from embedder_assets.tables.store import TableStore
 
 SHM_NEEDED_MB = 64
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at.
-
-    Attributes:
-        level: ``problem`` stops a run; ``note`` does not.
-        remedy: What to do, empty when all is well.
-    """
-
-    level: Literal["ok", "note", "problem"]
-    thing: str
-    found: str
-    remedy: str = ""
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
@@ -63,7 +47,8 @@ def examine(settings: Settings) -> Iterator[Finding]:
     )
     for look in looks:
         yield from look(settings)
-    yield from (Finding(*found) for found in (*full_disks(settings), *dagster_database(settings)))
+    yield from full_disks(settings)
+    yield from dagster_database(settings)
 
 
 def _python(_: Settings) -> Iterator[Finding]:
@@ -163,6 +148,10 @@ def _rights(settings: Settings) -> Iterator[Finding]:
         names = ", ".join(folder.name for folder in open_folders)
         remedy = f"`chmod -R go-rwx {settings.home}`; the next run of their owner does so too (docs/security.md)."
         yield Finding("note", "home", f"other users of this machine can look into {names}", remedy)
+    events = dagster_home(settings)
+    if events.parent != settings.home and group_of(events) is None and is_open_to_others(events):
+        remedy = f"It holds previews of texts: `chmod go-rwx {events}`, or give it the setgid bit to share it."
+        yield Finding("note", "DAGSTER_HOME", f"other users of this machine can look into {events}", remedy)
     try:
         require_protected(settings.model_repository, "model_repository")
     except SettingsError as error:

@@ -6,11 +6,13 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from sqlalchemy import create_engine
 
+from embedder_assets.environment import dagster_home
 from embedder_assets.errors import EmbedderError
 from embedder_assets.settings import Settings
 from embedder_assets.storage_errors import storage_told
@@ -25,35 +27,46 @@ PARTS = {"runs": "run_storage", "events": "event_log_storage", "schedules": "sch
 FILES = ("history/runs.db", "history/runs/index.db", "schedules/schedules.db")
 LOCKED_S = 2
 
-Found = tuple[Literal["ok", "note", "problem"], str, str, str]
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        level: ``problem`` stops a run; ``note`` does not.
+        remedy: What to do, empty when all is well.
+    """
+
+    level: Literal["ok", "note", "problem"]
+    thing: str
+    found: str
+    remedy: str = ""
 
 
-def full_disks(settings: Settings) -> Iterator[Found]:
+def full_disks(settings: Settings) -> Iterator[Finding]:
     """A finding for each place that a run writes to and that has no room, in bytes or in files."""
-    places = {"home": settings.home, "DAGSTER_HOME": dagster_home(settings), "the models": settings.model_repository}
     remedy = "Free some space there, or set {} to a folder on another disk."
-    variables = {"home": "EMBEDDER_HOME", "DAGSTER_HOME": "DAGSTER_HOME", "the models": "EMBEDDER_MODEL_REPOSITORY"}
-    for thing, place in places.items():
-        why = _full(nearest_folder(place))
+    for thing, place, variable in (
+        ("home", settings.home, "EMBEDDER_HOME"),
+        ("DAGSTER_HOME", dagster_home(settings), "DAGSTER_HOME"),
+        ("the models", settings.model_repository, "EMBEDDER_MODEL_REPOSITORY"),
+    ):
+        # The folder, or the one above that it would be made in.
+        why = _full(next(each for each in (place, *place.parents) if each.exists()))
         if why:
-            yield "problem", f"disk of {thing}", f"{place}: {why}", remedy.format(variables[thing])
+            yield Finding("problem", f"disk of {thing}", f"{place}: {why}", remedy.format(variable))
     try:
         temporary = Path(tempfile.gettempdir())
     except OSError:
         tried = os.environ.get("TMPDIR") or "/tmp"
-        yield "problem", "temporary files", f"{tried} takes no file", remedy.format("TMPDIR")
+        yield Finding("problem", "temporary files", f"{tried} takes no file", remedy.format("TMPDIR"))
         return
     wanted = os.environ.get("TMPDIR")
     if wanted and Path(wanted).absolute() != temporary:
-        yield "note", "temporary files", f"TMPDIR is {wanted}, which takes no file; {temporary} is used", ""
+        yield Finding("note", "temporary files", f"TMPDIR is {wanted}, which takes no file; {temporary} is used")
     why = _full(temporary)
     if why:
-        yield "problem", "temporary files", f"{temporary}: {why}", remedy.format("TMPDIR")
-
-
-def nearest_folder(path: Path) -> Path:
-    """The folder, or the one above that it would be made in."""
-    return next(each for each in (path, *path.parents) if each.exists())
+        yield Finding("problem", "temporary files", f"{temporary}: {why}", remedy.format("TMPDIR"))
 
 
 def _full(folder: Path) -> str | None:
@@ -66,12 +79,7 @@ def _full(folder: Path) -> str | None:
     return None
 
 
-def dagster_home(settings: Settings) -> Path:
-    """The folder of Dagster's instance."""
-    return Path(os.environ.get("DAGSTER_HOME") or settings.home / "dagster").absolute()
-
-
-def dagster_database(settings: Settings) -> Iterator[Found]:
+def dagster_database(settings: Settings) -> Iterator[Finding]:
     """Opens Dagster's storage as a run would, and asks each of its databases something; makes none."""
     from embedder_assets.event_storage import uses_files
 
@@ -79,13 +87,13 @@ def dagster_database(settings: Settings) -> Iterator[Found]:
     try:
         with storage_told(folder, opening=True):
             if not folder.exists() or (uses_files(folder) and not (folder / "history").exists()):
-                yield "ok", "Dagster's database", f"{folder}: the first run makes it", ""
+                yield Finding("ok", "Dagster's database", f"{folder}: the first run makes it")
                 return
             for file in filter(Path.exists, (folder / name for name in FILES)):
                 _take_turn(file)
             yield from _schemas(folder)
     except EmbedderError as error:
-        yield "problem", "Dagster's database", f"{folder}: {error.got}", error.remedy
+        yield Finding("problem", "Dagster's database", f"{folder}: {error.got}", error.remedy)
 
 
 def _take_turn(file: Path) -> None:
@@ -99,7 +107,7 @@ def _take_turn(file: Path) -> None:
         engine.dispose()
 
 
-def _schemas(folder: Path) -> Iterator[Found]:
+def _schemas(folder: Path) -> Iterator[Finding]:
     """Whether each database has the tables that this Dagster reads and writes, and answers."""
     from embedder_assets.event_storage import kept_instance
 
@@ -110,7 +118,7 @@ def _schemas(folder: Path) -> Iterator[Found]:
         versions = {name: getattr(instance, part).alembic_version() for name, part in PARTS.items()}
     other = {name: pair for name, pair in versions.items() if pair is not None and pair[0] != pair[1]}
     for name, (there, needed) in other.items():
-        yield (
+        yield Finding(
             "problem",
             "Dagster's database",
             f"{folder}: the schema of {name} is {there}, this Dagster's is {needed}",
@@ -118,4 +126,4 @@ def _schemas(folder: Path) -> Iterator[Found]:
             "install that one.",
         )
     if not other:
-        yield "ok", "Dagster's database", f"{folder} answers", ""
+        yield Finding("ok", "Dagster's database", f"{folder} answers")

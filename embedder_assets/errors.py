@@ -6,8 +6,8 @@ one line without secrets of URLs, whatever the thing is called and whatever a li
 
 from __future__ import annotations
 
-from embedder_assets.plain import one_line, plain
-from embedder_assets.redact import redact
+from embedder_assets.plain import plain
+from embedder_assets.redact import redact, safe_line
 
 
 class EmbedderError(Exception):
@@ -22,7 +22,7 @@ class EmbedderError(Exception):
 
     def __init__(self, thing: str, *, expected: str, got: str, remedy: str) -> None:
         self.thing = plain(redact(thing))
-        self.expected, self.got, self.remedy = (one_line(redact(text)) for text in (expected, got, remedy))
+        self.expected, self.got, self.remedy = map(safe_line, (expected, got, remedy))
         super().__init__(f"{self.thing}: {self.explanation}")
 
     @property

@@ -9,7 +9,6 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import dagster as dg
 from filelock import FileLock
@@ -20,6 +19,7 @@ from embedder_assets.assets.superseded import noted_versions
 from embedder_assets.automation.jobs import rag_tables
 from embedder_assets.automation.lost import fail_lost_runs
 from embedder_assets.definitions import defs
+from embedder_assets.environment import dagster_home
 from embedder_assets.errors import SettingsError
 from embedder_assets.event_storage import kept_instance
 from embedder_assets.job_origin import NOT_RETRIED, create_runs_of
@@ -99,7 +99,7 @@ class RunOutcome:
 @contextmanager
 def dagster_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
     """The instance at ``DAGSTER_HOME``; by default one under the home, made when it is missing."""
-    folder = Path(os.environ.get("DAGSTER_HOME") or settings.home / "dagster").absolute()
+    folder = dagster_home(settings)
     os.environ["DAGSTER_HOME"] = str(folder)
     config, first_look = folder / "dagster.yaml", folder / ".first_look.lock"
     try:

@@ -31,17 +31,31 @@ def restrict_permissions(home: Path) -> list[Path]:
         home: The state folder; need not exist.
 
     Returns:
-        What others could enter or read, and cannot any more.
+        What others could enter, read or write, and cannot any more.
+
+    Raises:
+        SettingsError: Another user has made it, where every user may make folders.
     """
+    if put_there_by_another(home):
+        raise SettingsError(
+            f"setting 'home': {home}",
+            expected="a folder of yours: what it holds is trusted as code is",
+            got="one that another user has put into a folder that every user may write",
+            remedy="Set EMBEDDER_HOME to a folder of your own.",
+        )
     if group_of(home) is not None:
         return []
     _given.append(os.umask(OTHERS))
     with suppress(OSError):
         entries = list(home.iterdir())
         present = [entry for entry in entries if entry.name in STATE]
-        # A folder that holds something else too was made for more than this.
-        whole = [home] if len(present) == len(entries) else []
-        return [folder for folder in (*whole, *present) if _narrow(folder)]
+        narrowed = [entry for entry in present if _narrow(entry)]
+        # A folder that holds something else too was made for more than this. Who may write it, though, may put
+        # something of his own into the place of what is ours.
+        mixed = len(present) < len(entries)
+        if (not mixed and _narrow(home)) or (mixed and _open_to_all(home) and _narrow(home, stat.S_IWOTH)):
+            narrowed.insert(0, home)
+        return narrowed
     return []
 
 
@@ -57,10 +71,19 @@ def users_umask() -> Iterator[None]:
 
 
 def open_to_others(home: Path) -> list[Path]:
-    """The folders of a state folder that others than its owner may enter, although it is not shared on purpose."""
-    if group_of(home) is not None or not home.is_dir() or not home.stat().st_mode & OTHERS:
+    """What is in a state folder and others than its owner may enter or read, although it is not shared on purpose."""
+    if group_of(home) is not None or not home.is_dir():
         return []
-    return [entry for entry in sorted(home.iterdir()) if entry.name in STATE and entry.lstat().st_mode & OTHERS]
+    state = [entry for entry in sorted(home.iterdir()) if entry.name in STATE]
+    # Where a link leads to, nothing of this folder guards.
+    return [each for each in state if is_open_to_others(each) and (each.is_symlink() or is_open_to_others(home))]
+
+
+def is_open_to_others(path: Path) -> bool:
+    """Whether others than its owner have any right to a file or folder."""
+    with suppress(OSError):
+        return bool(path.stat().st_mode & OTHERS)
+    return False
 
 
 def require_protected(folder: Path, setting: str) -> None:
@@ -80,9 +103,17 @@ def require_protected(folder: Path, setting: str) -> None:
             raise SettingsError(
                 f"setting '{setting}': {path}",
                 expected="files and folders that only their owner and a group may write: models are as good as code",
-                got="rights for every user of this machine to write it",
+                got="one that every user of this machine may write",
                 remedy=f"`chmod -R o-w {path}`, once you know what it holds; on a file system without rights, move it.",
             )
+
+
+def put_there_by_another(path: Path) -> bool:
+    """Whether neither this user nor root owns something in a folder that every user may write, such as /tmp."""
+    with suppress(OSError):
+        by_another = path.lstat().st_uid not in (0, os.geteuid())
+        return by_another and bool(path.absolute().parent.stat().st_mode & stat.S_IWOTH)
+    return False
 
 
 def group_of(home: Path) -> int | None:
@@ -93,11 +124,11 @@ def group_of(home: Path) -> int | None:
     return None
 
 
-def _narrow(folder: Path) -> bool:
+def _narrow(folder: Path, rights: int = OTHERS) -> bool:
     with suppress(OSError):
         found = folder.lstat()
-        if not stat.S_ISLNK(found.st_mode) and found.st_uid == os.geteuid() and found.st_mode & OTHERS:
-            folder.chmod(stat.S_IMODE(found.st_mode) & ~OTHERS)
+        if not stat.S_ISLNK(found.st_mode) and found.st_uid == os.geteuid() and found.st_mode & rights:
+            folder.chmod(stat.S_IMODE(found.st_mode) & ~rights)
             return True
     return False
 

@@ -1,4 +1,4 @@
-"""Secrets that a setting or a message may carry, and how they are kept out of everything that is shown or stored."""
+"""Secrets that a setting or a message may carry, and how they are left out of everything that is shown or stored."""
 
 from __future__ import annotations
 
@@ -10,31 +10,38 @@ from urllib.parse import parse_qsl, unquote
 from pydantic import BeforeValidator
 from pydantic_core import CoreSchema, core_schema
 
+from embedder_assets.plain import one_line
+
 if TYPE_CHECKING:
     from urllib.request import Request
 
 HIDDEN = "***"
 # user:password@, or a token@, behind the scheme; a password may hold anything but white space and quotes.
 _USER_INFO = re.compile(r"(?<=://)(?:[^\s/?#@:'\"<>]*:[^\s'\"<>@]*|[^\s/?#@:'\"<>]+)(?:@[^\s/?#'\"<>@]*)*@")
+# The same where the text is one URL: no quote ends it.
+_OWN_USER_INFO = re.compile(r"(?<=://)(?:[^\s/?#@:]*:[^\s@]*|[^\s/?#@:]+)(?:@[^\s/?#@]*)*@")
 _SECRET_NAME = re.compile(
     r"(?i)pass(?:wd|word|phrase)?|pwd|secret|token|auth|api[-_.]?key|access[-_.]?key|credential|signature|^key$|^sig$"
 )
-_PARAMETER = re.compile(r"(?<=[?&;])([^\s=&?#;'\"<>]+)=([^\s&#;'\"<>]+)")
-# Of the same length as what people take for a password; a shorter one would blot out words by chance.
+_PARAMETER = re.compile(r"(?<=[?&;#])([^\s=&?#;'\"<>]+)=([^\s&#;'\"<>]+)")
+# Of the same length as what people take for a password; a shorter one would hide ordinary words by chance.
 _SHORTEST_KNOWN = 6
 _known: set[str] = set()
 
 
 def redact(text: str) -> str:
     """A text without the passwords of URLs in it, and without any secret that a ``SecretUrl`` of this process has."""
-    if "://" in text:
-        text = _USER_INFO.sub(f"{HIDDEN}@", text)
-    if "=" in text:
-        text = _PARAMETER.sub(_parameter, text)
-    # The longest first: one may be a part of another.
+    # The longest first: one may be a part of another. Before the patterns, which see less of one with a quote in it.
     for secret in sorted(_known, key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
-    return text
+    if "://" in text:
+        text = _USER_INFO.sub(f"{HIDDEN}@", text)
+    return _PARAMETER.sub(_parameter, text) if "=" in text else text
+
+
+def safe_line(text: str) -> str:
+    """A message for logs and people: on one line, without secrets, and with nothing in it that a terminal obeys."""
+    return one_line(redact(text))
 
 
 def _parameter(found: re.Match[str]) -> str:
@@ -55,7 +62,7 @@ class SecretUrl:
         _known.update(_secrets_of(url))
 
     def __str__(self) -> str:
-        return redact(self._url)
+        return redact(_OWN_USER_INFO.sub(f"{HIDDEN}@", self._url))
 
     def __repr__(self) -> str:
         return repr(str(self))
@@ -78,7 +85,7 @@ class SecretUrl:
     @property
     def address(self) -> str:
         """The URL without user and password; its query is whole."""
-        return _USER_INFO.sub("", self._url)
+        return _OWN_USER_INFO.sub("", self._url)
 
     @property
     def shareable(self) -> str:
@@ -88,7 +95,7 @@ class SecretUrl:
     @property
     def login(self) -> tuple[str, str] | None:
         """User and password, if it has them."""
-        found = _USER_INFO.search(self._url)
+        found = _OWN_USER_INFO.search(self._url)
         if found is None:
             return None
         user, _, password = found[0].removesuffix("@").partition(":")
@@ -119,8 +126,8 @@ def secret_url(pattern: str) -> BeforeValidator:
 
 def _secrets_of(url: str) -> set[str]:
     """The parts of a URL that a message may quote without the rest of it, as written and decoded."""
-    found = {each.rstrip("@").partition(":")[2] or each.rstrip("@") for each in _USER_INFO.findall(url)}
-    query = url.partition("?")[2].partition("#")[0]
+    found = {each.rstrip("@").partition(":")[2] or each.rstrip("@") for each in _OWN_USER_INFO.findall(url)}
+    query = re.split(r"[?#]", url, maxsplit=1)[-1].replace("#", "&")
     found |= {value for name, value in re.findall(r"([^=&;]+)=([^&;]+)", query) if _SECRET_NAME.search(name)}
     found |= {value for name, value in parse_qsl(query) if _SECRET_NAME.search(name)}
     found |= {unquote(each) for each in found}

@@ -1,4 +1,4 @@
-"""What systemd is told of a unit of ``Type=notify``: a datagram to a socket that its environment names."""
+"""Reports to systemd for a unit of ``Type=notify``: a datagram to a socket that its environment names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ TIMEOUT_S = 0.2
 
 
 class ServiceManager:
-    """Who has started this process, if that is systemd; nobody is told anything otherwise.
+    """Who has started this process, if that is systemd; otherwise nothing is reported.
 
     Takes the address out of the environment: it is for this process and not for those that it starts.
     """

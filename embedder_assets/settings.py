@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
 
 from embedder_assets.errors import SettingsError
+from embedder_assets.permissions import put_there_by_another
 from embedder_assets.redact import HIDDEN, SecretUrl, secret_url
 from embedder_assets.validation import first_misfit
 
@@ -273,6 +274,11 @@ FIELDS = Settings.model_fields
 RENAMED = {"dense_model": "dense_models"}
 
 
+def variable_of(setting: str) -> str:
+    """The environment variable of a setting."""
+    return ENV_PREFIX + setting.upper()
+
+
 def load_settings(
     overrides: Mapping[str, tuple[Any, str]] | None = None,
     *,
@@ -331,46 +337,30 @@ def _mirrored(home: Path, merged: Mapping[str, tuple[Any, str]]) -> Path:
     return home / "corpus"
 
 
-def settings_table() -> str:
-    """A Markdown table of every setting: its variable, its default and its meaning."""
-    rows = [
-        f"| `{ENV_PREFIX}{name.upper()}` | {_shown(field.default)} | {field.description} |"
-        for name, field in FIELDS.items()
-    ]
-    return "\n".join(["| variable | default | meaning |", "|---|---|---|", *rows])
-
-
-def _shown(default: object) -> str:
-    """A default as a person writes it; a path of the project relative to the project, never one of this machine."""
-    if isinstance(default, Path) and default.is_relative_to(PROJECT_ROOT):
-        default = default.relative_to(PROJECT_ROOT).as_posix()
-    if isinstance(default, bool):
-        default = str(default).lower()
-    if isinstance(default, tuple):
-        default = ",".join(default)
-    return "unset" if default in (None, "") else f"`{default}`"
-
-
 def _environment_layer(environ: Mapping[str, str]) -> dict[str, tuple[Any, str]]:
     for old, new in RENAMED.items():
-        if environ.get(ENV_PREFIX + old.upper(), "") != "":
+        if environ.get(variable_of(old), "") != "":
             raise SettingsError(
-                f"environment variable {ENV_PREFIX}{old.upper()}",
-                expected=f"{ENV_PREFIX}{new.upper()}, its new name",
-                got=repr(environ[ENV_PREFIX + old.upper()]),
-                remedy=f"Set {ENV_PREFIX}{new.upper()} to this value and unset the old one.",
+                f"environment variable {variable_of(old)}",
+                expected=f"{variable_of(new)}, its new name",
+                got=repr(environ[variable_of(old)]),
+                remedy=f"Set {variable_of(new)} to this value and unset the old one.",
             )
-    variables = {name: ENV_PREFIX + name.upper() for name in FIELDS}
-    return {
-        name: (environ[variable], f"env:{variable}")
-        for name, variable in variables.items()
-        if environ.get(variable, "") != ""
-    }
+    variables = {name: variable_of(name) for name in FIELDS}
+    given = {name: variable for name, variable in variables.items() if environ.get(variable, "") != ""}
+    return {name: (environ[variable], f"env:{variable}") for name, variable in given.items()}
 
 
 def _file_layer(path: Path) -> dict[str, tuple[Any, str]]:
     if not path.is_file():
         return {}
+    if put_there_by_another(path):
+        raise SettingsError(
+            str(path),
+            expected="a file of yours: who sets the settings runs code as you",
+            got="one that another user has put into a folder that every user may write",
+            remedy="Run the command in a folder of your own.",
+        )
     try:
         content = tomllib.loads(path.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from filelock import Timeout
 
+from embedder_assets import loopback
 from embedder_assets.errors import StackError
 from embedder_assets.job_origin import CODE_LOCATION
 from embedder_assets.launch import dagster_instance
@@ -20,7 +22,7 @@ from embedder_assets.serving.build import inspect_models
 from embedder_assets.serving.embedded import find_running
 from embedder_assets.serving.in_use import models_in_use, require_models
 from embedder_assets.serving.supervised import held, is_held, supervision
-from embedder_assets.settings import ENV_PREFIX, Settings
+from embedder_assets.settings import Settings, variable_of
 from embedder_assets.stages.corpus import discover_collections
 from embedder_assets.stages.mirror import fresh_corpus
 from embedder_assets.supervise import Part, SupervisedProcess
@@ -42,18 +44,19 @@ def run_stack(settings: Settings, report: Callable[[str], None]) -> None:
     lock = settings.home / "locks" / "stack.lock"
     if is_held(lock):
         raise _second(settings)
-    ports = {part: getattr(settings, setting) for part, setting in PORT_SETTINGS.items()}
-    _require_different(ports)
-    for part, port in ports.items():
-        _require_free(part, port)
+    _require_ports(settings)
     for sentence in _unbuilt_models(settings):
         report(sentence)
+    try:
+        with held(lock):
+            _run(settings, report)
+    except Timeout:
+        raise _second(settings) from None
+
+
+def _run(settings: Settings, report: Callable[[str], None]) -> None:
     manager = ServiceManager()
     with ExitStack() as stack:
-        try:
-            stack.enter_context(held(lock))
-        except Timeout:
-            raise _second(settings) from None
         with dagster_instance(settings) as instance:
             register(instance, [collection.name for collection in discover_collections(fresh_corpus(settings))])
         processes = [SupervisedProcess(part) for part in _parts(settings)]
@@ -135,25 +138,27 @@ def _unbuilt_models(settings: Settings) -> list[str]:
 def _second(settings: Settings) -> StackError:
     return StackError(
         f"`embedder up` on {settings.home}",
-        expected="one for each home",
-        got="another one, which runs already",
+        expected="no other `embedder up` on this home",
+        got="one that runs already",
         remedy="Use that one, end it (Ctrl-C in its terminal, or `systemctl stop` of its unit), or set EMBEDDER_HOME.",
     )
 
 
-def _require_different(ports: dict[str, int]) -> None:
+def _require_ports(settings: Settings) -> None:
+    ports = {part: getattr(settings, setting) for part, setting in PORT_SETTINGS.items()}
     if len(set(ports.values())) < len(ports):
-        settings = " and ".join(ENV_PREFIX + setting.upper() for setting in PORT_SETTINGS.values())
         raise StackError(
-            settings,
+            " and ".join(map(variable_of, PORT_SETTINGS.values())),
             expected="a port for each",
             got=f"{next(iter(ports.values()))} for both",
             remedy="Set one of them to another port.",
         )
+    for part, port in ports.items():
+        _require_free(part, port)
 
 
 def _require_free(part: str, port: int) -> None:
-    setting = ENV_PREFIX + PORT_SETTINGS[part].upper()
+    setting = variable_of(PORT_SETTINGS[part])
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -180,4 +185,5 @@ def _answers(port: int) -> bool:
         socket.create_connection((ADDRESS, port), timeout=1).close()
     except OSError:
         return False
-    return True
+    # Another user may have taken the port since it was free.
+    return loopback.owners_of_listener(ADDRESS, port) <= {os.geteuid()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -10,20 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from embedder_assets.errors import StackError
-from embedder_assets.serving.watched import WatchedProcess
+from embedder_assets.serving.watched import WatchedProcess, last_lines
 
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 30.0
-# So many ends within that time, and another start would not help.
+# So many ends within that time, or starts in a row without an answer, and another start would not help.
 MOST_ENDS = 5
 WITHIN_S = 300.0
 READY_TIMEOUT_S = 120.0
 SAY_EVERY_S = 4.0
 POLL_S = 0.2
 LINES_SHOWN = 10
-CHARACTERS_SHOWN = 300
-LOG_BYTES_READ = 64_000
-_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @dataclass(frozen=True)
@@ -34,7 +30,7 @@ class Part:
         name: As it stands in a sentence.
         command: Program and arguments.
         log: Gets what it prints, appended.
-        answers: Whether it does its work; asked until it does, not later.
+        answers: Whether it does its work; asked until it does, not later. None: it does as soon as it runs.
         may_start: Whether nothing is left of an earlier process that a new one would run into.
         where: Where it answers, for people.
     """
@@ -42,7 +38,7 @@ class Part:
     name: str
     command: Sequence[str]
     log: Path
-    answers: Callable[[], bool] = lambda: True
+    answers: Callable[[], bool] | None = None
     may_start: Callable[[], bool] = lambda: True
     where: Callable[[], str] = str
 
@@ -57,6 +53,7 @@ class SupervisedProcess:
         self._started = self._due = 0.0
         self._ready = False
         self._ends: deque[float] = deque(maxlen=MOST_ENDS)
+        self._unanswered = 0
 
     def start(self) -> None:
         """Starts the process."""
@@ -81,7 +78,7 @@ class SupervisedProcess:
         while not self._is_ready():
             waited = time.monotonic() - self._started
             if self._process is None or not self._process.running:
-                raise self._failed("that it comes up", f"its end ({self._how_it_ended()})")
+                raise self._failed("to start", f"its end ({self._how_it_ended()})")
             if waited > READY_TIMEOUT_S:
                 raise self._failed(f"an answer within {READY_TIMEOUT_S:.0f} s", "none")
             if waited - said >= SAY_EVERY_S:
@@ -94,11 +91,16 @@ class SupervisedProcess:
         """Does what there is to do now, and says it.
 
         Raises:
-            StackError: The process has ended too often.
+            StackError: The process has ended too often, or has been started too often without an answer.
         """
         now = time.monotonic()
         if self._process is None:
-            if now >= self._due and self.part.may_start():
+            if now < self._due or not self.part.may_start():
+                return
+            if self.part.answers is not None and self.part.answers():
+                # Its port was taken meanwhile: that must not pass for an answer of its own.
+                yield self._ended(now, "something else answers in its place", "was not started")
+            else:
                 self.start()
         elif not self._process.running:
             yield self._ended(now, self._how_it_ended())
@@ -106,25 +108,30 @@ class SupervisedProcess:
             where = self.part.where()
             yield f"{self.part.name} answers again{f': {where}' if where else ''}"
         elif not self._ready and now - self._started > READY_TIMEOUT_S:
+            self._unanswered += 1
+            if self._unanswered == MOST_ENDS:
+                raise self._failed(f"an answer within {READY_TIMEOUT_S:.0f} s", f"none at {MOST_ENDS} starts in a row")
             yield self._ended(now, f"no answer within {READY_TIMEOUT_S:.0f} s")
 
-    def _ended(self, now: float, how: str) -> str:
+    def _ended(self, now: float, how: str, what: str = "has ended") -> str:
         """Notes an end and plans the next start."""
         self.stop()
         self._ends.append(now)
         if len(self._ends) == MOST_ENDS and now - self._ends[0] <= WITHIN_S:
-            raise self._failed("that it runs", f"{MOST_ENDS} ends within {WITHIN_S:.0f} s, the last one: {how}")
+            raise self._failed("to keep running", f"{MOST_ENDS} ends within {WITHIN_S:.0f} s, the last one: {how}")
         recent = sum(now - each <= WITHIN_S for each in self._ends)
         pause = min(FIRST_PAUSE_S * 2 ** (recent - 1), LONGEST_PAUSE_S)
         self._due = now + pause
         line = self._last_lines(1)
         return (
-            f"{self.part.name} has ended ({how}); it is started again in {pause:.0f} s. "
+            f"{self.part.name} {what} ({how}); it is started again in {pause:.0f} s. "
             f"Its log {self.part.log} ends with: {line or '(nothing)'}"
         )
 
     def _is_ready(self) -> bool:
-        self._ready = self._ready or self.part.answers()
+        self._ready = self._ready or self.part.answers is None or self.part.answers()
+        if self._ready:
+            self._unanswered = 0
         return self._ready
 
     def _is_ready_again(self) -> bool:
@@ -134,26 +141,13 @@ class SupervisedProcess:
         return self._process.how_it_ended if self._process else "not started"
 
     def _failed(self, expected: str, got: str) -> StackError:
-        lines = self._last_lines(LINES_SHOWN, "\n    ")
         return StackError(
             self.part.name,
             expected=expected,
-            got=f"{got}; its log ends with:\n    {lines or '(nothing)'}\n",
+            got=f"{got}; its log ends with: {self._last_lines(LINES_SHOWN) or '(nothing)'}",
             remedy=f"All of it is in {self.part.log}.",
         )
 
-    def _last_lines(self, count: int, between: str = " ") -> str:
-        """What it has said last since it was started, fit for a terminal."""
-        try:
-            with self.part.log.open("rb") as log:
-                log.seek(max(self._log_began, log.seek(0, 2) - LOG_BYTES_READ))
-                lines = log.read().decode("utf-8", "replace").splitlines()
-        except OSError:
-            return ""
-        return between.join([_printable(line) for line in lines if line.strip()][-count:])
-
-
-def _printable(line: str) -> str:
-    """A line of a log without colours, and without anything else that a terminal obeys."""
-    shown = "".join(each if each.isprintable() else " " for each in _COLOURS.sub("", line)).rstrip()
-    return shown if len(shown) <= CHARACTERS_SHOWN else f"{shown[:CHARACTERS_SHOWN]}…"
+    def _last_lines(self, count: int) -> str:
+        """What it has said last since it was started."""
+        return " | ".join(last_lines(self.part.log, count, self._log_began))

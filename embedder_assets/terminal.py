@@ -83,19 +83,11 @@ def highlighted(text: str, words: Collection[str], style: str) -> Text:
 
 
 @cache
-def console() -> Console:
-    """Rich's console for standard output, whatever that is at the moment, with markup off."""
-    return _console(None, _width(sys.stdout))
-
-
-def console_on(stream: TextIO) -> Console:
-    """Rich's console on a stream that stays the same, with markup off."""
-    return _console(stream, _width(stream))
-
-
-def _console(stream: TextIO | None, width: int) -> Console:
+def console(stream: TextIO | None = None) -> Console:
+    """Rich's console on a stream, by default on standard output, whatever that is at the moment; with markup off."""
     from rich.console import Console
 
+    width = _width(stream or sys.stdout)
     return Console(file=stream, width=width, height=_HEIGHT, markup=False, highlight=False, soft_wrap=True, emoji=False)
 
 

@@ -36,7 +36,7 @@ def first_misfit(error: ValidationError) -> Misfit:
     elif first["type"] == "extra_forbidden":
         expected, got = "only fields that are known", f"'{field}'"
     elif isinstance(first["input"], dict):
-        got = f"{', '.join(map(str, first['input'])) or 'nothing'}"
+        got = ", ".join(map(str, first["input"])) or "nothing"
     if len(got) > LONGEST_SHOWN:
         got = f"{got[:LONGEST_SHOWN]}…"
     more = len(found) - 1

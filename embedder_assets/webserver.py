@@ -1,7 +1,8 @@
 """Dagster's webserver, for the user who started it: others of this machine are refused.
 
 Dagster's UI has no passwords. Whoever reaches it reads the previews of texts, and starts runs that read any folder
-which the operator may read. The kernel knows whose the other end of a connection on this machine is.
+which the operator may read. The kernel knows whose the other end of a connection on this machine is. The operator's own
+browser is asked which site sends a request: Dagster takes mutations in the address, and WebSockets from any page.
 
 Usage: ``python -m embedder_assets.webserver``, with the options of ``dagster-webserver``.
 """
@@ -10,33 +11,32 @@ from __future__ import annotations
 
 import os
 import pwd
-import socket
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
+from urllib.parse import urlsplit
 
 from dagster_webserver.cli import main as run_webserver
 from dagster_webserver.webserver import DagsterWebserver
+from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from embedder_assets.loopback import Address, owner_of_connection
 from embedder_assets.permissions import group_of
 from embedder_assets.settings import load_settings
 
-ESTABLISHED = "01"
-TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
+SAME_SITE = ("same-origin", "none")
 REFUSAL = "This is another user's Dagster; see docs/security.md of embedder-assets.\n"
-
-Address = tuple[str, int]
+FOREIGN_PAGE = "A page of another site has sent this; see docs/security.md of embedder-assets.\n"
 
 
 class OwnUserOnly:
-    """Refuses requests over connections of other users.
+    """Refuses requests over connections of other users, and those that pages of other sites send.
 
     Args:
         app: What answers the others.
-        group: The group of a state folder that is shared: its members are let in too.
+        group: The group of a state folder that is shared: its members are authorized too.
         owner: Gives the user id of the client's end of a connection, or None where it is not known.
     """
 
@@ -45,47 +45,47 @@ class OwnUserOnly:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request, or passes it on."""
-        if scope["type"] == "lifespan" or self._is_let_in(scope.get("client"), scope.get("server")):
+        if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
-        elif scope["type"] == "websocket":
-            await receive()
-            await send({"type": "websocket.close", "code": 1008, "reason": "another user's"})
+        elif not self._is_authorized(scope.get("client"), scope.get("server")):
+            await _refuse(REFUSAL, scope, receive, send)
+        elif _is_of_another_site(scope):
+            await _refuse(FOREIGN_PAGE, scope, receive, send)
         else:
-            await PlainTextResponse(REFUSAL, 403)(scope, receive, send)
+            await self._app(scope, receive, send)
 
-    def _is_let_in(self, client: Address | None, server: Address | None) -> bool:
+    def _is_authorized(self, client: Address | None, server: Address | None) -> bool:
         user = self._owner(client, server) if client and server else None
         return user is not None and (user in (0, os.geteuid()) or self._group in _groups_of(user))
 
 
-def owner_of_connection(client: Address, server: Address) -> int | None:
-    """The user id of the client's end of a TCP connection on this machine, or None where it has been closed.
-
-    Args:
-        client: IPv4 address and port of that end.
-        server: Of our own end.
-    """
-    ends = [_as_the_kernel_writes(*client), _as_the_kernel_writes(*server)]
-    for table in TABLES:
-        for line in table.read_text("ascii").splitlines()[1:] if table.exists() else ():
-            _, local, remote, state, *others = line.split()
-            # An end that was closed has lost its user, and shows root for one.
-            if state == ESTABLISHED and local.endswith(ends[0]) and remote.endswith(ends[1]):
-                return int(others[3])
-    return None
-
-
 def main() -> None:
     """Runs ``dagster-webserver`` with the guard in front."""
+    # uvicorn would put the address that a client claims (X-Forwarded-For) in the place of the connection's own.
+    os.environ["FORWARDED_ALLOW_IPS"] = ""
     guard = Middleware(OwnUserOnly, group=group_of(load_settings().home), owner=owner_of_connection)
     dagsters_own = DagsterWebserver.build_middleware
     DagsterWebserver.build_middleware = lambda self: [guard, *dagsters_own(self)]  # type: ignore[method-assign]
     run_webserver()  # type: ignore[no-untyped-call]
 
 
-def _as_the_kernel_writes(host: str, port: int) -> str:
-    # Tables of IPv6 have the same at the end, for connections of IPv4.
-    return f"{socket.inet_aton(host)[::-1].hex().upper()}:{port:04X}"
+async def _refuse(why: str, scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.close", "code": 1008, "reason": why.partition(";")[0]})
+    else:
+        await PlainTextResponse(why, 403)(scope, receive, send)
+
+
+def _is_of_another_site(scope: Scope) -> bool:
+    """Whether a browser says that a page of another site sends this; that somebody follows a link is no harm."""
+    headers = Headers(scope=scope)
+    if (site := headers.get("sec-fetch-site")) is not None:
+        followed = scope.get("method") == "GET" and headers.get("sec-fetch-dest") == "document"
+        return site not in SAME_SITE and not followed
+    if (origin := headers.get("origin")) is None:
+        return False
+    return urlsplit(origin).netloc not in (headers.get("host"), headers.get("x-forwarded-host"))
 
 
 def _groups_of(user: int) -> set[int]:

@@ -20,7 +20,7 @@ from pathlib import Path
 import dagster as dg
 
 from benchmarks.processor_time import ProcessorTime
-from embedder_assets.serving.access import OPEN
+from embedder_assets.serving.access import ServerAccess
 from embedder_assets.serving.embedded import EmbeddedTriton
 from embedder_assets.settings import load_settings
 from embedder_assets.tables.store import TableStore
@@ -67,7 +67,9 @@ def around(folder: Path) -> Iterator[tuple[postgres.Postgres, list[str]]]:
         os.environ.update(server.variables)
         os.environ["DAGSTER_CELERY_BROKER"] = redis.url(port)
         repository = load_settings(environ={}).model_repository
-        tritons = [EmbeddedTriton(repository, folder / name, access=OPEN) for name in ("first", "second")]
+        tritons = [
+            EmbeddedTriton(repository, folder / name, access=ServerAccess(secret=None)) for name in ("first", "second")
+        ]
         for triton in tritons:
             stack.callback(triton.stop, at_once=True)
         yield server, [triton.address.grpc for triton in tritons]

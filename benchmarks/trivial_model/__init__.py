@@ -8,7 +8,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 from embedder_assets.serving import embedded
-from embedder_assets.serving.access import OPEN
+from embedder_assets.serving.access import ServerAccess
 from embedder_assets.serving.embedded import EmbeddedTriton
 from embedder_assets.settings import load_settings
 
@@ -18,6 +18,8 @@ def trivial_triton(state: Path, repository: Path | None = None) -> Iterator[Embe
     """While the context lasts, a Triton on a built model repository, ours by default, answers trivially."""
     with (
         patch.object(embedded, "SERVING_FOLDER", Path(__file__).parent),
-        EmbeddedTriton(repository or load_settings(environ={}).model_repository, state, access=OPEN) as server,
+        EmbeddedTriton(
+            repository or load_settings(environ={}).model_repository, state, access=ServerAccess(secret=None)
+        ) as server,
     ):
         yield server

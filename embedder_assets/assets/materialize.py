@@ -22,6 +22,7 @@ from embedder_assets.errors import (
 from embedder_assets.partitions import backfill_policy, collections, collections_of_run
 from embedder_assets.pipeline import Pipeline
 from embedder_assets.plain import one_line
+from embedder_assets.redact import redact
 from embedder_assets.tables.turns import in_turn
 from embedder_assets.telemetry.event_log import as_observation
 from embedder_assets.telemetry.progress import LoggedProgress
@@ -161,7 +162,7 @@ def recorded(
             result = work(meter)
     except (Exception, dg.DagsterExecutionInterruptedError) as error:
         cause = error.__cause__ or error
-        yield as_observation(meter.record("failed", f"{type(cause).__name__}: {cause}"))
+        yield as_observation(meter.record("failed", one_line(redact(f"{type(cause).__name__}: {cause}"))))
         raise
     yield as_observation(meter.record())
     return result

@@ -50,7 +50,7 @@ def _kept(context: dg.AssetExecutionContext, pipeline: Pipeline, name: str, erro
     """What cannot be read is not gone: the rows stay, and other collections go on, where ``document_issues`` says so.
 
     Raises:
-        CorpusError: It does not: nobody else would be told.
+        CorpusError: It does not: otherwise it would not be reported.
     """
     if {".", BEIR_QUERIES}.isdisjoint(pipeline.store.read("document_issues", name, ["path"])["path"]):
         raise error

@@ -12,6 +12,7 @@ from typing import Any, cast
 import dagster as dg
 
 from embedder_assets.pipeline import Pipeline
+from embedder_assets.plain import one_line
 from embedder_assets.tables.superseded import NotedVersions
 
 VERSIONS_KEY = "table_versions"
@@ -39,7 +40,7 @@ def superseded(pipeline: Pipeline, instance: dg.DagsterInstance, run_id: str, co
 def leave_to_others(context: dg.AssetExecutionContext, pipeline: Pipeline, collection: str, words: str) -> None:
     """Says, in the log and as an event, that a step has left a collection to another run."""
     noted_versions(pipeline, context.instance, context.run.run_id).left_to_others.setdefault(collection, words)
-    context.log.warning(f"collection '{collection}': {words}")
+    context.log.warning(one_line(f"collection '{collection}': {words}"))
     context.log_event(dg.AssetObservation(context.asset_key, partition=collection, metadata={SUPERSEDED_KEY: words}))
 
 

@@ -34,7 +34,7 @@ def collection_changes(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     folder = fresh_corpus(settings)
     found = {each.name: _digest(context, each) for each in discover_collections(folder)}
     for error in refused_names(folder):
-        context.log.error(str(error))
+        context.log.error(one_line(str(error)))
     now = changes.Now(found, _in_flight(context.instance), time.time(), settings.settle_s)
     decision = changes.decide(now, changes.Memories.of_cursor(context.cursor))
     for name, reason in decision.waiting.items():

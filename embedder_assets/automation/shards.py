@@ -18,6 +18,7 @@ from embedder_assets.automation.switch import INTERVAL_S, SENSORS
 from embedder_assets.errors import TableError
 from embedder_assets.partitions import COLLECTION_TAG, SHARD, SHARD_TAG, SHARDS, collections_of_run, shards
 from embedder_assets.pipeline import Pipeline
+from embedder_assets.plain import plain
 from embedder_assets.stages.dense import DenseEncoder
 from embedder_assets.stages.embed import EmbeddingStage, Encoder
 from embedder_assets.stages.sparse import SparseEncoder
@@ -138,7 +139,7 @@ def sharded_collections(context: dg.SensorEvaluationContext) -> Iterator[dg.RunR
             asset_selection=main_assets(context.repository_def),
         )
     if len(waiting) == len(embedded):
-        yield dg.SkipReason("; ".join(waiting) or "no backfill has embedded a shard")
+        yield dg.SkipReason(plain("; ".join(waiting)) or "no backfill has embedded a shard")
 
 
 def _embedded_shards(instance: dg.DagsterInstance) -> dict[tuple[str, str], set[str]]:

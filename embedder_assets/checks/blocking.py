@@ -1,6 +1,6 @@
 """Blocking asset checks from rules: one Dagster op an asset, every rule a check of its own."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import dagster as dg
 
@@ -10,7 +10,14 @@ from embedder_assets.errors import EmbedderError
 from embedder_assets.partitions import collections_of_run, other_collections
 from embedder_assets.pipeline import Pipeline
 from embedder_assets.plain import inert_markdown, one_line
-from embedder_assets.telemetry.verdicts import EARLIER_KEY, VERDICTS_KEY, Verdict, as_metadata, earlier_failures
+from embedder_assets.telemetry.verdicts import (
+    DUE_SINCE_KEY,
+    EARLIER_KEY,
+    VERDICTS_KEY,
+    Verdict,
+    as_metadata,
+    earlier_failures,
+)
 
 OFF = "the stage is off, its table was not touched"
 
@@ -32,8 +39,7 @@ def blocking_checks(asset: str, rules: Sequence[Rule], toggle: str | None = None
         names = collections_of_run(context.instance, context.run)
         off = toggle is not None and not getattr(pipeline.settings, toggle)
         for rule in rules:
-            run = context.instance, context.run.run_id
-            said = {name: Note(OFF) if off else _asked(rule, pipeline, name, *run) for name in names}
+            said = {name: Note(OFF) if off else _asked(rule, pipeline, name, context) for name in names}
             yield evaluated(context, dg.AssetCheckKey(dg.AssetKey(asset), rule.__name__), said, named=not off)
 
     return check
@@ -58,7 +64,8 @@ def evaluated(
         named: Whether the words differ by collection, so that they are shown with its name.
     """
     verdicts = {name: _verdict(words) for name, words in said.items()}
-    earlier = earlier_failures(context.instance, check, other_collections(context.instance, context.run))
+    others = other_collections(context.instance, context.run)
+    earlier, due_since = earlier_failures(context.instance, check, others, context.run.run_id)
     failed = {name: each for name, each in verdicts.items() if not each.passed}
     shown = failed or ({} if earlier else verdicts)
     lines = [f"{name}: {each.words}" if named else each.words for name, each in shown.items() if each.words]
@@ -73,8 +80,21 @@ def evaluated(
         metadata={
             VERDICTS_KEY: as_metadata(verdicts),
             **({EARLIER_KEY: as_metadata(earlier)} if earlier else {}),
+            **({DUE_SINCE_KEY: due_since} if due_since is not None else {}),
         },
     )
+
+
+def answer(ask: Callable[[], str | None], context: dg.AssetCheckExecutionContext) -> str | None:
+    """What a rule says. One that could not be asked has failed, or an earlier word would stand as the newest."""
+    try:
+        return ask()
+    except EmbedderError as error:
+        return str(error)
+    except Exception as error:
+        words = f"it could not be asked: {type(error).__name__}: {error}"
+        context.log.exception(one_line(words))
+        return words
 
 
 def _verdict(words: str | None) -> Verdict:
@@ -87,19 +107,14 @@ def _verdict(words: str | None) -> Verdict:
     )
 
 
-def _asked(rule: Rule, pipeline: Pipeline, collection: str, instance: dg.DagsterInstance, run_id: str) -> str | None:
-    """The verdict of a rule; our own errors come out as failures that are shown as one sentence, cause left out.
+def _asked(rule: Rule, pipeline: Pipeline, collection: str, context: dg.AssetCheckExecutionContext) -> str | None:
+    """The verdict of a rule.
 
     What is wrong with a collection that another run has changed meanwhile is for the checks of that one to judge.
     """
-    try:
-        verdict, error = rule(pipeline, collection), None
-    except EmbedderError as raised:
-        verdict, error = str(raised), raised
+    verdict = answer(lambda: rule(pipeline, collection), context)
     if verdict is None or isinstance(verdict, Note | Worry):
         return verdict
-    if (words := superseded(pipeline, instance, run_id, collection)) is not None:
+    if (words := superseded(pipeline, context.instance, context.run.run_id, collection)) is not None:
         return Worry(f"{words}. Found meanwhile: {verdict}")
-    if error is not None:
-        raise dg.Failure(one_line(f"collection '{collection}': {error}"), allow_retries=False) from error
     return verdict

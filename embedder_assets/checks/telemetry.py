@@ -1,12 +1,13 @@
 """The checks of `processing_summary`: what a run says of itself has happened."""
 
+import functools
 from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
 from embedder_assets.assets.processing_summary import manifest_file
 from embedder_assets.checks import proof
-from embedder_assets.checks.blocking import evaluated
+from embedder_assets.checks.blocking import answer, evaluated
 from embedder_assets.checks.proof import Proof, ProofRule
 from embedder_assets.checks.verdict import Note
 from embedder_assets.partitions import collections_of_run
@@ -39,12 +40,16 @@ def telemetry_checks(
 
     A proof is of a run, and so of each collection of it: the next proved run over a collection clears it.
     """
-    left = _left_behind(context.instance, pipeline, context.run.run_id)
+    left_behind = functools.cache(lambda: _left_behind(context.instance, pipeline, context.run.run_id))
     names = collections_of_run(context.instance, context.run)
     for rule in RULES:
-        said = rule(left) if left else Note("this run has written no summary")
+        said = answer(lambda rule=rule: _asked(rule, left_behind()), context)  # type: ignore[misc]
         check = dg.AssetCheckKey(dg.AssetKey(ASSET), rule.__name__)
         yield evaluated(context, check, dict.fromkeys(names, said), named=False)
+
+
+def _asked(rule: ProofRule, left: Proof | None) -> str | None:
+    return rule(left) if left else Note("this run has written no summary")
 
 
 def _left_behind(instance: dg.DagsterInstance, pipeline: Pipeline, run_id: str) -> Proof | None:

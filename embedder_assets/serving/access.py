@@ -119,7 +119,8 @@ class ServerAccess:
         certificate: The server's (PEM); gRPC speaks TLS.
         key: The private key (PEM) of that certificate.
         authority: Certificates (PEM) of who vouches for clients; one without a certificate of theirs gets nothing.
-        secret: Without it, a client can infer and no more; a new one by default, and None for a server that is open.
+        secret: Without it, a client can infer and no more; a new one by default. With None, whoever reaches
+            the server runs code on it.
     """
 
     certificate: Path | None = None
@@ -157,7 +158,3 @@ class ServerAccess:
         if self.secret is None:
             return []
         return [f"--grpc-restricted-protocol={','.join(RESTRICTED)}:{self.secret.line}"]
-
-
-# For tests and measurements: whoever reaches such a server runs code on it.
-OPEN = ServerAccess(secret=None)

@@ -17,7 +17,7 @@ from embedder_assets.serving.checkpoint import Checkpoint, read_checkpoint
 from embedder_assets.serving.in_use import SETTINGS_OF
 from embedder_assets.serving.models import DESCRIPTION_FILE, POOLINGS, ModelDescription, Pooling, Stage
 from embedder_assets.serving.sources import download, resolve_revision, sha256_of
-from embedder_assets.settings import ENV_PREFIX, Device
+from embedder_assets.settings import Device, variable_of
 from embedder_assets.validation import first_misfit
 
 SPARSE_PAIRS = 256
@@ -79,14 +79,7 @@ def add_model(repository: Path, new: NewModel, device: Device = "cpu") -> AddedM
         ModelBuildError: The name is taken, an option has no effect, or the checkpoint cannot be built as this stage.
     """
     folder = repository / new.name
-    if folder.exists():
-        raise ModelBuildError(
-            f"model '{new.name}'",
-            expected="a name that is free",
-            got=f"the folder {folder}",
-            remedy=f"Choose another name, or remove it: `embedder models remove {new.name}`.",
-        )
-    _require_effect(new)
+    _require_allowed(folder, new)
     checkpoint, source, said_license = _origin(folder, new)
     license_ = new.license or said_license
     notes: list[str] = [] if license_ else ["No licence found: write it into model.toml, or use --license."]
@@ -108,31 +101,39 @@ def add_model(repository: Path, new: NewModel, device: Device = "cpu") -> AddedM
     require_buildable(checkpoint, description, repository, device)
     folder.mkdir()
     (folder / DESCRIPTION_FILE).write_text(_toml(fields, source, new.origin), "utf-8")
-    return AddedModel(folder / DESCRIPTION_FILE, description, notes, f"{ENV_PREFIX}{SETTINGS_OF[new.stage].upper()}")
+    return AddedModel(folder / DESCRIPTION_FILE, description, notes, variable_of(SETTINGS_OF[new.stage]))
 
 
-def _require_effect(new: NewModel) -> None:
-    """Refuses an option that would change nothing, and a pooling that the stage does not have."""
+def _require_allowed(folder: Path, new: NewModel) -> None:
+    """Refuses a name that is taken, an option that would change nothing, and a pooling that the stage does not have."""
+    if folder.exists():
+        raise ModelBuildError(
+            f"model '{new.name}'",
+            expected="a name that is free",
+            got=f"the folder {folder}",
+            remedy=f"Choose another name, or remove it: `embedder models remove {new.name}`.",
+        )
     if new.dimension is not None and new.stage != "sparse":
-        raise _refused(
+        numbers = "as many as its checkpoint" if new.stage == "dense" else "one number"
+        raise ModelBuildError(
             f"--dimension {new.dimension}",
-            "it with --stage sparse only, where it is the number of (index, value) pairs",
-            f"--stage {new.stage}, which has {'as many as its checkpoint' if new.stage == 'dense' else 'one number'}",
-            "Leave it out.",
+            expected="it with --stage sparse only, where it is the number of (index, value) pairs",
+            got=f"--stage {new.stage}, which has {numbers}",
+            remedy="Leave it out.",
         )
     if new.pooling is not None and new.pooling not in POOLINGS[new.stage]:
-        raise _refused(
+        raise ModelBuildError(
             f"--pooling {new.pooling}",
-            "it with --stage dense only",
-            f"--stage {new.stage}, whose pooling is {' or '.join(POOLINGS[new.stage])}",
-            "Leave it out.",
+            expected="it with --stage dense only",
+            got=f"--stage {new.stage}, whose pooling is {' or '.join(POOLINGS[new.stage])}",
+            remedy="Leave it out.",
         )
     if new.revision is not None and _hub_id(new.origin) is None:
-        raise _refused(
+        raise ModelBuildError(
             f"--revision {new.revision}",
-            "an id of the Hugging Face hub with --from",
-            f"the path {new.origin}, which has no revisions",
-            "Leave it out, or name the id (owner/name).",
+            expected="an id of the Hugging Face hub with --from",
+            got=f"the path {new.origin}, which has no revisions",
+            remedy="Leave it out, or name the id (owner/name).",
         )
 
 
@@ -161,11 +162,11 @@ def _origin(folder: Path, new: NewModel) -> tuple[Checkpoint, dict[str, str], st
         where = {"kind": "local", "path": written}
         said = _license_of_card(path / "README.md")
     elif new.origin and path.exists():
-        raise _refused(
+        raise ModelBuildError(
             f"--from {new.origin}",
-            "the folder of a checkpoint, with config.json, model.safetensors and tokenizer.json",
-            "a file",
-            "Name the folder that it lies in; weights in other formats than safetensors are not read.",
+            expected="the folder of a checkpoint, with config.json, model.safetensors and tokenizer.json",
+            got="a file",
+            remedy="Name the folder that it lies in; weights in other formats than safetensors are not read.",
         )
     else:
         raise _nowhere(new.origin, path)
@@ -186,25 +187,32 @@ def _expanded(origin: str) -> Path:
 
 def _from_hub(hub_id: str, revision: str | None, *, guessed: bool) -> tuple[Checkpoint, dict[str, str], str | None]:
     if not HUB_ID.fullmatch(hub_id):
-        raise _refused(
+        raise ModelBuildError(
             f"--from {HUB_PREFIX}{hub_id}",
-            "an id of the Hugging Face hub (owner/name)",
-            repr(hub_id),
-            "Correct the id.",
+            expected="an id of the Hugging Face hub (owner/name)",
+            got=repr(hub_id),
+            remedy="Correct the id.",
         )
     try:
         commit, said = resolve_revision(hub_id, revision)
         checkpoint = read_checkpoint(download(hub_id, commit))
     except ModelBuildError as error:
         thing = f"{error.thing} (no folder '{hub_id}' is here, so it is taken for an id of the hub)"
-        raise _refused(thing if guessed else error.thing, error.expected, error.got, error.remedy) from error
+        raise ModelBuildError(
+            thing if guessed else error.thing, expected=error.expected, got=error.got, remedy=error.remedy
+        ) from error
     return checkpoint, {"kind": "huggingface", "repository": hub_id, "revision": commit}, said
 
 
 def _nowhere(origin: str, path: Path) -> ModelBuildError:
     """A path that leads nowhere: how far it leads, and what is there with a name like the one that was meant."""
     if not origin:
-        return _refused("--from", "a folder, or an id of the Hugging Face hub (owner/name)", "nothing", "Name one.")
+        return ModelBuildError(
+            "--from",
+            expected="a folder, or an id of the Hugging Face hub (owner/name)",
+            got="nothing",
+            remedy="Name one.",
+        )
     there = next((parent for parent in path.absolute().parents if parent.is_dir()), Path("/"))
     missing = path.absolute().relative_to(there).parts[0]
     try:
@@ -212,16 +220,15 @@ def _nowhere(origin: str, path: Path) -> ModelBuildError:
     except OSError:
         names = []
     near = difflib.get_close_matches(missing, names, n=1)
-    return _refused(
+    remedy = "Correct the path; hf:owner/name is always an id of the hub."
+    if near:
+        remedy = f"Did you mean '{there / near[0]}'?"
+    return ModelBuildError(
         f"--from {origin}",
-        "a folder that is there, or an id of the Hugging Face hub (owner/name)",
-        f"no '{missing}' in {there}",
-        f"Did you mean '{there / near[0]}'?" if near else "Correct the path; hf:owner/name is always an id of the hub.",
+        expected="a folder that is there, or an id of the Hugging Face hub (owner/name)",
+        got=f"no '{missing}' in {there}",
+        remedy=remedy,
     )
-
-
-def _refused(thing: str, expected: str, got: str, remedy: str) -> ModelBuildError:
-    return ModelBuildError(thing, expected=expected, got=got, remedy=remedy)
 
 
 def _license_of_card(card: Path) -> str | None:
@@ -236,11 +243,11 @@ def _pooling(checkpoint: Checkpoint, stage: Stage, notes: list[str]) -> Pooling:
     said = checkpoint.pooling()
     if said is not None and said not in POOLINGS[stage]:
         kind = next(each for each, poolings in POOLINGS.items() if said in poolings)
-        raise _refused(
+        raise ModelBuildError(
             f"checkpoint {checkpoint.folder}",
-            f"one for stage '{stage}'",
-            f"one for stage '{kind}': modules.json has the pooling '{said}'",
-            f"Use --stage {kind}, or another checkpoint.",
+            expected=f"one for stage '{stage}'",
+            got=f"one for stage '{kind}': modules.json has the pooling '{said}'",
+            remedy=f"Use --stage {kind}, or another checkpoint.",
         )
     if said is None and stage == "dense":
         notes.append("The checkpoint does not say how it pools: mean is assumed; --pooling names another.")

@@ -1,7 +1,7 @@
 """Builds what Triton loads from a model description: fetch, verify, convert to ONNX, change the precision, configure.
 
-A model that cannot be built is named and keeps no other from being built. Nothing is built twice: ``build.json`` beside
-a model holds its fingerprint and the digest of the graph, and a model whose files still agree with it is left alone.
+A model that cannot be built is named and keeps no other from being built. Nothing is built twice: ``build.json`` next
+to a model holds its fingerprint and the digest of the graph, and a model whose files still agree with it is left alone.
 """
 
 from __future__ import annotations

@@ -24,18 +24,21 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from embedder_assets import collector
+from embedder_assets import collector, loopback
+from embedder_assets.atomic_file import write_atomically
 from embedder_assets.errors import SettingsError, TritonUnavailableError
 from embedder_assets.permissions import require_protected
 from embedder_assets.redact import SecretUrl
 from embedder_assets.serving.access import ClientAccess, Secret, ServerAccess
-from embedder_assets.serving.watched import HIDDEN, WatchedProcess
+from embedder_assets.serving.watchdog import HIDDEN
+from embedder_assets.serving.watched import WatchedProcess, last_lines
 from embedder_assets.settings import Settings
 
 READY_TIMEOUT_S = 60
 START_ATTEMPTS = 3
 SPAN_DELAY_MS = 100
 LOGS_KEPT = 20
+LOG_LINES_SHOWN = 5
 STANDARD_PORTS = {"grpc": 8001, "metrics": 8002}
 SERVING_FOLDER = Path(__file__).parent
 
@@ -99,7 +102,7 @@ class EmbeddedTriton:
         raise TritonUnavailableError(
             "the embedded Triton server",
             expected=f"readiness within {READY_TIMEOUT_S} s",
-            got=_last_lines(self.log_file) or "no answer and an empty log",
+            got=" | ".join(last_lines(self.log_file, LOG_LINES_SHOWN)) or "no answer and an empty log",
             remedy=f"Read {self.log_file}; `embedder doctor` checks what the server needs.",
         )
 
@@ -234,12 +237,12 @@ def published(server: EmbeddedTriton, state_folder: Path) -> Iterator[None]:
         )
     address = server.address
     if (secret := address.access.secret) is not None:
-        _replace(secret_file, f"{secret.line}\n", owner_only=True)
-    _replace(state_folder / "ports.json", json.dumps(server.ports))
+        write_atomically(secret_file, f"{secret.line}\n", owner_only=True)
+    write_atomically(state_folder / "ports.json", json.dumps(server.ports))
     targets = [{"targets": [f"127.0.0.1:{server.ports['metrics']}"]}]
-    _replace(state_folder.parent / "prometheus" / "triton.json", json.dumps(targets))
+    write_atomically(state_folder.parent / "prometheus" / "triton.json", json.dumps(targets))
     where = {"grpc": address.grpc, "metrics_url": address.metrics_url, "log_file": address.log_file}
-    _replace(path, json.dumps({"pid": server.pid, "started": _start_of(server.pid), **where}))
+    write_atomically(path, json.dumps({"pid": server.pid, "started": _start_of(server.pid), **where}))
     try:
         yield
     finally:
@@ -272,7 +275,7 @@ def named_address(settings: Settings, grpc: str) -> TritonAddress:
     """
     access = ClientAccess.of(settings)
     running = find_running(settings.home / "triton")
-    if running is not None and _local_port(grpc) == _local_port(running.grpc):
+    if running is not None and loopback.is_local(grpc) and grpc.partition(":")[2] == running.grpc.partition(":")[2]:
         access = with_secret_of(running, access)
     return TritonAddress(grpc, access=access)
 
@@ -282,25 +285,10 @@ def with_secret_of(running: TritonAddress, access: ClientAccess) -> ClientAccess
     return replace(access, secret=running.access.secret or access.secret)
 
 
-def _local_port(grpc: str) -> str | None:
-    host, _, port = grpc.rpartition(":")
-    return port if host == "localhost" or host.startswith("127.") else None
-
-
 def _start_of(pid: int) -> str:
     """When a process was started, in ticks of this machine's clock since it was."""
     # Behind the name, which may hold spaces, comes the third field.
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-
-
-def _replace(file: Path, content: str, *, owner_only: bool = False) -> None:
-    """Writes a file that others read meanwhile."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = file.with_name(f".{file.name}.{os.getpid()}")
-    descriptor = os.open(unfinished, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600 if owner_only else 0o666)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as new:
-        new.write(content)
-    unfinished.replace(file)
 
 
 def _last_ports(state_folder: Path) -> dict[str, int]:
@@ -342,7 +330,8 @@ def _server_environment(distribution: Path, trace_url: SecretUrl | None = None) 
     bundled = [distribution.parent.parent / "nvidia_pytriton.libs", sysconfig.get_config_var("LIBDIR")]
     libraries = [*bundled, *filter(None, [os.environ.get("LD_LIBRARY_PATH")])]
     return {
-        **os.environ,
+        # In Vertex AI's mode Triton closes gRPC, and opens on all addresses what takes every call of HTTP.
+        **{name: value for name, value in os.environ.items() if name != "AIP_MODE"},
         **({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": trace_url.reveal()} if trace_url else {}),
         "LD_LIBRARY_PATH": os.pathsep.join(map(str, libraries)),
         # The stub's interpreter ignores PYTHONPATH; it finds this environment through the first python3 on PATH.
@@ -356,9 +345,9 @@ def _free_ports(last: Mapping[str, int], *, lasting: bool) -> dict[str, int]:
     """A port for each service: the last one for a lasting server, where it is free; no other server takes that one."""
     ports: dict[str, int] = {}
     for service, first in STANDARD_PORTS.items():
-        former = [last[service]] if lasting and service in last else []
+        kept = [last[service]] if lasting and service in last else []
         taken = {*ports.values(), *(() if lasting else last.values())}
-        wanted = itertools.chain(former, range(first, first + 1000))
+        wanted = itertools.chain(kept, range(first, first + 1000))
         ports[service] = next(port for port in wanted if port not in taken and _is_free(port))
     return ports
 
@@ -383,10 +372,6 @@ def _new_log(folder: Path) -> Path:
     for old in sorted(folder.glob("tritonserver-*.log"))[:-LOGS_KEPT]:
         old.unlink(missing_ok=True)
     log = folder / f"tritonserver-{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}.log"
-    # A folder that takes no file is told here, and not by the watchdog, which opens it again.
+    # A folder that takes no file is reported here, and not by the watchdog, which opens it again.
     log.touch()
     return log
-
-
-def _last_lines(path: Path, count: int = 5) -> str:
-    return "\n".join(path.read_text("utf-8", "replace").splitlines()[-count:]) if path.exists() else ""

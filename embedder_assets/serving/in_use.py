@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from embedder_assets.errors import ModelBuildError
 from embedder_assets.serving.models import DESCRIPTION_FILE, Stage, load_description
-from embedder_assets.settings import ENV_PREFIX, Settings
+from embedder_assets.settings import Settings, variable_of
 
 SETTINGS_OF: dict[Stage, str] = {"dense": "dense_models", "sparse": "sparse_model", "rerank": "rerank_model"}
 
@@ -66,7 +66,7 @@ def _misnamed(settings: Settings, stage: Stage, name: str, present: set[str], go
     elif near := difflib.get_close_matches(name, fitting, n=1):
         remedy = f"Did you mean '{near[0]}'? `embedder models list` shows all."
     else:
-        remedy = f"Correct {ENV_PREFIX}{setting.upper()}; `embedder models add` makes a new one."
+        remedy = f"Correct {variable_of(setting)}; `embedder models add` makes a new one."
     where = (
         f"the {stage} model{'s' if len(fitting) > 1 else ''} {', '.join(fitting)}" if fitting else f"a {stage} model"
     )

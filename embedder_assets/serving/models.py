@@ -198,7 +198,7 @@ class ModelDescription(Part):
         return _digest([*self._deciding, precision, self.micro_batch_on(wanted), *evidence, *recipe])
 
     def parameters(self, wanted: Device) -> dict[str, str]:
-        """What the backend is told of all that decides the output, the fingerprint of it among them."""
+        """What the backend gets of all that decides the output, the fingerprint of it among them."""
         return {
             "fingerprint": self.fingerprint(wanted),
             "max_tokens": str(self.max_tokens),

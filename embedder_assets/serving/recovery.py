@@ -9,8 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from embedder_assets.errors import EmbedderError, ModelCrashedError, TritonAccessError, TritonUnavailableError
-from embedder_assets.plain import one_line
-from embedder_assets.redact import redact
+from embedder_assets.redact import safe_line
 from embedder_assets.serving.client import RecoveryKind
 
 # What may pass; any other error is permanent.
@@ -54,7 +53,7 @@ class Recoveries:
         """Keeps it, and says it in the log."""
         self._waiting.append(recovery)
         where = f" at {recovery.endpoint}" if recovery.endpoint else ""
-        _log.warning("%s", one_line(redact(f"{recovery.kind}{where}: {why} (model '{recovery.model}')")))
+        _log.warning("%s", safe_line(f"{recovery.kind}{where}: {why} (model '{recovery.model}')"))
 
     def take(self) -> list[Recovery]:
         """Everything since the last call."""

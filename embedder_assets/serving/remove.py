@@ -8,7 +8,7 @@ from pathlib import Path
 from embedder_assets.errors import ModelBuildError
 from embedder_assets.serving.in_use import SETTINGS_OF, models_in_use
 from embedder_assets.serving.models import model_folders
-from embedder_assets.settings import ENV_PREFIX, Settings
+from embedder_assets.settings import Settings, variable_of
 
 # Of `models add` and `models build`; the description last, so that a removal that was cut short can be repeated.
 OWN_FILES = ("build.json", "1/model.onnx", "config.pbtxt", "tokenizer.json", "golden.json", "model.toml")
@@ -49,7 +49,7 @@ def remove_model(settings: Settings, name: str) -> RemovedModel:
             f"model '{name}'",
             expected="a model that no setting names",
             got=f"the {stage} model of setting '{setting}' ({settings.provenance(setting)})",
-            remedy=f"Set {ENV_PREFIX}{setting.upper()} to another one first.",
+            remedy=f"Set {variable_of(setting)} to another one first.",
         )
     if folder.is_symlink():
         folder.unlink()

@@ -151,7 +151,7 @@ class TritonSession:
 
     @property
     def _is_local(self) -> bool:
-        return any(address.grpc.startswith(("127.", "localhost:")) for address in self._connection.addresses)
+        return any(loopback.is_local(address.grpc) for address in self._connection.addresses)
 
     @property
     def _metrics_urls(self) -> Sequence[SecretUrl | str]:

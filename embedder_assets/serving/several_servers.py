@@ -13,9 +13,8 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from embedder_assets.errors import EmbedderError, ModelBuildError, ModelCrashedError, TritonUnavailableError
-from embedder_assets.serving.access import ClientAccess
 from embedder_assets.serving.client import REQUESTS_IN_FLIGHT, TritonClient
-from embedder_assets.serving.embedded import TritonAddress
+from embedder_assets.serving.embedded import TritonAddress, named_address
 from embedder_assets.serving.endpoint import Endpoint
 from embedder_assets.serving.recovery import (
     DEATHS,
@@ -165,8 +164,7 @@ class SeveralServers:
 
     def _started(self) -> list[Endpoint]:
         if not self._endpoints:
-            access = ClientAccess.of(self._settings)
-            addresses = [TritonAddress(grpc, access=access) for grpc in self._settings.triton_url]
+            addresses = [named_address(self._settings, grpc) for grpc in self._settings.triton_url]
             self._endpoints = [Endpoint(TritonClient(each, self._settings.triton_timeout_s)) for each in addresses]
         return self._endpoints
 

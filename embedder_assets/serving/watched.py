@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,9 +13,10 @@ from pathlib import Path
 
 from embedder_assets.serving.watchdog import SIGNALLED
 
-# A variable with more arguments, as a JSON list: unlike a command line, an environment is for its owner's eyes only.
-HIDDEN = "EMBEDDER_HIDDEN_ARGUMENTS"
 WATCHDOG = str(Path(__file__).parent / "watchdog.py")
+CHARACTERS_SHOWN = 300
+LOG_BYTES_READ = 64_000
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class WatchedProcess:
@@ -34,8 +36,8 @@ class WatchedProcess:
         Args:
             command: Program and arguments.
             log_file: Gets standard output and error, appended.
-            environment: Of the command; this process's own by default. The arguments in its variable ``HIDDEN`` are
-                the command's last ones, and the command does not get the variable.
+            environment: Of the command; this process's own by default. The arguments in its variable ``HIDDEN`` of
+                ``watchdog`` are the command's last ones, and the command does not get the variable.
             scratch: A folder that is removed when the command has ended.
             shm_prefix: Files in /dev/shm that begin with it are removed when the command has ended.
         """
@@ -82,3 +84,26 @@ class WatchedProcess:
             # The watchdog itself was killed, and the kernel has ended the command with it, but not its children.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
+
+
+def last_lines(log: Path, count: int, since: int = 0) -> list[str]:
+    """The last lines of a log that say something, fit for a terminal; none where it cannot be read.
+
+    Args:
+        log: The file.
+        count: How many at most.
+        since: The offset in bytes where it begins to be of interest.
+    """
+    try:
+        with log.open("rb") as file:
+            file.seek(max(since, file.seek(0, os.SEEK_END) - LOG_BYTES_READ))
+            lines = file.read().decode("utf-8", "replace").splitlines()
+    except OSError:
+        return []
+    return [_printable(line) for line in lines if line.strip()][-count:]
+
+
+def _printable(line: str) -> str:
+    """A line of a log without colours, and without anything else that a terminal obeys."""
+    shown = "".join(each if each.isprintable() else " " for each in _COLOURS.sub("", line)).rstrip()
+    return shown if len(shown) <= CHARACTERS_SHOWN else f"{shown[:CHARACTERS_SHOWN]}…"

@@ -61,7 +61,7 @@ class Admission:
         if not qrels:
             raise QualityError(
                 f"model '{self._encoder.model}' with fingerprint {self._encoder.fingerprint}",
-                expected=f"judged queries to hold it against the baseline accepted on {baseline.at:%Y-%m-%d}",
+                expected=f"judged queries to compare it with the baseline accepted on {baseline.at:%Y-%m-%d}",
                 got="none",
                 remedy=f"The table is as it was, and the new vectors stay staged. {unmeasured_remedy(collection)}",
             )

@@ -76,7 +76,7 @@ def drop(store: TableStore, names: Sequence[str]) -> list[Baseline]:
         if name not in known:
             raise TableError(
                 f"the baseline of collection '{name}'",
-                expected=f"one of: {', '.join(known) or 'none is accepted'}",
+                expected=f"a collection with a baseline: {', '.join(known) or 'none is accepted'}",
                 got="none",
                 remedy="`embedder baseline show` shows all that count.",
             )

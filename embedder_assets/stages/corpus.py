@@ -19,6 +19,7 @@ What the files say is the business of ``extract``, not of this module.
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ from embedder_assets.stages.paths import Entry, in_words, list_folder, printable
 BEIR_CORPUS = "corpus.jsonl"
 BEIR_QUERIES = "queries.jsonl"
 BEIR_QRELS = "qrels.tsv"
+
+_SETTING = "`--corpus DIR` or EMBEDDER_CORPUS_DIR"
 
 # Dagster refuses "..." and control characters in the name of a partition, and a collection is a partition.
 _MAX_ENCODED_NAME = 200
@@ -65,7 +68,7 @@ def discover_collections(corpus_dir: Path) -> list[Collection]:
             str(corpus_dir),
             expected="a folder with sub-folders (one a collection) or documents",
             got="a folder with neither",
-            remedy=f"Put documents there ({_suffix_words()}), or point EMBEDDER_CORPUS_DIR to another folder.",
+            remedy=f"Put documents there ({_suffix_words()}), or name another folder ({_SETTING}).",
         )
     return sorted(collections, key=lambda collection: collection.name)
 
@@ -87,11 +90,12 @@ def find_collection(corpus_dir: Path, name: str) -> Collection:
     """
     found = {collection.name: collection for collection in discover_collections(corpus_dir)}
     if name not in found:
+        nearest = difflib.get_close_matches(name, found, n=1)
         raise CorpusError(
             f"collection '{name}'",
             expected=f"one of: {', '.join(found)}",
             got=f"no such collection in {corpus_dir}",
-            remedy="Correct the name, or point EMBEDDER_CORPUS_DIR (--corpus) to the folder that has it.",
+            remedy=f"Did you mean '{nearest[0]}'?" if nearest else f"Name the folder that has it ({_SETTING}).",
         )
     return found[name]
 
@@ -119,7 +123,7 @@ def is_document_name(name: str) -> bool:
 
 
 def _existing_folder(corpus_dir: Path) -> Path:
-    remedy = "Create the folder, or point EMBEDDER_CORPUS_DIR to the folder that holds your documents."
+    remedy = f"Create it, or name the folder that holds your documents ({_SETTING})."
     try:
         if S_ISDIR(status(corpus_dir).st_mode):
             return real_path(corpus_dir)

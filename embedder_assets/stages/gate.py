@@ -17,16 +17,16 @@ ROUNDING = 1e-9  # 0.83 - 0.81 is a little more than 0.02
 
 @dataclass(frozen=True)
 class Comparison:
-    """What the final ranking of an evaluation is held against, and the words for it.
+    """What the final ranking of an evaluation is compared with, and the words for it.
 
     Attributes:
-        former: The figures of which ``ranking`` is what has to be reached.
+        reference: The figures of which ``ranking`` is what has to be reached.
         has: Says whose figure it is.
         models: Names the models, now and then.
         remedy: What to do about a fall.
     """
 
-    former: Figures
+    reference: Figures
     ranking: str
     has: str
     models: str
@@ -65,17 +65,17 @@ def refuse_below_baseline(store: TableStore, settings: Settings, collection: str
 
 
 def fall(store: TableStore, settings: Settings, now: Figures, held: Comparison) -> str | None:
-    """By how much an evaluation is below what it is held against, or None within the tolerance."""
-    reached, demanded = now.ndcg(now.final), held.former.ndcg(held.ranking)
+    """By how much an evaluation is below what it is compared with, or None within the tolerance."""
+    reached, demanded = now.ndcg(now.final), held.reference.ndcg(held.ranking)
     tolerance = settings.quality_tolerance
     if demanded - reached <= tolerance + ROUNDING:
         return None
     changes = changes_by_query(
-        store, now.collection, (now.input_digest, now.final), (held.former.input_digest, held.ranking)
+        store, now.collection, (now.input_digest, now.final), (held.reference.input_digest, held.ranking)
     )
     lost = [
-        f"{query} ({former:.3f} to {value:.3f})"
-        for query, former, value, change in changes.head(QUERIES_NAMED).iter_rows()
+        f"{query} ({before:.3f} to {value:.3f})"
+        for query, before, value, change in changes.head(QUERIES_NAMED).iter_rows()
         if change < 0
     ]
     return " ".join(
@@ -83,7 +83,7 @@ def fall(store: TableStore, settings: Settings, now: Figures, held: Comparison) 
             f"{now.final} {NDCG} is {reached:.4f} over {now.queries} judged queries, {held.has} {demanded:.4f},",
             f"and EMBEDDER_QUALITY_TOLERANCE allows {tolerance:g} less.",
             *([f"Queries that lost most: {', '.join(lost)}."] if lost else []),
-            *(["The judgements are not those of then."] if now.qrels_digest != held.former.qrels_digest else []),
+            *(["The judgements are not those of then."] if now.qrels_digest != held.reference.qrels_digest else []),
             held.models + ".",
             f"The exports stay as they were. {held.remedy}",
         ]
@@ -113,7 +113,7 @@ def unmeasured_remedy(collection: str) -> str:
 def _unmeasured(baseline: Figures) -> str:
     return (
         f"a baseline counts, accepted on {baseline.at:%Y-%m-%d} over {baseline.queries} judged queries, and now no "
-        "judged query is left, so the ranking cannot be held against it. The exports stay as they were. "
+        "judged query is left, so the ranking cannot be compared with it. The exports stay as they were. "
         + unmeasured_remedy(baseline.collection)
     )
 
@@ -122,7 +122,7 @@ def _below(store: TableStore, settings: Settings, now: Figures, baseline: Figure
     ranking = baseline.comparable(now.final)
     has = f"the baseline accepted on {baseline.at:%Y-%m-%d} has {'' if ranking == now.final else f'({ranking}) '}"
     remedy = (
-        "Compare the models (`embedder models compare`), go back to the former model, setting or documents, or accept "
+        "Compare the models (`embedder models compare`), go back to the earlier model, setting or documents, or accept "
         f"the fall on purpose: {accept_command(now.collection)}."
     )
     models = f"Models now: {now.models_named}" + models_then(now, baseline)

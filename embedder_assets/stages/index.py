@@ -181,13 +181,9 @@ class ChunkIndex:
         dense = any(block.chunks.height for blocks in self.dense for block in blocks)
         return not dense and not any(block.chunks.height for block in self.sparse or [])
 
-    def in_memory(self) -> ChunkIndex:
-        """The same index in memory, for many searches: every model's blocks as one."""
-        return self.joined([list(blocks) for blocks in self.dense], None if self.sparse is None else list(self.sparse))
-
     @classmethod
-    def joined(cls, dense: Sequence[list[DenseBlock]], sparse: list[SparseBlock] | None) -> ChunkIndex:
-        """An index in memory, for many searches: every model's blocks as one, and none of them is left in its list."""
+    def in_memory(cls, dense: Sequence[list[DenseBlock]], sparse: list[SparseBlock] | None) -> ChunkIndex:
+        """An index for many searches: every model's exact blocks as one, and none of them is left in its list."""
         return cls([_joined_dense(blocks) for blocks in dense], None if sparse is None else _joined_sparse(sparse))
 
     def vectors(self, model: int, chunk_ids: pl.Series) -> NDArray[np.float32]:
@@ -326,23 +322,26 @@ def _sparse_block(rows: pl.DataFrame) -> SparseBlock:
 
 
 def _joined_dense(blocks: list[DenseBlock]) -> list[DenseBlock]:
-    """One block of all, if there is any.
+    """One block of all exact ones, if there is any; graphs stay as they are.
 
     Its vectors lie dimension by dimension: the product with one query then reads them as they lie, which takes half of
-    the time. The list is emptied on the way, so that not all of it is there twice.
+    the time. The list is emptied, so that not all of it is there twice.
     """
-    if not blocks:
-        return []
-    chunks = pl.concat([block.chunks for block in blocks])
-    dimension = blocks[0].at(np.arange(1)).shape[1]
+    exact = [block for block in blocks if isinstance(block, ExactBlock)]
+    graphs = [block for block in blocks if not isinstance(block, ExactBlock)]
+    blocks.clear()
+    if not exact:
+        return graphs
+    chunks = pl.concat([block.chunks for block in exact])
+    dimension = exact[0].at(np.arange(1)).shape[1]
     vectors = np.empty((chunks.height, dimension), np.float32, order="F")
     end = chunks.height
-    while blocks:
-        block = blocks.pop()
+    while exact:
+        block = exact.pop()
         start = end - block.chunks.height
         vectors[start:end] = block.at(np.arange(block.chunks.height))
         end = start
-    return [ExactBlock(chunks, vectors)]
+    return [ExactBlock(chunks, vectors), *graphs]
 
 
 def _joined_sparse(blocks: list[SparseBlock]) -> list[SparseBlock]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
+from embedder_assets.atomic_file import write_atomically
 from embedder_assets.errors import CorpusError
 from embedder_assets.settings import Settings
 from embedder_assets.stages.paths import list_folder, status
@@ -74,9 +75,7 @@ class _Mirror:
             file.replace(self._folder / key)
         self._remove(gone - in_the_way)
         shutil.rmtree(self._unfinished, ignore_errors=True)
-        temporary = self._index.with_suffix(".unfinished")
-        temporary.write_text(json.dumps({key: _tag(meta) for key, meta in wanted.items()}), "utf-8")
-        temporary.replace(self._index)
+        write_atomically(self._index, json.dumps({key: _tag(meta) for key, meta in wanted.items()}))
 
     def _listed(self) -> dict[str, ObjectMeta]:
         import obstore

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from embedder_assets.serving.session import TritonSession
 from embedder_assets.settings import Settings
 from embedder_assets.stages.fallback import Fallback
 from embedder_assets.stages.fuse import FuseStage, RetrievalModels
-from embedder_assets.stages.index import ChunkIndex, DenseBlock, ExactBlock, SparseBlock, row_of_each
+from embedder_assets.stages.index import ChunkIndex, row_of_each
 from embedder_assets.stages.rerank import RerankStage, in_fused_order
 from embedder_assets.stages.searchable import SearchableCollection, State, searchable
 from embedder_assets.stages.snippet import snippet
@@ -78,14 +79,16 @@ class Search:
         self._warn = warn
         models = RetrievalModels.of(settings, triton)
         available = store.collections("chunks")
-        unknown = [name for name in collections if name not in available]
-        if unknown or not available:
+        if not available:
             raise TableError(
-                f"collection {', '.join(unknown) or '(any)'}",
-                expected=f"one of: {', '.join(available) or 'none has been materialized yet'}",
-                got="no rows in the table 'chunks'",
-                remedy="Run `embedder run` first; `--collection NAME` picks one of the above.",
+                "the table 'chunks'",
+                expected="chunks to search",
+                got="none",
+                remedy="Run `embedder run` first, or set EMBEDDER_HOME to the folder that has the tables.",
             )
+        for name in collections:
+            if name not in available:
+                raise _not_searchable(name, available)
         found = self._searchable(store, models, list(dict.fromkeys(collections)) or available)
         self._chunks = pl.concat(
             [each.chunks.drop("content_sha256").with_columns(state=pl.lit(each.state)) for each in found]
@@ -95,7 +98,7 @@ class Search:
         dense = [[block for each in found for block in each.dense[at]] for at in range(len(models.dense))]
         sparse = [block for each in found for block in each.sparse or []] if models.sparse_sources else None
         del found
-        self._index = _in_memory(dense, sparse)
+        self._index = ChunkIndex.in_memory(dense, sparse)
         self._rerank = None
         if settings.enable_rerank:
             name = settings.rerank_model
@@ -171,14 +174,14 @@ class Search:
         return Fallback(allowed, lambda reason, message: self._warn(f"{what} ({reason}): {message}"))
 
 
-def _in_memory(dense: Sequence[list[DenseBlock]], sparse: list[SparseBlock] | None) -> ChunkIndex:
-    """One block a model of what is in memory already; graphs stay as they are."""
-    graphs = [[block for block in blocks if not isinstance(block, ExactBlock)] for blocks in dense]
-    exact: list[list[DenseBlock]] = [[block for block in blocks if isinstance(block, ExactBlock)] for blocks in dense]
-    for blocks in dense:
-        blocks.clear()  # or all vectors would be there twice
-    index = ChunkIndex.joined(exact, sparse)
-    return ChunkIndex([[*blocks, *more] for blocks, more in zip(index.dense, graphs, strict=True)], index.sparse)
+def _not_searchable(name: str, available: Sequence[str]) -> TableError:
+    nearest = difflib.get_close_matches(name, available, n=1)
+    return TableError(
+        f"collection '{name}'",
+        expected=f"one of: {', '.join(available)}",
+        got="no rows in the table 'chunks'",
+        remedy=f"Did you mean '{nearest[0]}'?" if nearest else "Correct the name, or run `embedder run` first.",
+    )
 
 
 def _hit(row: dict[str, object], query: str) -> Hit:

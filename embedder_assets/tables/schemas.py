@@ -39,7 +39,7 @@ SCHEMAS: dict[str, Schema] = {
         "source_sha256": _TEXT,
         "extraction": _TEXT,
     },
-    # One row a document, folder or row that could not be used. `first_seen` is when it began; `source_sha256`, where
+    # One row per document, folder or row that could not be used. `first_seen` is when it began; `source_sha256`, where
     # the bytes could be read, and `extraction` tell whether another try makes sense.
     "document_issues": {
         "collection": _TEXT,

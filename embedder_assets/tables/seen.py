@@ -76,7 +76,7 @@ class Seen:
         return -1 if known is None else known.version()
 
     def describe(self, table: str, collection: str | None) -> CommitProperties:
-        """What the history says of a commit beside its operation: the collection, and the versions it is made from."""
+        """What the history says of a commit next to its operation: the collection, and the versions it is made from."""
         if collection is None:
             return CommitProperties()
         read = {name: delta.version() for name, delta in self._first.items() if delta is not None and name != table}

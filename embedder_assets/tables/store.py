@@ -7,7 +7,7 @@ Nothing here holds a whole collection of any size: rows come and go as frames, o
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from itertools import chain
 from pathlib import Path
@@ -18,19 +18,16 @@ from arro3.core import RecordBatchReader
 from deltalake import DeltaTable, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError
 
-from embedder_assets.errors import TableError
 from embedder_assets.settings import Settings
 from embedder_assets.tables.broken import FREE_SPACE, guarded
 from embedder_assets.tables.fixed_versions import FixedVersions
+from embedder_assets.tables.frames import Counted, Rows, conform, fitting, same_rows, scan, take
 from embedder_assets.tables.lock import table_lock
 from embedder_assets.tables.place import Place, place_of
-from embedder_assets.tables.ranges import COLUMN as DIGEST
 from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.seen import Seen, conflict, of
 from embedder_assets.tables.staging import FOLDER, StagedFiles, Staging, forget_files
 from embedder_assets.tables.stream import write_stream
-
-Rows = pl.DataFrame | Iterable[pl.DataFrame]
 
 # A merge of delta-rs reads all rows of the collection into memory; above this many they are written anew, as a stream.
 MERGE_ROWS = 100_000
@@ -222,7 +219,7 @@ class TableStore:
             files = self._files(table, delta, collection)
         for file in files:
             with self.readable(table):
-                rows = self._scan_files(table, [file])
+                rows = scan(table, [file], self.place.reading)
                 rows = rows if where is None else rows.filter(where)
                 frame = rows.select(pl.col(name).cast(schema[name]) for name in columns or schema).collect()
             if frame.height:
@@ -230,7 +227,7 @@ class TableStore:
 
     def replace(self, table: str, collection: str, rows: pl.DataFrame) -> bool:
         """Makes ``rows`` the collection's only rows. Writes nothing, and returns False, when they already are."""
-        rows = self._conform(table, rows)
+        rows = conform(table, rows)
         if self.exists(table) and self._holds(table, collection, rows):
             return False
         if not rows.height and not self.exists(table):
@@ -243,7 +240,7 @@ class TableStore:
 
     def append(self, table: str, rows: Rows) -> None:
         """Adds rows of one collection in one commit; none at all make no commit."""
-        self._write(table, self._frames(table, rows), None, mode="append")
+        self._write(table, fitting(table, rows), None, mode="append")
 
     def exchange(self, table: str, collection: str, added: Rows, removed: pl.DataFrame) -> int:
         """Adds rows to a collection and removes others in one commit, a plain append where none is removed.
@@ -257,17 +254,17 @@ class TableStore:
         Returns:
             How many rows were removed.
         """
-        frames = self._frames(table, added)
+        frames = fitting(table, added)
         if not removed.height:
             self._write(table, frames, collection, mode="append")
             return 0
         present = self.count(table, collection)
-        first, rest = _taken(frames, MERGE_ROWS)
+        first, rest = take(frames, MERGE_ROWS)
         if present <= MERGE_ROWS and rest is None:
             return self._merge(table, collection, pl.concat(first) if first else None, removed)
         kept = self.batches(table, collection)
         kept = (frame.join(removed, on=removed.columns, how="anti", nulls_equal=True) for frame in kept)
-        old = _Counted(kept)
+        old = Counted(kept)
         self.overwrite(table, collection, chain(old, first, rest or ()))
         return present - old.rows
 
@@ -302,16 +299,9 @@ class TableStore:
 
     def overwrite(self, table: str, collection: str, rows: Rows) -> None:
         """Makes some rows a collection's only ones in one commit, whatever they are."""
-        frames = self._frames(table, rows)
+        frames = fitting(table, rows)
         if not self._write(table, frames, collection, mode="overwrite"):
             self.remove(table, collection)
-
-    def _frames(self, table: str, rows: Rows) -> Iterator[pl.DataFrame]:
-        """Frames that have rows, as the table takes them."""
-        for frame in [rows] if isinstance(rows, pl.DataFrame) else rows:
-            if frame.height:
-                whole = self._conform(table, frame)
-                yield whole.sort(DIGEST) if {DIGEST, "chunk_id"} <= whole.schema.keys() else whole
 
     def _write(
         self,
@@ -350,7 +340,7 @@ class TableStore:
         """Whether rows are the collection's only rows already."""
         # The digest first, where there is one: rows that differ in it need not all be read and sorted.
         looks = [["input_digest"], rows.columns] if "input_digest" in rows.columns else [rows.columns]
-        return all(_same_rows(self.read(table, collection, look), rows.select(look)) for look in looks)
+        return all(same_rows(self.read(table, collection, look), rows.select(look)) for look in looks)
 
     def _files(self, table: str, delta: DeltaTable, collection: str | None = None) -> list[str]:
         """The files of a version of a table, or of one of its collections."""
@@ -360,22 +350,7 @@ class TableStore:
         return [self.place.file(table, uri[encoded_root:]) for uri in uris]
 
     def _scan(self, table: str) -> pl.LazyFrame:
-        return self._scan_files(table, self._files(table, self.newest(table)))
-
-    def _scan_files(self, table: str, files: list[str]) -> pl.LazyFrame:
-        if not files:
-            return pl.LazyFrame(schema=SCHEMAS[table])
-        # A file that is older than a column of its table reads as null there.
-        return pl.scan_parquet(
-            files,
-            glob=False,
-            schema=SCHEMAS[table],
-            missing_columns="insert",
-            extra_columns="ignore",
-            hive_partitioning=True,
-            hive_schema={"collection": pl.String()},
-            storage_options=self.place.reading,
-        )
+        return scan(table, self._files(table, self.newest(table)), self.place.reading)
 
     def readable(self, table: str) -> AbstractContextManager[None]:
         """While the context lasts, files of a table that cannot be read raise a ``TableError``."""
@@ -416,48 +391,5 @@ class TableStore:
                 raise conflict(table, collection, str(error).splitlines()[0]) from error
             self._seen.committed(table, base)
 
-    def _conform(self, table: str, rows: pl.DataFrame) -> pl.DataFrame:
-        schema = SCHEMAS[table]
-        missing = [name for name in schema if name not in rows.columns]
-        if missing:
-            raise TableError(
-                f"rows for table '{table}'",
-                expected=f"the columns {', '.join(schema)}",
-                got=f"rows without {', '.join(missing)}",
-                remedy="This is a defect of the stage that computed the rows.",
-            )
-        return rows.select(pl.col(name).cast(data_type) for name, data_type in schema.items())
-
 
 _PARTITIONED = {"partition_by": ["collection"], "schema_mode": "merge"}
-
-
-class _Counted:
-    """Frames, with the number of rows that have gone by."""
-
-    def __init__(self, frames: Iterable[pl.DataFrame]) -> None:
-        self._frames = frames
-        self.rows = 0
-
-    def __iter__(self) -> Iterator[pl.DataFrame]:
-        for frame in self._frames:
-            self.rows += frame.height
-            yield frame
-
-
-def _taken(frames: Iterator[pl.DataFrame], rows: int) -> tuple[list[pl.DataFrame], Iterator[pl.DataFrame] | None]:
-    """Frames up to a number of rows, and the others; None where there is no other."""
-    taken, height = [], 0
-    for frame in frames:
-        taken.append(frame)
-        height += frame.height
-        if height > rows:
-            return taken, frames
-    return taken, None
-
-
-def _same_rows(current: pl.DataFrame, rows: pl.DataFrame) -> bool:
-    if current.height != rows.height:
-        return False
-    keys = [name for name, data_type in rows.schema.items() if not isinstance(data_type, pl.List)]
-    return current.sort(keys).equals(rows.sort(keys))

@@ -7,12 +7,15 @@ from an endpoint of this home.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
+import os
 import time
 import urllib.error
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
+from urllib.parse import urlsplit
 
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import BaseModel, ConfigDict
@@ -172,7 +175,7 @@ def _proved(base: str, path: str, settings: Settings) -> str:
 
 
 def _says_it_ends(base: str, settings: Settings) -> bool:
-    """Whether what answers gives itself out as a run's own endpoint, of another home; believed only to wait for it."""
+    """Whether what answers says that it is a run's own endpoint, of another home; trusted only to wait for it."""
     try:
         answer = json.loads(_read(f"{base}{RUNS_PATH}none", settings)[0])
     except (OSError, http.client.HTTPException, ValueError):
@@ -180,8 +183,22 @@ def _says_it_ends(base: str, settings: Settings) -> bool:
     return isinstance(answer, dict) and answer.get("lasting") is False
 
 
+class _StrangerError(OSError):
+    """Another user listens, who would get the password, and could answer without an end."""
+
+
+def _require_own_listener(url: str, settings: Settings) -> None:
+    """Makes sure that who listens is this user, root or whose the home is."""
+    asked = urlsplit(url)
+    with contextlib.suppress(FileNotFoundError):
+        ours = {0, os.geteuid(), settings.home.stat().st_uid}
+        for user in loopback.owners_of_listener(str(asked.hostname), asked.port or 0) - ours:
+            raise _StrangerError(f"user {user} of this machine listens there")
+
+
 def _read(url: str, settings: Settings, headers: Mapping[str, str] | None = None) -> tuple[bytes, str | None]:
     """The body of an answer, and the proof that comes with it."""
+    _require_own_listener(url, settings)
     sent = {**request_headers(settings), **(headers or {})}
     try:
         with loopback.get(url, SCRAPE_TIMEOUT_S, headers=sent, tls=client_tls(settings)) as response:

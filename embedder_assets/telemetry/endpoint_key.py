@@ -9,18 +9,17 @@ from __future__ import annotations
 import contextlib
 import hmac
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from embedder_assets.errors import TelemetryError
+from embedder_assets.telemetry.connections import App
 
 FILE_NAME = "metrics-proof.key"
 CHALLENGE_HEADER = "X-Embedder-Challenge"
 PROOF_HEADER = "X-Embedder-Proof"
 KEY_BYTES = 32
-
-App = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
 def key_of(home: Path) -> bytes:

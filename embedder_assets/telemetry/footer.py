@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from embedder_assets.plain import one_line
-from embedder_assets.redact import redact
+from embedder_assets.redact import safe_line
 from embedder_assets.telemetry.manifest import Manifest
 from embedder_assets.telemetry.metrics import LATENCY_METRICS
 
@@ -16,6 +15,6 @@ def render_footer(manifest: Manifest) -> str:
     for stage in LATENCY_METRICS:
         entry = manifest.telemetry.metrics[stage]
         why = entry.metric if entry.status == "emitted" else entry.reason
-        lines.append(f"  rag.{stage}: {entry.status} ({one_line(redact(str(why)))})")
+        lines.append(f"  rag.{stage}: {entry.status} ({safe_line(str(why))})")
     lines.append(f"  gpu_soft_limit: {manifest.performance_baseline.gpu.status}")
     return "\n".join(lines)

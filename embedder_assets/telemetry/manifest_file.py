@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import difflib
 import json
-import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from embedder_assets.atomic_file import write_atomically
 from embedder_assets.errors import TelemetryError
 from embedder_assets.telemetry.manifest import FILE_NAME, LEGACY_VERSION, SCHEMA_VERSION, Manifest
 from embedder_assets.telemetry.manifest_schema import NOT_WRITTEN, misfit, problems_of
@@ -20,7 +20,7 @@ NEAREST = 3
 
 
 def write_manifest(manifest: Manifest, home: Path) -> Path:
-    """Writes the manifest of a run and the copy ``runs/latest.json``; returns the former's path.
+    """Writes the manifest of a run and the copy ``runs/latest.json``; returns the path of the first.
 
     Raises:
         TelemetryError: It does not fit the schema; nothing was written.
@@ -30,12 +30,9 @@ def write_manifest(manifest: Manifest, home: Path) -> Path:
     problems = problems_of(document)
     if problems:
         raise misfit(f"the manifest of run {manifest.run_id}", problems, remedy=NOT_WRITTEN)
-    path.parent.mkdir(parents=True, exist_ok=True)
     content = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
     for target in (path, home / "runs" / LATEST):
-        unfinished = target.with_suffix(f".{os.getpid()}.unfinished")
-        unfinished.write_text(content, "utf-8")
-        unfinished.replace(target)
+        write_atomically(target, content)
     return path
 
 

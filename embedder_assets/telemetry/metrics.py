@@ -5,7 +5,7 @@ No run, document or chunk id is ever a label: the number of series stays small h
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -69,8 +69,10 @@ class StageMetrics:
             self.runs.labels(status)
 
     def observe(self, record: StageRecord) -> None:
-        """Adds what one stage of one run did. A stage that was off adds nothing."""
+        """Adds what one stage of one run did. A stage that was off adds nothing, and its coverage is not asked for."""
         if record.status == "off":
+            if record.stage == "sparse":
+                _end_series(self.sparse_coverage, lambda name: name in record.collections)
             return
         # What stands in for the sparse model must not look like the model at work.
         live = record.stage != "sparse" or not record.fallback_used
@@ -98,11 +100,16 @@ class StageMetrics:
     def keep_only(self, collections: Collection[str]) -> None:
         """Ends the series of collections that are not there any more, or an alert would wait for them for ever."""
         for gauge in (self.sparse_coverage, self.last_success):
-            for sample in next(iter(gauge.collect())).samples:
-                if sample.labels["collection"] not in collections:
-                    gauge.remove(sample.labels["collection"])
+            _end_series(gauge, lambda name: name not in collections)
 
     def latency_samples(self) -> dict[StageName, int]:
         """The number of samples that each histogram holds now."""
         count = self.registry.get_sample_value
         return {stage: int(count(f"{name}_count") or 0) for stage, name in LATENCY_METRICS.items()}
+
+
+def _end_series(gauge: Gauge, ends: Callable[[str], bool]) -> None:
+    """Ends those series of a gauge whose collection fits."""
+    for sample in next(iter(gauge.collect())).samples:
+        if ends(sample.labels["collection"]):
+            gauge.remove(sample.labels["collection"])

@@ -17,8 +17,7 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 from pydantic import BaseModel, ConfigDict
 
 from embedder_assets import collector
-from embedder_assets.plain import one_line
-from embedder_assets.redact import redact
+from embedder_assets.redact import safe_line
 
 SERVICE = "embedder-assets"
 PROTOCOLS = ("grpc", "http/protobuf")
@@ -74,7 +73,7 @@ def export(spans: Sequence[ReadableSpan], environ: Mapping[str, str] = os.enviro
         return OtlpReport(status="off", protocol=protocol, reason="OTEL_TRACES_SAMPLER leaves out this run's spans")
     found = outcome[0] if outcome else None
     reason = f"{type(found).__name__}: {found}" if isinstance(found, Exception) else f"no answer within {BUDGET_S} s"
-    return OtlpReport(status="failed", protocol=protocol, reason=one_line(redact(reason)))
+    return OtlpReport(status="failed", protocol=protocol, reason=safe_line(reason))
 
 
 def _exporter(protocol: str) -> SpanExporter:

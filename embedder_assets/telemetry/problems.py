@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 import dagster as dg
 
 from embedder_assets.plain import of_markdown, one_line
-from embedder_assets.redact import redact
+from embedder_assets.redact import safe_line
 
 INTERRUPTED = "interrupted; what was computed is kept, and the next run goes on from there"
 # Dagster's own failure of a step whose blocking check has failed; the check has the words.
@@ -25,7 +25,7 @@ def problems(events: Iterable[dg.DagsterEvent]) -> list[str]:
     events = list(events)
     steps = (_problem(event) for event in events if event.is_step_failure)
     sentences = [*failed_checks(events, dg.AssetCheckSeverity.ERROR), *filter(None, steps)]
-    return [one_line(redact(sentence)) for sentence in sentences]
+    return [safe_line(sentence) for sentence in sentences]
 
 
 def failed_checks(events: Iterable[dg.DagsterEvent], severity: dg.AssetCheckSeverity) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from embedder_assets.plain import one_line
 from embedder_assets.telemetry.record import ProgressReport
 
 EVERY_S = 30.0
@@ -40,14 +41,14 @@ class LoggedProgress:
             self._work, self._began, self._done_before = (stage, collection), now, done
         if now >= self._due:
             self._due = now + EVERY_S
-            self._log(f"{stage} {collection}: {self._words(done, total, now - self._began)}")
+            self._log(one_line(f"{stage} {collection}: {self._words(done, total, now - self._began)}"))
 
     def _words(self, done: int, total: int, seconds: float) -> str:
         words = f"{done} of {total} done" if total else f"{done} done"
         rate = (done - self._done_before) / seconds if seconds else 0.0
-        if rate:
+        if rate > 0:
             words += f", {rate:.3g} per second"
-            words += f", about {_duration((total - done) / rate)} remaining" if total else ""
+            words += f", about {_duration((total - done) / rate)} remaining" if total > done else ""
         return words
 
 

@@ -15,8 +15,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, push_to_gateway
 from prometheus_client.exposition import basic_auth_handler, default_handler
 
-from embedder_assets.plain import one_line
-from embedder_assets.redact import SecretUrl, redact
+from embedder_assets.redact import SecretUrl, safe_line
 from embedder_assets.telemetry.exporter import RecordCollector
 
 JOB = "embedder_assets"
@@ -37,7 +36,7 @@ def push(collector: RecordCollector, url: SecretUrl) -> str | None:
             handler=_handler(url),
         )
     except (OSError, HTTPException, ValueError) as error:
-        return one_line(redact(f"metrics were not pushed to {url}: {error}"))
+        return safe_line(f"metrics were not pushed to {url}: {error}")
     return None
 
 

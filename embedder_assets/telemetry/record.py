@@ -12,8 +12,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from embedder_assets.plain import one_line
-from embedder_assets.redact import redact
+from embedder_assets.redact import safe_line
 
 StageName = Literal["chunk", "dense", "sparse", "fuse", "rerank", "export"]
 Attribute = bool | int | float | str | list[str]
@@ -296,7 +295,7 @@ class StageMeter:
         return StageRecord(
             stage=self.stage,
             status=status,
-            reason=one_line(redact(reason or (self._fallback[1] if self._fallback else ""))) or None,
+            reason=safe_line(reason or (self._fallback[1] if self._fallback else "")) or None,
             collections=self.collections,
             started_at=self._started_at,
             ended_at=self._started_at + time.monotonic() - self._began,

@@ -13,7 +13,7 @@ import hmac
 import json
 import ssl
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
@@ -22,7 +22,7 @@ from prometheus_client.registry import Collector
 from embedder_assets.credentials import by_halves, load_pair, read_named
 from embedder_assets.errors import TelemetryError
 from embedder_assets.settings import Settings
-from embedder_assets.telemetry.connections import BoundedServer
+from embedder_assets.telemetry.connections import App, BoundedServer
 from embedder_assets.telemetry.endpoint_key import key_of, proving
 from embedder_assets.telemetry.exporter import RecordCollector
 from embedder_assets.telemetry.shared_scrape import SharedScrape
@@ -30,8 +30,6 @@ from embedder_assets.telemetry.shared_scrape import SharedScrape
 METRICS_PATH = "/metrics"
 RUNS_PATH = "/runs/"
 REALM = "embedder-assets metrics"
-
-App = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
 @contextlib.contextmanager
@@ -77,6 +75,7 @@ def base_url(settings: Settings) -> str:
     """Where this machine reaches the metrics endpoint."""
     everywhere = settings.metrics_address in ("0.0.0.0", "::")
     host = "127.0.0.1" if everywhere else settings.metrics_address
+    host = f"[{host}]" if ":" in host else host
     return f"{'https' if settings.metrics_tls_cert else 'http'}://{host}:{settings.metrics_port}"
 
 

@@ -7,21 +7,25 @@ collection is what counts. See docs/adr/0030.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Literal
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Literal, NamedTuple
 
 import dagster as dg
 from dagster._core.storage.asset_check_execution_record import (
     AssetCheckExecutionRecord,
     AssetCheckExecutionRecordStatus,
 )
+from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 from pydantic import BaseModel, ConfigDict
 
 VERDICTS_KEY = "verdicts"
 EARLIER_KEY = "failed_in_earlier_runs"
+# The oldest evaluation that was still due when this one was made: a queue ends its runs in another order than they
+# came, and what a slow run says last must not be missed.
+DUE_SINCE_KEY = "evaluations_due_since"
 COMPLETED = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
 PAGE = 100
-# More than the runs that are on at once, which end in another order than they began.
+# A look at the newest few says whether more has to be read.
 RECENT = 5
 
 
@@ -49,16 +53,37 @@ def as_metadata(verdicts: Mapping[str, Verdict]) -> dg.JsonMetadataValue:
     return dg.MetadataValue.json({name: each.model_dump(exclude_none=True) for name, each in verdicts.items()})
 
 
-def earlier_failures(instance: dg.DagsterInstance, check: dg.AssetCheckKey, collections: Collection[str]) -> Verdicts:
-    """What a check has against collections that the present run is not about, in the newest word on each."""
+class EarlierFailures(NamedTuple):
+    """What a check has against collections that the present run is not about.
+
+    Attributes:
+        verdicts: Those that failed, the newest word on each.
+        due_since: Id of the oldest evaluation of another run that is still due; None where there is none.
+    """
+
+    verdicts: Verdicts
+    due_since: int | None
+
+
+def earlier_failures(
+    instance: dg.DagsterInstance, check: dg.AssetCheckKey, collections: Collection[str], run_id: str
+) -> EarlierFailures:
+    """What a check has against collections, as earlier evaluations and those of other runs that are on say."""
     if not collections:
-        return {}
-    recent = [record for record in _history(instance, check, RECENT) if record.status in COMPLETED]
-    # The newest evaluation repeats what those before it had against collections that were not theirs.
-    found = _verdicts(recent[0], EARLIER_KEY) if recent else {}
-    for record in reversed(recent):
+        return EarlierFailures({}, None)
+    records: list[AssetCheckExecutionRecord] = []
+    newest: AssetCheckExecutionRecord | None = None
+    for page in _pages(instance, check):
+        records += page
+        newest = newest or next((record for record in page if record.status in COMPLETED), None)
+        # The newest evaluation repeats what those before it had, but for those that were still due then.
+        if newest is not None and page[-1].id <= _due_since(newest):
+            break
+    found = _verdicts(newest, EARLIER_KEY) if newest else {}
+    for record in reversed(records):
         found.update(_verdicts(record, VERDICTS_KEY))
-    return {name: each for name, each in found.items() if name in collections and not each.passed}
+    failed = {name: each for name, each in found.items() if name in collections and not each.passed}
+    return EarlierFailures(failed, _oldest_due(instance, [each for each in records if each.run_id != run_id]))
 
 
 class NewestVerdicts:
@@ -74,8 +99,8 @@ class NewestVerdicts:
         self._checks = list(checks)
         self._newest: dict[dg.AssetCheckKey, tuple[object, ...]] = {}
         self._verdicts: dict[dg.AssetCheckKey, Verdicts] = {}
-        # Checks of which a run that began before the newest evaluation may still have something to say.
-        self._unsettled: set[dg.AssetCheckKey] = set()
+        # The oldest evaluation that was due at the last call, of a run that began before the newest evaluation's.
+        self._due_since: dict[dg.AssetCheckKey, int] = {}
 
     def read(self, known: Collection[str]) -> Mapping[dg.AssetCheckKey, Verdicts]:
         """Check to collection to verdict, of those collections that there are."""
@@ -85,7 +110,7 @@ class NewestVerdicts:
             if newest is None:
                 self._verdicts.pop(check, None)
                 self._newest.pop(check, None)
-            elif check in self._unsettled or _identity(newest) != self._newest.get(check):
+            elif check in self._due_since or _identity(newest) != self._newest.get(check):
                 self._verdicts[check] = self._read(check, known)
                 self._newest[check] = _identity(newest)
         return {
@@ -94,27 +119,48 @@ class NewestVerdicts:
         }
 
     def _read(self, check: dg.AssetCheckKey, known: Collection[str]) -> Verdicts:
-        """From the newest evaluation back to the one that was the newest at the last call, or until all are found."""
-        page = _history(self._instance, check, RECENT)
-        planned = any(record.status not in COMPLETED for record in page)
-        (self._unsettled.add if planned else self._unsettled.discard)(check)
+        """Back to all that was due at the last call and the newest evaluation of then, or until all are found."""
+        newest, due_since = self._newest.get(check), self._due_since.pop(check, None)
         found: Verdicts = {}
-        while page:
+        records: list[AssetCheckExecutionRecord] = []
+        met = False
+        for page in _pages(self._instance, check):
+            records += page
             for record in page:
                 found = {**_verdicts(record, VERDICTS_KEY), **found}
-            if any(_identity(record) == self._newest.get(check) for record in page):
-                return {**self._verdicts[check], **found}
-            if found.keys() >= set(known):
+            met = met or any(_identity(record) == newest for record in page)
+            settled = met and (due_since is None or page[-1].id <= due_since)
+            if settled or found.keys() >= set(known):
                 break
-            page = _history(self._instance, check, PAGE, page[-1].id)
-        return found
+        due = _oldest_due(self._instance, records)
+        if due is not None:
+            self._due_since[check] = due
+        return {**self._verdicts[check], **found} if met else found
 
 
-def _history(
-    instance: dg.DagsterInstance, check: dg.AssetCheckKey, limit: int, before: int | None = None
-) -> Sequence[AssetCheckExecutionRecord]:
+def _pages(instance: dg.DagsterInstance, check: dg.AssetCheckKey) -> Iterator[Sequence[AssetCheckExecutionRecord]]:
     """The evaluations of a check, and those that are due, in the order in which their runs began, newest first."""
-    return instance.event_log_storage.get_asset_check_execution_history(check, limit, before)
+    history = instance.event_log_storage.get_asset_check_execution_history
+    page, limit = history(check, RECENT), PAGE
+    while page:
+        yield page
+        page = history(check, limit, page[-1].id)
+
+
+def _oldest_due(instance: dg.DagsterInstance, records: Sequence[AssetCheckExecutionRecord]) -> int | None:
+    """Id of the oldest of these evaluations that may still be made: it is due, and its run has not ended."""
+    due = [record for record in records if record.status not in COMPLETED]
+    if not due:
+        return None
+    runs = dg.RunsFilter(run_ids=[record.run_id for record in due], statuses=NOT_FINISHED_STATUSES)
+    going_on = {run.run_id for run in instance.get_runs(runs)}
+    return min((record.id for record in due if record.run_id in going_on), default=None)
+
+
+def _due_since(record: AssetCheckExecutionRecord) -> int:
+    """What an evaluation says of the others; where it says nothing, none was due but its own."""
+    value = record.evaluation.metadata.get(DUE_SINCE_KEY) if record.evaluation else None
+    return value.value if isinstance(value, dg.IntMetadataValue) and value.value is not None else record.id
 
 
 def _verdicts(record: AssetCheckExecutionRecord, key: str) -> Verdicts:

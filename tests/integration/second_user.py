@@ -92,10 +92,18 @@ def connectable() -> list[str]:
     return found
 
 
-def asked(port: str, path: str, body: dict[str, object] | None = None) -> str:
+def clients(port: str) -> list[str]:
+    """The other ends of connections to a port, as a proxy would write them."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    ends = [row[2].rpartition(":")[2] for row in rows if row[3] == "01" and row[1].endswith(f":{int(port):04X}")]
+    return [f"127.0.0.1:{int(end, 16)}" for end in ends]
+
+
+def asked(port: str, path: str, body: dict[str, object] | None = None, claimed: str | None = None) -> str:
     """The status and the text of an HTTP request, or why there was none."""
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data, {"Content-Type": "application/json"})
+    headers = {"Content-Type": "application/json", **({"X-Forwarded-For": claimed} if claimed else {})}
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data, headers)
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(request, timeout=10) as response:
@@ -119,7 +127,12 @@ def over_http(ports: dict[str, str]) -> dict[str, str]:
         "/": None,
         "/server_info": None,
     }
-    return {f"{port}{path}": asked(port, path, body) for port in ports for path, body in paths.items()}
+    return {
+        f"{port}{path} {claimed}": asked(port, path, body, claimed)
+        for port in ports
+        for claimed in ("", *clients(port)[:3])
+        for path, body in paths.items()
+    }
 
 
 def over_grpc(ports: dict[str, str]) -> dict[str, str]:

@@ -73,9 +73,7 @@ def test_a_long_line_within_the_size_limit_is_cut_and_embedded(embedder: Embedde
     assert tokens.sum() > 40_000
 
 
-def test_a_collection_of_a_bad_name_is_named_and_the_others_go_on(
-    embedder: Embedder, home: Path, tmp_path: Path
-) -> None:
+def test_a_badly_named_collection_is_reported_and_skipped(embedder: Embedder, home: Path, tmp_path: Path) -> None:
     corpus = tmp_path / "corpus"
     for name in ("good", "__HIVE_DEFAULT_PARTITION__", "a...b"):
         write(corpus / name / "one.md", GOOD)

@@ -17,7 +17,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 from embedder_assets.automation.jobs import rag_tables
 from embedder_assets.automation.shards import shard_vectors
 from embedder_assets.partitions import SHARDS
-from embedder_assets.serving.access import OPEN
+from embedder_assets.serving.access import ServerAccess
 from embedder_assets.serving.embedded import EmbeddedTriton
 from embedder_assets.settings import load_settings
 from embedder_assets.stages.export import export_folder, read_manifest
@@ -82,7 +82,10 @@ def tritons(tmp_path: Path) -> Iterator[list[EmbeddedTriton]]:
     """Two servers."""
     repository = load_settings(environ={}).model_repository
     with ExitStack() as stack:
-        servers = [EmbeddedTriton(repository, tmp_path / name / "triton", access=OPEN) for name in ("first", "second")]
+        servers = [
+            EmbeddedTriton(repository, tmp_path / name / "triton", access=ServerAccess(secret=None))
+            for name in ("first", "second")
+        ]
         for server in servers:
             stack.callback(server.stop, at_once=True)
         yield servers

@@ -16,7 +16,7 @@ import pytest
 
 from embedder_assets.errors import ModelBuildError, TritonUnavailableError
 from embedder_assets.serving import embedded
-from embedder_assets.serving.access import OPEN
+from embedder_assets.serving.access import ServerAccess
 from embedder_assets.serving.client import TritonClient
 from embedder_assets.serving.embedded import EmbeddedTriton, TritonAddress, find_running
 from embedder_assets.serving.session import TritonSession
@@ -58,7 +58,10 @@ def listening_addresses(pid: int) -> set[str]:
     return addresses
 
 
-def test_it_listens_on_loopback_only_and_is_gone_after_stop(settings: Settings) -> None:
+def test_it_listens_on_loopback_only_and_is_gone_after_stop(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIP_MODE", "PREDICTION")
     with EmbeddedTriton(settings.model_repository, settings.home / "triton") as server:
         addresses = listening_addresses(server.pid)
         assert addresses
@@ -180,7 +183,9 @@ def test_a_server_that_serves_another_model_than_described_is_refused(settings: 
     shutil.copytree(settings.model_repository, other)
     described = other / "dense_minilm" / "model.toml"
     described.write_text(described.read_text("utf-8").replace("max_tokens = 256", "max_tokens = 128"), "utf-8")
-    with EmbeddedTriton(settings.model_repository, settings.home / "triton", access=OPEN) as server:
+    with EmbeddedTriton(
+        settings.model_repository, settings.home / "triton", access=ServerAccess(secret=None)
+    ) as server:
         overrides = {"home": settings.home, "triton_url": server.address.grpc, "model_repository": other}
         session = TritonSession(load_settings({name: (value, "test") for name, value in overrides.items()}, environ={}))
         with pytest.raises(ModelBuildError, match="expected fingerprint"):

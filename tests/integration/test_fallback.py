@@ -168,9 +168,7 @@ def test_where_nothing_may_stand_in_the_run_fails_with_the_model_s_error(
     assert not (home / "exports").exists()
 
 
-def test_a_model_that_the_repository_does_not_have_ends_the_run_before_any_work(
-    embedder: Embedder, corpus: Path, home: Path
-) -> None:
+def test_a_missing_model_ends_the_run_before_any_work(embedder: Embedder, corpus: Path, home: Path) -> None:
     result = embedder("run", "--corpus", str(corpus), EMBEDDER_RERANK_MODEL="rerank_of_dreams")
     assert result.returncode == 1
     assert "setting 'rerank_model' (env:EMBEDDER_RERANK_MODEL): expected the rerank model rerank_cross" in result.stderr

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from embedder_assets.serving import embedded
-from embedder_assets.serving.access import OPEN
+from embedder_assets.serving.access import ServerAccess
 from embedder_assets.serving.embedded import EmbeddedTriton
 from embedder_assets.settings import load_settings
 from embedder_assets.tables.store import TableStore
@@ -44,7 +44,9 @@ def triton(monkeypatch: pytest.MonkeyPatch, state: Path, *, memory: int = 1000, 
         patched.setenv("TEST_REAL_BACKEND", str(REAL_BACKEND))
         patched.setenv("TEST_MEMORY_ROWS", str(memory))
         patched.setenv("TEST_POISON", poison)
-        with EmbeddedTriton(load_settings(environ={}).model_repository, state, access=OPEN) as server:
+        with EmbeddedTriton(
+            load_settings(environ={}).model_repository, state, access=ServerAccess(secret=None)
+        ) as server:
             yield server.address.grpc
 
 

@@ -123,7 +123,7 @@ def ask(session: TritonSession) -> np.ndarray:
     return answer
 
 
-def test_rows_are_not_labelled_with_a_fingerprint_that_did_not_compute_them(tmp_path: Path) -> None:
+def test_rows_have_the_fingerprint_that_computed_them(tmp_path: Path) -> None:
     """The run has begun with two layers; when the first vector is needed, the model has one."""
     session = TritonSession(small(tmp_path, 2))
     label = session.fingerprint("mine", "dense")
@@ -142,7 +142,7 @@ def test_rows_are_not_labelled_with_a_fingerprint_that_did_not_compute_them(tmp_
     assert load_description(settings.model_repository / "mine").fingerprint("cpu") != label
 
 
-def test_a_server_that_has_loaded_the_former_model_is_not_asked_for_the_present_one(tmp_path: Path) -> None:
+def test_a_server_with_the_earlier_model_is_not_asked(tmp_path: Path) -> None:
     first = TritonSession(small(tmp_path, 2))
     try:
         before = ask(first)
@@ -159,7 +159,7 @@ def test_a_server_that_has_loaded_the_former_model_is_not_asked_for_the_present_
 
 
 @pytest.mark.parametrize("what", ["1/model.onnx", "tokenizer.json", "build.json"])
-def test_the_server_itself_refuses_files_that_were_not_built_for_the_fingerprint(tmp_path: Path, what: str) -> None:
+def test_the_server_refuses_files_of_another_fingerprint(tmp_path: Path, what: str) -> None:
     """As another machine's server may: there nobody looks at the files before they are loaded."""
     settings = small(tmp_path, 1)
     other = small(tmp_path / "other", 2)

@@ -18,7 +18,7 @@ import pytest
 
 from embedder_assets.errors import TritonUnavailableError
 from embedder_assets.serving import embedded
-from embedder_assets.serving.access import OPEN
+from embedder_assets.serving.access import ServerAccess
 from embedder_assets.serving.embedded import EmbeddedTriton, published
 from embedder_assets.serving.session import TritonSession
 from embedder_assets.settings import load_settings
@@ -174,7 +174,7 @@ def test_a_server_at_a_url_is_awaited_and_given_up_in_the_end(home: Path, expect
 
     def later() -> None:
         time.sleep(1)
-        with EmbeddedTriton(repository, home / "second", access=OPEN) as second:
+        with EmbeddedTriton(repository, home / "second", access=ServerAccess(secret=None)) as second:
             if second.address.grpc.endswith(f":{port}"):
                 started.set()
             finished.wait(60)
@@ -235,7 +235,9 @@ def test_an_answer_that_cannot_be_right_is_refused_before_anything_is_written(
         patched.setattr(embedded, "SERVING_FOLDER", Path(__file__).parent / "garbage")
         patched.setenv("TEST_REAL_BACKEND", str(REAL_BACKEND))
         patched.setenv("TEST_GARBAGE", kind)
-        with EmbeddedTriton(load_settings().model_repository, home / "garbage", access=OPEN) as server:
+        with EmbeddedTriton(
+            load_settings().model_repository, home / "garbage", access=ServerAccess(secret=None)
+        ) as server:
             result = embedder(
                 *("run", "--corpus", str(corpus), "--disable-rerank"),
                 EMBEDDER_TRITON_URL=server.address.grpc,

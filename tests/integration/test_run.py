@@ -199,9 +199,7 @@ def test_two_runs_at_once_on_a_fresh_home_share_the_work(home: Path, corpus: Pat
     assert sum(manifest["dense_run"]["items"].get("computed", 0) for manifest in manifests) == 3
 
 
-def test_a_run_that_another_overtakes_ends_well_and_search_answers_all_the_while(
-    embedder: Embedder, home: Path, corpus: Path
-) -> None:
+def test_an_overtaken_run_ends_well_while_search_answers(embedder: Embedder, home: Path, corpus: Path) -> None:
     assert embedder("run", "--corpus", str(corpus)).returncode == 0
     command = [str(BIN / "embedder"), "run", "--corpus", str(corpus)]
     store, runs, warnings = TableStore(home), [], ""

@@ -18,7 +18,7 @@ import pytest
 
 from embedder_assets.errors import ModelBuildError
 from embedder_assets.serving import embedded
-from embedder_assets.serving.access import OPEN
+from embedder_assets.serving.access import ServerAccess
 from embedder_assets.serving.client import TritonClient
 from embedder_assets.serving.embedded import EmbeddedTriton
 from embedder_assets.serving.session import TritonSession
@@ -48,7 +48,9 @@ def session(home: Path, *servers: EmbeddedTriton, **values: object) -> Iterator[
 
 @contextmanager
 def serving(home: Path, repository: Path | None = None) -> Iterator[EmbeddedTriton]:
-    server = EmbeddedTriton(repository or load_settings(environ={}).model_repository, home / "triton", access=OPEN)
+    server = EmbeddedTriton(
+        repository or load_settings(environ={}).model_repository, home / "triton", access=ServerAccess(secret=None)
+    )
     try:
         yield server
     finally:
@@ -58,7 +60,10 @@ def serving(home: Path, repository: Path | None = None) -> Iterator[EmbeddedTrit
 @pytest.fixture
 def pair(home: Path) -> Iterator[list[EmbeddedTriton]]:
     repository = load_settings(environ={}).model_repository
-    servers = [EmbeddedTriton(repository, home / name / "triton", access=OPEN) for name in ("first", "second")]
+    servers = [
+        EmbeddedTriton(repository, home / name / "triton", access=ServerAccess(secret=None))
+        for name in ("first", "second")
+    ]
     yield servers
     with ThreadPoolExecutor() as pool:
         list(pool.map(lambda server: server.stop(at_once=True), servers))

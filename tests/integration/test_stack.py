@@ -123,7 +123,7 @@ def test_service_manager_is_told(stack: Stack) -> None:
 def test_second_one_in_the_same_home_is_refused(stack: Stack) -> None:
     result = stack.embedder("up")
     assert result.returncode == 1
-    assert f"`embedder up` on {stack.home}: expected one for each home" in result.stderr
+    assert f"`embedder up` on {stack.home}: expected no other `embedder up` on this home" in result.stderr
     assert "Traceback" not in result.stderr
 
 

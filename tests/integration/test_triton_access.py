@@ -11,7 +11,7 @@ from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from embedder_assets.errors import EmbedderError, TritonAccessError, TritonUnavailableError
-from embedder_assets.serving.access import OPEN, ClientAccess, Secret, ServerAccess
+from embedder_assets.serving.access import ClientAccess, Secret, ServerAccess
 from embedder_assets.serving.client import TritonClient
 from embedder_assets.serving.embedded import EmbeddedTriton, TritonAddress
 from embedder_assets.serving.session import TritonSession
@@ -97,9 +97,7 @@ def assert_is_nowhere(secret: Secret, *files: Path) -> None:
         assert secret.value.encode() not in file.read_bytes(), file
 
 
-def test_runs_of_the_home_find_the_secret_of_serve_and_those_of_another_one_are_given_it(
-    home: Path, tmp_path: Path
-) -> None:
+def test_runs_of_the_home_find_the_secret_of_serve(home: Path, tmp_path: Path) -> None:
     def infer(other: Path, **chosen: str) -> list[str]:
         session = TritonSession(load_settings({"home": (other, "test"), **{n: (v, "test") for n, v in chosen.items()}}))
         try:
@@ -203,7 +201,7 @@ def test_of_two_servers_one_that_does_not_let_the_client_in_is_put_aside(
     meter = StageMeter("dense", ["kb"])
     with (
         server_of(home / "tls", ServerAccess(certificate, key, secret=None)) as right,
-        server_of(home / "no", OPEN) as no,
+        server_of(home / "no", ServerAccess(secret=None)) as no,
     ):
         chosen = {"home": str(home), "triton_url": f"{no.address.grpc},{right.address.grpc}", **files}
         session = TritonSession(load_settings({name: (value, "test") for name, value in chosen.items()}, environ={}))

@@ -3,7 +3,7 @@
 import pytest
 
 from embedder_assets.errors import SettingsError, TritonAccessError, TritonUnavailableError
-from embedder_assets.serving.access import OPEN, ClientAccess, Secret, ServerAccess
+from embedder_assets.serving.access import ClientAccess, Secret, ServerAccess
 from embedder_assets.serving.client import _errors_of
 from embedder_assets.serving.embedded import TritonAddress
 from tests.certificates import Authority
@@ -15,7 +15,7 @@ def authority(tmp_path_factory) -> Authority:
     return Authority(tmp_path_factory.mktemp("pki"), "ca")
 
 
-def test_by_default_a_server_has_a_new_secret_and_no_http(tmp_path):
+def test_a_default_server_has_a_secret_and_no_http(tmp_path):
     settings = make_settings(tmp_path)
     assert ClientAccess.of(settings) == ClientAccess()
     first, second = ServerAccess.of(settings), ServerAccess.of(settings)
@@ -24,7 +24,7 @@ def test_by_default_a_server_has_a_new_secret_and_no_http(tmp_path):
     assert first.options() == ["--allow-http=false"]
     (only,) = first.secret_options()
     assert only.endswith(f":{first.secret.line}")
-    assert OPEN.secret_options() == []
+    assert ServerAccess(secret=None).secret_options() == []
 
 
 def test_a_secret_is_read_from_its_file_and_never_shown(tmp_path):

@@ -271,7 +271,7 @@ def test_a_mistyped_path_is_not_taken_for_a_hub_id(repository, tmp_path, monkeyp
 @pytest.mark.parametrize(
     ("origin", "said"), [("models/foo", "is here"), ("intfloat/e5", "is here"), ("hf:intfloat/e5", None)]
 )
-def test_owner_and_name_are_a_hub_id_where_no_such_folder_is(repository, tmp_path, monkeypatch, origin, said):
+def test_owner_and_name_are_a_hub_id_without_such_folder(repository, tmp_path, monkeypatch, origin, said):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ModelBuildError, match="huggingface_hub") as caught:

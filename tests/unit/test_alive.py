@@ -110,7 +110,7 @@ def test_a_sign_that_is_just_being_made_is_not_lost(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("days", [1, 10, 400])
-def test_a_process_killed_while_the_clock_was_ahead_has_lost_its_run(
+def test_a_process_killed_while_the_clock_was_ahead_is_lost(
     tmp_path: Path, instance: dg.DagsterInstance, days: int
 ) -> None:
     run_id = started(instance)
@@ -121,9 +121,7 @@ def test_a_process_killed_while_the_clock_was_ahead_has_lost_its_run(
     assert fail_lost_runs(instance, tmp_path) == [run_id]
 
 
-def test_a_process_that_lives_keeps_its_run_whatever_the_clock_says(
-    tmp_path: Path, instance: dg.DagsterInstance
-) -> None:
+def test_a_live_process_keeps_its_run_whatever_the_clock(tmp_path: Path, instance: dg.DagsterInstance) -> None:
     run_id = started(instance)
     sign = SignOfLife(tmp_path)
     sign.hold(run_id)

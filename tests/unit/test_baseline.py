@@ -138,5 +138,7 @@ def test_drop_names_the_collections_that_have_a_baseline(pipeline, baseline):
     baseline("accept")
     result = baseline("drop", "--collection", "kb", "--collection", "other", "--yes")
     assert result.exit_code == 1
-    assert "the baseline of collection 'other': expected one of: kb, got none" in " ".join(result.output.split())
+    assert "the baseline of collection 'other': expected a collection with a baseline: kb, got none" in " ".join(
+        result.output.split()
+    )
     assert newest_figures(pipeline.store, "quality_baselines", "kb") is not None

@@ -5,8 +5,10 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import dagster as dg
+import pytest
 
-from embedder_assets.checks import blocking
+from embedder_assets.checks import blocking, telemetry
+from embedder_assets.checks.proof import Proof
 from embedder_assets.errors import TableError
 from embedder_assets.tables.store import TableStore
 
@@ -19,7 +21,24 @@ def unreadable(pipeline: object, collection: str) -> str | None:
         raise TableError("table 'chunks'", expected="readable files", got=str(error), remedy="Restore it.") from error
 
 
-def test_an_error_of_ours_is_told_with_its_remedy_and_not_as_its_cause(monkeypatch, tmp_path):
+def holds(pipeline: object, collection: str) -> str | None:
+    """A rule that finds nothing wrong."""
+    return None
+
+
+def of_bad_code(pipeline: object, collection: str) -> str | None:
+    """A rule with a mistake in it."""
+    raise KeyError("chunk_id")
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        (unreadable, "kb: table 'chunks': expected readable files, got not a Parquet file. Restore it."),
+        (of_bad_code, "kb: it could not be asked: KeyError: 'chunk_id'"),
+    ],
+)
+def test_a_rule_that_raises_has_failed(rule, words, monkeypatch, tmp_path):
     monkeypatch.setattr(blocking, "collections_of_run", lambda *_: ["kb"])
 
     @dg.asset
@@ -27,10 +46,31 @@ def test_an_error_of_ours_is_told_with_its_remedy_and_not_as_its_cause(monkeypat
         pass
 
     pipeline = SimpleNamespace(store=TableStore(tmp_path), noted_versions={})
-    check = blocking.blocking_checks("chunks", [unreadable])
+    check = blocking.blocking_checks("chunks", [rule, holds])
     result = dg.materialize([chunks, check], resources={"pipeline": pipeline}, raise_on_error=False)
-    [failure] = [event.step_failure_data for event in result.all_events if event.is_step_failure]
-    assert failure.user_failure_data is not None
-    assert failure.user_failure_data.description == (
-        "collection 'kb': table 'chunks': expected readable files, got not a Parquet file. Restore it."
+    assert not result.success
+    raised, other = result.get_asset_check_evaluations()
+    assert (raised.passed, raised.severity, raised.description) == (False, dg.AssetCheckSeverity.ERROR, words)
+    assert other.passed
+
+
+def test_a_proof_that_cannot_be_read_has_failed(monkeypatch):
+    def damaged(*_: object) -> Proof:
+        raise ValueError("spans.jsonl: line 3 is no JSON")
+
+    monkeypatch.setattr(telemetry, "collections_of_run", lambda *_: ["kb"])
+    monkeypatch.setattr(telemetry, "_left_behind", damaged)
+
+    @dg.asset
+    def processing_summary() -> None:
+        pass
+
+    result = dg.materialize(
+        [processing_summary, telemetry.telemetry_checks], resources={"pipeline": object()}, raise_on_error=False
     )
+    evaluations = result.get_asset_check_evaluations()
+    assert not result.success
+    assert len(evaluations) == len(telemetry.RULES)
+    assert {each.description for each in evaluations} == {
+        "it could not be asked: ValueError: spans.jsonl: line 3 is no JSON"
+    }

@@ -172,7 +172,7 @@ def test_a_model_that_cannot_be_built_stops_no_other_one(repository, checkpoint,
     assert states["b_misspelt"].as_row()["state"] == states["b_misspelt"].problem
 
 
-def test_what_the_libraries_do_not_understand_is_told_as_an_error_of_the_model(repository, checkpoint, monkeypatch):
+def test_library_errors_are_reported_as_errors_of_the_model(repository, checkpoint, monkeypatch):
     def quantize(source: Path, target: Path) -> None:
         raise IndexError("list index out of range")
 
@@ -191,7 +191,7 @@ def test_what_the_libraries_do_not_understand_is_told_as_an_error_of_the_model(r
         (("whole",), "broken", 0, "1 built"),
     ],
 )
-def test_only_a_model_in_use_or_by_name_makes_the_build_fail(repository, checkpoint, named, dense, status, said):
+def test_only_used_or_named_models_make_the_build_fail(repository, checkpoint, named, dense, status, said):
     write_description(repository, "broken", checkpoint, dimension=31)
     write_description(repository, "whole", checkpoint)
     variables = {"EMBEDDER_MODEL_REPOSITORY": str(repository), "EMBEDDER_DENSE_MODELS": dense}
@@ -233,7 +233,7 @@ def _pin(folder: Path) -> str:
 
 
 @pytest.mark.parametrize("what", CHANGED)
-def test_a_file_that_does_not_belong_to_the_build_is_noticed(repository, checkpoint, what):
+def test_a_file_of_another_build_is_noticed(repository, checkpoint, what):
     change, problem = CHANGED[what]
     folder = write_description(repository, "mine", checkpoint)
     build(repository)

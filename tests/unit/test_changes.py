@@ -124,7 +124,7 @@ def test_the_sensor_goes_on_without_collections_that_it_cannot_take(
     assert Memories.of_cursor(found.cursor).collections.keys() == {"good"}
 
 
-def test_a_look_by_a_clock_that_was_ahead_delays_a_run_by_the_settling_time_alone() -> None:
+def test_a_clock_ahead_delays_a_run_by_the_settling_time() -> None:
     first = look({"kb": "a"}, 864_000)
     again = look({"kb": "a"}, 0, first.memories)
     assert again.waiting == {"kb": "its files changed, and have kept still for 0 s"}

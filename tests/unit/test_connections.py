@@ -4,13 +4,14 @@ import socket
 import ssl
 import threading
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 
 from embedder_assets import loopback
 from embedder_assets.telemetry import connections
 from embedder_assets.telemetry.connections import BoundedServer
+from embedder_assets.telemetry.endpoint import emit
 from embedder_assets.telemetry.exporter import of_run
 from embedder_assets.telemetry.server import METRICS_PATH, served
 from embedder_assets.telemetry.shared_scrape import SharedScrape
@@ -94,7 +95,30 @@ def test_connections_that_stand_still_stop_no_scrape_and_are_closed(settings, sh
         assert scraped(url)
 
 
-def test_500_connections_that_stand_still_stop_no_scrape_and_cost_few_threads(settings, scraped):
+@pytest.mark.parametrize(
+    "sent", [b"GET /" + b"a" * 65000, b"GET / HTTP/1.1\r\n" + b"A: " + b"a" * 30000 + b"\r\nB: " + b"a" * 34000]
+)
+def test_an_endless_request_is_cut_and_not_kept(settings, scraped, sent):
+    with served(of_run(RUN_ID, ALL_STAGES), settings, lasting=True) as url:
+        with opened(settings.metrics_port, 1) as (endless,):
+            with suppress(OSError):
+                endless.sendall(sent)
+            if settings.metrics_tls_cert is None:
+                endless.settimeout(3)
+                assert closed(endless)
+        assert scraped(url)
+
+
+@pytest.mark.parametrize("address", ["::1", "::"])
+def test_metrics_are_served_over_ipv6_too(tmp_path, scraped, address):
+    settings = make_settings(tmp_path, metrics_port=free_port(), metrics_address=address)
+    with served(of_run(RUN_ID, ALL_STAGES), settings, lasting=True) as url:
+        assert scraped(url)
+        assert scraped(f"http://[::1]:{settings.metrics_port}")
+    assert emit(settings, RUN_ID, ALL_STAGES)["dense"].status == "emitted"
+
+
+def test_500_idle_connections_stop_no_scrape_and_use_few_threads(settings, scraped):
     before = threading.active_count()
     with served(of_run(RUN_ID, ALL_STAGES), settings, lasting=True) as url:
         with opened(settings.metrics_port, 250) as first, opened(settings.metrics_port, 250, sending=HALF_A_HEAD):
@@ -131,7 +155,7 @@ def long_answer(environ, start_response):
     return [b"x" * (MUCH if environ["PATH_INFO"] == "/much" else 1)]
 
 
-def test_clients_that_do_not_read_their_answer_keep_nobody_from_his_and_are_closed(short_times):
+def test_clients_that_do_not_read_are_closed_and_block_nobody(short_times):
     asking = b"GET /much HTTP/1.1\r\n\r\n"
     with serving(long_answer) as port, opened(port, connections.MOST_CONNECTIONS // 8, sending=asking) as slow:
         with loopback.get(f"http://127.0.0.1:{port}/", 5) as response:
@@ -174,7 +198,7 @@ def test_a_client_that_breaks_off_its_handshake_is_no_news(tls_settings, scraped
     assert capfd.readouterr().err == ""
 
 
-def test_what_is_cut_in_the_middle_of_its_head_is_never_answered():
+def test_a_request_cut_within_its_head_is_never_answered():
     answered = []
 
     def app(environ, start_response):
@@ -191,7 +215,7 @@ def test_what_is_cut_in_the_middle_of_its_head_is_never_answered():
         assert answered == ["/whole"]
 
 
-def test_requests_that_wait_and_are_cut_are_given_up_and_their_threads_end():
+def test_threads_of_closed_waiting_requests_end():
     go, before = threading.Event(), threading.active_count()
 
     def app(_, start_response):
@@ -209,7 +233,7 @@ def test_requests_that_wait_and_are_cut_are_given_up_and_their_threads_end():
         go.set()
 
 
-def test_scrapes_that_come_together_share_one_reading_that_began_after_they_came():
+def test_simultaneous_scrapes_share_one_later_reading():
     class Slow:
         readings = 0
 
@@ -237,7 +261,7 @@ def test_scrapes_that_come_together_share_one_reading_that_began_after_they_came
     assert next(shared.collect()) == Slow.readings
 
 
-def test_a_reading_that_fails_is_no_answer_for_the_next_scrape():
+def test_a_failed_reading_is_not_reused_by_the_next_scrape():
     class Broken:
         outcomes = iter([ValueError("a disk that is gone"), 7])
 

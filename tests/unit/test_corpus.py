@@ -228,7 +228,7 @@ def test_a_corpus_folder_that_cannot_be_listed_is_refused(tmp_path, mode):
         discover_collections(corpus)
 
 
-def test_a_corpus_folder_behind_a_locked_one_is_not_called_missing(tmp_path):
+def test_a_corpus_behind_a_locked_folder_is_not_called_missing(tmp_path):
     write(tmp_path, "locked/corpus/a/x.md")
     (tmp_path / "locked").chmod(0)
     with permissions_count(), pytest.raises(CorpusError, match="got no permission"):
@@ -250,7 +250,7 @@ BAD_NAMES = ["__HIVE_DEFAULT_PARTITION__", "a...b", "a\nb", "x" * 201, "\udce9"]
 
 
 @pytest.mark.parametrize("name", BAD_NAMES)
-def test_a_name_that_no_collection_can_have_is_refused_and_the_others_stay(tmp_path, name):
+def test_an_impossible_collection_name_is_refused_and_others_stay(tmp_path, name):
     write(tmp_path, f"{name}/x.md")
     with pytest.raises(CorpusError, match=r"collection .*Rename the folder"):
         discover_collections(tmp_path)
@@ -260,7 +260,7 @@ def test_a_name_that_no_collection_can_have_is_refused_and_the_others_stay(tmp_p
     assert str(error).startswith(f"collection {name!r}: expected ")
 
 
-def test_a_corpus_folder_of_a_bad_name_refuses_its_loose_documents_only(tmp_path):
+def test_a_badly_named_corpus_refuses_only_its_loose_documents(tmp_path):
     write(tmp_path / "a...b", "loose.md", "good/x.md")
     assert [collection.name for collection in discover_collections(tmp_path / "a...b")] == ["good"]
     assert len(refused_names(tmp_path / "a...b")) == 1

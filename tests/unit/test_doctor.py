@@ -9,7 +9,8 @@ from collections import namedtuple
 import pytest
 
 from embedder_assets import doctor_storage
-from embedder_assets.doctor import Finding, examine
+from embedder_assets.doctor import examine
+from embedder_assets.doctor_storage import Finding
 from embedder_assets.event_storage import kept_instance
 from tests.integration.processes import free_ports
 from tests.unit.factories import make_settings
@@ -40,7 +41,7 @@ def test_a_certificate_that_cannot_be_read_is_a_problem_with_its_setting(tmp_pat
     assert findings(make_settings(tmp_path), "Triton client") == []
 
 
-def test_a_collection_of_a_bad_name_is_a_problem_next_to_the_good_ones(tmp_path):
+def test_a_badly_named_collection_is_a_problem_next_to_others(tmp_path):
     for name in ("good", "__HIVE_DEFAULT_PARTITION__"):
         (tmp_path / "corpus" / name).mkdir(parents=True)
     fine, problem = findings(make_settings(tmp_path, corpus_dir=tmp_path / "corpus"), "corpus")
@@ -70,7 +71,7 @@ def found_of(settings, thing):
     return [
         found
         for found in (*doctor_storage.full_disks(settings), *doctor_storage.dagster_database(settings))
-        if found[1] == thing
+        if found.thing == thing
     ]
 
 
@@ -86,28 +87,28 @@ def test_a_full_disk_is_a_problem_with_its_place(full, tmp_path, monkeypatch):
     settings = make_settings(tmp_path / "home", model_repository=tmp_path / "models")
     settings = settings.model_copy(update={"home": tmp_path / "home"})
     (found,) = doctor_storage.full_disks(settings)
-    assert found[0] == "problem"
-    assert f"{tmp_path / full}: 3 MiB free" in found[2]
-    assert "Free some space" in found[3]
+    assert found.level == "problem"
+    assert f"{tmp_path / full}: 3 MiB free" in found.found
+    assert "Free some space" in found.remedy
 
 
 def test_no_place_for_temporary_files_is_a_problem(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", None)
     monkeypatch.setattr(tempfile, "_get_default_tempdir", lambda: (_ for _ in ()).throw(FileNotFoundError("none")))
-    assert [found[:2] for found in doctor_storage.full_disks(make_settings(tmp_path))] == [
+    assert [(found.level, found.thing) for found in doctor_storage.full_disks(make_settings(tmp_path))] == [
         ("problem", "temporary files")
     ]
 
 
-def test_a_database_that_is_not_made_yet_is_fine_and_stays_so(tmp_path, monkeypatch):
+def test_a_database_not_made_yet_is_fine_and_not_made(tmp_path, monkeypatch):
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
     (found,) = found_of(make_settings(tmp_path), DATABASE)
-    assert (found[0], "the first run makes it" in found[2]) == ("ok", True)
+    assert (found.level, "the first run makes it" in found.found) == ("ok", True)
     assert not (tmp_path / "dagster").exists()
 
 
 def test_a_database_that_answers_is_fine(dagster_home, tmp_path):
-    assert [found[0] for found in found_of(make_settings(tmp_path), DATABASE)] == ["ok"]
+    assert [found.level for found in found_of(make_settings(tmp_path), DATABASE)] == ["ok"]
 
 
 @pytest.mark.parametrize("name", ["history/runs.db", "history/runs/index.db", "schedules/schedules.db"])
@@ -115,14 +116,18 @@ def test_a_database_of_another_version_is_a_problem(name, dagster_home, tmp_path
     with sqlite3.connect(dagster_home / name) as connection:
         connection.execute("UPDATE alembic_version SET version_num = 'feedfeedfeed'")
     (found,) = found_of(make_settings(tmp_path), DATABASE)
-    assert (found[0], "is feedfeedfeed" in found[2], "dagster instance migrate" in found[3]) == ("problem", True, True)
+    assert (found.level, "is feedfeedfeed" in found.found, "dagster instance migrate" in found.remedy) == (
+        "problem",
+        True,
+        True,
+    )
 
 
 @pytest.mark.parametrize("name", doctor_storage.FILES)
 def test_a_damaged_database_is_a_problem(name, dagster_home, tmp_path):
     (dagster_home / name).write_bytes(b"no database" * 1000)
     (found,) = found_of(make_settings(tmp_path), DATABASE)
-    assert (found[0], "not a database" in found[2], "Put back a copy" in found[3]) == ("problem", True, True)
+    assert (found.level, "not a database" in found.found, "Put back a copy" in found.remedy) == ("problem", True, True)
 
 
 def test_a_database_that_somebody_holds_is_a_problem(dagster_home, tmp_path, monkeypatch):
@@ -131,7 +136,7 @@ def test_a_database_that_somebody_holds_is_a_problem(dagster_home, tmp_path, mon
     holder.execute("BEGIN IMMEDIATE")
     (found,) = found_of(make_settings(tmp_path), DATABASE)
     holder.close()
-    assert (found[0], "locked" in found[2], "End the process" in found[3]) == ("problem", True, True)
+    assert (found.level, "locked" in found.found, "End the process" in found.remedy) == ("problem", True, True)
 
 
 def test_a_missing_database_password_is_a_problem_in_a_sentence(dagster_home, tmp_path, monkeypatch):
@@ -139,4 +144,4 @@ def test_a_missing_database_password_is_a_problem_in_a_sentence(dagster_home, tm
     (dagster_home / "dagster.yaml").write_text(config, "utf-8")
     monkeypatch.delenv("PG_NOWHERE", raising=False)
     (found,) = found_of(make_settings(tmp_path), DATABASE)
-    assert found[2].endswith("postgres_db:password names the variable PG_NOWHERE, which is not set")
+    assert found.found.endswith("postgres_db:password names the variable PG_NOWHERE, which is not set")

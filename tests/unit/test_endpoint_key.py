@@ -3,10 +3,13 @@
 import contextlib
 import http.server
 import json
+import os
 import socket
 import socketserver
 import stat
 import struct
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -98,7 +101,7 @@ def test_an_exporter_of_another_home_is_no_proof(settings, tmp_path, monkeypatch
     assert "an exporter of another home has to have another port" in status.reason
 
 
-def test_a_run_of_another_home_that_serves_its_own_records_is_waited_for(settings, tmp_path, monkeypatch):
+def test_the_own_endpoint_of_another_home_is_waited_for(settings, tmp_path, monkeypatch):
     monkeypatch.setattr(endpoint, "BUSY_S", 60.0)
     other = make_settings(tmp_path / "other", metrics_port=settings.metrics_port)
     with ThreadPoolExecutor(1) as thread:
@@ -123,6 +126,51 @@ def test_the_key_is_the_owners_alone_and_never_sent(settings):
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert seen
     assert not any(file.read_text() in each for each in seen)
+
+
+LISTEN = """
+import os, socket, sys
+import encodings.idna  # while the interpreter's files can be read
+os.setgid(65534) or os.setuid(65534)
+server = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+print("listening", flush=True)
+server.settimeout(float(sys.argv[2]))
+try:
+    print(server.accept()[0].recv(1000), flush=True)
+except TimeoutError:
+    print("nobody came", flush=True)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
+def test_another_user_on_the_port_gets_no_password(tmp_path, monkeypatch):
+    monkeypatch.setattr(endpoint, "BUSY_S", 0.3)
+    (tmp_path / "password").write_text("s3cret\n")
+    chosen = {"metrics_username": "me", "metrics_password_file": tmp_path / "password"}
+    settings = make_settings(tmp_path, metrics_port=free_port(), **chosen)
+    command = [sys.executable, "-c", LISTEN, str(settings.metrics_port), "2"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as squatter:
+        assert squatter.stdout.readline() == "listening\n"
+        status = emit(settings, RUN_ID, ALL_STAGES)["dense"]
+        assert squatter.stdout.readline() == "nobody came\n"
+    assert status.proof == "unreachable"
+    assert "user 65534 of this machine listens there" in status.reason
+
+
+def test_a_redirection_is_not_followed(settings, monkeypatch):
+    monkeypatch.setattr(endpoint, "BUSY_S", 600.0)  # said at once
+    asked = []
+
+    class Elsewhere(Impostor):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_response(302)
+            self.send_header("Location", "/elsewhere")
+            self.end_headers()
+
+    with listening(settings, Elsewhere):
+        assert emit(settings, RUN_ID, ALL_STAGES)["dense"].proof == "unreachable"
+    assert asked == [METRICS_PATH]
 
 
 def test_runs_that_begin_at_once_make_one_key(tmp_path):

@@ -140,7 +140,7 @@ def test_a_new_instance_in_the_same_place_is_followed(instance, tmp_path, monkey
     assert scraped(collector) == {"dense": 6, "success": 3, "failure": 0, "canceled": 0}
 
 
-def test_a_run_of_a_clock_that_was_ahead_hides_no_later_run(instance, monkeypatch):
+def test_a_run_with_its_clock_ahead_hides_no_later_run(instance, monkeypatch):
     collector = following(instance)
     real = time.time
     with monkeypatch.context() as ahead:
@@ -154,7 +154,7 @@ def test_a_run_of_a_clock_that_was_ahead_hides_no_later_run(instance, monkeypatc
         assert scraped(collector)["dense"] == 2 * number
 
 
-def test_rows_are_those_of_the_run_that_took_a_deleted_ones_ids(instance):
+def test_rows_follow_the_run_that_reuses_deleted_ids(instance):
     state = StateCollector(instance, [], lambda: ["kb"])
     run(instance, rows=3)
     deleted = run(instance, rows=4)

@@ -228,7 +228,7 @@ def test_an_unreadable_manifest_counts_as_none(tmp_path):
     assert read_manifest(tmp_path) is None
 
 
-def test_what_was_not_measured_is_not_exported_while_a_baseline_counts(materialize, tmp_path):
+def test_nothing_unmeasured_is_exported_while_a_baseline_counts(materialize, tmp_path):
     """Also where the checks are not of the run: the exports alone were materialized."""
     materialize()
     before = {path.name: path.read_bytes() for path in export_folder(tmp_path, "kb").iterdir()}

@@ -175,7 +175,7 @@ def covering(doc_id: str, issues: set[str], *, beir: bool) -> bool:
     return not issues.isdisjoint({doc_id, ".", *parents}) or (beir and bool(issues))
 
 
-def test_no_row_goes_because_of_an_error_and_what_was_not_read_is_an_issue(corpus, tmp_path):
+def test_errors_delete_no_row_and_are_issues(corpus, tmp_path):
     store, settings = TableStore(tmp_path / "home"), make_settings(tmp_path / "home")
     collections = [Collection(name, corpus / name, recursive=True) for name in ("kb", "rows")]
     edit(corpus, "before")

@@ -140,7 +140,7 @@ def test_a_collection_is_removed_with_all_that_was_made_from_it(store, tmp_path)
         drop_collection(store, "othr")
 
 
-def test_a_collection_keeps_its_rows_where_its_exports_cannot_be_removed(store, tmp_path):
+def test_rows_stay_where_exports_cannot_be_removed(store, tmp_path):
     store.append("documents", make_documents(a="text"))
     folder = export_folder(tmp_path, "kb")
     folder.mkdir(parents=True)

@@ -67,7 +67,7 @@ WRONG = {
 }
 
 
-def test_models_of_a_stage_that_is_off_are_not_in_use(variables):
+def test_models_of_a_disabled_stage_are_not_in_use(variables):
     assert models_in_use(settings_of(variables)) == {"mine": "dense", "splade": "sparse", "judge": "rerank"}
     off = variables | {"EMBEDDER_ENABLE_SPARSE": "false", "EMBEDDER_ENABLE_RERANK": "false"}
     assert models_in_use(settings_of(off)) == {"mine": "dense"}
@@ -109,7 +109,7 @@ def test_a_run_of_the_ui_ends_before_documents_are_read(variables, monkeypatch):
     assert not Path(variables["EMBEDDER_HOME"]).exists()
 
 
-def test_an_unbuilt_model_that_nobody_names_is_no_warning_of_up(variables, tmp_path):
+def test_up_does_not_warn_of_an_unused_unbuilt_model(variables, tmp_path):
     variables |= {"EMBEDDER_CORPUS_DIR": str(tmp_path / "nowhere"), "EMBEDDER_METRICS_PORT": "39467"}
     said: list[str] = []
     with pytest.raises(Exception, match="nowhere"):

@@ -258,7 +258,7 @@ def test_a_folder_in_the_place_of_a_document_deletes_nothing(folder, store, tmp_
     assert (read().issues.height, "a.md" in ids(store)) == (0, False)
 
 
-def test_a_folder_in_the_place_of_a_document_that_cannot_be_entered_keeps_what_is_below(read, folder, store):
+def test_a_locked_folder_replacing_a_document_keeps_its_row(read, folder, store):
     write(folder, a="one")
     read()
     (folder / "a.md").unlink()
@@ -385,7 +385,7 @@ BESIDE = {
 
 @pytest.mark.parametrize("beside", BESIDE)
 @pytest.mark.parametrize("since", ["before", "after"])
-def test_the_last_document_does_not_go_whatever_lies_next_to_it(read, folder, store, beside, since):
+def test_the_last_document_stays_whatever_is_next_to_it(read, folder, store, beside, since):
     write(folder, a="one")
     if since == "before":
         BESIDE[beside](folder)
@@ -399,7 +399,7 @@ def test_the_last_document_does_not_go_whatever_lies_next_to_it(read, folder, st
     assert read(max_lost_share=1).rows == 0
 
 
-def test_the_last_row_does_not_go_next_to_an_earlier_one_that_is_repeated(read, folder, store):
+def test_the_last_row_stays_next_to_a_repeated_one(read, folder, store):
     corpus = folder / "corpus.jsonl"
     corpus.write_text('{"_id": "a", "text": "one"}\n', "utf-8")
     read()
@@ -410,7 +410,7 @@ def test_the_last_row_does_not_go_next_to_an_earlier_one_that_is_repeated(read, 
     assert (read().deleted, ids(store)) == (1, ["b"])
 
 
-def test_documents_that_all_turn_bad_fail_the_collection_though_their_rows_stay(read, folder, store):
+def test_all_documents_turning_bad_fail_the_collection(read, folder, store):
     had = 2 * FEW
     write(folder, **{f"d{number}": f"text {number}" for number in range(had)})
     read()
@@ -421,7 +421,7 @@ def test_documents_that_all_turn_bad_fail_the_collection_though_their_rows_stay(
     assert store.count("documents", "kb") == had
 
 
-def test_what_is_no_document_does_not_count_as_a_bad_one(read, folder, store):
+def test_other_files_do_not_count_as_bad_documents(read, folder, store):
     write(folder, a="one")
     for number in range(2 * FEW):
         (folder / f"link{number}").symlink_to("nowhere")
@@ -547,7 +547,7 @@ def _then(call: Callable[..., Any], act: Callable[[], None], time: int = 1) -> C
     return wrapped
 
 
-def test_a_document_that_goes_while_others_are_cut_costs_none_of_these(read, folder, store, tokenizer, tmp_path):
+def test_a_document_deleted_while_others_are_cut_costs_none(read, folder, store, tokenizer, tmp_path):
     write(folder, a="one", b="two", c="three")
     read()
     with pytest.MonkeyPatch.context() as patched:

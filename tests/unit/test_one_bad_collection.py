@@ -83,7 +83,7 @@ def world(tmp_path) -> World:
 
 
 @pytest.mark.parametrize("problem", ["file", "folder", "link"])
-def test_queries_that_cannot_be_read_stay_and_the_others_are_ranked(world, problem):
+def test_unreadable_queries_stay_and_the_others_are_ranked(world, problem):
     path = world.folder(BAD) / "queries.jsonl"
     if problem == "link":
         path.unlink()
@@ -103,7 +103,7 @@ def test_queries_that_cannot_be_read_stay_and_the_others_are_ranked(world, probl
         assert world.read("chunks", BAD, "text") == ["# Title\n\nwhale second"]
 
 
-def test_an_error_that_only_reading_shows_fails_its_collection_after_the_others(world, monkeypatch):
+def test_a_late_error_fails_its_collection_after_the_others(world, monkeypatch):
     real = beir._lines
 
     def broken(file, limit):

@@ -49,7 +49,7 @@ def test_a_home_of_before_is_narrowed_and_named_once(tmp_path):
     assert open_to_others(home) == []
 
 
-def test_a_folder_that_holds_something_else_too_keeps_its_rights_and_only_ours_are_narrowed(tmp_path):
+def test_a_folder_with_foreign_files_keeps_its_rights(tmp_path):
     (tmp_path / "tables").mkdir(mode=0o755)
     (tmp_path / "photos").mkdir(mode=0o755)
     tmp_path.chmod(0o755)
@@ -57,7 +57,50 @@ def test_a_folder_that_holds_something_else_too_keeps_its_rights_and_only_ours_a
     assert (mode(tmp_path), mode(tmp_path / "photos"), mode(tmp_path / "tables")) == (0o755, 0o755, 0o700)
 
 
-def test_a_home_with_the_setgid_bit_is_shared_and_the_umask_stays(tmp_path):
+def test_others_cannot_add_files_to_a_writable_home(tmp_path):
+    (tmp_path / "dagster").mkdir(mode=0o700)
+    (tmp_path / "photos").mkdir(mode=0o755)
+    tmp_path.chmod(0o777)
+    assert restrict_permissions(tmp_path) == [tmp_path]
+    assert mode(tmp_path) == 0o775
+    tmp_path.chmod(0o1777)  # nobody replaces what is another's
+    assert restrict_permissions(tmp_path) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+@pytest.mark.parametrize("name", ["embedder.toml", ".embedder"])
+def test_files_of_another_user_in_shared_folders_are_refused(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EMBEDDER_HOME", ".embedder")
+    (tmp_path / "embedder.toml").write_text("enable_rerank = false\n")
+    (tmp_path / ".embedder").mkdir(mode=0o700)
+    tmp_path.chmod(0o1777)
+    assert CliRunner().invoke(main, ["baseline", "show"]).exit_code == 0
+    os.chown(tmp_path / name, 65534, 65534)
+    (tmp_path / name).chmod(0o2755)
+    shown = CliRunner().invoke(main, ["baseline", "show"])
+    assert shown.exit_code == 1
+    assert "another user has put into a folder that every user may write" in shown.stderr
+    tmp_path.chmod(0o755)  # whoever may write here may be trusted
+    assert CliRunner().invoke(main, ["baseline", "show"]).exit_code == 0
+
+
+def test_doctor_looks_behind_links_and_at_a_dagster_home_elsewhere(tmp_path, monkeypatch):
+    home, disk, events = tmp_path / "home", tmp_path / "disk", tmp_path / "events"
+    for folder in (home, disk, events):
+        folder.mkdir(mode=0o700)
+    (home / "tables").symlink_to(disk)
+    monkeypatch.setenv("EMBEDDER_HOME", str(home))
+    monkeypatch.setenv("DAGSTER_HOME", str(events))
+    said = "other users of this machine can look into"
+    assert said not in CliRunner().invoke(main, ["doctor"]).output
+    disk.chmod(0o755)
+    events.chmod(0o755)
+    assert [each.name for each in open_to_others(home)] == ["tables"]
+    assert CliRunner().invoke(main, ["doctor"]).output.count(said) == 2
+
+
+def test_a_setgid_home_is_shared_and_the_umask_stays(tmp_path):
     home = tmp_path / "home"
     (home / "tables").mkdir(parents=True)
     home.chmod(0o2770)
@@ -93,7 +136,7 @@ def test_models_that_every_user_may_write_are_refused(tmp_path, wide):
         require_protected(tmp_path / "models", "model_repository")
 
 
-def test_a_command_narrows_the_home_and_says_so_and_doctor_only_says_so(tmp_path, monkeypatch):
+def test_commands_narrow_the_home_and_doctor_only_says_so(tmp_path, monkeypatch):
     home = tmp_path / "home"
     (home / "tables").mkdir(parents=True)
     monkeypatch.setenv("EMBEDDER_HOME", str(home))

@@ -46,11 +46,11 @@ def test_no_rows_still_show_the_columns():
         ("![](http://evil.test)<img src=//evil.test>", "![](http://evil.test)<img src=//evil.test>"),
     ],
 )
-def test_a_cell_is_one_line_of_text_as_it_was_written(text, shown):
+def test_a_cell_is_one_line_of_plain_text(text, shown):
     assert records_of(pl.DataFrame({"text": [text]}), ["text"]) == [{"text": shown}]
 
 
-def test_long_texts_are_cut_with_a_mark_except_where_they_say_what_to_do():
+def test_long_texts_are_cut_except_remedies():
     rows = pl.DataFrame({"t": ["x" * 100], "message": ["y" * 500 + " Rename the file."]})
     (record,) = records_of(rows, ["t", "message"], whole=["message"])
     assert record == {"t": f"{'x' * CELL_CHARACTERS}…", "message": "y" * 500 + " Rename the file."}

@@ -51,6 +51,20 @@ def test_every_half_minute_done_rate_and_remaining(clock: Clock) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("last", "words"),
+    [
+        ((95, 0), "95 done, 3.1 per second"),
+        ((95, 90), "95 of 90 done, 3.1 per second"),
+        ((1, 90), "1 of 90 done"),
+        ((0, 0), "0 done"),
+    ],
+)
+def test_no_time_remains_where_none_can_be_told(clock: Clock, last: tuple[int, int], words: str) -> None:
+    """The number in all is not known, has shrunk, or the counting has begun again."""
+    assert logged(clock, [(0.2, "kb", 2, 100), (30.0, "kb", *last)]) == [f"dense kb: {words}"]
+
+
 def test_rate_counts_what_this_step_has_done(clock: Clock) -> None:
     """Rows that were there before are done in no time, and what is left takes as long as ever."""
     said = logged(

@@ -246,7 +246,7 @@ def test_lost_judgements_keep_the_exports_back_while_a_baseline_counts(make, tmp
     refuse_below_baseline(pipeline.store, pipeline.settings, "kb")
 
 
-def test_lost_judgements_keep_a_new_model_out_while_a_baseline_counts(make, tmp_path):
+def test_a_new_model_is_refused_while_judgements_are_lost(make, tmp_path):
     pipeline = make()
     accepted(pipeline)
     (tmp_path / "corpus" / "kb" / "qrels.tsv").unlink()
@@ -311,7 +311,7 @@ def clock(monkeypatch):
     return lambda days: monkeypatch.setattr(Clock, "ahead", timedelta(days=days))
 
 
-def test_an_evaluation_by_a_clock_that_was_ahead_or_behind_hides_no_later_one(make, clock):
+def test_an_evaluation_with_a_wrong_clock_hides_no_later_one(make, clock):
     pipeline = make(quality_tolerance=1)
     for number, days in enumerate([0, 10, 0, -30, 0]):
         clock(days)

@@ -51,7 +51,7 @@ def test_without_a_file_there_are_no_queries(collection):
 
 @pytest.mark.parametrize(("name", "load"), [("queries.jsonl", load_queries), ("qrels.tsv", load_qrels)])
 @pytest.mark.parametrize("problem", ["loop", "nowhere", "folder", "no permission", "root"])
-def test_a_file_that_cannot_be_read_is_an_error_and_not_a_missing_one(collection, name, load, problem):
+def test_an_unreadable_file_is_an_error_and_not_missing(collection, name, load, problem):
     path = collection.root / name
     if problem == "loop":
         path.symlink_to(name)

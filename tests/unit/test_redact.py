@@ -29,10 +29,17 @@ URLS = [
     f"http://host.test/x?token={SECRET}",
     f"http://host.test/x?a=1&X-Amz-Signature={SECRET}&b={{trace_id}}",
     f"http://host.test/x?api_key={SECRET}#f",
+    f"http://host.test/x#access_token={SECRET}",
+]
+# A quote in it ends what a message can be seen to quote.
+QUOTED = [
+    f"http://user:a'{SECRET}@host.test",
+    f'http://{SECRET}"a@host.test',
+    f"http://host.test/?token=a<{SECRET}&b=1",
 ]
 
 
-@pytest.mark.parametrize("url", URLS)
+@pytest.mark.parametrize("url", URLS + QUOTED)
 def test_a_secret_url_never_prints_itself(url: str) -> None:
     hidden = SecretUrl(url)
     for shown in (str(hidden), repr(hidden), f"{hidden}", f"{[hidden]}", hidden.shareable, str({"url": hidden})):
@@ -45,6 +52,16 @@ def test_a_secret_url_never_prints_itself(url: str) -> None:
 @pytest.mark.parametrize("url", URLS)
 def test_a_message_that_quotes_a_url_is_redacted(url: str) -> None:
     assert SECRET not in redact(f"cannot open '{url}': refused")
+
+
+@pytest.mark.parametrize("url", QUOTED)
+def test_a_known_url_with_quotes_is_redacted(url: str) -> None:
+    assert SECRET not in redact(f"cannot open {SecretUrl(url).reveal()}: refused")
+    assert SecretUrl(url).address.startswith("http://host.test")
+
+
+@pytest.mark.parametrize("url", URLS)
+def test_an_error_that_quotes_a_url_is_redacted(url: str) -> None:
     assert SECRET not in str(EmbedderError("x", expected="y", got=f"HTTPError for {url}", remedy="z"))
 
 
@@ -130,7 +147,7 @@ def test_a_push_that_fails_is_a_warning_without_the_password(host: str) -> None:
     assert SECRET not in problem
 
 
-def test_a_collector_that_does_not_answer_is_named_without_its_secrets(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unreachable_collector_is_named_without_its_secrets(caplog: pytest.LogCaptureFixture) -> None:
     (port,) = free_ports(1)
     environ = {
         "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://me:{SECRET}@127.0.0.1:{port}",

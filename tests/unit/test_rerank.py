@@ -215,7 +215,7 @@ def test_an_error_that_is_not_of_the_model_is_no_reason_to_fall_back(store, tmp_
         run(store, FakeTriton(broken={RERANK: make_error(EmbedderError, "the disk")}), tmp_path)
 
 
-def test_another_formula_gives_new_scores_from_the_logits_that_are_there(store, tmp_path, monkeypatch):
+def test_another_formula_gives_new_scores_from_stored_logits(store, tmp_path, monkeypatch):
     triton, meter = FakeTriton(), make_meter("rerank")
     before = run(store, triton, tmp_path)
     monkeypatch.setattr("embedder_assets.stages.rerank.FORMULA", "another")

@@ -147,7 +147,7 @@ def test_a_first_run_that_is_on_leaves_the_others_searchable(world):
         world.found("fresh")
 
 
-def test_a_model_without_rows_yet_is_named_and_hides_nothing_else(world):
+def test_a_model_without_rows_is_named_and_hides_nothing(world):
     world.embed("other", "dense", "2")
     world.triton.fingerprints[DENSE] = "dense-2"
     assert world.found() == {"other": OLD["other"]}
@@ -182,7 +182,7 @@ def test_maintenance_keeps_the_files_that_search_needs(world, monkeypatch, furth
     assert world.found()["kb"] == {"red apple", "white snow"}
 
 
-def test_a_table_that_was_restored_takes_search_back_to_what_was_complete(world):
+def test_a_restored_table_takes_search_back_to_complete_rows(world):
     world.run("kb", "white snow")
     (newest, former, *_) = commits_of(world.store, "dense_embeddings", "kb")
     restore(world.store, "dense_embeddings", former.version, "kb")
@@ -199,7 +199,7 @@ def test_a_dropped_collection_is_gone_though_former_versions_hold_it(world):
     assert world.found() == {"other": OLD["other"]}
 
 
-def test_a_chunk_that_the_model_fails_on_does_not_make_a_state_incomplete(tmp_path):
+def test_a_chunk_with_a_known_failure_leaves_the_state_complete(tmp_path):
     world = World(tmp_path)
     world.triton = FakeTriton(poison=["bad words"])
     world.run("kb", "red apple", "bad words")
@@ -223,7 +223,7 @@ def test_damage_to_one_collection_hides_no_other(world):
 
 
 @pytest.mark.parametrize("moment", ["chunks", "dense_embeddings", "sparse_embeddings"])
-def test_a_run_that_commits_between_two_looks_of_a_search_is_no_mixture(world, monkeypatch, moment):
+def test_a_commit_during_a_search_gives_no_mixture(world, monkeypatch, moment):
     read, due = TableStore.read, [True]
 
     def interrupted(store, table, *arguments, **options):
@@ -238,7 +238,7 @@ def test_a_run_that_commits_between_two_looks_of_a_search_is_no_mixture(world, m
     assert world.warnings == []
 
 
-def test_a_search_that_was_opened_before_a_run_answers_as_before(world, monkeypatch):
+def test_a_search_opened_before_a_run_answers_as_before(world, monkeypatch):
     monkeypatch.setattr(maintenance, "SHORTEST_HOURS", 0)
     search = world.search()
     world.run("kb", "white snow")

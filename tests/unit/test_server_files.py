@@ -24,7 +24,7 @@ def standard(monkeypatch):
     return ports
 
 
-def test_a_lasting_server_takes_the_ports_of_the_last_one_and_others_leave_them(standard):
+def test_a_lasting_server_takes_the_ports_of_the_last_one(standard):
     last = dict(zip(standard, free_ports(2), strict=True))
     assert _free_ports({}, lasting=True) == _free_ports({}, lasting=False) == standard
     assert _free_ports(last, lasting=True) == last
@@ -32,7 +32,7 @@ def test_a_lasting_server_takes_the_ports_of_the_last_one_and_others_leave_them(
     assert set(_free_ports(standard, lasting=False).values()).isdisjoint(standard.values())
 
 
-def test_a_last_port_that_somebody_else_has_taken_is_left_to_him(standard):
+def test_a_last_port_that_is_taken_is_not_used(standard):
     with closing(socket.create_server(("127.0.0.1", 0))) as other:
         last = {"grpc": other.getsockname()[1], "metrics": standard["metrics"]}
         assert _free_ports(last, lasting=True) == standard
@@ -67,13 +67,13 @@ def test_a_published_server_is_found_with_its_secret(published):
     assert (found.grpc, found.access) == (f"127.0.0.1:{port}", ClientAccess(secret=SECRET))
 
 
-def test_a_process_that_has_the_number_of_a_dead_server_is_not_taken_for_it(published):
+def test_a_reused_process_id_is_not_the_dead_server(published):
     settings, _, content = published
     (settings.home / "triton" / "server.json").write_text(json.dumps({**content, "started": "1"}))
     assert find_running(settings.home / "triton") is None
 
 
-def test_the_secret_of_the_home_is_shown_to_its_own_server_only(published):
+def test_only_the_own_server_gets_the_secret_of_the_home(published):
     settings, port, _ = published
     assert named_address(settings, f"127.0.0.1:{port}").access.secret == SECRET
     assert named_address(settings, f"localhost:{port}").access.secret == SECRET
@@ -81,7 +81,7 @@ def test_the_secret_of_the_home_is_shown_to_its_own_server_only(published):
     assert named_address(settings, f"127.0.0.1:{port + 1}").access.secret is None
 
 
-def test_a_secret_that_cannot_be_read_makes_the_server_another_users(published):
+def test_an_unreadable_secret_is_of_another_users_server(published):
     settings, _, _ = published
     (settings.home / "triton" / "secret").write_text("no secret")
     assert find_running(settings.home / "triton") is None

@@ -207,9 +207,7 @@ def test_a_home_with_other_characters_holds_tables(folder: str, tmp_path: Path) 
     assert store.count("documents", "kb") == 2
 
 
-def test_a_default_home_that_tables_cannot_lie_in_is_named_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unusable_default_home_is_named_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "tenant=acme").mkdir()
     monkeypatch.chdir(tmp_path / "tenant=acme")
     with pytest.raises(SettingsError, match=r"setting 'home' \(default\).*/tenant=acme/\.embedder'"):

@@ -12,8 +12,10 @@ from embedder_assets.errors import (
     TritonAccessError,
     TritonUnavailableError,
 )
-from embedder_assets.serving import connection, several_servers
+from embedder_assets.serving import connection, embedded, several_servers
+from embedder_assets.serving.access import ClientAccess, Secret
 from embedder_assets.serving.connection import Connection
+from embedder_assets.serving.embedded import TritonAddress
 from tests.integration.processes import eventually
 from tests.unit.factories import make_error, make_settings
 
@@ -103,6 +105,14 @@ def connected(tmp_path, clients, refusals):
 
 def done(made: Connection) -> list[tuple[str, str | None]]:
     return [(each.kind, each.endpoint) for each in made.recoveries()]
+
+
+def test_only_this_homes_own_server_gets_its_secret(connected, clients, monkeypatch):
+    own = TritonAddress("127.0.0.1:8001", access=ClientAccess(secret=Secret.random()))
+    monkeypatch.setattr(embedded, "find_running", lambda _: own)
+    connected("localhost:8001,127.0.0.1:8002,other:8001")
+    shown = {client.address.grpc: client.address.access.secret for client in clients.values()}
+    assert shown == {"localhost:8001": own.access.secret, "127.0.0.1:8002": None, "other:8001": None}
 
 
 def test_the_least_busy_one_is_asked_and_one_that_is_as_busy_in_turn(connected, clients):

@@ -137,7 +137,7 @@ def test_without_a_backfill_nothing_is_asked_for(instance):
     assert skipped(instance) == "no backfill has embedded a shard"
 
 
-def test_each_collection_of_a_backfill_is_asked_for_when_it_is_done(instance):
+def test_each_collection_of_a_backfill_is_run_when_done(instance):
     for shard in SHARDS:
         run_of(instance, shard)
         run_of(instance, shard, collection="other")

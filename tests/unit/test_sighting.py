@@ -54,7 +54,7 @@ def test_files_that_no_run_reads_are_not_looked_at(root: Path) -> None:
     assert digest(root) == before
 
 
-def test_a_folder_that_cannot_be_listed_is_an_error_and_not_an_empty_collection(root: Path) -> None:
+def test_an_unlistable_folder_is_an_error_and_not_empty(root: Path) -> None:
     root.chmod(0)
     with permissions_count(), pytest.raises(CorpusError, match=r"collection 'kb'.*can be read"):
         digest(root)

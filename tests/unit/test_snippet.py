@@ -57,7 +57,7 @@ ANSWERS = {
 
 @pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
 @pytest.mark.parametrize(("before", "after"), [(BEFORE, AFTER), ("", AFTER), (BEFORE, "")])
-def test_the_passage_holds_the_answer_behind_the_words_of_the_query(answer, before, after):
+def test_the_passage_has_the_answer_behind_the_query_words(answer, before, after):
     assert "30 days" in snippet(f"{before}{answer} {after}", QUESTION)
 
 

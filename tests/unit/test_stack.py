@@ -46,9 +46,12 @@ def test_one_port_for_two_parts_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "home").exists()
 
 
-def test_second_stack_in_one_home_is_refused_before_its_ports_are(tmp_path: Path) -> None:
+def test_a_second_stack_is_refused_before_its_ports_are(tmp_path: Path) -> None:
     home = tmp_path / "home"
-    with held(home / "locks" / "stack.lock"), pytest.raises(StackError, match="one for each home, got another one"):
+    with (
+        held(home / "locks" / "stack.lock"),
+        pytest.raises(StackError, match="no other `embedder up` on this home, got one that runs already"),
+    ):
         run_stack(make_settings(home, metrics_port=9999, webserver_port=9999), print)
 
 

@@ -217,13 +217,13 @@ def test_both_runs_end_well_and_leave_what_a_rebuild_makes(world, homes, order):
     assert manifest["exports"] == {}
 
 
-def test_runs_at_once_without_an_edit_leave_nothing_to_each_other(world):
+def test_simultaneous_runs_without_an_edit_leave_nothing_to_others(world):
     for result, pipeline in world.run_both("AB" * TURNS).values():
         assert result.success, problems(result.all_events)
         assert pipeline.noted_versions[result.run_id].left_to_others == {}
 
 
-def test_another_process_of_the_run_knows_what_its_steps_have_seen(world):
+def test_another_process_knows_what_earlier_steps_have_read(world):
     result, pipeline = world.run()
     known = pipeline.noted_versions[result.run_id]
     pipeline.noted_versions.clear()
@@ -250,7 +250,7 @@ def noted(store: TableStore) -> NotedVersions:
     return versions
 
 
-def test_what_others_do_to_other_collections_and_to_files_changes_nothing(store):
+def test_changes_of_other_collections_and_compaction_supersede_nothing(store):
     versions = noted(store)
     assert versions.superseded(store, "kb") is None
     store.replace("queries", "other", make_queries("new", collection="other"))

@@ -68,7 +68,7 @@ def test_killed_process_is_started_again(tmp_path: Path, supervised: Callable[..
     ]
 
 
-def test_process_that_keeps_ending_is_given_up_with_its_last_lines(
+def test_a_process_that_keeps_ending_is_given_up(
     supervised: Callable[..., SupervisedProcess],
 ) -> None:
     process = supervised(
@@ -83,7 +83,7 @@ def test_process_that_keeps_ending_is_given_up_with_its_last_lines(
     with pytest.raises(StackError) as caught:
         look_until_given_up()
     assert "5 ends within 300 s, the last one: exit status 3" in caught.value.got
-    assert caught.value.got.endswith("\n    reason 1\n    reason 2\n    reason 3\n    red\n")
+    assert caught.value.got.endswith("its log ends with: reason 1 | reason 2 | reason 3 | red")
     assert "part.log" in caught.value.remedy
 
 
@@ -104,12 +104,10 @@ def test_pauses_grow_and_old_ends_are_forgotten(
     ]
 
 
-def test_part_that_does_not_come_up_is_named_with_this_start_s_lines(
-    tmp_path: Path, supervised: Callable[..., SupervisedProcess]
-) -> None:
+def test_a_part_that_does_not_start_is_named(tmp_path: Path, supervised: Callable[..., SupervisedProcess]) -> None:
     (tmp_path / "part.log").write_text("of the last time\n")
     process = supervised("echo no such option >&2; exit 2", answers=lambda: False)
-    with pytest.raises(StackError, match=r"that it comes up, got its end \(exit status 2") as caught:
+    with pytest.raises(StackError, match=r"to start, got its end \(exit status 2") as caught:
         list(process.wait_until_ready())
     assert "no such option" in caught.value.got
     assert "of the last time" not in caught.value.got
@@ -139,6 +137,46 @@ def test_start_that_gives_no_answer_is_an_end_too(
     said: list[str] = []
     assert eventually(lambda: bool(said.extend(process.look()) or any("no answer within" in each for each in said)))
     assert eventually(lambda: bool(list(process.look()) or starts(tmp_path) >= 3))
+
+
+def test_a_process_on_the_port_of_a_part_is_not_it(
+    tmp_path: Path, supervised: Callable[..., SupervisedProcess]
+) -> None:
+    answers = [True]
+    process = supervised(STAYS, answers=lambda: answers[0])
+    list(process.wait_until_ready())
+    assert eventually(lambda: starts(tmp_path) == 1)
+    os.kill(pid_of(process), signal.SIGKILL)
+    said: list[str] = []
+    assert eventually(lambda: bool(said.extend(process.look()) or len(said) == 3))
+    assert "has ended (killed by SIGKILL)" in said[0]
+    assert all("the part was not started (something else answers in its place)" in each for each in said[1:])
+    assert starts(tmp_path) == 1
+    answers[0] = False
+    assert eventually(lambda: bool(list(process.look()) or starts(tmp_path) == 2))
+    answers[0] = True
+    assert eventually(lambda: bool(said.extend(process.look()) or said[-1] == "the part answers again"))
+
+
+def test_part_that_hangs_at_every_start_is_given_up(
+    supervised: Callable[..., SupervisedProcess], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervise, "READY_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(supervise, "WITHIN_S", 0.3)  # the starts take longer than this, as real ones do
+    answers = [True]
+    process = supervised(STAYS, answers=lambda: answers[0])
+    list(process.wait_until_ready())
+    answers[0] = False
+    os.kill(pid_of(process), signal.SIGKILL)
+
+    def look_until_given_up() -> None:
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            list(process.look())
+            time.sleep(0.02)
+
+    with pytest.raises(StackError, match="an answer within 0 s, got none at 5 starts in a row"):
+        look_until_given_up()
 
 
 def test_next_start_waits_until_the_place_is_free(tmp_path: Path, supervised: Callable[..., SupervisedProcess]) -> None:
@@ -182,6 +220,6 @@ def test_signal_and_status_are_told_apart(tmp_path: Path) -> None:
 def test_program_that_is_not_there(tmp_path: Path) -> None:
     process = SupervisedProcess(Part("the part", [str(tmp_path / "gone")], tmp_path / "log", answers=lambda: False))
     process.start()
-    with pytest.raises(StackError, match="the part: expected that it comes up"):
+    with pytest.raises(StackError, match="the part: expected to start"):
         list(process.wait_until_ready())
     process.stop()

@@ -285,7 +285,7 @@ def test_staged_rows_that_nobody_used_for_a_week_are_forgotten(tmp_path):
     assert [staging.read(SCHEMAS["chunks"]).height for staging in (used, read, unused)] == [1, 1, 0]
 
 
-def test_staged_rows_of_a_clock_that_was_ahead_age_from_now_on(tmp_path):
+def test_staged_rows_from_the_future_age_from_now_on(tmp_path):
     staging = StagedFiles(tmp_path, "chunks", "kb", "f1")
     staging.append(make_chunks("one"))
     [file] = staging.folder.iterdir()
@@ -444,7 +444,7 @@ def test_a_folder_without_a_commit_is_no_table(tmp_path, names):
 
 @pytest.mark.parametrize("left", [b"", b'{"protocol":{"minReaderVersion":1,"minWri'])
 @pytest.mark.parametrize("name", [f"{ZEROS}.json", f"{ZEROS}.checkpoint.parquet", "_last_checkpoint"])
-def test_a_first_commit_that_is_damaged_is_an_error_and_not_an_empty_table(tmp_path, name, left):
+def test_a_damaged_first_commit_is_an_error_and_not_empty(tmp_path, name, left):
     """Its rows may be what nobody can compute again, such as an accepted baseline."""
     store = TableStore(tmp_path)
     log = store.path("quality_baselines") / "_delta_log"

@@ -125,6 +125,17 @@ def test_observed_records_become_the_documented_series(metrics):
         assert value("rag_last_success_timestamp_seconds", {"collection": collection}) == 1234.0
 
 
+def test_coverage_of_a_stage_that_is_off_ends():
+    """Its alert would fire until the stage is on again."""
+    metrics = StageMetrics(CollectorRegistry())
+    for name in ("kb", "other"):
+        metrics.observe(make_record("sparse", collections=[name], coverage={name: 0.5}))
+    metrics.observe(make_record("sparse", "off", collections=["kb"]))
+    value = metrics.registry.get_sample_value
+    assert value("rag_sparse_coverage_ratio", {"collection": "kb"}) is None
+    assert value("rag_sparse_coverage_ratio", {"collection": "other"}) == 0.5
+
+
 def test_lexical_vectors_leave_no_sample_of_the_sparse_model(metrics):
     sparse = {"batch_latencies_s": [0.2], "coverage": {"kb": 0.5}, "items": {"fallback": 3}}
     metrics.observe(make_record("sparse", fallback_used=True, fallback_reason="model_unavailable", **sparse))

@@ -81,7 +81,7 @@ def test_the_outcome_of_a_run_cannot_be_forged(tmp_path: Path, capsys: pytest.Ca
     assert left_out.endswith("Rename it.")
 
 
-def test_the_reason_of_a_stage_stays_on_its_line_of_the_footer() -> None:
+def test_the_reason_of_a_stage_is_one_footer_line() -> None:
     entry = SimpleNamespace(status="skipped", metric="m", reason=f"{FORGED} http://me:S3cr3t@h/")
     telemetry = SimpleNamespace(metrics=dict.fromkeys(("dense", "sparse", "rerank", "export"), entry))
     gpu = SimpleNamespace(gpu=SimpleNamespace(status="no_gpu"))
@@ -108,7 +108,7 @@ def test_an_argument_is_not_obeyed_when_it_is_refused(arguments: list[str], tmp_
     assert_harmless(result.output)
 
 
-def test_a_variable_that_is_no_setting_is_a_warning_in_every_command(tmp_path: Path) -> None:
+def test_every_command_warns_of_an_unknown_variable(tmp_path: Path) -> None:
     environ = {
         "EMBEDDER_HOME": str(tmp_path),
         "EMBEDDER_ENABLE_RERANKER": "S3cr3t",
@@ -193,11 +193,25 @@ def test_a_user_without_a_name_accepts_as_a_number(tmp_path: Path) -> None:
     assert done.stdout == "uid 54321\n", done.stderr
 
 
-def test_without_a_home_a_path_with_a_tilde_is_refused_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tilde_without_a_home_is_refused_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HOME", raising=False)
     result = CliRunner().invoke(main, ["models", "list"], env={"EMBEDDER_MODEL_REPOSITORY": "~no-such-user/models"})
     assert result.exit_code == 1
     assert "'model_repository' (env:EMBEDDER_MODEL_REPOSITORY): expected a path that leads somewhere" in result.output
+
+
+def test_an_unexpected_error_is_shown_whole_without_secrets() -> None:
+    def fails() -> None:
+        raise ValueError(f"{HOSTILE} http://me:S3cr3tW0rd@host.test")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(main.commands["serve"], "callback", fails)
+        result = CliRunner().invoke(main, ["serve"])
+    assert result.exit_code == 1
+    assert "Traceback" in result.stderr
+    assert "ValueError: [/etc/fstab]" in result.stderr
+    assert "http://***@host.test" in result.stderr
+    assert not set(result.stderr) & {"\x1b", "\x9b", "\u202e", "\udcff"}
 
 
 def calls(file: Path) -> Iterator[tuple[str, ast.Call]]:

@@ -108,7 +108,7 @@ def test_only_what_was_built_for_the_fingerprint_is_loaded(backend, tmp_path, ch
 
 
 @pytest.mark.parametrize("content", [None, "{", "[]"])
-def test_a_model_without_a_record_of_its_build_is_not_loaded(backend, tmp_path, content):
+def test_a_model_without_a_build_record_is_not_loaded(backend, tmp_path, content):
     for name in ("graph", "tokenizer"):
         (tmp_path / name).touch()
     if content is not None:

@@ -12,7 +12,9 @@ from embedder_assets.checks.verdict import Note, Worry
 from embedder_assets.launch import dagster_instance
 from embedder_assets.partitions import PARTITIONS_NAME, collections
 from embedder_assets.settings import load_settings
+from embedder_assets.telemetry import verdicts
 from embedder_assets.telemetry.state import StateCollector
+from embedder_assets.telemetry.verdicts import RECENT
 
 SAID: dict[str, str | None] = {}
 
@@ -40,6 +42,7 @@ KEY = dg.AssetCheckKey(dg.AssetKey("evaluation"), "no_fall")
 def instance(tmp_path, monkeypatch) -> Iterator[dg.DagsterInstance]:
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
     monkeypatch.setenv("EMBEDDER_CORPUS_DIR", str(tmp_path / "none"))
+    monkeypatch.setattr(blocking, "superseded", lambda *_: None)
     SAID.clear()
     with dagster_instance(load_settings({"home": (tmp_path, "test")}, environ={})) as opened:
         opened.add_dynamic_partitions(PARTITIONS_NAME, ["a", "b", "c"])
@@ -162,6 +165,43 @@ def test_a_run_that_began_earlier_and_ends_later_is_heard(instance):
     )
     assert seen == [{("b", "error"): 1}]
     assert gauge(state) == {("a", "error"): 0, ("b", "error"): 1}
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_the_slowest_of_a_long_queue_is_heard(instance, restarted):
+    """Its evaluation is far behind those that are looked at first."""
+    state = state_of(instance)
+
+    def no_fall(pipeline: object, collection: str) -> str | None:
+        for _ in range(RECENT + 2):
+            run(instance, "b")
+        gauge(state)
+        return "nDCG@10 fell"
+
+    dg.materialize(
+        [evaluation, blocking.blocking_checks("evaluation", [no_fall])],
+        instance=instance,
+        resources={"pipeline": object()},
+        tags={"dagster/asset_partition_range_start": "a", "dagster/asset_partition_range_end": "a"},
+        raise_on_error=False,
+    )
+    assert gauge(state_of(instance) if restarted else state)["a", "error"] == 0
+    for _ in range(2):
+        assert shown(run(instance, "b")).description == "a, in an earlier run: nDCG@10 fell"
+    assert gauge(state_of(instance) if restarted else state)["a", "error"] == 0
+
+
+def test_runs_that_ended_before_their_checks_are_not_awaited(instance):
+    dead = instance.create_run_for_job(
+        dg.Definitions(
+            [evaluation], asset_checks=[CHECK], resources={"pipeline": object()}
+        ).resolve_implicit_global_asset_job_def(),
+        tags={"dagster/asset_partition_range_start": "a", "dagster/asset_partition_range_end": "a"},
+    )
+    assert run(instance, "b").success
+    assert verdicts.DUE_SINCE_KEY in shown(run(instance, "b")).metadata
+    instance.report_run_failed(dead)
+    assert verdicts.DUE_SINCE_KEY not in shown(run(instance, "b")).metadata
 
 
 def test_a_wiped_log_has_no_verdict_until_the_next_run(instance):

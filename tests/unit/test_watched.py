@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from embedder_assets.serving.watched import HIDDEN, WatchedProcess
+from embedder_assets.serving.watchdog import HIDDEN
+from embedder_assets.serving.watched import WatchedProcess
 
 SLEEP = ["sleep", "600"]
 
@@ -154,7 +155,7 @@ def seen_by_others():
     watcher.join()
 
 
-def test_hidden_arguments_reach_the_command_and_never_a_list_of_processes(tmp_path, seen_by_others):
+def test_hidden_arguments_are_in_no_list_of_processes(tmp_path, seen_by_others):
     hidden = ["--key=s3cret", "s3cret too"]
     for number in range(5):
         log = tmp_path / f"log {number}"
@@ -170,7 +171,7 @@ def test_hidden_arguments_reach_the_command_and_never_a_list_of_processes(tmp_pa
     assert not any(b"s3cret" in each for each in seen_by_others)
 
 
-def test_a_hidden_argument_that_cannot_be_handed_over_keeps_the_command_from_starting(tmp_path):
+def test_without_its_hidden_argument_the_command_does_not_start(tmp_path):
     process = WatchedProcess(["/nowhere/server"], tmp_path / "log", environment={HIDDEN: '["s3cret"]'})
     assert soon(lambda: not process.running)
     assert process.pid == 0

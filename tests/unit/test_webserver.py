@@ -63,6 +63,64 @@ def test_others_and_those_who_are_not_known_get_nothing(user):
         pass
 
 
+LINK = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors", "sec-fetch-dest": "image"},
+        {"sec-fetch-site": "same-site", "sec-fetch-mode": "cors", "sec-fetch-dest": "empty"},
+        {**LINK, "sec-fetch-dest": "iframe"},
+        {"origin": "https://example.org"},
+        {"origin": "null"},
+        {"origin": "http://testserver:8080"},
+    ],
+)
+def test_pages_of_other_sites_get_nothing(headers):
+    client = client_of(os.geteuid())
+    assert client.get("/", headers=headers).status_code == 403
+    with pytest.raises(WebSocketDisconnect), client.websocket_connect("/ws", headers=headers):
+        pass
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        LINK,
+        {"sec-fetch-site": "none", "sec-fetch-dest": "document"},
+        {"sec-fetch-site": "same-origin", "origin": "https://proxied.example"},
+        {"origin": "http://testserver"},
+        {"origin": "http://proxied.example", "x-forwarded-host": "proxied.example"},
+    ],
+)
+def test_own_pages_and_links_are_served(headers):
+    assert client_of(os.geteuid()).get("/", headers=headers).status_code == 200
+
+
+def test_a_form_of_another_site_is_refused():
+    assert client_of(os.geteuid()).post("/", headers=LINK).status_code == 403
+
+
+def test_nobody_claims_the_connection_of_another_one(monkeypatch):
+    import uvicorn
+
+    from embedder_assets import webserver
+
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "*")
+    monkeypatch.setattr(DagsterWebserver, "build_middleware", DagsterWebserver.build_middleware)
+    served = []
+    monkeypatch.setattr(webserver, "run_webserver", lambda: served.append(uvicorn.Config(claimed_client)))
+    webserver.main()
+    served[0].load()
+    client = TestClient(served[0].loaded_app, client=("127.0.0.1", 50000))
+    assert client.get("/", headers={"x-forwarded-for": "127.0.0.1:40000"}).text == "127.0.0.1:50000"
+
+
+async def claimed_client(scope, receive, send):
+    await PlainTextResponse("{}:{}".format(*scope["client"]))(scope, receive, send)
+
+
 def test_the_group_of_a_shared_home_is_let_in():
     import pwd
 
@@ -88,6 +146,22 @@ def test_a_client_that_speaks_ipv6_is_seen_too():
         accepted, peer = server.accept()
         with accepted:
             assert owner_of_connection(peer, accepted.getsockname()) == os.geteuid()
+
+
+def test_a_server_that_speaks_ipv6_sees_whose_a_connection_is():
+    server = socket.create_server(("::1", 0), family=socket.AF_INET6)
+    with server, socket.create_connection(server.getsockname()[:2]):
+        accepted, peer = server.accept()
+        with accepted:
+            assert owner_of_connection(peer[:2], accepted.getsockname()[:2]) == os.geteuid()
+
+
+def test_a_server_of_both_kinds_sees_whose_a_connection_is():
+    server = socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)
+    with server, socket.create_connection(("127.0.0.1", server.getsockname()[1])):
+        accepted, peer = server.accept()
+        with accepted:
+            assert owner_of_connection(peer[:2], accepted.getsockname()[:2]) == os.geteuid()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import astuple, dataclass
 
 from embedder_assets.errors import DocumentError
-from embedder_assets.settings import ENV_PREFIX, Settings
+from embedder_assets.settings import Settings, variable_of
 
 MB = 1_000_000
 
@@ -71,7 +71,7 @@ def over_limit(thing: str, setting: str, *, kind: str, expected: str, got: str) 
         expected: The limit in words.
         got: What the document has.
     """
-    remedy = f"Split or simplify the document, or raise {ENV_PREFIX}{setting.upper()}."
+    remedy = f"Split or simplify the document, or raise {variable_of(setting)}."
     return DocumentError(thing, kind=kind, expected=expected, got=got, remedy=remedy)
 
 

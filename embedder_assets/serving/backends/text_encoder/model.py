@@ -123,7 +123,7 @@ def _require_built(record: Path, fingerprint: str, graph: Path, tokenizer: Path)
         raise RuntimeError(f"{record} cannot be read ({error}): run `embedder models build`") from error
     if wrong:
         raise RuntimeError(
-            f"{record} says another {' and '.join(wrong)} than the files beside it: run `embedder models build`"
+            f"{record} says another {' and '.join(wrong)} than the files next to it: run `embedder models build`"
         )
 
 
