@@ -99,7 +99,9 @@ class SupervisedProcess:
                 return
             if self.part.answers is not None and self.part.answers():
                 # Its port was taken meanwhile: that must not pass for an answer of its own.
-                yield self._ended(now, "something else answers in its place", "was not started")
+                yield self._ended(
+                    now, f"something else answers at {self.part.where() or 'its place'}", "was not started"
+                )
             else:
                 self.start()
         elif not self._process.running:

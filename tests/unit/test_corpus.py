@@ -1,11 +1,12 @@
 import os
+import re
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from embedder_assets.errors import CorpusError
-from embedder_assets.stages.corpus import Collection, discover_collections, refused_names
+from embedder_assets.stages.corpus import Collection, discover_collections, find_collection, refused_names
 from embedder_assets.stages.sources import Listing, list_sources
 from embedder_assets.tables.store import TableStore
 from tests.deep import LONG_NAME, nest
@@ -34,6 +35,13 @@ def test_each_sub_folder_is_a_collection_with_all_its_files(tmp_path):
     found = discover_collections(tmp_path)
     assert [(c.name, c.recursive) for c in found] == [("a", True), ("b", True)]
     assert ids(found[0]) == ["B.md", "a.md", "deep/er/y.txt"]
+
+
+@pytest.mark.parametrize(("name", "remedy"), [("handbok", "Did you mean 'handbook'?"), ("zzz", "--corpus DIR")])
+def test_unknown_collection_is_refused_with_a_remedy(tmp_path, name, remedy):
+    write(tmp_path, "handbook/a.md")
+    with pytest.raises(CorpusError, match=f"no such collection in .*{re.escape(remedy)}"):
+        find_collection(tmp_path, name)
 
 
 def test_loose_documents_form_a_collection_named_after_the_folder(tmp_path):

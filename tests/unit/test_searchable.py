@@ -308,3 +308,18 @@ def test_after_any_steps_search_finds_the_newest_complete_state(tmp_path, monkey
 
 def test_two_options_for_one_collection_find_each_chunk_once(world):
     assert world.found("kb", "other", "kb") == OLD
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"), [("othr", "Did you mean 'other'?"), ("zzz", "Correct the name, or run `embedder run` first.")]
+)
+def test_unknown_collection_is_refused_with_the_nearest(world, name, remedy):
+    with pytest.raises(TableError, match="expected one of: kb, other") as caught:
+        world.search("kb", name)
+    assert (caught.value.thing, caught.value.remedy) == (f"collection '{name}'", remedy)
+
+
+def test_tables_without_chunks_say_what_to_run(tmp_path):
+    world = World(tmp_path)
+    with pytest.raises(TableError, match="expected chunks to search, got none"):
+        world.search()

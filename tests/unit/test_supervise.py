@@ -150,7 +150,7 @@ def test_a_process_on_the_port_of_a_part_is_not_it(
     said: list[str] = []
     assert eventually(lambda: bool(said.extend(process.look()) or len(said) == 3))
     assert "has ended (killed by SIGKILL)" in said[0]
-    assert all("the part was not started (something else answers in its place)" in each for each in said[1:])
+    assert all("the part was not started (something else answers at its place)" in each for each in said[1:])
     assert starts(tmp_path) == 1
     answers[0] = False
     assert eventually(lambda: bool(list(process.look()) or starts(tmp_path) == 2))
