@@ -128,7 +128,8 @@ def test_materializations_are_per_collection_with_metadata_that_people_look_at(r
     dense = events["dense_embeddings"].materialization.metadata
     assert dense["dagster/row_count"].value == dense["computed"].value == 2
     assert dense["coverage_ratio"].value == 1.0
-    assert "cat" in events["chunks"].materialization.metadata["preview"].value
+    preview = events["chunks"].materialization.metadata["preview"].value
+    assert "cat.md" in {record.data["doc_id"] for record in preview.records}
     assert "data:image/svg+xml;base64," in events["chunks"].materialization.metadata["token_lengths"].value
 
 

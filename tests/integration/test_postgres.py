@@ -139,7 +139,7 @@ def test_a_password_that_is_not_set_is_named(
     result = embedder("run", "--corpus", str(corpus))
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
-    assert 'the environment variable "DAGSTER_POSTGRES_PASSWORD" which is not set' in result.stderr
+    assert "the variable DAGSTER_POSTGRES_PASSWORD, which is not set" in result.stderr
 
 
 def test_times_are_those_of_the_runs_whatever_the_time_zone_of_the_server(home: Path) -> None:

@@ -153,7 +153,7 @@ def test_run_of_the_command_is_in_the_timeline(stack: Stack) -> None:
 def test_every_part_that_is_killed_comes_back_on_its_port(stack: Stack) -> None:
     parts = {
         "the exporter": ("embedder", "exporter"),
-        "the webserver": ("dagster-webserver", "--module-name"),
+        "the webserver": ("-m", "embedder_assets.webserver"),
         "the daemon": ("dagster-daemon", "run"),
         "Triton": ("embedder", "serve"),
     }
