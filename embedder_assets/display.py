@@ -65,8 +65,12 @@ def progress() -> Iterator[ProgressReport]:
             tasks[key] = bars.add_task(plain(f"{stage:<7} {collection}"), total=total)
         bars.update(tasks[key], completed=done, total=total)
 
-    with bars:
+    # Not as a context: an interrupt of its own start would leave it drawing below what is said then.
+    try:
+        bars.start()
         yield report
+    finally:
+        bars.stop()
 
 
 def show_outcome(outcome: RunOutcome, pipeline: Pipeline) -> None:
