@@ -28,6 +28,9 @@ from embedder_assets.tables.store import ROW_GROUP_ROWS, TableStore
 
 UNFINISHED = "unfinished"
 
+# What an export may consist of, with any settings.
+_FILES = ("chunks.parquet", "*_candidates.parquet", "dense*.npz", "sparse*.npz", "qdrant_points.jsonl")
+
 
 @dataclass(frozen=True)
 class ExportOutcome:
@@ -82,8 +85,11 @@ class ExportStage:
         (folder / MANIFEST).unlink(missing_ok=True)
         with _parts_of(folder, self._blocks(collection)) as parts:
             files = [_file_entry(path) for path in self._write(folder, collection, parts)]
-        for left_over in (_sizes(previous) if previous else {}).keys() - {entry["name"] for entry in files}:
-            (folder / left_over).unlink(missing_ok=True)
+        # By name, not by the earlier manifest: an export that was killed has removed that.
+        written = {entry["name"] for entry in files}
+        for path in (path for pattern in _FILES for path in folder.glob(pattern)):
+            if path.name not in written:
+                path.unlink()
         self._store.confirm(collection)
         manifest = {"collection": collection, "input_digest": digest, "chunk_count": parts.rows, "files": files}
         (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")

@@ -147,6 +147,13 @@ def test_a_stage_that_is_off_leaves_its_part_out(materialize):
     assert "indices" not in pl.read_parquet(outcome.folder / "chunks.parquet").columns
 
 
+def test_an_export_after_a_killed_one_leaves_no_file_of_it(materialize):
+    folder = materialize().folder
+    (folder / "manifest.json").unlink()  # what a killed export has done first
+    materialize(enable_rerank=False, enable_sparse=False)
+    assert set(files(folder)) == ALL_FILES - {"reranked_candidates.parquet"} | {"manifest.json"}
+
+
 def test_each_line_is_a_point_with_named_vectors_and_a_uuid(materialize):
     found = points(materialize())
     assert len(found) == 2
