@@ -94,7 +94,7 @@ def _watch_commits(moment: Moment, talk: Connection) -> None:
 def _undo(table: Path, before: set[Path], moment: Moment) -> None:
     """Brings the files of a commit that was made into an earlier state of it.
 
-    A commit that also wrote a checkpoint, or an entry beside its own, is left: it would have to be undone in parts.
+    A commit that also wrote a checkpoint, or an entry next to its own, is left: it would have to be undone in parts.
     """
     new = sorted(_files(table) - before)
     entries = [file for file in new if file.parent.name == "_delta_log"]
