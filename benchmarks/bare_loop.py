@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from tokenizers import Encoding, Tokenizer
 
-from embedder_assets.serving.cpu_session import open_session
+from embedder_assets.serving.models.onnx.cpu_session import open_session
 
 CORES = len(os.sched_getaffinity(0))
 # Threads inside an operator, texts a call, calls at a time.

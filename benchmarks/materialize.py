@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import dagster as dg
 
 from embedder_assets.definitions import defs
-from embedder_assets.launch import QUIET
+from embedder_assets.run import QUIET
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ def main() -> None:
     """Loads the command and runs it."""
     interrupt.ends_at_once()
     try:
-        from embedder_assets.cli import main as command
+        from embedder_assets.cli.main import main as command
 
         command()
     finally:

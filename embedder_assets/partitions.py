@@ -12,10 +12,10 @@ from typing import Any
 import dagster as dg
 from dagster._core.storage.tags import get_multidimensional_partition_tag
 
+from embedder_assets.corpus.collections import discover_collections
+from embedder_assets.corpus.s3_sync import sync_corpus
 from embedder_assets.errors import EmbedderError
 from embedder_assets.settings import ENV_PREFIX, SETTINGS_FILE, load_settings, settings_at_load
-from embedder_assets.stages.corpus import discover_collections
-from embedder_assets.stages.mirror import fresh_corpus
 
 PARTITIONS_NAME = "collection"
 SHARD = "shard"
@@ -132,7 +132,7 @@ def _corpus_dir(_environment: tuple[tuple[str, str], ...], _directory: Path, _fi
     settings = load_settings()
     # The first look of a host at a corpus that is in a bucket; each run looks again.
     first_look = settings.corpus_url and not settings.corpus_dir.exists()
-    return fresh_corpus(settings) if first_look else settings.corpus_dir
+    return sync_corpus(settings) if first_look else settings.corpus_dir
 
 
 def _written(file: Path) -> int | None:

@@ -9,14 +9,14 @@ from pydantic import Field, PrivateAttr
 
 from embedder_assets.assets.links import tag_run
 from embedder_assets.assets.processing_summary import manifest_file, write_summary
+from embedder_assets.corpus.s3_sync import sync_corpus
 from embedder_assets.environment import variable_warnings
 from embedder_assets.partitions import collections_of_run, register
 from embedder_assets.permissions import restrict_permissions
-from embedder_assets.pipeline import Pipeline
 from embedder_assets.plain import one_line
-from embedder_assets.serving.in_use import require_models
+from embedder_assets.run_context import Pipeline
+from embedder_assets.serving.models.in_use import require_models
 from embedder_assets.settings import FIELDS, load_settings
-from embedder_assets.stages.mirror import fresh_corpus
 from embedder_assets.telemetry.footer import render_footer
 
 
@@ -47,7 +47,7 @@ class PipelineResource(dg.ConfigurableResource[Pipeline]):
             # Backfills take registered collections only, and a run from the command line takes any.
             register(context.instance, collections_of_run(context.instance, context.run))
         require_models(self._pipeline.settings)
-        fresh_corpus(self._pipeline.settings)
+        sync_corpus(self._pipeline.settings)
         return self._pipeline
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:

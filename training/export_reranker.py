@@ -11,10 +11,10 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from embedder_assets.serving.bert_graph import BertConfig
-from embedder_assets.serving.bert_interaction import InteractionConfig
-from embedder_assets.serving.bert_onnx import build_bert_onnx
-from embedder_assets.serving.precision import quantize_int8
+from embedder_assets.serving.models.onnx.bert import build_bert_onnx
+from embedder_assets.serving.models.onnx.bert_encoder import BertConfig
+from embedder_assets.serving.models.onnx.bert_interaction import InteractionConfig
+from embedder_assets.serving.models.onnx.quantize import quantize_int8
 
 LOG_LIMIT_BYTES = 200_000
 

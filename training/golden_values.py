@@ -15,10 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from embedder_assets.serving import export_torch, golden
-from embedder_assets.serving.checkpoint import read_checkpoint
-from embedder_assets.serving.models import load_description
-from embedder_assets.serving.sources import fetch
+from embedder_assets.serving.models import golden
+from embedder_assets.serving.models.checkpoint import read_checkpoint
+from embedder_assets.serving.models.description import load_description
+from embedder_assets.serving.models.onnx import torch_export as export_torch
+from embedder_assets.serving.models.sources import fetch
 
 
 def write_reference(folder: Path, checkpoint_folder: Path | None) -> None:

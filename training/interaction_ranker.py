@@ -1,4 +1,4 @@
-"""The reranker as a torch module: the same arithmetic as ``embedder_assets/serving/bert_interaction.py``.
+"""The reranker as a torch module: the same arithmetic as ``embedder_assets/serving/models/onnx/bert_interaction.py``.
 
 The names of its parameters are those of the exported safetensors. Its encoder is the first layers of a BERT model.
 """

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedder_assets.serving.build import require_built
+from embedder_assets.serving.models.build import require_built
 from training.pools import (
     LONGEST_QUERY,
     Pool,

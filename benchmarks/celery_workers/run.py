@@ -20,14 +20,14 @@ from pathlib import Path
 import dagster as dg
 
 from benchmarks.processor_time import ProcessorTime
-from embedder_assets.serving.access import ServerAccess
-from embedder_assets.serving.embedded import EmbeddedTriton
+from embedder_assets.serving.server.access import ServerAccess
+from embedder_assets.serving.server.embedded import EmbeddedTriton
 from embedder_assets.settings import load_settings
 from embedder_assets.tables.store import TableStore
-from tests.integration import postgres, redis
-from tests.integration.cluster import Cluster, tell
 from tests.integration.conftest import instance_of
-from tests.integration.processes import eventually
+from tests.support import postgres, redis
+from tests.support.cluster import Cluster, tell
+from tests.support.processes import eventually
 
 COLLECTIONS = [f"collection-{number}" for number in range(8)]
 WORKERS = (1, 2)

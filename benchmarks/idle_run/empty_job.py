@@ -17,7 +17,7 @@ from typing import Any
 
 import dagster as dg
 
-from embedder_assets.event_storage import kept_instance
+from embedder_assets.instance.sqlite_event_log import kept_instance
 
 PARTITIONS = dg.DynamicPartitionsDefinition(name="collection")
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}

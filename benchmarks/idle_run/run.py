@@ -22,9 +22,9 @@ from typing import Any, NamedTuple
 
 from benchmarks.verdict import in_words
 from embedder_assets.automation.jobs import rag_tables
+from embedder_assets.corpus.collections import discover_collections
 from embedder_assets.definitions import defs
 from embedder_assets.settings import PROJECT_ROOT
-from embedder_assets.stages.corpus import discover_collections
 
 ROUNDS = 9
 BOUND = 1.3

@@ -12,9 +12,9 @@ import tomlkit
 
 from benchmarks.mixture import write_mixture
 from benchmarks.peers.sides.job import Job
-from embedder_assets.serving.build import build_models
-from embedder_assets.serving.models import DESCRIPTION_FILE, WheelSource, load_description
-from embedder_assets.serving.sources import require_digest, sha256_of
+from embedder_assets.serving.models.build import build_models
+from embedder_assets.serving.models.description import DESCRIPTION_FILE, WheelSource, load_description
+from embedder_assets.serving.models.sources import require_digest, sha256_of
 from embedder_assets.settings import PROJECT_ROOT
 
 MODEL = PROJECT_ROOT / "model_repository" / "dense_minilm"

@@ -22,17 +22,17 @@ from numpy.typing import NDArray
 
 from benchmarks.collections import NAMES, prepare
 from benchmarks.verdict import in_words
-from embedder_assets.serving.build import write_float32
-from embedder_assets.serving.cpu_session import open_session
-from embedder_assets.serving.models import load_description
-from embedder_assets.serving.sources import fetch
+from embedder_assets.corpus.beir import read_rows
+from embedder_assets.corpus.collections import find_collection
+from embedder_assets.corpus.document import DocumentIssue
+from embedder_assets.corpus.queries import load_qrels, load_queries
+from embedder_assets.evaluation.evaluate import Qrels, evaluate_rankings
+from embedder_assets.evaluation.results import NDCG
+from embedder_assets.serving.models.build import write_float32
+from embedder_assets.serving.models.description import load_description
+from embedder_assets.serving.models.onnx.cpu_session import open_session
+from embedder_assets.serving.models.sources import fetch
 from embedder_assets.settings import Settings, load_settings
-from embedder_assets.stages.beir import read_rows
-from embedder_assets.stages.corpus import find_collection
-from embedder_assets.stages.document import DocumentIssue
-from embedder_assets.stages.evaluate import Qrels, evaluate_rankings
-from embedder_assets.stages.quality import NDCG
-from embedder_assets.stages.queries import load_qrels, load_queries
 
 LARGEST_LOSS = 0.01
 LEAST_COSINE = 0.95

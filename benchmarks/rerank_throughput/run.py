@@ -15,9 +15,9 @@ from collections.abc import Callable
 from functools import partial
 
 from benchmarks.bare_loop import CORES, Loop, bare_loop
-from embedder_assets.serving.session import TritonSession
+from embedder_assets.corpus.collections import discover_collections
+from embedder_assets.serving.client.session import TritonSession
 from embedder_assets.settings import PROJECT_ROOT, Settings, load_settings
-from embedder_assets.stages.corpus import discover_collections
 
 PASSAGE_TOKENS = 180
 QUERY_WORDS = 10

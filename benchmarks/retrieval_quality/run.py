@@ -18,15 +18,15 @@ from numpy.typing import NDArray
 
 from benchmarks.collections import NAMES, prepare
 from benchmarks.verdict import in_words
-from embedder_assets.launch import launch
-from embedder_assets.pipeline import Pipeline
-from embedder_assets.serving.models import Evidence
+from embedder_assets.embedding.dense import as_matrix
+from embedder_assets.evaluation.evaluate import EvaluateStage, candidate_rankings, evaluate_rankings
+from embedder_assets.evaluation.model_comparison import paired_p_value
+from embedder_assets.evaluation.results import NDCG
+from embedder_assets.retrieval.rerank_score import combine
+from embedder_assets.run import launch
+from embedder_assets.run_context import Pipeline
+from embedder_assets.serving.models.description import Evidence
 from embedder_assets.settings import load_settings
-from embedder_assets.stages.compare import paired_p_value
-from embedder_assets.stages.dense import as_matrix
-from embedder_assets.stages.evaluate import EvaluateStage, candidate_rankings, evaluate_rankings
-from embedder_assets.stages.evidence import combine
-from embedder_assets.stages.quality import NDCG
 
 RANKINGS = (
     "dense",

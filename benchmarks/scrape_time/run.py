@@ -14,11 +14,11 @@ import dagster as dg
 
 from benchmarks.verdict import in_words
 from embedder_assets.settings import Settings, load_settings
-from embedder_assets.telemetry.endpoint import scrape
+from embedder_assets.telemetry.emission import scrape
 from embedder_assets.telemetry.event_log import ASSET_OF_STAGE, as_observation
-from embedder_assets.telemetry.exporter import following
-from embedder_assets.telemetry.record import StageMeter
-from embedder_assets.telemetry.server import METRICS_PATH, served
+from embedder_assets.telemetry.exporter.collector import following
+from embedder_assets.telemetry.exporter.server import METRICS_PATH, served
+from embedder_assets.telemetry.stage_record import StageMeter
 
 RUNS = 365
 BATCHES = 200

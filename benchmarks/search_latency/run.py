@@ -22,16 +22,16 @@ import polars as pl
 from numpy.typing import NDArray
 
 from benchmarks.verdict import in_words
-from embedder_assets.serving.client import UNOBSERVED, Answer, RequestObserver, Row
-from embedder_assets.serving.models import Role
-from embedder_assets.serving.session import TritonSession
+from embedder_assets.embedding.dense import as_matrix
+from embedder_assets.embedding.keys import Model
+from embedder_assets.retrieval.approximate import ApproximateStage
+from embedder_assets.retrieval.exact_index import ChunkIndex
+from embedder_assets.retrieval.fusion import RetrievalModels
+from embedder_assets.retrieval.search import Search
+from embedder_assets.serving.client.grpc import UNOBSERVED, Answer, RequestObserver, Row
+from embedder_assets.serving.client.session import TritonSession
+from embedder_assets.serving.models.description import Role
 from embedder_assets.settings import Settings, load_settings
-from embedder_assets.stages.approximate import ApproximateStage
-from embedder_assets.stages.dense import as_matrix
-from embedder_assets.stages.fuse import RetrievalModels
-from embedder_assets.stages.index import ChunkIndex
-from embedder_assets.stages.search import Search
-from embedder_assets.stages.vectors import Model
 from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.store import TableStore
 

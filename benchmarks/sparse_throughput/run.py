@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from embedder_assets.serving.cpu_session import open_session
-from embedder_assets.serving.models import load_description
-from embedder_assets.serving.sources import fetch
+from embedder_assets.serving.models.description import load_description
+from embedder_assets.serving.models.onnx.cpu_session import open_session
+from embedder_assets.serving.models.sources import fetch
 
 PROJECT = Path(__file__).resolve().parents[2]
 MODEL = PROJECT / "model_repository" / "sparse_splade"

@@ -17,15 +17,15 @@ from collections.abc import Callable
 from benchmarks.collections import COLLECTIONS
 from benchmarks.materialize import materialize
 from benchmarks.verdict import in_words
-from embedder_assets.assets.lease import MemorySampler
-from embedder_assets.pipeline import Pipeline
+from embedder_assets.assets.support.lease import MemorySampler
+from embedder_assets.corpus.collections import discover_collections
+from embedder_assets.embedding.dense import DenseEncoder
+from embedder_assets.embedding.publish import embed_together
+from embedder_assets.embedding.stage import EmbeddingStage
+from embedder_assets.run_context import Pipeline
 from embedder_assets.settings import PROJECT_ROOT, load_settings
-from embedder_assets.stages.corpus import discover_collections
-from embedder_assets.stages.dense import DenseEncoder
-from embedder_assets.stages.embed import EmbeddingStage
-from embedder_assets.stages.publish import embed_together
-from embedder_assets.telemetry.record import StageMeter
-from embedder_assets.telemetry.summary import RunFacts, summarize_run
+from embedder_assets.telemetry.manifest.build import RunFacts, summarize_run
+from embedder_assets.telemetry.stage_record import StageMeter
 
 MEDLINE = COLLECTIONS / "medline"
 ROUNDS = 7

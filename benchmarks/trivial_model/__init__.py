@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
-from embedder_assets.serving import embedded
-from embedder_assets.serving.access import ServerAccess
-from embedder_assets.serving.embedded import EmbeddedTriton
+from embedder_assets.serving.server import embedded
+from embedder_assets.serving.server.access import ServerAccess
+from embedder_assets.serving.server.embedded import EmbeddedTriton
 from embedder_assets.settings import load_settings
 
 

@@ -3,19 +3,19 @@
 import dagster as dg
 
 from embedder_assets.assets.documents import documents
-from embedder_assets.assets.materialize import Events, Metadata, collection_asset, materialize_stage
-from embedder_assets.assets.preview import PREVIEW_ROWS, histogram, table_preview
-from embedder_assets.pipeline import Pipeline
-from embedder_assets.stages.cut import CutStage
-from embedder_assets.stages.dense import token_budget
-from embedder_assets.telemetry.record import StageMeter
+from embedder_assets.assets.support.materialize import Events, Metadata, collection_asset, materialize_stage
+from embedder_assets.assets.support.preview import PREVIEW_ROWS, histogram, table_preview
+from embedder_assets.chunking.stage import ChunkStage
+from embedder_assets.embedding.dense import token_budget
+from embedder_assets.run_context import Pipeline
+from embedder_assets.telemetry.stage_record import StageMeter
 
 
 @collection_asset(deps=[documents], group_name="corpus", kinds={"delta"}, tags={"stage": "chunk"})
 def chunks(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> Events:
     """Pieces of the documents, with exact character offsets, that fit the token budget of the dense models."""
     tokenizer_file = pipeline.triton.tokenizer_file(pipeline.settings.dense_models[0])
-    stage = CutStage(pipeline.store, tokenizer_file, token_budget(pipeline.settings, pipeline.triton))
+    stage = ChunkStage(pipeline.store, tokenizer_file, token_budget(pipeline.settings, pipeline.triton))
 
     def work(collection: str, meter: StageMeter) -> Metadata:
         outcome = stage.run(collection, meter)

@@ -3,11 +3,11 @@
 import dagster as dg
 
 from embedder_assets.assets.chunks import chunks
-from embedder_assets.assets.embedding import embed_collection
-from embedder_assets.assets.materialize import Events, Metadata, collection_asset, materialize_stage
-from embedder_assets.pipeline import Pipeline
-from embedder_assets.stages.dense import DenseEncoder
-from embedder_assets.telemetry.record import StageMeter
+from embedder_assets.assets.support.embedding import embed_collection
+from embedder_assets.assets.support.materialize import Events, Metadata, collection_asset, materialize_stage
+from embedder_assets.embedding.dense import DenseEncoder
+from embedder_assets.run_context import Pipeline
+from embedder_assets.telemetry.stage_record import StageMeter
 
 
 @collection_asset(deps=[chunks], group_name="vectors", kinds={"triton", "delta"}, tags={"stage": "dense"})

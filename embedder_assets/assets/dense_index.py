@@ -3,12 +3,12 @@
 import dagster as dg
 
 from embedder_assets.assets.fused_candidates import fused_candidates
-from embedder_assets.assets.materialize import Events, Metadata, collection_asset, materialize_each
-from embedder_assets.pipeline import Pipeline
+from embedder_assets.assets.support.materialize import Events, Metadata, collection_asset, materialize_each
 from embedder_assets.plain import one_line
-from embedder_assets.stages.approximate import ApproximateStage, installed
-from embedder_assets.stages.fuse import RetrievalModels
-from embedder_assets.stages.graph import graph_folder
+from embedder_assets.retrieval.approximate import ApproximateStage, installed
+from embedder_assets.retrieval.fusion import RetrievalModels
+from embedder_assets.retrieval.hnsw_index import graph_folder
+from embedder_assets.run_context import Pipeline
 
 LIBRARY_MISSING = (
     "collection '{}' has more chunks than EMBEDDER_APPROXIMATE_ABOVE ({}) and is searched exactly: an approximate "

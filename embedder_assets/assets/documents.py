@@ -4,12 +4,12 @@ import functools
 
 import dagster as dg
 
-from embedder_assets.assets.materialize import Events, Metadata, collection_asset, materialize_each
-from embedder_assets.assets.preview import PREVIEW_ROWS, table_preview
-from embedder_assets.pipeline import Pipeline
+from embedder_assets.assets.support.materialize import Events, Metadata, collection_asset, materialize_each
+from embedder_assets.assets.support.preview import PREVIEW_ROWS, table_preview
+from embedder_assets.corpus.collections import find_collection
+from embedder_assets.corpus.ingest import Ingest
 from embedder_assets.plain import one_line
-from embedder_assets.stages.corpus import find_collection
-from embedder_assets.stages.ingest import Ingest
+from embedder_assets.run_context import Pipeline
 from embedder_assets.telemetry.progress import LoggedProgress
 
 ISSUES_LOGGED = 20

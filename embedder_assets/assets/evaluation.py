@@ -4,16 +4,16 @@ import dagster as dg
 import polars as pl
 
 from embedder_assets.assets.fused_candidates import fused_candidates
-from embedder_assets.assets.materialize import Events, Metadata, collection_asset, materialize_each
-from embedder_assets.assets.preview import table_preview
 from embedder_assets.assets.queries import queries
 from embedder_assets.assets.reranked_candidates import reranked_candidates
-from embedder_assets.pipeline import Pipeline
+from embedder_assets.assets.support.materialize import Events, Metadata, collection_asset, materialize_each
+from embedder_assets.assets.support.preview import table_preview
+from embedder_assets.embedding.keys import is_of
+from embedder_assets.evaluation.evaluate import EvaluateStage
+from embedder_assets.evaluation.results import Figures, Models, changes_by_query, newest_figures
 from embedder_assets.plain import one_line
-from embedder_assets.stages.evaluate import EvaluateStage
-from embedder_assets.stages.fuse import RetrievalModels
-from embedder_assets.stages.quality import Figures, Models, changes_by_query, newest_figures
-from embedder_assets.stages.vectors import is_of
+from embedder_assets.retrieval.fusion import RetrievalModels
+from embedder_assets.run_context import Pipeline
 
 # Dagster draws a line of a number with the same key over all materializations.
 KEYS = {"nDCG@10": "ndcg_at_10", "R@100": "recall_at_100", "RR@10": "mrr_at_10"}

@@ -6,13 +6,13 @@ import dagster as dg
 
 from embedder_assets.assets.evaluation import evaluation
 from embedder_assets.assets.fused_candidates import fused_candidates
-from embedder_assets.assets.materialize import Events, Metadata, collection_asset, materialize_stage
 from embedder_assets.assets.reranked_candidates import reranked_candidates
-from embedder_assets.pipeline import Pipeline
-from embedder_assets.stages.delivery import MANIFEST
-from embedder_assets.stages.export import ExportStage
-from embedder_assets.stages.fuse import RetrievalModels
-from embedder_assets.telemetry.record import StageMeter
+from embedder_assets.assets.support.materialize import Events, Metadata, collection_asset, materialize_stage
+from embedder_assets.export.export import ExportStage
+from embedder_assets.export.s3_delivery import MANIFEST
+from embedder_assets.retrieval.fusion import RetrievalModels
+from embedder_assets.run_context import Pipeline
+from embedder_assets.telemetry.stage_record import StageMeter
 
 MIB = 2**20
 

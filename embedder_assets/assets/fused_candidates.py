@@ -4,13 +4,13 @@ import dagster as dg
 
 from embedder_assets.assets.chunks import chunks
 from embedder_assets.assets.dense_embeddings import dense_embeddings
-from embedder_assets.assets.materialize import Events, Metadata, collection_asset, materialize_stage
-from embedder_assets.assets.preview import table_preview
 from embedder_assets.assets.queries import queries
 from embedder_assets.assets.sparse_embeddings import sparse_embeddings
-from embedder_assets.pipeline import Pipeline
-from embedder_assets.stages.fuse import FuseStage, RetrievalModels
-from embedder_assets.telemetry.record import StageMeter
+from embedder_assets.assets.support.materialize import Events, Metadata, collection_asset, materialize_stage
+from embedder_assets.assets.support.preview import table_preview
+from embedder_assets.retrieval.fusion import FuseStage, RetrievalModels
+from embedder_assets.run_context import Pipeline
+from embedder_assets.telemetry.stage_record import StageMeter
 
 
 @collection_asset(

@@ -7,7 +7,7 @@ from pathlib import Path
 import dagster as dg
 
 from embedder_assets.settings import Settings
-from embedder_assets.telemetry.record import trace_id_of
+from embedder_assets.telemetry.stage_record import trace_id_of
 
 
 def run_links(settings: Settings, run_id: str, manifest: Path) -> dict[str, dg.MetadataValue]:

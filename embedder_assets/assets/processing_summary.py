@@ -8,21 +8,21 @@ import dagster as dg
 
 from embedder_assets.assets.exports import exports
 from embedder_assets.assets.links import run_links, tag_run
-from embedder_assets.assets.materialize import collection_asset
-from embedder_assets.assets.superseded import noted_versions
+from embedder_assets.assets.support.materialize import collection_asset
+from embedder_assets.assets.support.superseded import noted_versions
 from embedder_assets.errors import TableError
+from embedder_assets.evaluation.evaluate import EvaluateStage
+from embedder_assets.export.export import export_folder, read_manifest
 from embedder_assets.partitions import collections_of_run
-from embedder_assets.pipeline import Pipeline
-from embedder_assets.stages.evaluate import EvaluateStage
-from embedder_assets.stages.export import export_folder, read_manifest
+from embedder_assets.run_context import Pipeline
 from embedder_assets.telemetry.event_log import records_of_run
-from embedder_assets.telemetry.exporter import following
+from embedder_assets.telemetry.exporter.collector import following
+from embedder_assets.telemetry.exporter.pushgateway import push
 from embedder_assets.telemetry.footer import render_footer
-from embedder_assets.telemetry.manifest import FILE_NAME, Manifest
-from embedder_assets.telemetry.problems import kept_events, problems
-from embedder_assets.telemetry.push import push
-from embedder_assets.telemetry.record import StageRecord
-from embedder_assets.telemetry.summary import RunFacts, fallback_warnings, summarize_run
+from embedder_assets.telemetry.manifest.build import RunFacts, fallback_warnings, summarize_run
+from embedder_assets.telemetry.manifest.schema import FILE_NAME, Manifest
+from embedder_assets.telemetry.run_failures import kept_events, problems
+from embedder_assets.telemetry.stage_record import StageRecord
 
 
 @collection_asset(deps=[exports], group_name="delivery", kinds={"json"}, tags={"stage": "summary"})

@@ -7,14 +7,14 @@ import polars as pl
 
 from embedder_assets.assets.chunks import chunks
 from embedder_assets.assets.documents import documents
-from embedder_assets.assets.materialize import Events, Metadata, collection_asset, materialize_each
-from embedder_assets.assets.preview import table_preview
+from embedder_assets.assets.support.materialize import Events, Metadata, collection_asset, materialize_each
+from embedder_assets.assets.support.preview import table_preview
+from embedder_assets.corpus.collections import BEIR_QUERIES, find_collection
+from embedder_assets.corpus.markdown import HEADING_SEPARATOR
+from embedder_assets.corpus.queries import load_queries, refuse_empty_folder, synthetic_queries
 from embedder_assets.errors import CorpusError
-from embedder_assets.pipeline import Pipeline
 from embedder_assets.plain import one_line
-from embedder_assets.stages.corpus import BEIR_QUERIES, find_collection
-from embedder_assets.stages.outline import HEADING_SEPARATOR
-from embedder_assets.stages.queries import load_queries, refuse_empty_folder, synthetic_queries
+from embedder_assets.run_context import Pipeline
 from embedder_assets.tables.schemas import SCHEMAS
 
 

@@ -3,11 +3,11 @@
 import dagster as dg
 
 from embedder_assets.assets.fused_candidates import fused_candidates
-from embedder_assets.assets.materialize import Events, Metadata, collection_asset, materialize_stage
-from embedder_assets.assets.preview import table_preview
-from embedder_assets.pipeline import Pipeline
-from embedder_assets.stages.rerank import RerankStage
-from embedder_assets.telemetry.record import StageMeter
+from embedder_assets.assets.support.materialize import Events, Metadata, collection_asset, materialize_stage
+from embedder_assets.assets.support.preview import table_preview
+from embedder_assets.retrieval.rerank import RerankStage
+from embedder_assets.run_context import Pipeline
+from embedder_assets.telemetry.stage_record import StageMeter
 
 
 @collection_asset(deps=[fused_candidates], group_name="retrieval", kinds={"triton", "delta"}, tags={"stage": "rerank"})

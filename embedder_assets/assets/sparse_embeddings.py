@@ -3,15 +3,15 @@
 import dagster as dg
 
 from embedder_assets.assets.chunks import chunks
-from embedder_assets.assets.embedding import embed_collection
-from embedder_assets.assets.materialize import Events, Metadata, collection_asset, materialize_stage
-from embedder_assets.assets.preview import PREVIEW_ROWS, table_preview
-from embedder_assets.pipeline import Pipeline
-from embedder_assets.stages.fallback import Fallback
-from embedder_assets.stages.lexical import TABLE, fill_in
-from embedder_assets.stages.sparse import SparseEncoder
-from embedder_assets.stages.vectors import Model
-from embedder_assets.telemetry.record import StageMeter
+from embedder_assets.assets.support.embedding import embed_collection
+from embedder_assets.assets.support.materialize import Events, Metadata, collection_asset, materialize_stage
+from embedder_assets.assets.support.preview import PREVIEW_ROWS, table_preview
+from embedder_assets.embedding.fallback import Fallback
+from embedder_assets.embedding.keys import Model
+from embedder_assets.embedding.lexical import TABLE, fill_in
+from embedder_assets.embedding.sparse import SparseEncoder
+from embedder_assets.run_context import Pipeline
+from embedder_assets.telemetry.stage_record import StageMeter
 
 
 @collection_asset(deps=[chunks], group_name="vectors", kinds={"triton", "delta"}, tags={"stage": "sparse"})

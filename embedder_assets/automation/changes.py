@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 
-class Memory(BaseModel):
+class CollectionCursor(BaseModel):
     """What is remembered of a collection.
 
     Attributes:
         seen: Digest of its files at the last look.
         since: Unix time of the first look that saw them so.
         asked: Digest for which a run was last asked for.
-        turn: How many runs were asked for.
+        request_count: How many runs were asked for.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -27,18 +27,18 @@ class Memory(BaseModel):
     seen: str
     since: float
     asked: str | None = None
-    turn: int = 0
+    request_count: int = 0
 
 
-class Memories(BaseModel):
+class SensorCursor(BaseModel):
     """The sensor's cursor."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    collections: dict[str, Memory] = Field(default_factory=dict)
+    collections: dict[str, CollectionCursor] = Field(default_factory=dict)
 
     @classmethod
-    def of_cursor(cls, cursor: str | None) -> Memories:
+    def of_cursor(cls, cursor: str | None) -> SensorCursor:
         """What a cursor says; a cursor of another version says nothing, and every collection is looked at anew."""
         try:
             return cls.model_validate_json(cursor) if cursor else cls()
@@ -47,7 +47,7 @@ class Memories(BaseModel):
 
 
 @dataclass(frozen=True)
-class Now:
+class Observation:
     """What is so at a look.
 
     Attributes:
@@ -70,36 +70,36 @@ class Decision:
     Attributes:
         run_keys: Collection to the key of the run to ask for.
         waiting: Collection to why it waits.
-        memories: What to remember.
+        cursor: What to remember.
     """
 
     run_keys: dict[str, str] = field(default_factory=dict)
     waiting: dict[str, str] = field(default_factory=dict)
-    memories: Memories = field(default_factory=Memories)
+    cursor: SensorCursor = field(default_factory=SensorCursor)
 
 
-def decide(now: Now, memories: Memories) -> Decision:
+def decide(now: Observation, cursor: SensorCursor) -> Decision:
     """Which collections to ask a run for. A collection that is gone is remembered: its rows stay too."""
-    decision = Decision(memories=Memories(collections=dict(memories.collections)))
+    decision = Decision(cursor=SensorCursor(collections=dict(cursor.collections)))
     for name, digest in now.files.items():
-        former = memories.collections.get(name)
+        former = cursor.collections.get(name)
         if digest is None:
             # A failed read is not an empty folder.
             decision.waiting[name] = "its files cannot be read"
             continue
-        memory = former or Memory(seen=digest, since=now.time)
+        known = former or CollectionCursor(seen=digest, since=now.time)
         # A look in the future was by a clock that was ahead: the files keep still from now on.
-        if memory.seen != digest or memory.since > now.time:
-            memory = memory.model_copy(update={"seen": digest, "since": now.time})
-        if digest != memory.asked:
-            still_s = now.time - memory.since
+        if known.seen != digest or known.since > now.time:
+            known = known.model_copy(update={"seen": digest, "since": now.time})
+        if digest != known.asked:
+            still_s = now.time - known.since
             if still_s < now.settle_s:
                 decision.waiting[name] = f"its files changed, and have kept still for {still_s:.0f} s"
             elif name in now.in_flight:
                 decision.waiting[name] = "its files changed, and a run of it is on"
             else:
-                memory = memory.model_copy(update={"asked": digest, "turn": memory.turn + 1})
-                # The turn: files may come back to a state that was asked for before, and Dagster takes a key once.
-                decision.run_keys[name] = f"{name}/{memory.turn}/{digest[:12]}"
-        decision.memories.collections[name] = memory
+                known = known.model_copy(update={"asked": digest, "request_count": known.request_count + 1})
+                # The count makes the key new: files may come back to a state that was asked for before.
+                decision.run_keys[name] = f"{name}/{known.request_count}/{digest[:12]}"
+        decision.cursor.collections[name] = known
     return decision

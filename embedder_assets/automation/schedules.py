@@ -8,10 +8,10 @@ import dagster as dg
 
 from embedder_assets.automation.jobs import maintenance, rag_tables
 from embedder_assets.automation.switch import SCHEDULES
+from embedder_assets.corpus.collections import discover_collections
+from embedder_assets.corpus.s3_sync import sync_corpus
 from embedder_assets.partitions import register
 from embedder_assets.settings import load_settings
-from embedder_assets.stages.corpus import discover_collections
-from embedder_assets.stages.mirror import fresh_corpus
 
 
 @dg.schedule(
@@ -22,7 +22,7 @@ from embedder_assets.stages.mirror import fresh_corpus
 )
 def nightly_refresh(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest]:
     """A run a collection at 01:17: what no sensor sees, such as a new model or setting, and runs that had failed."""
-    names = [collection.name for collection in discover_collections(fresh_corpus(load_settings()))]
+    names = [collection.name for collection in discover_collections(sync_corpus(load_settings()))]
     register(context.instance, names)
     for name in names:
         yield dg.RunRequest(run_key=f"{context.scheduled_execution_time:%Y-%m-%d}/{name}", partition_key=name)

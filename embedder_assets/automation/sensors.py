@@ -9,16 +9,16 @@ from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 
 from embedder_assets.automation import changes
 from embedder_assets.automation.jobs import MAIN, main_assets, maintenance, rag_tables
-from embedder_assets.automation.lost import fail_lost_runs
 from embedder_assets.automation.switch import INTERVAL_S, SENSORS
+from embedder_assets.corpus.collections import Collection, discover_collections, refused_names
+from embedder_assets.corpus.file_digest import files_digest
+from embedder_assets.corpus.s3_sync import sync_corpus
 from embedder_assets.errors import CorpusError
+from embedder_assets.instance.lost_runs import fail_lost_runs
 from embedder_assets.partitions import collections, collections_of_run
 from embedder_assets.permissions import restrict_permissions
 from embedder_assets.plain import one_line
 from embedder_assets.settings import load_settings
-from embedder_assets.stages.corpus import Collection, discover_collections, refused_names
-from embedder_assets.stages.mirror import fresh_corpus
-from embedder_assets.stages.sighting import files_digest
 
 
 @dg.sensor(
@@ -31,12 +31,12 @@ def collection_changes(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     """A run for each collection that is new or whose files changed, once they have kept still (EMBEDDER_SETTLE_S)."""
     settings = load_settings()
     restrict_permissions(settings.home)
-    folder = fresh_corpus(settings)
+    folder = sync_corpus(settings)
     found = {each.name: _digest(context, each) for each in discover_collections(folder)}
     for error in refused_names(folder):
         context.log.error(one_line(str(error)))
-    now = changes.Now(found, _in_flight(context.instance), time.time(), settings.settle_s)
-    decision = changes.decide(now, changes.Memories.of_cursor(context.cursor))
+    now = changes.Observation(found, _in_flight(context.instance), time.time(), settings.settle_s)
+    decision = changes.decide(now, changes.SensorCursor.of_cursor(context.cursor))
     for name, reason in decision.waiting.items():
         context.log.info(one_line(f"collection '{name}' waits: {reason}"))
     known = set(context.instance.get_dynamic_partitions(collections.name or ""))
@@ -47,7 +47,7 @@ def collection_changes(context: dg.SensorEvaluationContext) -> dg.SensorResult:
             for name, key in decision.run_keys.items()
         ],
         dynamic_partitions_requests=[collections.build_add_request(unknown)] if unknown else [],
-        cursor=decision.memories.model_dump_json(),
+        cursor=decision.cursor.model_dump_json(),
     )
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from embedder_assets.checks.verdict import Note, Worry
-from embedder_assets.pipeline import Pipeline
-from embedder_assets.stages.approximate import ApproximateStage, holds_the_table, installed, measured_recall
-from embedder_assets.stages.fuse import RetrievalModels
-from embedder_assets.stages.graph import RECALL, graph_folder, open_graph
+from embedder_assets.retrieval.approximate import ApproximateStage, holds_the_table, installed, measured_recall
+from embedder_assets.retrieval.fusion import RetrievalModels
+from embedder_assets.retrieval.hnsw_index import RECALL, graph_folder, open_graph
+from embedder_assets.run_context import Pipeline
 
 
 def graph_finds_the_exact_neighbours(pipeline: Pipeline, collection: str) -> str | None:

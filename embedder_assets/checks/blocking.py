@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import dagster as dg
 
-from embedder_assets.assets.superseded import superseded
+from embedder_assets.assets.support.superseded import superseded
 from embedder_assets.checks.verdict import Note, Rule, Worry
 from embedder_assets.errors import EmbedderError
 from embedder_assets.partitions import collections_of_run, other_collections
-from embedder_assets.pipeline import Pipeline
 from embedder_assets.plain import inert_markdown, one_line
+from embedder_assets.run_context import Pipeline
 from embedder_assets.telemetry.verdicts import (
     DUE_SINCE_KEY,
     EARLIER_KEY,

@@ -9,11 +9,11 @@ from typing import Any
 from embedder_assets.checks.verdict import Note, Worry
 from embedder_assets.settings import Settings
 from embedder_assets.telemetry import runbook
-from embedder_assets.telemetry.endpoint import emit
+from embedder_assets.telemetry.emission import emit
 from embedder_assets.telemetry.footer import render_footer
-from embedder_assets.telemetry.manifest import Manifest
-from embedder_assets.telemetry.record import StageName, StageRecord, run_span_id, trace_id_of
+from embedder_assets.telemetry.manifest.schema import Manifest
 from embedder_assets.telemetry.spans import REQUEST_SPAN, RUN_SPAN
+from embedder_assets.telemetry.stage_record import StageName, StageRecord, run_span_id, trace_id_of
 
 SECTIONS: dict[StageName, str] = {"dense": "dense_run", "sparse": "sparse_run", "rerank": "rerank_run"}
 TOGGLES: dict[StageName, str] = {"sparse": "enable_sparse", "rerank": "enable_rerank"}

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from embedder_assets.checks.verdict import Note, Worry
 from embedder_assets.errors import EmbedderError
-from embedder_assets.pipeline import Pipeline
-from embedder_assets.stages.evaluate import EvaluateStage
-from embedder_assets.stages.gate import Comparison, accept_command, fall, models_then, problem_with_baseline
-from embedder_assets.stages.quality import Figures, newest_figures
+from embedder_assets.evaluation.evaluate import EvaluateStage
+from embedder_assets.evaluation.export_gate import (
+    Comparison,
+    accept_command,
+    fall,
+    models_then,
+    problem_with_baseline,
+)
+from embedder_assets.evaluation.results import Figures, newest_figures
+from embedder_assets.run_context import Pipeline
 
 
 def reranked_not_below_fused(pipeline: Pipeline, collection: str) -> str | None:

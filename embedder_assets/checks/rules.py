@@ -10,14 +10,14 @@ import numpy as np
 import polars as pl
 
 from embedder_assets.checks.verdict import Note
-from embedder_assets.pipeline import Pipeline
-from embedder_assets.serving.models import Stage
-from embedder_assets.stages.dense import UNIT_LENGTH_TOLERANCE, as_matrix, token_budget
-from embedder_assets.stages.export import export_folder, read_manifest
-from embedder_assets.stages.issues import known_failures, known_failures_on_queries
-from embedder_assets.stages.lexical import lexical_model
-from embedder_assets.stages.vectors import KEY, Model, is_of
-from embedder_assets.tables.ranges import digest_ranges
+from embedder_assets.embedding.dense import UNIT_LENGTH_TOLERANCE, as_matrix, token_budget
+from embedder_assets.embedding.failures import known_failures, known_failures_on_queries
+from embedder_assets.embedding.keys import KEY, Model, is_of
+from embedder_assets.embedding.lexical import lexical_model
+from embedder_assets.export.export import export_folder, read_manifest
+from embedder_assets.run_context import Pipeline
+from embedder_assets.serving.models.description import Stage
+from embedder_assets.tables.digest_ranges import digest_ranges
 
 FAILED_ALONE = "chunks without a row because the model fails on them (inference_issues), tried again in the next run"
 
@@ -48,8 +48,8 @@ def offsets_reproduce_text(pipeline: Pipeline, collection: str) -> str | None:
         wrong += [name for name, doc_id, start, end, text in chunks.iter_rows() if texts[doc_id][start:end] != text]
     if seen != store.count("chunks", collection):
         known = store.read("documents", collection, ["doc_id"])
-        strangers = store.read("chunks", collection, ["chunk_id", "doc_id"]).join(known, on="doc_id", how="anti")
-        wrong += strangers["chunk_id"].to_list()
+        orphans = store.read("chunks", collection, ["chunk_id", "doc_id"]).join(known, on="doc_id", how="anti")
+        wrong += orphans["chunk_id"].to_list()
     return _examples(wrong, "chunks whose offsets do not give their text")
 
 

@@ -11,9 +11,9 @@ from embedder_assets.checks.blocking import answer, evaluated
 from embedder_assets.checks.proof import Proof, ProofRule
 from embedder_assets.checks.verdict import Note
 from embedder_assets.partitions import collections_of_run
-from embedder_assets.pipeline import Pipeline
+from embedder_assets.run_context import Pipeline
 from embedder_assets.telemetry.event_log import records_of_run
-from embedder_assets.telemetry.manifest_file import read_manifest_file
+from embedder_assets.telemetry.manifest.file import read_manifest_file
 from embedder_assets.telemetry.spans import read_spans
 
 ASSET = "processing_summary"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from embedder_assets.pipeline import Pipeline
+from embedder_assets.run_context import Pipeline
 
 
 class Note(str):

@@ -19,11 +19,11 @@ from pathlib import Path
 
 from embedder_assets.errors import ModelBuildError
 from embedder_assets.serving.backends.text_encoder.on_the_cpu import cores
-from embedder_assets.serving.build import require_built
-from embedder_assets.serving.client import Row
-from embedder_assets.serving.golden import PASSAGES, QUESTION
-from embedder_assets.serving.models import DESCRIPTION_FILE, Stage, load_description, render_config
-from embedder_assets.serving.session import TritonSession
+from embedder_assets.serving.client.grpc import Row
+from embedder_assets.serving.client.session import TritonSession
+from embedder_assets.serving.models.build import require_built
+from embedder_assets.serving.models.description import DESCRIPTION_FILE, Stage, load_description, render_config
+from embedder_assets.serving.models.golden import PASSAGES, QUESTION
 from embedder_assets.settings import Device, Settings
 
 ROUNDS = 3

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from embedder_assets.errors import EmbedderError
-from embedder_assets.serving.build import inspect_models
-from embedder_assets.serving.client import Outputs, Row
-from embedder_assets.serving.golden import LEAST_AGREEMENT, agreement, golden_rows, read_golden, vectors
-from embedder_assets.serving.models import ModelDescription, Stage
-from embedder_assets.serving.session import TritonSession
+from embedder_assets.serving.client.grpc import Outputs, Row
+from embedder_assets.serving.client.session import TritonSession
+from embedder_assets.serving.models.build import inspect_models
+from embedder_assets.serving.models.description import ModelDescription, Stage
+from embedder_assets.serving.models.golden import LEAST_AGREEMENT, agreement, golden_rows, read_golden, vectors
 from embedder_assets.settings import Settings
 
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from deltalake import DeltaTable
 
-from embedder_assets.tables.place import Place
 from embedder_assets.tables.staging import Staging
+from embedder_assets.tables.storage import Place
 
 
 class FixedVersions:

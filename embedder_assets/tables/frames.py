@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 import polars as pl
 
 from embedder_assets.errors import TableError
-from embedder_assets.tables.ranges import COLUMN as DIGEST
+from embedder_assets.tables.digest_ranges import COLUMN as DIGEST
 from embedder_assets.tables.schemas import SCHEMAS
 
 Rows = pl.DataFrame | Iterable[pl.DataFrame]

@@ -12,10 +12,10 @@ from typing import Any
 from deltalake.exceptions import DeltaError
 
 from embedder_assets.errors import CommitConflictError, StorageError, TableError
+from embedder_assets.tables.exclusive_work import run_exclusively
+from embedder_assets.tables.read_snapshot import MADE_FROM
 from embedder_assets.tables.schemas import SCHEMAS
-from embedder_assets.tables.seen import MADE_FROM
 from embedder_assets.tables.store import TableStore
-from embedder_assets.tables.turns import in_turn
 
 # What delta-rs calls the rows that a commit brought and took, by kind of operation.
 _ADDED = ("num_added_rows", "num_target_rows_inserted")
@@ -140,7 +140,7 @@ def restore(
     """
     known = _existing(store, table)
     names = [collection] if collection else {*locks, *store.collections(known)}
-    return in_turn(store, names, lambda: _restored(store, known, target, collection))
+    return run_exclusively(store, names, lambda: _restored(store, known, target, collection))
 
 
 def _restored(store: TableStore, table: str, target: int | datetime, collection: str | None) -> int | None:

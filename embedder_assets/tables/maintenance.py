@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from deltalake import CommitProperties, WriterProperties
 
+from embedder_assets.tables.exclusive_work import run_exclusively
 from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.store import FILE_BYTES, ROW_GROUP_ROWS, TableStore
-from embedder_assets.tables.turns import in_turn
 
 HOURS_A_DAY = 24
 # Table to the versions whose files stay however old they are.
@@ -64,8 +64,8 @@ def _maintain(
         before = len(store.place.open(table).file_uris())
         present = store.collections(table)
         for collection in present:
-            in_turn(store, [collection], functools.partial(_compact, store, table, collection))
-        removed, size = in_turn(store, {*present, *collections}, lambda: forget(table))
+            run_exclusively(store, [collection], functools.partial(_compact, store, table, collection))
+        removed, size = run_exclusively(store, {*present, *collections}, lambda: forget(table))
         return Maintenance(
             table=table,
             files_before=before,

@@ -10,8 +10,8 @@ from urllib.parse import quote
 
 import polars as pl
 
-from embedder_assets.tables.broken import BROKEN_FILES
-from embedder_assets.tables.objects import objects_told, open_objects
+from embedder_assets.tables.errors import BROKEN_FILES
+from embedder_assets.tables.object_store import open_objects, translate_object_store_errors
 from embedder_assets.tables.refusals import refusal
 from embedder_assets.tables.staging import FOLDER, KEPT_DAYS, Staging
 
@@ -45,13 +45,13 @@ class StagedObjects(Staging):
 
         body = BytesIO()
         rows.write_parquet(body)
-        with objects_told(f"staged rows at {self.address}"):
+        with translate_object_store_errors(f"staged rows at {self.address}"):
             obstore.put(open_objects(self._url), f"{self._prefix}/{name}", body.getvalue())
 
     def _names(self) -> list[str]:
         import obstore
 
-        with objects_told(f"staged rows at {self.address}"):
+        with translate_object_store_errors(f"staged rows at {self.address}"):
             listed = obstore.list(open_objects(self._url), prefix=f"{self._prefix}/")
             return sorted(meta["path"].rpartition("/")[2] for chunk in listed for meta in chunk)
 
@@ -82,7 +82,7 @@ def forget_objects(url: str, collection: str | None = None) -> None:
 
     oldest = datetime.now(UTC) - timedelta(days=KEPT_DAYS)
     own = None if collection is None else _key(collection)
-    with objects_told(f"staged rows at {url}/{FOLDER}"):
+    with translate_object_store_errors(f"staged rows at {url}/{FOLDER}"):
         listed = [meta for chunk in obstore.list(open_objects(url), prefix=f"{FOLDER}/") for meta in chunk]
     unused = [
         meta["path"]
@@ -96,7 +96,7 @@ def _delete(url: str, paths: Sequence[str]) -> None:
     import obstore
 
     if paths:
-        with objects_told(f"staged rows at {url}/{FOLDER}"):
+        with translate_object_store_errors(f"staged rows at {url}/{FOLDER}"):
             obstore.delete(open_objects(url), list(paths))
 
 

@@ -23,9 +23,9 @@ from urllib.parse import quote
 import polars as pl
 
 from embedder_assets.errors import TableError
-from embedder_assets.tables.broken import BROKEN_FILES, FREE_SPACE, guarded
-from embedder_assets.tables.ranges import COLUMN as DIGEST
-from embedder_assets.tables.ranges import DigestRange
+from embedder_assets.tables.digest_ranges import COLUMN as DIGEST
+from embedder_assets.tables.digest_ranges import DigestRange
+from embedder_assets.tables.errors import BROKEN_FILES, FREE_SPACE, guarded
 
 FOLDER = "staging"
 # Of a digest, in the names of the files: tells which range a file's rows are of.

@@ -19,15 +19,15 @@ from deltalake import DeltaTable, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError
 
 from embedder_assets.settings import Settings
-from embedder_assets.tables.broken import FREE_SPACE, guarded
+from embedder_assets.tables.arrow_stream import write_stream
+from embedder_assets.tables.errors import FREE_SPACE, guarded
 from embedder_assets.tables.fixed_versions import FixedVersions
 from embedder_assets.tables.frames import Counted, Rows, conform, fitting, same_rows, scan, take
-from embedder_assets.tables.lock import table_lock
-from embedder_assets.tables.place import Place, place_of
+from embedder_assets.tables.locks import table_lock
+from embedder_assets.tables.read_snapshot import ReadSnapshot, conflict, of
 from embedder_assets.tables.schemas import SCHEMAS
-from embedder_assets.tables.seen import Seen, conflict, of
 from embedder_assets.tables.staging import FOLDER, StagedFiles, Staging, forget_files
-from embedder_assets.tables.stream import write_stream
+from embedder_assets.tables.storage import Place, place_of
 
 # A merge of delta-rs reads all rows of the collection into memory; above this many they are written anew, as a stream.
 MERGE_ROWS = 100_000
@@ -48,7 +48,7 @@ class TableStore:
     def __init__(self, home: Path, url: str | None = None) -> None:
         self.home = home
         self.place: Place = place_of(home, url)
-        self._seen = Seen(self.place, remembers=False)
+        self._seen = ReadSnapshot(self.place, remembers=False)
 
     @classmethod
     def of(cls, settings: Settings) -> TableStore:
@@ -56,12 +56,12 @@ class TableStore:
         return cls(settings.home, settings.tables_url)
 
     @contextmanager
-    def one_piece(self) -> Iterator[None]:
+    def transaction(self) -> Iterator[None]:
         """While the context lasts, a commit fails where another host has changed what was read of its collection.
 
         For one thread at a time. ``turns`` does the work again.
         """
-        before, self._seen = self._seen, Seen(self.place, remembers=True)
+        before, self._seen = self._seen, ReadSnapshot(self.place, remembers=True)
         try:
             yield
         finally:
@@ -75,7 +75,7 @@ class TableStore:
         """
         fixed = copy.copy(self)
         fixed.place = FixedVersions(self.place, versions)
-        fixed._seen = Seen(fixed.place, remembers=False)
+        fixed._seen = ReadSnapshot(fixed.place, remembers=False)
         return fixed
 
     def version(self, table: str) -> int:

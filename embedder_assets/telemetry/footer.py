@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from embedder_assets.redact import safe_line
-from embedder_assets.telemetry.manifest import Manifest
-from embedder_assets.telemetry.metrics import LATENCY_METRICS
+from embedder_assets.telemetry.exporter.metrics import LATENCY_METRICS
+from embedder_assets.telemetry.manifest.schema import Manifest
 
 TITLE = "Metrics emission summary:"
 

@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from pydantic import BaseModel, ConfigDict
 
-from embedder_assets import collector
+from embedder_assets.network import otlp_env as collector
 from embedder_assets.redact import safe_line
 
 SERVICE = "embedder-assets"

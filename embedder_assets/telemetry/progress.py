@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from embedder_assets.plain import one_line
-from embedder_assets.telemetry.record import ProgressReport
+from embedder_assets.telemetry.stage_record import ProgressReport
 
 EVERY_S = 30.0
 # Passed on at most so often: a walk over documents that have not changed does ten thousand a second.

@@ -10,10 +10,10 @@ from typing import get_args
 from prometheus_client import CollectorRegistry
 
 from embedder_assets.settings import PROJECT_ROOT
-from embedder_assets.telemetry.metrics import StageMetrics
-from embedder_assets.telemetry.record import StageName
+from embedder_assets.telemetry.exporter.live_state import GAUGES
+from embedder_assets.telemetry.exporter.metrics import StageMetrics
 from embedder_assets.telemetry.spans import REQUEST_SPAN, RUN_SPAN
-from embedder_assets.telemetry.state import GAUGES
+from embedder_assets.telemetry.stage_record import StageName
 
 RUNBOOK = PROJECT_ROOT / "docs" / "telemetry" / "rerank_sparse_signals.md"
 # What Prometheus appends to a histogram's name.

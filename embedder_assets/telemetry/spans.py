@@ -19,7 +19,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 
 from embedder_assets.telemetry import otlp
-from embedder_assets.telemetry.record import (
+from embedder_assets.telemetry.stage_record import (
     Attribute,
     RequestTrace,
     StageName,

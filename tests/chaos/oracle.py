@@ -13,10 +13,10 @@ import numpy as np
 import polars as pl
 
 from embedder_assets.errors import TableError
-from embedder_assets.stages.export import export_folder
+from embedder_assets.export.export import export_folder
 from embedder_assets.tables.store import TableStore
 from tests.chaos.world import World
-from tests.homes import differences
+from tests.support.homes import differences
 
 # Keys that no two rows of a table may share.
 KEYS = {

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import psutil
 
-from embedder_assets import loopback
+from embedder_assets.network import loopback
 from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.store import TableStore
 from tests.chaos.started import Started
-from tests.editor import Editor
-from tests.integration.processes import eventually, own_range, processes_of
+from tests.support.editor import Editor
+from tests.support.processes import eventually, own_range, processes_of
 
 BIN = Path(sys.executable).parent
 DISK_MB = 256

@@ -19,15 +19,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from embedder_assets.chunking.stage import ChunkStage
+from embedder_assets.corpus.collections import Collection
+from embedder_assets.corpus.ingest import Ingest
 from embedder_assets.settings import Settings, load_settings
-from embedder_assets.stages.corpus import Collection
-from embedder_assets.stages.cut import CutStage
-from embedder_assets.stages.ingest import Ingest
 from embedder_assets.tables.store import TableStore
 from tests.fuzz.mutate import document, line
 from tests.fuzz.seeds import SEEDS
-from tests.unit.checkpoints import write_tokenizer
-from tests.unit.factories import make_meter
+from tests.support.checkpoints import write_tokenizer
+from tests.support.factories import make_meter
 
 BATCH = 250
 TIMEOUT_S = 15
@@ -121,7 +121,7 @@ def _read(root: Path, corpus: Path, written: set[str], batch: Batch) -> None:
 
 def _cut(settings: Settings, tokenizer: Path) -> None:
     write_tokenizer(tokenizer)
-    CutStage(TableStore(settings.home), tokenizer, 32).run("kb", make_meter("chunk"))
+    ChunkStage(TableStore(settings.home), tokenizer, 32).run("kb", make_meter("chunk"))
 
 
 def _account(store: TableStore, written: set[str], batch: Batch) -> None:

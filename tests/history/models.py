@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from unittest.mock import DEFAULT, patch
 
-from embedder_assets.serving import build
+from embedder_assets.serving.models import build
 from embedder_assets.settings import load_settings
 
 FIRST, SHORT = "dense_minilm", "dense_short"

@@ -8,7 +8,7 @@ import dagster as dg
 
 from embedder_assets.automation.jobs import rag_tables
 from embedder_assets.definitions import defs
-from embedder_assets.launch import QUIET
+from embedder_assets.run import QUIET
 
 
 @dg.op

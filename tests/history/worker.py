@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from embedder_assets import cli, launch  # noqa: F401 - loaded before the fork
-from embedder_assets.stages import chunk, search  # noqa: F401
+from embedder_assets import run as launch  # noqa: F401 - loaded before the fork
+from embedder_assets.cli import main as cli
+from embedder_assets.retrieval import search  # noqa: F401
 from tests.chaos.started import TIMEOUT_S, Ended
 from tests.history.moments import Moment, watch
 

@@ -16,7 +16,7 @@ from tests.chaos.started import Ended
 from tests.history.models import FIRST, SHORT
 from tests.history.moments import Moment
 from tests.history.worker import Command, Running, Workers, serve_searches
-from tests.homes import differences
+from tests.support.homes import differences
 
 MODELS = "EMBEDDER_DENSE_MODELS"
 # Variables of the product that change in a history, with the values that they take; the first one is the default.

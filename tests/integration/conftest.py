@@ -12,15 +12,15 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from embedder_assets.serving import embedded
-from embedder_assets.serving.build import build_models
-from embedder_assets.serving.session import TritonSession
+from embedder_assets.serving.client.session import TritonSession
+from embedder_assets.serving.models.build import build_models
+from embedder_assets.serving.server import embedded
 from embedder_assets.settings import load_settings
 from tests.conftest import PROJECT
-from tests.integration.object_store import BUCKET, ObjectStore
-from tests.integration.object_store import running as object_store_running
-from tests.integration.postgres import Postgres, binaries, running
-from tests.integration.processes import own_range
+from tests.support.object_store import BUCKET, ObjectStore
+from tests.support.object_store import running as object_store_running
+from tests.support.postgres import Postgres, binaries, running
+from tests.support.processes import own_range
 
 BIN = Path(sys.executable).parent
 

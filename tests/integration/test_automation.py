@@ -14,11 +14,11 @@ import dagster as dg
 import pytest
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 
-from embedder_assets.launch import DAGSTER_CONFIG
-from embedder_assets.serving.embedded import find_running
+from embedder_assets.run import DAGSTER_CONFIG
+from embedder_assets.serving.server.embedded import find_running
 from embedder_assets.tables.store import TableStore
 from tests.integration.conftest import BIN, environment, instance_of, write
-from tests.integration.processes import eventually
+from tests.support.processes import eventually
 
 INTERVAL_S, SETTLE_S = 1, 3
 RUN_S = 90

@@ -16,22 +16,22 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 
 from embedder_assets.automation.jobs import rag_tables
 from embedder_assets.automation.shards import shard_vectors
+from embedder_assets.export.export import export_folder, read_manifest
 from embedder_assets.partitions import SHARDS
-from embedder_assets.serving.access import ServerAccess
-from embedder_assets.serving.embedded import EmbeddedTriton
+from embedder_assets.serving.server.access import ServerAccess
+from embedder_assets.serving.server.embedded import EmbeddedTriton
 from embedder_assets.settings import load_settings
-from embedder_assets.stages.export import export_folder, read_manifest
 from embedder_assets.tables.store import TableStore
 from embedder_assets.telemetry.event_log import records_of_run
-from tests.homes import differences, table_differences
-from tests.integration import namespaces, redis
-from tests.integration.cluster import Cluster, kill
 from tests.integration.conftest import BIN, environment, instance_of, write
-from tests.integration.object_store import ObjectStore
-from tests.integration.postgres import Postgres
-from tests.integration.processes import eventually
 from tests.integration.test_delivery import delivered
 from tests.integration.test_mirror import put
+from tests.support import namespaces, redis
+from tests.support.cluster import Cluster, kill
+from tests.support.homes import differences, table_differences
+from tests.support.object_store import ObjectStore
+from tests.support.postgres import Postgres
+from tests.support.processes import eventually
 
 pytestmark = pytest.mark.usefixtures("own_ports")
 NAME = "manuals"

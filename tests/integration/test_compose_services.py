@@ -17,9 +17,9 @@ import yaml
 from embedder_assets.tables.store import TableStore
 from tests.conftest import PROJECT
 from tests.integration.conftest import BIN, environment, instance_of
-from tests.integration.processes import eventually, free_port
-from tests.integration.prometheus import prometheus
 from tests.integration.test_telemetry import latest
+from tests.support.processes import eventually, free_port
+from tests.support.prometheus import prometheus
 
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((PROJECT / "docker-compose.yml").read_text("utf-8"))["services"]
 LAUNCH = """

@@ -12,10 +12,10 @@ import pytest
 from obstore.store import S3Store, from_url
 
 from embedder_assets.errors import CommitConflictError, StorageError
-from embedder_assets.stages.delivery import Delivery
-from embedder_assets.tables.objects import reach_objects
-from tests.integration.object_store import READER, READER_SECRET, SECRET
-from tests.integration.processes import free_port
+from embedder_assets.export.s3_delivery import Delivery
+from embedder_assets.tables.object_store import reach_objects
+from tests.support.object_store import READER, READER_SECRET, SECRET
+from tests.support.processes import free_port
 
 
 def exported(folder: Path, digest: str, **files: str) -> tuple[Path, dict[str, Any]]:

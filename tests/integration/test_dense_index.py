@@ -7,7 +7,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from embedder_assets.stages.approximate import graph_of
+from embedder_assets.retrieval.approximate import graph_of
 from embedder_assets.tables.store import TableStore
 from tests.conftest import PROJECT
 from tests.integration.conftest import Embedder, instance_of, write

@@ -13,8 +13,8 @@ import polars as pl
 import pytest
 from deltalake import DeltaTable
 
-from embedder_assets.serving.build import build_models
-from embedder_assets.serving.models import load_description
+from embedder_assets.serving.models.build import build_models
+from embedder_assets.serving.models.description import load_description
 from embedder_assets.settings import load_settings
 from embedder_assets.tables.store import TableStore
 from tests.integration.conftest import BIN, Embedder, environment

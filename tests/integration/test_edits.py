@@ -17,13 +17,13 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.trivial_model import trivial_triton
-from embedder_assets.serving.embedded import EmbeddedTriton
-from embedder_assets.stages.export import export_folder
+from embedder_assets.export.export import export_folder
+from embedder_assets.serving.server.embedded import EmbeddedTriton
 from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.store import TableStore
-from tests.editor import Editor, document
-from tests.homes import differences
 from tests.integration.conftest import BIN, environment, write
+from tests.support.editor import Editor, document
+from tests.support.homes import differences
 
 DOCUMENTS = 650
 OPERATIONS = 200

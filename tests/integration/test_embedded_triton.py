@@ -15,14 +15,14 @@ from pathlib import Path
 import pytest
 
 from embedder_assets.errors import ModelBuildError, TritonUnavailableError
-from embedder_assets.serving import embedded
-from embedder_assets.serving.access import ServerAccess
-from embedder_assets.serving.client import TritonClient
-from embedder_assets.serving.embedded import EmbeddedTriton, TritonAddress, find_running
-from embedder_assets.serving.session import TritonSession
+from embedder_assets.serving.client.grpc import TritonClient
+from embedder_assets.serving.client.session import TritonSession
+from embedder_assets.serving.server import embedded
+from embedder_assets.serving.server.access import ServerAccess
+from embedder_assets.serving.server.embedded import EmbeddedTriton, TritonAddress, find_running
 from embedder_assets.settings import Settings, load_settings
 from tests.integration.conftest import BIN, environment
-from tests.integration.processes import eventually, tritonservers_of
+from tests.support.processes import eventually, tritonservers_of
 
 # 127.0.0.1 as /proc/net/tcp writes it; an IPv6 socket holds it mapped, at the end.
 LOOPBACK = "0100007F"
@@ -30,7 +30,7 @@ LOOPBACK = "0100007F"
 OWNER = """
 import sys, time
 from pathlib import Path
-from embedder_assets.serving.embedded import EmbeddedTriton
+from embedder_assets.serving.server.embedded import EmbeddedTriton
 server = EmbeddedTriton(Path(sys.argv[1]), Path(sys.argv[2]) / "triton")
 print(server.pid, flush=True)
 time.sleep(120)

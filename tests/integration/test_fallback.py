@@ -14,10 +14,10 @@ import pytest
 from polars.testing import assert_frame_equal
 from prometheus_client import CollectorRegistry
 
-from embedder_assets.stages.lexical import LEXICAL
+from embedder_assets.embedding.lexical import LEXICAL
 from embedder_assets.tables.store import TableStore
 from embedder_assets.telemetry.event_log import records_of_run
-from embedder_assets.telemetry.metrics import StageMetrics
+from embedder_assets.telemetry.exporter.metrics import StageMetrics
 from tests.conftest import PROJECT
 from tests.integration.conftest import Embedder, instance_of
 

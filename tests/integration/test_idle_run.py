@@ -9,9 +9,9 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from embedder_assets.serving.embedded import find_running
+from embedder_assets.serving.server.embedded import find_running
 from tests.integration.conftest import BIN, Embedder, environment
-from tests.integration.processes import eventually
+from tests.support.processes import eventually
 
 MODELS = {"dense_minilm", "sparse_splade", "rerank_cross_encoder"}
 UP_TO_DATE = ("dense", "sparse", "rerank", "export")

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from embedder_assets.serving import embedded
-from embedder_assets.serving.access import ServerAccess
-from embedder_assets.serving.embedded import EmbeddedTriton
+from embedder_assets.serving.server import embedded
+from embedder_assets.serving.server.access import ServerAccess
+from embedder_assets.serving.server.embedded import EmbeddedTriton
 from embedder_assets.settings import load_settings
 from embedder_assets.tables.store import TableStore
 from tests.integration.conftest import Embedder, write

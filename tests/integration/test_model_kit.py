@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 
 from embedder_assets.errors import ModelBuildError, ModelLoadError
-from embedder_assets.serving.build import build_models
-from embedder_assets.serving.client import TritonClient
-from embedder_assets.serving.embedded import EmbeddedTriton
-from embedder_assets.serving.golden import encode, golden_rows, graph_outputs
-from embedder_assets.serving.models import load_description
-from embedder_assets.serving.session import TritonSession
+from embedder_assets.serving.client.grpc import TritonClient
+from embedder_assets.serving.client.session import TritonSession
+from embedder_assets.serving.models.build import build_models
+from embedder_assets.serving.models.description import load_description
+from embedder_assets.serving.models.golden import encode, golden_rows, graph_outputs
+from embedder_assets.serving.server.embedded import EmbeddedTriton
 from embedder_assets.serving.verify import verify_models
 from embedder_assets.settings import Settings, load_settings
-from tests.unit.checkpoints import write_checkpoint, write_description
+from tests.support.checkpoints import write_checkpoint, write_description
 
 PREFIXES = {"query_prefix": "query: ", "passage_prefix": "passage: "}
 

@@ -13,9 +13,9 @@ from google.protobuf import text_format
 from tritonclient.grpc import InferenceServerClient, InferInput, model_config_pb2
 
 from embedder_assets.errors import InferenceError, ModelBuildError
-from embedder_assets.serving.build import build_models, inspect_models, require_built
-from embedder_assets.serving.models import load_description, render_config
-from embedder_assets.serving.session import TritonSession
+from embedder_assets.serving.client.session import TritonSession
+from embedder_assets.serving.models.build import build_models, inspect_models, require_built
+from embedder_assets.serving.models.description import load_description, render_config
 from embedder_assets.serving.verify import verify_models
 from embedder_assets.settings import load_settings
 

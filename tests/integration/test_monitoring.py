@@ -15,12 +15,12 @@ from monitoring.grafana.panels import DASHBOARDS, Panel, Query
 from monitoring.grafana.pictures import Prometheus, draw
 from tests.conftest import PROJECT
 from tests.integration.conftest import BIN, environment
-from tests.integration.processes import eventually as within
-from tests.integration.processes import free_ports
-from tests.integration.prometheus import Api, alertmanager, prometheus, received, shipped
-from tests.integration.served import served
 from tests.integration.test_fallback import RERANK, damaged
 from tests.integration.test_telemetry import exporter
+from tests.support.processes import eventually as within
+from tests.support.processes import free_ports
+from tests.support.prometheus import Api, alertmanager, prometheus, received, shipped
+from tests.support.served import served
 
 # Scrapes, evaluations and notifications follow each other, on a machine that may be busy.
 PATIENCE_S = 60

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from embedder_assets.stages.export import export_folder, read_manifest
+from embedder_assets.export.export import export_folder, read_manifest
 from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.store import TableStore
-from tests.homes import table_differences
 from tests.integration.conftest import BIN, animals_and_tools_in, environment, write
-from tests.integration.object_store import BUCKET, SECRET, ObjectStore
-from tests.integration.processes import free_port
 from tests.integration.test_delivery import delivered, keys
 from tests.integration.test_mirror import put
+from tests.support.homes import table_differences
+from tests.support.object_store import BUCKET, SECRET, ObjectStore
+from tests.support.processes import free_port
 
 COLLECTIONS = ("animals", "tools")
 CORPUS = f"s3://{BUCKET}/corpus"

@@ -12,14 +12,14 @@ import psycopg2
 import pytest
 from dagster._core.run_coordinator import QueuedRunCoordinator
 
-from embedder_assets.assets.pool import POOL
-from embedder_assets.event_storage import kept_instance
-from embedder_assets.loopback import get
-from tests.homes import differences
+from embedder_assets.assets.support.pool import POOL
+from embedder_assets.instance.sqlite_event_log import kept_instance
+from embedder_assets.network.loopback import get
 from tests.integration.conftest import BIN, Embedder, environment, write
-from tests.integration.postgres import PASSWORD, Postgres
-from tests.integration.processes import eventually, free_port
 from tests.integration.test_telemetry import exporter, scraped
+from tests.support.homes import differences
+from tests.support.postgres import PASSWORD, Postgres
+from tests.support.processes import eventually, free_port
 
 # The values that say when and how fast, and not what.
 TIMED = re.compile(r"(_created|_bucket|_sum|_timestamp_seconds)(\{| )")

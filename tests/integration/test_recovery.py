@@ -17,15 +17,15 @@ import psutil
 import pytest
 
 from embedder_assets.errors import TritonUnavailableError
-from embedder_assets.serving import embedded
-from embedder_assets.serving.access import ServerAccess
-from embedder_assets.serving.embedded import EmbeddedTriton, published
-from embedder_assets.serving.session import TritonSession
+from embedder_assets.serving.client.session import TritonSession
+from embedder_assets.serving.server import embedded
+from embedder_assets.serving.server.access import ServerAccess
+from embedder_assets.serving.server.embedded import EmbeddedTriton, published
 from embedder_assets.settings import load_settings
 from embedder_assets.tables.store import TableStore
-from embedder_assets.telemetry.record import StageMeter
+from embedder_assets.telemetry.stage_record import StageMeter
 from tests.integration.conftest import BIN, Embedder, environment, write
-from tests.integration.processes import eventually, tritonservers_of
+from tests.support.processes import eventually, tritonservers_of
 
 pytestmark = pytest.mark.usefixtures("own_ports")
 

@@ -6,7 +6,7 @@ import re
 import shlex
 from pathlib import Path
 
-from embedder_assets.stages.quality import Figures, newest_figures
+from embedder_assets.evaluation.results import Figures, newest_figures
 from embedder_assets.tables.store import TableStore
 from tests.conftest import PROJECT
 from tests.integration.conftest import Embedder

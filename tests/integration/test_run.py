@@ -12,13 +12,13 @@ import polars as pl
 import pytest
 from jsonschema import Draft202012Validator
 
-from embedder_assets.serving.embedded import find_running
+from embedder_assets.serving.server.embedded import find_running
 from embedder_assets.settings import PROJECT_ROOT
 from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.store import TableStore
-from embedder_assets.telemetry.manifest_schema import SCHEMA_FILE
+from embedder_assets.telemetry.manifest.validation import SCHEMA_FILE
 from tests.integration.conftest import BIN, Embedder, environment, write
-from tests.integration.processes import eventually, tritonservers_of
+from tests.support.processes import eventually, tritonservers_of
 
 ALL_EMITTED = """\
 Metrics emission summary:

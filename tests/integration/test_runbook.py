@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from embedder_assets.serving.embedded import find_running
+from embedder_assets.serving.server.embedded import find_running
 from tests.conftest import PROJECT
 from tests.integration.conftest import BIN, write
-from tests.integration.processes import answers, eventually, free_ports
-from tests.integration.prometheus import NAMES, alertmanager, installed, prometheus, shipped
-from tests.unit.test_docs import RUNBOOK, page, section
-from tests.unit.test_operator_docs import INDENTED
+from tests.support.processes import answers, eventually, free_ports
+from tests.support.prometheus import NAMES, alertmanager, installed, prometheus, shipped
+from tests.unit.project.test_docs import RUNBOOK, page, section
+from tests.unit.project.test_operator_docs import INDENTED
 
 COLLECTION = "animals"
 METRICS, TRITON, PROMETHEUS, ALERTMANAGER, OTHER = "9464", "8002", "9090", "9093", "9465"
@@ -34,9 +34,9 @@ NOT_EXECUTED = {
     "embedder exporter": "runs until it is interrupted; one runs beside the commands",
     "embedder tables drop NAME": "asks, and removes the rows that the other commands read",
     # A run each, and time is short here. That the settings exist is held by test_operator_docs.py.
-    "EMBEDDER_RERANK_DEPTH=15 embedder run": "a run; what the depth does: tests/unit/test_rerank.py",
+    "EMBEDDER_RERANK_DEPTH=15 embedder run": "a run; what the depth does: tests/unit/retrieval/test_rerank.py",
     "EMBEDDER_GPU_LEASE_POLICY=exclusive embedder run": "a run; tests/integration/test_telemetry.py has one like it",
-    "EMBEDDER_REQUEST_BATCH_SIZE=16 embedder run": "a run; the size of requests: tests/unit/test_embed.py",
+    "EMBEDDER_REQUEST_BATCH_SIZE=16 embedder run": "a run; the size of requests: tests/unit/embedding/test_stage.py",
     "EMBEDDER_GPU_LEASE_SLOTS=1 embedder run": "a run; what one slot does: tests/integration/test_telemetry.py",
 }
 # What a command says where nothing is wrong, or where the part that it asks for does not run here.

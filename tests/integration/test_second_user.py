@@ -16,12 +16,12 @@ from typing import Any
 
 import pytest
 
-from embedder_assets import loopback
-from embedder_assets.serving.embedded import find_running
-from embedder_assets.telemetry import connections
-from tests.integration import second_user
+from embedder_assets.network import loopback
+from embedder_assets.serving.server.embedded import find_running
+from embedder_assets.telemetry.exporter import connections
 from tests.integration.conftest import BIN, environment, write
-from tests.integration.processes import answers, eventually, free_ports
+from tests.support import second_user
+from tests.support.processes import answers, eventually, free_ports
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
 

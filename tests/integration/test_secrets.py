@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 
 from tests.integration.conftest import Embedder
-from tests.integration.processes import free_ports
+from tests.support.processes import free_ports
 
 SECRET = "S3cr3tW0rd"
 

@@ -17,17 +17,17 @@ import psutil
 import pytest
 
 from embedder_assets.errors import ModelBuildError
-from embedder_assets.serving import embedded
-from embedder_assets.serving.access import ServerAccess
-from embedder_assets.serving.client import TritonClient
-from embedder_assets.serving.embedded import EmbeddedTriton
-from embedder_assets.serving.session import TritonSession
+from embedder_assets.serving.client.grpc import TritonClient
+from embedder_assets.serving.client.session import TritonSession
+from embedder_assets.serving.server import embedded
+from embedder_assets.serving.server.access import ServerAccess
+from embedder_assets.serving.server.embedded import EmbeddedTriton
 from embedder_assets.settings import load_settings
 from embedder_assets.tables.store import TableStore
-from embedder_assets.telemetry.manifest_file import read_manifest_file
-from embedder_assets.telemetry.record import Mitigation, StageMeter
+from embedder_assets.telemetry.manifest.file import read_manifest_file
+from embedder_assets.telemetry.stage_record import Mitigation, StageMeter
 from tests.integration.conftest import BIN, environment, write
-from tests.integration.processes import eventually
+from tests.support.processes import eventually
 
 pytestmark = pytest.mark.usefixtures("own_ports")
 MODEL, OTHER = "dense_minilm", "sparse_splade"
@@ -107,14 +107,14 @@ def test_both_work_and_one_that_is_killed_in_the_middle_comes_back(
         # Requests are on their way to both.
         found = stream(triton, meter, lambda number: number == 4 and os.kill(first.pid, signal.SIGKILL))
         assert np.array_equal(found, expected)
-        assert [each.endpoint for each in told(meter, "endpoint_put_aside")] == [first.address.grpc]
+        assert [each.endpoint for each in told(meter, "endpoint_ejected")] == [first.address.grpc]
         port = int(first.address.grpc.rpartition(":")[2])
         monkeypatch.setattr(embedded, "STANDARD_PORTS", {**embedded.STANDARD_PORTS, "grpc": port})
         again = stack.enter_context(serving(home / "again"))
         assert again.address.grpc == first.address.grpc, "another process took the port"
         assert eventually(lambda: np.array_equal(stream(triton, meter), expected) and told(meter, "endpoint_back"))
         assert [each.endpoint for each in told(meter, "endpoint_back")] == [first.address.grpc]
-        assert told(meter, "endpoint_back")[0].at > told(meter, "endpoint_put_aside")[0].at
+        assert told(meter, "endpoint_back")[0].at > told(meter, "endpoint_ejected")[0].at
         assert np.array_equal(stream(triton, meter), expected)
         assert inferences(again) > 0
         # The other one is not needed any more either.
@@ -132,7 +132,7 @@ def test_one_that_hangs_costs_the_time_of_a_request_and_is_used_again(
         found = stream(triton, meter, lambda number: number == 4 and os.kill(hanging.pid, signal.SIGSTOP))
         os.kill(hanging.pid, signal.SIGCONT)
         assert np.array_equal(found, expected)
-        assert [each.endpoint for each in told(meter, "endpoint_put_aside")] == [hanging.address.grpc]
+        assert [each.endpoint for each in told(meter, "endpoint_ejected")] == [hanging.address.grpc]
         assert eventually(lambda: np.array_equal(stream(triton, meter), expected) and told(meter, "endpoint_back"))
 
 
@@ -147,7 +147,7 @@ def test_one_that_loses_the_process_of_the_model_is_left_to_itself(
     meter = StageMeter("dense", ["kb"])
     with session(home, *pair) as triton:
         assert np.array_equal(stream(triton, meter, kill), expected)
-    (aside,) = told(meter, "endpoint_put_aside")
+    (aside,) = told(meter, "endpoint_ejected")
     assert (aside.endpoint, aside.reason) == (pair[0].address.grpc, "model_crashed")
 
 
@@ -205,7 +205,7 @@ def test_a_run_on_two_servers_of_which_one_is_killed_gives_the_tables_of_one(
         assert len(wanted) > 0, table
         assert found.equals(wanted), table
     (aside,) = [each for each in read_manifest_file(home / "runs" / "latest.json").mitigations if each.endpoint]
-    assert (aside.kind, aside.endpoint, aside.reason) == ("endpoint_put_aside", first, "triton_unavailable")
+    assert (aside.kind, aside.endpoint, aside.reason) == ("endpoint_ejected", first, "triton_unavailable")
 
 
 def run(home: Path, folder: Path, urls: str, strike: Callable[[], None] | None = None) -> int:

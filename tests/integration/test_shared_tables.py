@@ -16,21 +16,21 @@ import pytest
 from deltalake import DeltaTable
 from polars.testing import assert_frame_equal
 
+from embedder_assets.drop_collection import drop_collection
 from embedder_assets.errors import CommitConflictError, StorageError, TableError
-from embedder_assets.stages.drop import drop_collection
 from embedder_assets.tables import staged_objects
 from embedder_assets.tables import store as store_module
+from embedder_assets.tables.digest_ranges import equal_ranges
+from embedder_assets.tables.exclusive_work import TRIES, run_exclusively
 from embedder_assets.tables.history import restore, versions
 from embedder_assets.tables.maintenance import maintain
-from embedder_assets.tables.objects import open_objects
-from embedder_assets.tables.ranges import equal_ranges
+from embedder_assets.tables.object_store import open_objects
 from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.staging import Staging
 from embedder_assets.tables.store import TableStore
-from embedder_assets.tables.turns import TRIES, in_turn
-from tests.integration.object_store import BUCKET, READER, READER_SECRET, SECRET, running
-from tests.integration.processes import free_port
-from tests.unit.factories import make_chunks, make_documents, make_queries
+from tests.support.factories import make_chunks, make_documents, make_queries
+from tests.support.object_store import BUCKET, READER, READER_SECRET, SECRET, running
+from tests.support.processes import free_port
 
 QUERIES = "queries"
 Change = Callable[[TableStore, str], object]
@@ -209,7 +209,7 @@ def test_a_commit_to_another_collection_is_in_nobodys_way(hosts, first: Change, 
     here, there = hosts
     for name in ("kb", "other"):
         here.append(QUERIES, query("first", name))
-    with here.one_piece():
+    with here.transaction():
         assert texts(here, "kb") == ["first"]
         first(there, "other")
         second(here, "kb")
@@ -221,7 +221,7 @@ def test_a_commit_to_another_collection_is_in_nobodys_way(hosts, first: Change, 
 def test_a_commit_to_the_same_collection_is_never_undone_or_doubled(hosts, first: Change, second: Change):
     here, there = hosts
     here.append(QUERIES, query("first", "kb"))
-    with here.one_piece():
+    with here.transaction():
         assert texts(here, "kb") == ["first"]
         first(there, "kb")
         if first is second and first in (removed, replaced):
@@ -235,7 +235,7 @@ def test_a_commit_to_the_same_collection_is_never_undone_or_doubled(hosts, first
 @pytest.mark.parametrize("name", ["kb", "other"])
 def test_a_table_that_two_make_at_once_has_the_rows_of_one_or_of_both(hosts, name):
     here, there = hosts
-    with here.one_piece():
+    with here.transaction():
         assert not here.exists(QUERIES)
         there.append(QUERIES, query("theirs", "kb"))
         if name == "kb":
@@ -266,7 +266,7 @@ def test_a_table_that_another_makes_in_the_last_moment_is_seen(hosts, monkeypatc
         if not turns[-1]:
             here.append(QUERIES, query("ours", name))
 
-    in_turn(here, [name], work)
+    run_exclusively(here, [name], work)
     assert (texts(here, "kb"), texts(here, "other")) == (["theirs"], [] if name == "kb" else ["ours"])
     assert turns == ([[], ["theirs"]] if name == "kb" else [[]])
 
@@ -275,7 +275,7 @@ def test_what_a_commit_was_computed_from_has_to_be_the_newest(hosts):
     here, there = hosts
     here.append("documents", make_documents(a="old"))
     here.append("documents", make_documents("other", a="old"))
-    with here.one_piece():
+    with here.transaction():
         assert here.count("documents", "kb") == 1
         there.replace("documents", "other", make_documents("other", a="new"))
         here.append("chunks", make_chunks("of the old one"))
@@ -296,13 +296,13 @@ def test_work_that_was_too_late_is_done_again(hosts):
             there.append(QUERIES, query("theirs", "kb"))
         here.append(QUERIES, query("ours", "kb"))
 
-    in_turn(here, ["kb"], work)
+    run_exclusively(here, ["kb"], work)
     assert turns == [["first"], ["first", "theirs"]]
     assert texts(there, "kb") == ["first", "ours", "theirs"]
 
 
 def test_work_that_is_always_too_late_ends_with_an_error(hosts, monkeypatch):
-    monkeypatch.setattr("embedder_assets.tables.turns.LONGEST_WAIT_S", 0.01)
+    monkeypatch.setattr("embedder_assets.tables.exclusive_work.LONGEST_WAIT_S", 0.01)
     here, there = hosts
     here.append(QUERIES, query("0", "kb"))
     turns: list[int] = []
@@ -313,7 +313,7 @@ def test_work_that_is_always_too_late_ends_with_an_error(hosts, monkeypatch):
         here.append(QUERIES, query("ours", "kb"))
 
     with pytest.raises(CommitConflictError, match="Nothing of this was written"):
-        in_turn(here, ["kb"], work)
+        run_exclusively(here, ["kb"], work)
     assert turns == list(range(1, TRIES + 1))
     assert "ours" not in texts(there, "kb")
 
@@ -344,7 +344,7 @@ def _fill_once(store: TableStore) -> None:
         if not store.count(QUERIES, "kb"):
             store.append(QUERIES, query("once", "kb"))
 
-    in_turn(store, ["kb"], fill)
+    run_exclusively(store, ["kb"], fill)
 
 
 def test_processes_that_write_different_collections_at_once_lose_nothing(url, tmp_path):
@@ -375,7 +375,7 @@ def _count_up(home: Path, url: str, name: str) -> None:
             store.overwrite(QUERIES, name, [store.read(QUERIES, name), new])
 
     for _ in range(COUNTED):
-        in_turn(store, [name], add)
+        run_exclusively(store, [name], add)
 
 
 # What goes wrong

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from tests.integration.conftest import BIN, animals_and_tools_in, environment
-from tests.integration.processes import answers, eventually, free_ports, processes_of, tritonservers_of
+from tests.support.processes import answers, eventually, free_ports, processes_of, tritonservers_of
 
 READY = "Ctrl-C ends all of it."
 # What the timeline of the UI asks of a run; it leaves out one whose origin is not a repository that it has loaded.
@@ -153,7 +153,7 @@ def test_run_of_the_command_is_in_the_timeline(stack: Stack) -> None:
 def test_every_part_that_is_killed_comes_back_on_its_port(stack: Stack) -> None:
     parts = {
         "the exporter": ("embedder", "exporter"),
-        "the webserver": ("-m", "embedder_assets.webserver"),
+        "the webserver": ("-m", "embedder_assets.cli.webserver"),
         "the daemon": ("dagster-daemon", "run"),
         "Triton": ("embedder", "serve"),
     }

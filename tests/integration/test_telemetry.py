@@ -19,14 +19,14 @@ import dagster as dg
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from embedder_assets.assets.pool import POOL, Pool
-from embedder_assets.loopback import get
-from embedder_assets.serving.client import TritonClient
-from embedder_assets.serving.session import TritonSession
+from embedder_assets.assets.support.pool import POOL, Pool
+from embedder_assets.network.loopback import get
+from embedder_assets.serving.client.grpc import TritonClient
+from embedder_assets.serving.client.session import TritonSession
 from embedder_assets.settings import load_settings
 from embedder_assets.telemetry.event_log import records_of_run
 from tests.integration.conftest import BIN, Embedder, environment, instance_of, write
-from tests.integration.processes import answers, eventually, free_port
+from tests.support.processes import answers, eventually, free_port
 
 # Words that are nowhere else.
 PLANTED = {"document": "zyxquorn", "query": "vlimberhost", "heading": "Frobnigard"}
@@ -256,7 +256,7 @@ HOLDER = """
 import sys, time
 import dagster as dg
 from pathlib import Path
-from embedder_assets.assets.pool import Pool
+from embedder_assets.assets.support.pool import Pool
 with dg.DagsterInstance.local_temp(sys.argv[1]) as instance:
     with Pool(instance, Path(sys.argv[2]), slots=1).slot("run-1", "step"):
         print("held", flush=True)

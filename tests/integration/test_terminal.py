@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.integration.conftest import BIN, animals_and_tools_in, environment, instance_of
-from tests.integration.processes import eventually, processes_of
-from tests.integration.terminal import CTRL_C, Terminal
+from tests.support.processes import eventually, processes_of
+from tests.support.terminal import CTRL_C, Terminal
 
 # What the terminal shows when a phase has begun.
 PHASES = {

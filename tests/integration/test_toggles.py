@@ -13,8 +13,8 @@ import yaml
 
 from embedder_assets.tables.store import TableStore
 from tests.integration.conftest import BIN, environment, write
-from tests.integration.processes import free_port
-from tests.integration.served import served
+from tests.support.processes import free_port
+from tests.support.served import served
 
 TOGGLES = {"rerank": "enable_rerank", "sparse": "enable_sparse"}
 TABLES = {"rerank": "reranked_candidates", "sparse": "sparse_embeddings"}

@@ -11,14 +11,14 @@ from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from embedder_assets.errors import EmbedderError, TritonAccessError, TritonUnavailableError
-from embedder_assets.serving.access import ClientAccess, Secret, ServerAccess
-from embedder_assets.serving.client import TritonClient
-from embedder_assets.serving.embedded import EmbeddedTriton, TritonAddress
-from embedder_assets.serving.session import TritonSession
+from embedder_assets.serving.client.grpc import TritonClient
+from embedder_assets.serving.client.session import TritonSession
+from embedder_assets.serving.server.access import ClientAccess, Secret, ServerAccess
+from embedder_assets.serving.server.embedded import EmbeddedTriton, TritonAddress
 from embedder_assets.settings import load_settings
-from embedder_assets.telemetry.record import StageMeter
-from tests.certificates import Authority
-from tests.integration.served import served
+from embedder_assets.telemetry.stage_record import StageMeter
+from tests.support.certificates import Authority
+from tests.support.served import served
 
 MODEL, OTHER = "dense_minilm", "sparse_splade"
 RESTRICTED = "protocol is restricted, expecting header 'triton-grpc-protocol-"
@@ -211,4 +211,4 @@ def test_of_two_servers_one_that_does_not_let_the_client_in_is_put_aside(
         finally:
             session.close()
     (aside,) = meter.record().mitigations
-    assert (aside.kind, aside.endpoint, aside.reason) == ("endpoint_put_aside", no.address.grpc, "not_let_in")
+    assert (aside.kind, aside.endpoint, aside.reason) == ("endpoint_ejected", no.address.grpc, "unauthorized")

@@ -10,8 +10,8 @@ import pytest
 
 from embedder_assets.serving import tune
 from embedder_assets.serving.backends.text_encoder.on_the_cpu import cores
-from embedder_assets.serving.build import inspect_models
-from embedder_assets.serving.models import load_description
+from embedder_assets.serving.models.build import inspect_models
+from embedder_assets.serving.models.description import load_description
 from embedder_assets.serving.tune import tune_model, write_threads
 from embedder_assets.settings import load_settings
 from tests.integration.conftest import Embedder

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.checkpoints import write_tokenizer
+from tests.support.checkpoints import write_tokenizer
 
 torch = pytest.importorskip("torch", reason="parity needs the extra: pip install 'embedder-assets[export]'")
 transformers = pytest.importorskip(

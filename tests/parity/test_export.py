@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from embedder_assets.errors import ModelBuildError
-from embedder_assets.serving import export_torch
-from embedder_assets.serving.add import NewModel, add_model
-from embedder_assets.serving.build import build_models
-from embedder_assets.serving.checkpoint import read_checkpoint
-from embedder_assets.serving.golden import agreement, encode, graph_outputs, read_golden
-from embedder_assets.serving.models import load_description
+from embedder_assets.serving.models.add import NewModel, add_model
+from embedder_assets.serving.models.build import build_models
+from embedder_assets.serving.models.checkpoint import read_checkpoint
+from embedder_assets.serving.models.description import load_description
+from embedder_assets.serving.models.golden import agreement, encode, graph_outputs, read_golden
+from embedder_assets.serving.models.onnx import torch_export as export_torch
 from tests.parity.conftest import save, torch, transformers
-from tests.unit.checkpoints import write_description
+from tests.support.checkpoints import write_description
 
 FAMILIES = ["XLMRoberta", "Roberta", "ModernBert", "MPNet", "DistilBert", "Electra", "DebertaV2"]
 SPARSE: dict[str, Any] = {"stage": "sparse", "pooling": "splade_max", "dimension": 16}

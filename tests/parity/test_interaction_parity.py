@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embedder_assets.serving.bert_graph import BertConfig
-from embedder_assets.serving.bert_interaction import InteractionConfig
-from embedder_assets.serving.bert_onnx import build_bert_onnx
+from embedder_assets.serving.models.onnx.bert import build_bert_onnx
+from embedder_assets.serving.models.onnx.bert_encoder import BertConfig
+from embedder_assets.serving.models.onnx.bert_interaction import InteractionConfig
 from tests.parity.conftest import SIZES, save, torch, transformers
 from training import train_reranker
 from training.interaction_ranker import InteractionRanker

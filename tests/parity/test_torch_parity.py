@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embedder_assets.serving.bert_graph import BertConfig
-from embedder_assets.serving.bert_onnx import Head, build_bert_onnx
+from embedder_assets.serving.models.onnx.bert import Head, build_bert_onnx
+from embedder_assets.serving.models.onnx.bert_encoder import BertConfig
 
 torch = pytest.importorskip("torch", reason="parity needs the extra: pip install 'embedder-assets[torch]'")
 transformers = pytest.importorskip(

@@ -17,12 +17,12 @@ import polars as pl
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from embedder_assets.serving.build import build_models
+from embedder_assets.serving.models.build import build_models
 from embedder_assets.settings import load_settings
 from embedder_assets.tables.store import TableStore
 from tests.conftest import PROJECT
 from tests.integration.conftest import BIN, environment, write
-from tests.integration.processes import eventually, free_ports
+from tests.support.processes import eventually, free_ports
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SCREENSHOTS = Path(os.environ.get("ARTIFACTS") or PROJECT / ".embedder") / "ui-screenshots"

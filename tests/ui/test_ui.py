@@ -7,9 +7,9 @@ import json
 import pytest
 from playwright.sync_api import Page, expect
 
-from embedder_assets import loopback
 from embedder_assets.definitions import defs
-from tests.integration.processes import processes_of
+from embedder_assets.network import loopback
+from tests.support.processes import processes_of
 from tests.ui.conftest import COLLECTION, Launched, Stack, launch
 
 SPECS = list(defs.resolve_all_asset_specs())

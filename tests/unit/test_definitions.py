@@ -11,7 +11,7 @@ import pytest
 from embedder_assets.assets.links import run_links, tag_run
 from embedder_assets.definitions import defs
 from embedder_assets.resources import PipelineResource
-from tests.unit.factories import make_settings
+from tests.support.factories import make_settings
 
 RUN_ID = "6f1c0a52-3c1e-4f57-9a35-0123456789ab"
 TRACE_ID = "6f1c0a523c1e4f579a350123456789ab"

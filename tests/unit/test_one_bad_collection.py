@@ -12,18 +12,18 @@ import pytest
 from embedder_assets.assets.documents import documents
 from embedder_assets.assets.queries import queries
 from embedder_assets.automation.jobs import rag_tables
+from embedder_assets.corpus import beir
 from embedder_assets.definitions import defs
-from embedder_assets.event_storage import kept_instance
-from embedder_assets.launch import DAGSTER_CONFIG, QUIET
+from embedder_assets.instance.sqlite_event_log import kept_instance
 from embedder_assets.partitions import register
-from embedder_assets.pipeline import Pipeline
-from embedder_assets.stages import beir
+from embedder_assets.run import DAGSTER_CONFIG, QUIET
+from embedder_assets.run_context import Pipeline
 from embedder_assets.tables.store import TableStore
-from embedder_assets.telemetry.problems import problems
-from tests.permissions import permissions_count
-from tests.unit.checkpoints import write_tokenizer
-from tests.unit.factories import make_settings
-from tests.unit.test_superseded import LocalTriton
+from embedder_assets.telemetry.run_failures import problems
+from tests.support.checkpoints import write_tokenizer
+from tests.support.factories import make_settings
+from tests.support.permissions import permissions_count
+from tests.unit.assets.test_superseded import LocalTriton
 
 # The bad one comes first.
 BAD, GOOD = "alpha", "beta"

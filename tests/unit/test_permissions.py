@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from embedder_assets import permissions
-from embedder_assets.cli import main
+from embedder_assets.cli.main import main
 from embedder_assets.errors import SettingsError
 from embedder_assets.permissions import open_to_others, require_protected, restrict_permissions
 from embedder_assets.resources import PipelineResource

@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 
 from embedder_assets.assets.links import run_links
-from embedder_assets.doctor import examine
+from embedder_assets.cli.doctor import examine
 from embedder_assets.errors import EmbedderError, SettingsError
 from embedder_assets.redact import SecretUrl, redact
-from embedder_assets.serving.embedded import _server_environment, _tracing
+from embedder_assets.serving.server.embedded import _server_environment, _tracing
 from embedder_assets.settings import FIELDS, load_settings
-from embedder_assets.telemetry.exporter import of_run
+from embedder_assets.telemetry.exporter.collector import of_run
+from embedder_assets.telemetry.exporter.pushgateway import push
 from embedder_assets.telemetry.otlp import export
-from embedder_assets.telemetry.push import push
-from tests.integration.processes import free_ports
+from tests.support.processes import free_ports
 
 SECRET = "S3cr3tW0rd"
 URLS = [

@@ -7,7 +7,7 @@ from embedder_assets.environment import unknown_variables
 from embedder_assets.errors import SettingsError
 from embedder_assets.settings import ENV_PREFIX, Settings, load_settings
 from embedder_assets.tables.store import TableStore
-from tests.unit.factories import make_documents
+from tests.support.factories import make_documents
 
 
 @pytest.fixture

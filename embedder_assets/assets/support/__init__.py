@@ -1,0 +1,1 @@
+"""What several assets share: materializing, the accelerator's lease, the pool and previews."""

@@ -1,0 +1,206 @@
+"""Cuts a document into chunks that fit the dense model and begin at headings where they can.
+
+Markdown is first packed by its headings: a section with its sub-sections stays whole if it fits, and a tiny section
+joins a neighbour under the same parent. What does not fit is split by ``semantic_text_splitter`` at the highest
+boundary that does (headings, blocks, sentences, words, characters). Plain text is one section. The splitter leaves
+headings and last words alone in a chunk, so it splits a little finer than the model allows, and such small pieces
+then join a neighbour.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from uuid import UUID, uuid5
+
+from semantic_text_splitter import MarkdownSplitter, TextSplitter
+from tokenizers import Tokenizer
+
+from embedder_assets.chunking.packing import Limits, Span, join_small, pack_sections
+from embedder_assets.chunking.unwrap import unwrap
+from embedder_assets.chunking.windows import windows
+from embedder_assets.corpus.document import Document
+from embedder_assets.corpus.markdown import HEADING_SEPARATOR, Section, sections
+from embedder_assets.errors import ModelBuildError, SettingsError
+
+__all__ = ["HEADING_SEPARATOR", "Chunk", "Chunker"]
+
+_CHUNK_IDS = UUID("5f0c8a7e-3b1d-5e64-9a52-7d1f4c2b9e06")  # fixed for ever: a chunk's id must not change
+_MIN_CAPACITY = 8
+_CHARS_PER_TOKEN_LIMIT = 16
+_SMALL_SHARE = 8  # a piece of up to an eighth of the capacity is small
+# The splitter may look at all the text it is given for each chunk that it cuts off, so it is given little at a time.
+_WINDOW_CHUNKS = 4
+
+_Splitter = MarkdownSplitter | TextSplitter
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A part of a document: ``document.text[start:end] == text``; ``token_count`` includes the special tokens."""
+
+    collection: str
+    doc_id: str
+    chunk_id: str
+    chunk_index: int
+    text: str
+    start: int
+    end: int
+    token_count: int
+    heading: str
+    content_sha256: str
+
+
+class Chunker:
+    """Cuts documents into chunks of at most ``max_tokens`` tokens, special tokens included.
+
+    A chunk has at most 16 characters for each of those tokens too, because WordPiece counts an endless word as one.
+
+    Args:
+        tokenizer_file: The ``tokenizer.json`` of the dense model.
+        max_tokens: The longest sequence that the dense model reads.
+
+    Raises:
+        ModelBuildError: If the tokenizer cannot be read.
+        SettingsError: If ``max_tokens`` leaves no room for text.
+    """
+
+    def __init__(self, tokenizer_file: Path, max_tokens: int) -> None:
+        self._tokenizer = _load_tokenizer(tokenizer_file)
+        self._special_tokens = self._tokenizer.num_special_tokens_to_add(False)
+        capacity = max_tokens - self._special_tokens  # the splitter does not count special tokens
+        if capacity < _MIN_CAPACITY:
+            raise SettingsError(
+                "max_tokens",
+                expected=f"at least {_MIN_CAPACITY + self._special_tokens}",
+                got=str(max_tokens),
+                remedy="Set it to the sequence length of the dense model, for example 256.",
+            )
+        self._limits = Limits(tokens=capacity, chars=_CHARS_PER_TOKEN_LIMIT * max_tokens)
+        self._small = capacity // _SMALL_SHARE
+        target = capacity - self._small
+        self._markdown = MarkdownSplitter.from_huggingface_tokenizer(self._tokenizer, target)
+        self._plain = TextSplitter.from_huggingface_tokenizer(self._tokenizer, target)
+
+    def chunk(self, document: Document) -> list[Chunk]:
+        """Cut one document; every character that is not whitespace is in exactly one chunk."""
+        text = document.text
+        is_plain = document.media_type == "text/plain"
+        outline = [Section(0, len(text), 0, ())] if is_plain else sections(text)
+        splitter: _Splitter = self._plain if is_plain else self._markdown
+        spans = self._spans(text, outline, splitter)
+        headings = _heading_paths(outline, spans)
+        return [
+            _chunk(document, index, span, span.tokens + self._special_tokens, heading)
+            for index, (span, heading) in enumerate(zip(spans, headings, strict=True))
+        ]
+
+    def _spans(self, text: str, outline: list[Section], splitter: _Splitter) -> list[Span]:
+        heading_starts = {section.start for section in outline[1:]}
+        flowing = text if splitter is self._plain else unwrap(text)
+        spans: list[Span] = []
+        for packed in pack_sections(outline, self._section_tokens(text, outline), self._limits):
+            if self._limits.allow(packed):
+                spans.append(packed)
+            else:
+                pieces = self._counted(text, self._split(splitter, flowing, packed))
+                spans += join_small(pieces, self._small, self._limits, heading_starts)
+        return self._within_limits(splitter, text, spans)
+
+    def _section_tokens(self, text: str, outline: list[Section]) -> list[int]:
+        """Count the tokens of each section; one too long to stay whole is not worth counting."""
+        whole = [section.end - section.start <= self._limits.chars for section in outline]
+        texts = [text[part.start : part.end] for part, fits in zip(outline, whole, strict=True) if fits]
+        counts = iter(self._token_counts(texts))
+        return [next(counts) if fits else self._limits.tokens + 1 for fits in whole]
+
+    def _split(self, splitter: _Splitter, text: str, span: Span) -> list[Span]:
+        return list(self._pieces(splitter, text, span, _WINDOW_CHUNKS * self._limits.chars))
+
+    def _pieces(self, splitter: _Splitter, text: str, span: Span, window: int) -> Iterator[Span]:
+        for start, end in windows(text, span.start, span.end, window):
+            for offset, piece in splitter.chunk_indices(text[start:end]):
+                found = Span(start + offset, start + offset + len(piece), 0)
+                if len(piece) > self._limits.chars:
+                    yield from self._pieces(splitter, text, found, self._limits.chars)
+                else:
+                    yield found
+
+    def _within_limits(self, splitter: _Splitter, text: str, spans: list[Span]) -> list[Span]:
+        """Trim and count the spans; a sum of tokens was only an estimate, so one that is over it is split again."""
+        result: list[Span] = []
+        for span in self._counted(text, _trimmed(text, spans)):
+            if self._limits.allow(span):
+                result.append(span)
+            else:
+                result += self._counted(text, _trimmed(text, self._split(splitter, text, span)))
+        return result
+
+    def _counted(self, text: str, spans: Iterable[Span]) -> list[Span]:
+        uncounted = list(spans)
+        counts = self._token_counts([text[span.start : span.end] for span in uncounted])
+        return [replace(span, tokens=count) for span, count in zip(uncounted, counts, strict=True)]
+
+    def _token_counts(self, texts: list[str]) -> list[int]:
+        return [len(encoding) for encoding in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+
+
+def _load_tokenizer(file: Path) -> Tokenizer:
+    try:
+        tokenizer: Tokenizer = Tokenizer.from_file(str(file))
+    except Exception as error:  # the library raises a bare Exception
+        raise ModelBuildError(
+            str(file),
+            expected="the tokenizer.json of the dense model",
+            got=str(error),
+            remedy="Run `embedder models build`.",
+        ) from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def _trimmed(text: str, spans: Iterable[Span]) -> Iterator[Span]:
+    """Leave out the whitespace around spans, and spans that are nothing else."""
+    for span in spans:
+        content = text[span.start : span.end]
+        start = span.end - len(content.lstrip())
+        end = span.start + len(content.rstrip())
+        if start < end:
+            yield Span(start, end, span.tokens)
+
+
+def _heading_paths(outline: list[Section], spans: list[Span]) -> Iterator[str]:
+    """Give the heading path of each span: what its sections share, or else the first that is there."""
+    starts = [section.start for section in outline]
+    for span in spans:
+        first, last = bisect_right(starts, span.start) - 1, bisect_right(starts, span.end - 1)
+        paths = [section.path for section in outline[first:last] if section.path]
+        yield HEADING_SEPARATOR.join(_shared_start(paths) or next(iter(paths), ()))
+
+
+def _shared_start(paths: list[tuple[str, ...]]) -> tuple[str, ...]:
+    shared = paths[0] if paths else ()
+    for path in paths:
+        while path[: len(shared)] != shared:
+            shared = shared[:-1]
+    return shared
+
+
+def _chunk(document: Document, index: int, span: Span, token_count: int, heading: str) -> Chunk:
+    text = document.text[span.start : span.end]
+    return Chunk(
+        collection=document.collection,
+        doc_id=document.doc_id,
+        chunk_id=str(uuid5(_CHUNK_IDS, f"{document.collection}\x1f{document.doc_id}\x1f{index}")),
+        chunk_index=index,
+        text=text,
+        start=span.start,
+        end=span.end,
+        token_count=token_count,
+        heading=heading,
+        content_sha256=hashlib.sha256(text.encode("utf-8")).hexdigest(),
+    )

@@ -1,0 +1,165 @@
+"""Brings the table ``chunks`` of a collection up to date with its documents: only what changed is cut."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from embedder_assets.corpus.document import Document
+from embedder_assets.serving.backends.text_encoder.on_the_cpu import cores
+from embedder_assets.tables.schemas import SCHEMAS
+from embedder_assets.tables.staging import Staging, lost_rows
+from embedder_assets.tables.store import TableStore
+from embedder_assets.telemetry.stage_record import StageMeter
+
+if TYPE_CHECKING:
+    from embedder_assets.chunking.chunker import Chunk, Chunker
+
+DOCUMENTS, CHUNKS = "documents", "chunks"
+# Raise it when the chunker's rules change: every document is then cut anew.
+RULES = "1"
+# A staged file: what a kill can cost.
+ROWS_A_FILE = 16_384
+# A display costs as much as a small document.
+DOCUMENTS_A_REPORT = 50
+# Cut at most ahead of what is staged: bounds the memory.
+DOCUMENTS_AT_A_TIME = 256
+# What chunks are made from, by the columns that they have for it.
+VERSION = ["doc_id", "document_sha256", "chunking"]
+PLAIN = "text/plain"
+# What tells a row from any other that there was.
+KEY = ["chunk_id", "document_sha256", "chunking"]
+_DOCUMENT = [field.name for field in fields(Document)]
+
+
+@dataclass(frozen=True)
+class ChunkOutcome:
+    """What happened to the chunks of a collection.
+
+    Attributes:
+        rows: Chunks in the table now.
+        documents_cut: Documents that were cut, because they or the rules are new.
+        computed: Chunks that came of them.
+        deleted: Chunks that are gone.
+    """
+
+    rows: int
+    documents_cut: int
+    computed: int
+    deleted: int
+
+
+class ChunkStage:
+    """Cuts the documents of a collection that have no chunks yet.
+
+    Args:
+        store: The tables.
+        tokenizer_file: Of the first dense model.
+        max_tokens: The longest chunk, special tokens included.
+    """
+
+    def __init__(self, store: TableStore, tokenizer_file: Path, max_tokens: int) -> None:
+        self._store = store
+        self._tokenizer_file = tokenizer_file
+        self._max_tokens = max_tokens
+        digest = hashlib.sha256(tokenizer_file.read_bytes()).hexdigest()
+        self.chunking, self._plain = (
+            hashlib.sha256(f"{RULES} {max_tokens} {digest}{suffix}".encode()).hexdigest()[:16]
+            for suffix in ("", f" {PLAIN}")
+        )
+
+    def run(self, collection: str, meter: StageMeter) -> ChunkOutcome:
+        """Makes the chunks of the present documents the collection's only ones, in one commit.
+
+        Raises:
+            TableError: Chunks that were cut are not staged any more. The table is as it was.
+        """
+        documents = self._versions(self._store.read(DOCUMENTS, collection, ["doc_id", "content_sha256", "media_type"]))
+        cut, stale, kept = self._present(collection, documents)
+        missing = documents.join(cut, on=VERSION, how="anti")
+        staging = self._store.own_staging(CHUNKS, collection, self.chunking)
+        staged = staging.read({name: pl.String() for name in VERSION}).join(missing, on=VERSION, how="semi")
+        computed = self._cut(collection, missing.join(staged, on=VERSION, how="anti"), staging, meter)
+        meter.count("reused", kept)
+        added = _of(collection, missing, staging, expected=staged.height + computed)
+        self._store.exchange(CHUNKS, collection, added, stale)
+        staging.clear()
+        return ChunkOutcome(self._store.count(CHUNKS, collection), missing.height, computed, stale.height)
+
+    def _versions(self, documents: pl.DataFrame) -> pl.DataFrame:
+        """Rows of ``documents`` with the columns of ``VERSION``: the same text may be plain or Markdown."""
+        is_plain = pl.col("media_type") == PLAIN
+        chunking = pl.when(is_plain).then(pl.lit(self._plain)).otherwise(pl.lit(self.chunking))
+        return documents.with_columns(document_sha256=pl.col("content_sha256"), chunking=chunking)
+
+    def _present(self, collection: str, documents: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame, int]:
+        """The versions of documents that are cut, the keys of chunks that have to go, and how many stay."""
+        versions, stale, kept = (
+            [documents.select(VERSION).clear()],
+            [pl.DataFrame(schema={name: SCHEMAS[CHUNKS][name] for name in KEY})],
+            0,
+        )
+        for frame in self._store.batches(CHUNKS, collection, [*KEY, "doc_id"]):
+            wanted = frame.join(documents, on=VERSION, how="semi")
+            versions.append(wanted.select(VERSION).unique())
+            stale.append(frame.join(wanted, on=KEY, how="anti").select(KEY))
+            kept += wanted.height
+        return pl.concat(versions).unique(), pl.concat(stale), kept
+
+    def _cut(self, collection: str, todo: pl.DataFrame, staging: Staging, meter: StageMeter) -> int:
+        """Stages the chunks of some versions of documents, and returns how many there are."""
+        if not todo.height:
+            return 0
+        from embedder_assets.chunking.chunker import Chunker  # not loaded for a run that has nothing to cut
+
+        chunker = Chunker(self._tokenizer_file, self._max_tokens)
+        rows: list[dict[str, object]] = []
+        computed = 0
+        for done, (digest, chunking, chunks) in enumerate(self._chunks(chunker, collection, todo), start=1):
+            rows += [{**vars(chunk), "document_sha256": digest, "chunking": chunking} for chunk in chunks]
+            computed += len(chunks)
+            meter.count("computed", len(chunks))
+            if done % DOCUMENTS_A_REPORT == 0 or done == todo.height:
+                meter.progress(collection, done, todo.height)
+            if len(rows) >= ROWS_A_FILE:
+                # Never half a document: what is staged of one is all of it.
+                _stage(staging, rows)
+                rows = []
+        _stage(staging, rows)  # also where a document has gone from the table meanwhile
+        return computed
+
+    def _chunks(self, chunker: Chunker, collection: str, todo: pl.DataFrame) -> Iterator[tuple[str, str, list[Chunk]]]:
+        """Digest, chunking and chunks of each version of a document, in the order of the table; a thread per core."""
+        columns = [*_DOCUMENT, "content_sha256"]
+        # Splitter and tokenizer compute without the interpreter's lock.
+        with ThreadPoolExecutor(cores(), thread_name_prefix="cut") as workers:
+            for frame in self._store.batches(DOCUMENTS, collection, columns):
+                texts = self._versions(frame).join(todo, on=VERSION, how="semi", maintain_order="left")
+                for some in texts.iter_slices(DOCUMENTS_AT_A_TIME):
+                    documents = (Document(**row) for row in some.select(_DOCUMENT).iter_rows(named=True))
+                    chunks = workers.map(chunker.chunk, documents)
+                    yield from zip(some["document_sha256"], some["chunking"], chunks, strict=True)
+
+
+def _stage(staging: Staging, rows: list[dict[str, object]]) -> None:
+    if rows:
+        staging.append(pl.DataFrame(rows, schema=SCHEMAS[CHUNKS]))
+
+
+def _of(collection: str, versions: pl.DataFrame, staging: Staging, expected: int) -> Iterator[pl.DataFrame]:
+    """The staged chunks of some versions of documents, all of them: it raises before a commit that would lack some."""
+    found = 0
+    for frame in staging.frames(SCHEMAS[CHUNKS]):
+        rows = frame.join(versions, on=VERSION, how="semi")
+        found += rows.height
+        if rows.height:
+            yield rows
+    if found != expected:
+        staging.clear()
+        raise lost_rows(f"staged chunks of collection '{collection}'", expected, found, staging.address)

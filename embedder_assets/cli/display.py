@@ -1,0 +1,253 @@
+"""How the ``embedder`` command shows things to people. Results go to standard output, progress to standard error."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from embedder_assets.errors import TableError
+from embedder_assets.plain import plain
+from embedder_assets.settings import variable_of
+from embedder_assets.terminal import console, highlighted, say, say_lines, say_table, styled
+
+if TYPE_CHECKING:
+    from embedder_assets.cli.doctor_storage import Finding
+    from embedder_assets.evaluation.baseline import Baseline
+    from embedder_assets.evaluation.model_comparison import Comparison
+    from embedder_assets.retrieval.search import Hit
+    from embedder_assets.run import RunOutcome
+    from embedder_assets.run_context import Pipeline
+    from embedder_assets.serving.models.add import AddedModel
+    from embedder_assets.serving.models.build import ModelState
+    from embedder_assets.serving.models.remove import RemovedModel
+    from embedder_assets.serving.tune import Tuned
+    from embedder_assets.tables.history import Version
+    from embedder_assets.tables.store import TableStore
+    from embedder_assets.telemetry.stage_record import ProgressReport
+
+TABLES = {
+    "documents": "documents",
+    "chunks": "chunks",
+    "dense_embeddings": "dense",
+    "sparse_embeddings": "sparse",
+    "queries": "queries",
+    "fused_candidates": "fused",
+    "reranked_candidates": "reranked",
+}
+ISSUES_SHOWN = 10
+DAMAGED = "damaged"
+
+
+@contextmanager
+def progress() -> Iterator[ProgressReport]:
+    """A progress bar per stage and collection on standard error, and the present step; gone when the context ends."""
+    described = TextColumn("{task.description}", markup=False)
+    columns = (described, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    # The stream of now: while steps run, another one stands in its place.
+    stderr = console(sys.stderr)
+    # Each refresh is half a percent of a core; where nobody sees them, there are none.
+    bars = Progress(*columns, console=stderr, transient=True, refresh_per_second=5, disable=not stderr.is_terminal)
+    step = bars.add_task("starting", total=None)
+    tasks: dict[tuple[str, str], TaskID] = {}
+
+    def report(stage: str, collection: str, done: int, total: int) -> None:
+        if not total:
+            if not done:
+                bars.reset(step, description=f"{stage} {plain(collection)}")
+            bars.update(step, completed=done)
+            return
+        key = (stage, collection)
+        if key not in tasks:
+            tasks[key] = bars.add_task(plain(f"{stage:<7} {collection}"), total=total)
+        bars.update(tasks[key], completed=done, total=total)
+
+    # Not as a context: an interrupt of its own start would leave it drawing below what is said then.
+    try:
+        bars.start()
+        yield report
+    finally:
+        bars.stop()
+
+
+def show_outcome(outcome: RunOutcome, pipeline: Pipeline) -> None:
+    """The result of a run: rows a table, what went wrong, where things are, and the footer last."""
+    store = pipeline.store
+    rows = [[name, *(_count(store, each, name) for each in TABLES)] for name in outcome.collections]
+    say_table(["rows in", *TABLES.values()], rows)
+    _show_quality(outcome, pipeline)
+    for name in outcome.collections:
+        if _count(store, "document_issues", name) == DAMAGED:
+            continue
+        issues = store.read("document_issues", name)
+        for row in issues.head(ISSUES_SHOWN).iter_rows(named=True):
+            _note("left out", f"{name}/{row['path']}: {row['message']}")
+        if issues.height > ISSUES_SHOWN:
+            say(f"… and {issues.height - ISSUES_SHOWN} more, in the table document_issues")
+        _show_failures(store, name)
+        if _count(store, "documents", name) == "0":
+            _note("warning", f"collection '{name}' holds no document that can be used")
+    for warning in outcome.warnings:
+        _note("warning", warning)
+    for problem in outcome.problems:
+        _note("failed", problem, "red")
+    home, delivered = pipeline.settings.home, pipeline.settings.exports_url
+    say(f"Tables:   {pipeline.store.place}")
+    say(f"Exports:  {home / 'exports'}{f' and {delivered}' if delivered else ''}")
+    say(f"Manifest: {home / 'runs' / 'latest.json'}")
+    if outcome.success:
+        say('Next:     `embedder search "a question"`, or `make up` for the Dagster UI')
+    for footer in outcome.footers:
+        say_lines(footer)
+
+
+def _note(word: str, sentence: str, colour: str = "yellow") -> None:
+    say(styled(word, colour), f" {sentence}")
+
+
+def _show_failures(store: TableStore, collection: str) -> None:
+    """The chunks and queries on which a model failed."""
+    if _count(store, "inference_issues", collection) in ("0", DAMAGED):
+        return
+    failures = store.read("inference_issues", collection).sort("model", "chunk_id", "query_id")
+    for row in failures.head(ISSUES_SHOWN).iter_rows(named=True):
+        text = f"query {row['query_id']}" if row["query_id"] else f"chunk {row['chunk_id']}"
+        _note("not computed", f"{collection}: {text} by {row['model']}: {row['message']}")
+    if failures.height > ISSUES_SHOWN:
+        say(f"… and {failures.height - ISSUES_SHOWN} more, in the table inference_issues")
+
+
+def _show_quality(outcome: RunOutcome, pipeline: Pipeline) -> None:
+    """nDCG@10 of each ranking, one line a collection that brings judged queries."""
+    from embedder_assets.evaluation.evaluate import EvaluateStage
+    from embedder_assets.evaluation.results import NDCG, RANKINGS, newest_figures
+
+    rows = []
+    for now in EvaluateStage(pipeline.store, pipeline.settings).all_current(outcome.collections):
+        cells = [f"{now.ndcg(name):.4f}" if name in now.rankings else "-" for name in RANKINGS]
+        baseline = newest_figures(pipeline.store, "quality_baselines", now.collection)
+        rows.append([now.collection, *cells, f"{baseline.ndcg(baseline.final):.4f}" if baseline else "none"])
+    if rows:
+        say_table([f"{NDCG} in", *RANKINGS, "baseline"], rows)
+
+
+def _count(store: TableStore, table: str, collection: str) -> str:
+    try:
+        return str(store.count(table, collection))
+    except TableError:
+        return DAMAGED
+
+
+def show_hits(hits: Sequence[Hit], query: str) -> None:
+    """Search results with the words of the query highlighted."""
+    from embedder_assets.retrieval.snippet import query_words
+
+    words = set(query_words(query))
+    for hit in hits:
+        place = f"{hit.collection}/{hit.doc_id}" + (f"  {hit.heading}" if hit.heading else "")
+        say(styled(f"{hit.rank}. {place}", "bold"))
+        ranks = f"dense {hit.dense_rank or '-'}, sparse {hit.sparse_rank or '-'}, fused {hit.fused_rank}"
+        say(styled(f"   score {hit.score:.3f} ({ranks}), characters {hit.start}-{hit.end}", "dim"))
+        say("   ", highlighted(hit.snippet, words, "bold cyan"))
+        say()
+    if not hits:
+        say("nothing found")
+
+
+def show_baselines(baselines: Sequence[Baseline]) -> None:
+    """Accepted figures, each beside the one that it replaces, and who accepted them."""
+    from embedder_assets.evaluation.results import MEASURES
+
+    rows = []
+    for baseline in baselines:
+        figures, former = baseline.figures, baseline.former
+        for ranking, values in figures.by_ranking().items():
+            was = former.by_ranking().get(ranking, {}) if former else {}
+            cells = [f"{values[name]:.4f}" + (f" (was {was[name]:.4f})" if was else "") for name in MEASURES]
+            rows.append([figures.collection, ranking, *cells])
+    say_table(["collection", "ranking", *MEASURES], rows)
+    for baseline in baselines:
+        figures, note = baseline.figures, f": {baseline.note}" if baseline.note else ""
+        by = f"accepted {figures.at:%Y-%m-%d %H:%M} UTC by {baseline.accepted_by}{note}"
+        say(f"{figures.collection}: {by}")
+        say(f"  over {figures.queries} judged queries, with {figures.models_named}")
+
+
+def show_models(states: Sequence[ModelState]) -> None:
+    """The model repository as a table."""
+    rows = [state.as_row() for state in states]
+    shown = ["name", "stage", "fingerprint", "precision", "size", "source", "license", "state"]
+    for row in rows:
+        row["size"] = f"{row['size_bytes'] / 2**20:.1f} MiB"
+    say_table(shown, [[str(row[column]) for column in shown] for row in rows])
+
+
+def show_tuned(tuned: Tuned, *, written: bool) -> None:
+    """What was measured of a model, and what follows from it."""
+    rates = ", ".join(f"{threads}: {rate:.1f}" for threads, rate in tuned.rates.items())
+    if tuned.best == tuned.configured:
+        said = f"{tuned.configured} as configured, nothing is faster by enough"
+    elif written:
+        said = f"{tuned.best} from now on, before {tuned.configured}; restart a server that runs"
+    else:
+        said = f"{tuned.best} instead of {tuned.configured}: run it again with --write"
+    say(f"{tuned.name}: texts/s by worker threads {rates}; {said}")
+
+
+def show_versions(versions: Sequence[Version]) -> None:
+    """The history of tables, a commit a line."""
+    if not versions:
+        say("no table has been written yet; `embedder run` fills them")
+        return
+    columns = ["table", "version", "time (UTC)", "operation", "collection", "rows added", "rows removed"]
+    rows = []
+    for each in versions:
+        counts = ("" if count is None else str(count) for count in (each.added, each.removed))
+        named = (each.table, str(each.version), f"{each.at:%Y-%m-%d %H:%M:%S}", each.operation, each.collection or "")
+        rows.append([*named, *counts])
+    say_table(columns, rows)
+
+
+def show_comparison(comparison: Comparison) -> None:
+    """What a candidate model changes on a collection's judged queries."""
+    former, candidate = comparison.models
+    rows = []
+    for row in comparison.differences:
+        change = row.candidate - row.former
+        figures = [f"{row.former:.4f}", f"{row.candidate:.4f}", f"{change:+.4f}", f"{row.p_value:.3f}"]
+        rows.append([row.ranking, row.measure, *figures, str(row.better), str(row.worse)])
+    say_table(["ranking", "measure", former, candidate, "difference", "p", "better", "worse"], rows)
+    marks = ", ".join(f"{name} {mark}" for name, mark in zip(comparison.models, comparison.fingerprints, strict=True))
+    say(f"{comparison.collection}: {comparison.queries} judged queries; {marks}")
+    variable = variable_of(comparison.setting)
+    say(f"Nothing was published. {variable}={candidate} makes runs use the candidate.")
+
+
+def show_added(added: AddedModel) -> None:
+    """What `embedder models add` wrote, and what to do next."""
+    model = added.description
+    texts = f"{model.max_tokens} tokens, dimension {model.dimension}, pooling {model.pooling}"
+    say(f"{added.path}: {texts}, licence {model.license}")
+    for note in added.notes:
+        _note("note", note)
+    commands = f"`embedder models build {model.name}`, then `embedder models verify {model.name}`"
+    say(f"Next: {commands}; {added.setting}={model.name} makes runs use it.")
+
+
+def show_removed(removed: RemovedModel) -> None:
+    """What went with a model, what stays, and what its rows come to."""
+    say(f"{removed.folder}: removed {', '.join(removed.files)}")
+    if removed.kept:
+        say(f"Left there, since they are not of the model: {', '.join(removed.kept)}")
+    say("Its rows stay in the tables until the next run; a server that has loaded it keeps it until it ends.")
+
+
+def show_findings(findings: Sequence[Finding]) -> None:
+    """What the doctor found."""
+    colours = {"ok": "green", "note": "yellow", "problem": "red"}
+    for finding in findings:
+        remedy = f". {finding.remedy}" if finding.remedy else ""
+        _note(f"{finding.level:<8}", f"{finding.thing}: {finding.found}{remedy}", colours[finding.level])

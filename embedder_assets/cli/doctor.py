@@ -1,0 +1,217 @@
+"""``embedder doctor``: what is installed, reachable and missing, with the remedy for each."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import shutil
+import socket
+import sys
+import sysconfig
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+from embedder_assets.cli.doctor_storage import Finding, dagster_database, full_disks
+from embedder_assets.corpus.collections import discover_collections, refused_names
+from embedder_assets.environment import dagster_home, unknown_variables
+from embedder_assets.errors import EmbedderError, SettingsError
+from embedder_assets.permissions import group_of, is_open_to_others, open_to_others, require_protected
+from embedder_assets.serving.models.build import inspect_models
+from embedder_assets.serving.models.in_use import models_in_use, unusable_models
+from embedder_assets.serving.server.access import ClientAccess, ServerAccess
+from embedder_assets.serving.server.embedded import find_running
+from embedder_assets.settings import Settings
+from embedder_assets.tables.object_store import reach_objects
+from embedder_assets.tables.store import TableStore
+
+SHM_NEEDED_MB = 64
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """Looks at everything that a run needs; starts nothing and changes nothing."""
+    looks = (
+        _python,
+        _triton,
+        _access,
+        _models,
+        _corpus,
+        _home,
+        _rights,
+        _buckets,
+        _shared_memory,
+        _ports,
+        _variables,
+        _extras,
+    )
+    for look in looks:
+        yield from look(settings)
+    yield from full_disks(settings)
+    yield from dagster_database(settings)
+
+
+def _python(_: Settings) -> Iterator[Finding]:
+    version = platform.python_version()
+    supported = (3, 11) <= sys.version_info[:2] <= (3, 12)
+    remedy = "" if supported else "Use Python 3.11 or 3.12 (`make run PYTHON=python3.11`)."
+    yield Finding("ok" if supported else "problem", "Python", version, remedy)
+
+
+def _triton(settings: Settings) -> Iterator[Finding]:
+    if settings.triton_url:
+        yield from _triton_of_others(settings.triton_url)
+        return
+    running = find_running(settings.home / "triton")
+    if running is not None:
+        yield Finding("ok", "Triton", f"`embedder serve` runs at {running.grpc}")
+    if importlib.util.find_spec("pytriton") is None:
+        compose = "COMPOSE_PROFILES=cpu docker compose up triton"
+        remedy = f"Start Triton with `{compose}` and set EMBEDDER_TRITON_URL=127.0.0.1:8001."
+        yield Finding("problem", "embedded Triton", f"no wheel for {platform.system()} {platform.machine()}", remedy)
+        return
+    library = Path(sysconfig.get_config_var("LIBDIR") or "") / str(sysconfig.get_config_var("INSTSONAME"))
+    if library.exists():
+        yield Finding("ok", "embedded Triton", "installed")
+    else:
+        remedy = "Use a Python with a shared library (Debian: apt-get install libpython3.11), or EMBEDDER_TRITON_URL."
+        yield Finding("problem", "embedded Triton", f"its Python backend needs {library}, which is missing", remedy)
+
+
+def _triton_of_others(endpoints: Sequence[str]) -> Iterator[Finding]:
+    """One finding a server; of several, one is enough for a run."""
+    answering = {endpoint: _connects(*_host_and_port(endpoint)) for endpoint in endpoints}
+    missing: Literal["note", "problem"] = "note" if any(answering.values()) else "problem"
+    for endpoint, answers in answering.items():
+        remedy = "" if answers else "Start that server, or unset EMBEDDER_TRITON_URL to use the embedded one."
+        found = f"{endpoint} {'answers' if answers else 'does not answer'}"
+        yield Finding("ok" if answers else missing, "Triton", found, remedy)
+
+
+def _host_and_port(endpoint: str) -> tuple[str, int]:
+    host, _, port = endpoint.rpartition(":")
+    return host, int(port)
+
+
+def _access(settings: Settings) -> Iterator[Finding]:
+    """Certificates and the secret, where the settings name some."""
+    for thing, read in (("Triton client", ClientAccess.of), ("embedder serve", ServerAccess.of)):
+        try:
+            read(settings)
+        except SettingsError as error:
+            yield Finding("problem", thing, f"{error.thing}: {error.got}", error.remedy)
+
+
+def _models(settings: Settings) -> Iterator[Finding]:
+    """Those in use have to be whole; of others a run takes no notice."""
+    used = models_in_use(settings)
+    for error in unusable_models(settings):
+        yield Finding("problem", error.thing, f"{error.got}; expected {error.expected}", error.remedy)
+    try:
+        for state in inspect_models(settings.model_repository, device=settings.device):
+            name = f"model {state.name}"
+            if state.problem is None:
+                yield Finding("ok", name, f"{state.size_bytes / 2**20:.1f} MiB, {state.precision}, {state.fingerprint}")
+            elif state.name in used:
+                yield Finding("problem", name, state.problem, "Run `embedder models build`.")
+            else:
+                remedy = f"No setting names it: build it, or `embedder models remove {state.name}`."
+                yield Finding("note", name, state.problem, remedy)
+    except EmbedderError as error:
+        yield Finding("problem", "models", error.got, error.remedy)
+
+
+def _corpus(settings: Settings) -> Iterator[Finding]:
+    if settings.corpus_url and not settings.corpus_dir.exists():
+        return  # the first run fetches it
+    try:
+        names = [collection.name for collection in discover_collections(settings.corpus_dir)]
+        yield Finding("ok", "corpus", f"{settings.corpus_dir}: {', '.join(names)}")
+        for refused in refused_names(settings.corpus_dir):
+            yield Finding("problem", "corpus", f"{refused.thing}: {refused.got}", refused.remedy)
+    except EmbedderError as error:
+        yield Finding("problem", "corpus", f"{settings.corpus_dir}: {error.got}", error.remedy)
+
+
+def _home(settings: Settings) -> Iterator[Finding]:
+    nearest = next(path for path in (settings.home, *settings.home.parents) if path.exists())
+    writable = os.access(nearest, os.W_OK)
+    free_gb = shutil.disk_usage(nearest).free / 2**30
+    remedy = "" if writable else "Make it writable, or set EMBEDDER_HOME to a folder that is."
+    found = f"{settings.home}, {free_gb:.0f} GiB free{'' if writable else ', not writable'}"
+    yield Finding("ok" if writable else "problem", "home", found, remedy)
+
+
+def _rights(settings: Settings) -> Iterator[Finding]:
+    """Who else may read the state and write the models."""
+    if open_folders := open_to_others(settings.home):
+        names = ", ".join(folder.name for folder in open_folders)
+        remedy = f"`chmod -R go-rwx {settings.home}`; the next run of their owner does so too (docs/security.md)."
+        yield Finding("note", "home", f"other users of this machine can look into {names}", remedy)
+    events = dagster_home(settings)
+    if events.parent != settings.home and group_of(events) is None and is_open_to_others(events):
+        remedy = f"It holds previews of texts: `chmod go-rwx {events}`, or give it the setgid bit to share it."
+        yield Finding("note", "DAGSTER_HOME", f"other users of this machine can look into {events}", remedy)
+    try:
+        require_protected(settings.model_repository, "model_repository")
+    except SettingsError as error:
+        yield Finding("problem", "models", f"{error.thing}: {error.got}", error.remedy)
+
+
+def _buckets(settings: Settings) -> Iterator[Finding]:
+    """The object store, where something is in one."""
+    places: dict[str, tuple[str | None, Callable[[], None]]] = {
+        "tables": (settings.tables_url, TableStore.of(settings).reach),
+        "exports": (settings.exports_url, lambda: reach_objects("the exports", str(settings.exports_url))),
+        "corpus": (settings.corpus_url, lambda: reach_objects("the corpus", str(settings.corpus_url))),
+    }
+    for thing, (url, reach) in places.items():
+        if url is None:
+            continue
+        try:
+            reach()
+            yield Finding("ok", thing, f"{url} answers")
+        except EmbedderError as error:
+            yield Finding("problem", thing, f"{url}: {error.got}", error.remedy)
+
+
+def _shared_memory(settings: Settings) -> Iterator[Finding]:
+    if settings.triton_url or not Path("/dev/shm").exists():
+        return
+    free_mb = shutil.disk_usage("/dev/shm").free // 2**20
+    enough = free_mb >= SHM_NEEDED_MB
+    remedy = "" if enough else "Give the container more shared memory (docker run --shm-size=1g)."
+    yield Finding("ok" if enough else "problem", "/dev/shm", f"{free_mb} MiB free", remedy)
+
+
+def _ports(settings: Settings) -> Iterator[Finding]:
+    used = {"metrics port": (settings.metrics_port, "an exporter"), "UI port": (settings.webserver_port, "`make up`")}
+    for thing, (port, likely) in used.items():
+        taken = _connects("127.0.0.1", port)
+        found = f"127.0.0.1:{port} {f'is in use ({likely}, perhaps)' if taken else 'is free'}"
+        yield Finding("note" if taken else "ok", thing, found)
+
+
+def _variables(_: Settings) -> Iterator[Finding]:
+    for name, nearest in unknown_variables(os.environ).items():
+        remedy = f"Did you mean {nearest}?" if nearest else "docs/settings.md lists every setting."
+        yield Finding("note", "environment", f"{name} is no setting", remedy)
+
+
+def _extras(settings: Settings) -> Iterator[Finding]:
+    has: Callable[[str], bool] = lambda name: importlib.util.find_spec(name) is not None  # noqa: E731
+    torch = "installed" if has("torch") else "not installed; training and other architectures than BERT need it"
+    yield Finding("ok", "torch (optional)", torch)
+    gpu = Path("/dev/nvidia0").exists()
+    missing = settings.device == "gpu" and not gpu and not settings.triton_url
+    found = f"{'found' if gpu else 'none'}; EMBEDDER_DEVICE is {settings.device}"
+    remedy = "Set EMBEDDER_DEVICE=cpu, then `embedder models build`." if missing else ""
+    yield Finding("problem" if missing else "ok", "GPU (optional)", found, remedy)
+
+
+def _connects(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), timeout=2).close()
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,110 @@
+"""From the bytes of one file to its text and title, by its suffix: what runs in this process or in one of its own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from embedder_assets.corpus.document import MEDIA_TYPES, has_lone_surrogates
+from embedder_assets.corpus.extract.docx import extract_docx
+from embedder_assets.corpus.extract.extracted import Extracted
+from embedder_assets.corpus.extract.html import extract_html
+from embedder_assets.corpus.extract.limits import Limits, over_limit, too_deep, too_long
+from embedder_assets.corpus.extract.pdf import extract_pdf
+from embedder_assets.corpus.extract.plain import extract_plain
+from embedder_assets.corpus.extract.rst import extract_rst
+from embedder_assets.corpus.markdown import Heading, TooManyStepsError, headings
+from embedder_assets.errors import DocumentError
+
+Extractor = Callable[[bytes, str, Limits], Extracted]
+
+EXTRACTORS: dict[str, Extractor] = {
+    ".md": extract_plain,
+    ".markdown": extract_plain,
+    ".txt": extract_plain,
+    ".rst": extract_rst,
+    ".html": extract_html,
+    ".htm": extract_html,
+    ".pdf": extract_pdf,
+    ".docx": extract_docx,
+}
+ISOLATED = {suffix for suffix, extractor in EXTRACTORS.items() if extractor is not extract_plain}
+"""What a library parses that may hang, crash or fill the memory; text is only decoded."""
+
+# Block quotes and lists that begin on one line lie in each other. ``- - -`` without text is a rule.
+_MARKS = re.compile(r"^(?:[ \t]*(?:>|[-+*](?=[ \t])|\d{1,9}[.)](?=[ \t])))+", re.MULTILINE)
+_MARK = re.compile(r">|[-+*]|\d+")
+_CARRIED = (DocumentError, MemoryError)
+
+
+def extract(suffix: str, data: bytes, thing: str, limits: Limits) -> Extracted:
+    """The text of a file and its title, empty where neither the file nor a heading states one.
+
+    Raises:
+        DocumentError: The file cannot be used, or goes beyond a limit.
+        MemoryError: The memory of this process does not suffice.
+    """
+    try:
+        extracted = EXTRACTORS[suffix](data, thing, limits)
+        return _finished(extracted, MEDIA_TYPES[suffix], thing, limits)
+    except _CARRIED:
+        raise
+    except RecursionError as error:
+        raise too_deep(thing, limits.nesting, "more than the library that reads it can follow") from error
+    except Exception as error:
+        raise unreadable(thing, f"{type(error).__name__}: {error}") from error
+
+
+def _finished(extracted: Extracted, media_type: str, thing: str, limits: Limits) -> Extracted:
+    text = extracted.text.replace("\r\n", "\n").replace("\r", "\n")
+    if len(text) > limits.text_chars:
+        raise too_long(thing, limits)
+    if not text.strip():
+        raise empty(thing)
+    if has_lone_surrogates(text) or has_lone_surrogates(extracted.title):
+        got = "a lone surrogate (U+D800 to U+DFFF)"
+        remedy = "Remove the reference to that character."
+        raise DocumentError(thing, kind="not_utf8", expected="text that UTF-8 can hold", got=got, remedy=remedy)
+    if media_type == "text/plain":
+        return Extracted(text, extracted.title)
+    _refuse_deep_markdown(text, thing, limits.markdown_nesting)
+    # Also where the title is known: the stage that cuts the text parses it again, without a limit.
+    first_heading = next(
+        (heading.title for heading in _headings(text, thing, limits.markdown_steps) if heading.title), ""
+    )
+    return Extracted(text, extracted.title or first_heading)
+
+
+def _headings(text: str, thing: str, most_steps: int) -> list[Heading]:
+    try:
+        return headings(text, most_steps)
+    except TooManyStepsError as error:
+        expected = f"Markdown that takes at most {most_steps:,} steps to parse"
+        setting = "max_markdown_steps"
+        raise over_limit(thing, setting, kind="too_complex", expected=expected, got="more") from error
+
+
+def _refuse_deep_markdown(text: str, thing: str, limit: int) -> None:
+    # Each mark takes a character at least, so the others need no count.
+    for marks in (found[0] for found in _MARKS.finditer(text) if len(found[0]) > limit):
+        depth = len(_MARK.findall(marks))
+        if depth > limit:
+            raise over_limit(
+                thing,
+                "max_markdown_nesting",
+                kind="too_deep",
+                expected=f"at most {limit} block quotes and lists in each other",
+                got=f"a line that begins {depth} of them",
+            )
+
+
+def empty(thing: str) -> DocumentError:
+    """The error of a document without text."""
+    remedy = "Fill the file or remove it."
+    return DocumentError(thing, kind="empty", expected="some text", got="nothing but whitespace", remedy=remedy)
+
+
+def unreadable(thing: str, got: str) -> DocumentError:
+    """The error of a file that cannot be read at all."""
+    remedy = "Open the file in its own application to check it, and save it again or remove it."
+    return DocumentError(thing, kind="unreadable", expected="a file that can be read", got=got, remedy=remedy)

@@ -1,0 +1,291 @@
+"""Brings the tables ``documents`` and ``document_issues`` of a collection up to date with its sources.
+
+Only what changed is extracted. What goes is decided with care, because an error looks like a deletion: a document
+whose file cannot be used now keeps its former row, nothing goes from a folder that cannot be read, and a collection
+that loses too much at once stops before anything is written (``corpus/deletion_guard.py``). What is published is
+counted: rows that are staged and gone again are no deletion either.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Set
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import polars as pl
+
+from embedder_assets.corpus.collections import BEIR_CORPUS, Collection, is_document_name
+from embedder_assets.corpus.deletion_guard import PendingDeletions, check_deletions, check_unusable
+from embedder_assets.corpus.extract import Document, DocumentIssue, Limits, Source, read_sources
+from embedder_assets.corpus.sources import Listing, list_sources
+from embedder_assets.settings import Settings
+from embedder_assets.tables.schemas import SCHEMAS, Schema
+from embedder_assets.tables.staging import Staging, lost_rows
+from embedder_assets.tables.store import TableStore
+
+DOCUMENTS, ISSUES = "documents", "document_issues"
+# A staged file: what a kill can cost, and about what is in memory.
+ROWS_A_FILE = 4096
+CHARACTERS_A_FILE = 16_000_000
+STILL_THERE = "The former version stays in the tables."
+VERSION = ["doc_id", "source_sha256", "extraction"]
+# Kinds of issues of a BEIR collection that say which document they are of, so that no other one is in doubt.
+_OF_KNOWN_ROWS = {"duplicate_id"}
+# Kinds of issues of a folder that say nothing of what is in it.
+_OF_ITS_PATH_ALONE = {"not_a_file"}
+
+
+@dataclass(frozen=True)
+class IngestOutcome:
+    """What happened to the documents of a collection.
+
+    Attributes:
+        rows: Documents in the table now.
+        extracted: Documents that are new or changed.
+        moved: Documents that are gone, while one that is new or changed has their text.
+        deleted: Documents that are gone.
+        kept: Documents that could not be read now, of which the earlier version stays.
+        issues: Rows of ``document_issues``.
+        new_issues: Those that the last run did not have.
+    """
+
+    rows: int
+    extracted: int
+    moved: int
+    deleted: int
+    kept: int
+    issues: pl.DataFrame
+    new_issues: pl.DataFrame
+
+
+class Ingest:
+    """Reads the sources of one collection and brings its tables up to date.
+
+    Args:
+        store: The tables.
+        settings: The resolved settings.
+        collection: The collection.
+        progress: Given the sources that are done, and their number, which is 0 where it is not known.
+    """
+
+    def __init__(
+        self,
+        store: TableStore,
+        settings: Settings,
+        collection: Collection,
+        progress: Callable[[int, int], None] = lambda *_: None,
+    ) -> None:
+        self._store = store
+        self._settings = settings
+        self._collection = collection
+        self._progress = progress
+        self._name = collection.name
+        self._staging = store.own_staging(DOCUMENTS, self._name, "sources")
+
+    def run(self) -> IngestOutcome:
+        """Extracts what changed, and publishes it in one commit.
+
+        Raises:
+            CorpusError: The collection loses more documents at once than the settings allow, or more of them cannot be
+                used. The documents are as they were.
+            TableError: Documents that were read are not staged any more. The documents are as they were.
+        """
+        former = self._store.read(DOCUMENTS, self._name, [*VERSION, "content_sha256"])
+        listing = list_sources(self._collection, set(former["doc_id"]))
+        walk = self._walk(former, listing)
+        absent = former.filter(~pl.col("doc_id").is_in(pl.Series(walk.seen, dtype=pl.String).implode()))
+        gone = self._gone(absent, walk, listing)
+        moved = self._moved(gone, walk)
+        remaining = former.height - gone.height + walk.changed.join(former, on="doc_id", how="anti").height
+        check_deletions(
+            self._name, self._settings.max_lost_share, PendingDeletions(former.height, gone, moved, remaining)
+        )
+        issues, new_issues = self._issues(walk, former)
+        self._store.replace(ISSUES, self._name, issues)
+        bad = _where(issues, [_names_document(path, listing) for path in issues["path"]])
+        check_unusable(self._name, self._settings.max_bad_share, bad, usable=len(walk.seen))
+        replaced = former.join(walk.changed, on="doc_id", how="semi")
+        key = ["doc_id", "content_sha256"]
+        self._store.exchange(DOCUMENTS, self._name, self._added(walk.changed), pl.concat([gone, replaced]).select(key))
+        self._staging.clear()
+        return IngestOutcome(
+            rows=self._store.count(DOCUMENTS, self._name),
+            extracted=walk.changed.height,
+            moved=moved,
+            deleted=gone.height - moved,
+            kept=absent.height - gone.height,
+            issues=issues,
+            new_issues=new_issues,
+        )
+
+    def _walk(self, former: pl.DataFrame, listing: Listing) -> _Walk:
+        """Looks at every source, and stages the text of those that changed."""
+        staged = self._staging.read({name: SCHEMAS[DOCUMENTS][name] for name in VERSION})
+        known_issues = self._store.read(ISSUES, self._name).drop_nulls("source_sha256")
+        unchanged, waiting, bad = (
+            _Versions.of(rows) for rows in (former, staged, known_issues.rename({"path": "doc_id"}))
+        )
+        walk = _Walk(self._staging)
+        sources = read_sources(
+            self._collection,
+            Limits.of(self._settings),
+            known=lambda source: source in unchanged or source in waiting or source in bad,
+            listing=listing,
+            progress=self._progress,
+        )
+        for source, item in sources:
+            if isinstance(item, DocumentIssue):
+                walk.issue(source, item)
+            elif isinstance(item, Document):
+                walk.document(source, item)
+            elif source in bad:
+                walk.known_issues.append(source.doc_id)
+            else:
+                walk.known(source, staged=source not in unchanged)
+        walk.finish()
+        return walk
+
+    def _gone(self, absent: pl.DataFrame, walk: _Walk, listing: Listing) -> pl.DataFrame:
+        """Of documents that were not read, those that have no source any more, as far as that can be known."""
+        if listing.is_beir:
+            # A line that cannot be used may have been any of the documents.
+            of_rows = (issue for _, issue in walk.issues if issue.path not in listing.judgements)
+            unsure = any(issue.kind not in _OF_KNOWN_ROWS for issue in of_rows)
+            return absent.clear() if unsure else absent
+        in_the_way = {issue.path for _, issue in walk.issues if issue.kind in _OF_ITS_PATH_ALONE}
+        doubtful = {issue.path for _, issue in walk.issues if issue.kind not in _OF_ITS_PATH_ALONE} | set(
+            walk.known_issues
+        )
+        sure = [
+            doc_id not in in_the_way and not _is_or_is_below(doc_id, doubtful) for doc_id in absent["doc_id"].to_list()
+        ]
+        return _where(absent, sure)
+
+    def _moved(self, gone: pl.DataFrame, walk: _Walk) -> int:
+        """How many of the documents that are gone have their text in one that is new or changed."""
+        if not (gone.height and walk.changed.height):
+            return 0
+        staged = self._staging.read({name: SCHEMAS[DOCUMENTS][name] for name in (*VERSION, "content_sha256")})
+        texts = staged.join(walk.changed, on=VERSION, how="semi")
+        return gone.join(texts, on="content_sha256", how="semi").height
+
+    def _issues(self, walk: _Walk, former: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """The rows of ``document_issues``, and those of them that are new."""
+        before = self._store.read(ISSUES, self._name)
+        still_there = set(former["doc_id"].filter(former["doc_id"].is_in([issue.path for _, issue in walk.issues])))
+        found = [
+            {
+                **vars(issue),
+                "message": f"{issue.message} {STILL_THERE}" if issue.path in still_there else issue.message,
+                "source_sha256": source.sha256,
+                "extraction": source.extraction,
+            }
+            for source, issue in walk.issues
+        ]
+        rows = pl.DataFrame(found, schema=SCHEMAS[ISSUES]).drop("first_seen")
+        since = before.group_by("path", "kind").agg(pl.col("first_seen").min())
+        rows = rows.join(since, on=["path", "kind"], how="left").with_columns(
+            pl.col("first_seen").fill_null(datetime.now(UTC))
+        )
+        carried = before.filter(pl.col("path").is_in(walk.known_issues))
+        issues = pl.concat([rows.select(list(SCHEMAS[ISSUES])), carried]).sort("path", "kind")
+        return issues, issues.join(before, on=["path", "kind"], how="anti")
+
+    def _added(self, changed: pl.DataFrame) -> Iterator[pl.DataFrame]:
+        """The rows of versions that are new, all of them: it raises before a commit that would lack some."""
+        staged = 0
+        for frame in self._staging.frames(SCHEMAS[DOCUMENTS]):
+            rows = frame.join(changed, on=VERSION, how="semi", maintain_order="left")
+            staged += rows.height
+            if rows.height:
+                yield rows
+        if staged != changed.height:
+            address = self._staging.address
+            self._staging.clear()
+            raise lost_rows(f"staged documents of collection '{self._name}'", changed.height, staged, address)
+
+
+def _is_or_is_below(doc_id: str, places: Set[str]) -> bool:
+    """Whether a path, or a folder that it is in, is one of some places; ``.`` is the folder of all."""
+    parents = [doc_id[:end] for end, character in enumerate(doc_id) if character == "/"]
+    return not places.isdisjoint([".", doc_id, *parents])
+
+
+def _names_document(path: str, listing: Listing) -> bool:
+    """Whether an issue's path is that of a document, and not of a folder or of a whole file of rows."""
+    return path not in (BEIR_CORPUS, *listing.judgements) if listing.is_beir else is_document_name(path)
+
+
+def _where(rows: pl.DataFrame, wanted: list[bool]) -> pl.DataFrame:
+    return rows.filter(pl.Series(wanted, dtype=pl.Boolean))
+
+
+class _Versions:
+    """The versions of documents that are known, each as 16 bytes: a collection may have millions."""
+
+    def __init__(self, digests: set[bytes]) -> None:
+        self._digests = digests
+
+    @classmethod
+    def of(cls, rows: pl.DataFrame) -> _Versions:
+        """Those of some rows with the columns of ``VERSION``."""
+        return cls({_digest(*version) for version in rows.select(VERSION).iter_rows()})
+
+    def __contains__(self, source: Source) -> bool:
+        return _digest(source.doc_id, source.sha256, source.extraction) in self._digests
+
+
+def _digest(*version: str | None) -> bytes:
+    return hashlib.blake2b("\x1f".join(map(str, version)).encode(), digest_size=16).digest()
+
+
+class _Walk:
+    """What a walk over the sources has found.
+
+    Attributes:
+        seen: Ids of all documents that have a usable source.
+        issues: What could not be used, with its source.
+        known_issues: Paths of what could not be used before, and has not changed.
+    """
+
+    def __init__(self, staging: Staging) -> None:
+        self._staging = staging
+        self._rows: list[dict[str, object]] = []
+        self._characters = 0
+        self._changed: list[tuple[str, str | None, str]] = []
+        self.seen: list[str] = []
+        self.issues: list[tuple[Source, DocumentIssue]] = []
+        self.known_issues: list[str] = []
+
+    @property
+    def changed(self) -> pl.DataFrame:
+        """The versions that the table does not have: the columns of ``VERSION``."""
+        schema: Schema = {name: pl.String() for name in VERSION}
+        return pl.DataFrame(self._changed, schema=schema, orient="row")
+
+    def known(self, source: Source, *, staged: bool) -> None:
+        """A version that the table has, or that is staged."""
+        self.seen.append(source.doc_id)
+        if staged:
+            self._changed.append((source.doc_id, source.sha256, source.extraction))
+
+    def issue(self, source: Source, issue: DocumentIssue) -> None:
+        """A source that cannot be used."""
+        self.issues.append((source, issue))
+
+    def document(self, source: Source, document: Document) -> None:
+        """A version that is new."""
+        self.known(source, staged=True)
+        digest = hashlib.sha256(document.text.encode()).hexdigest()
+        version = {"source_sha256": source.sha256, "extraction": source.extraction}
+        self._rows.append({**vars(document), "content_sha256": digest, **version})
+        self._characters += len(document.text)
+        if len(self._rows) >= ROWS_A_FILE or self._characters >= CHARACTERS_A_FILE:
+            self.finish()
+
+    def finish(self) -> None:
+        """Stages what has come so far."""
+        if self._rows:
+            self._staging.append(pl.DataFrame(self._rows, schema=SCHEMAS[DOCUMENTS]))
+        self._rows, self._characters = [], 0

@@ -1,0 +1,211 @@
+"""Retrieval quality from the tables and the collection's judgements, by the measures of trec_eval.
+
+A judgement is of a document, and a ranking is of chunks: a document's rank is that of its best chunk.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+
+import polars as pl
+
+from embedder_assets.corpus.collections import find_collection
+from embedder_assets.corpus.queries import load_qrels
+from embedder_assets.errors import EmbedderError, TableError
+from embedder_assets.evaluation.results import MEASURES, Figures, Models, newest_figures, next_sequence
+from embedder_assets.settings import Settings
+from embedder_assets.tables.input_digest import input_digest
+from embedder_assets.tables.store import TableStore
+
+# Query to document to grade; a document counts as relevant from grade 1 on.
+Qrels = Mapping[str, Mapping[str, int]]
+
+DEEPEST_RANK = 100  # no measure looks further
+RESULT_SCHEMA = {"query_id": pl.String(), "ranking": pl.String(), "measure": pl.String(), "value": pl.Float64()}
+
+
+def evaluate_rankings(rankings: Mapping[str, pl.DataFrame], qrels: Qrels) -> pl.DataFrame:
+    """The measures of some rankings, for every judged query.
+
+    A query is judged if a document of it has a grade above 0. One that a ranking holds nothing for scores 0.
+
+    Args:
+        rankings: Name to columns query_id, doc_id, rank (from 1, gaps allowed). A document may be there several times,
+            once a chunk; its smallest rank counts.
+        qrels: The judgements. nDCG takes the grade itself as the gain; for the others every grade above 0 is alike.
+
+    Returns:
+        Columns query_id, ranking, measure (``nDCG@10``, ``R@100``, ``RR@10``), value (0 to 1).
+    """
+    import ir_measures
+
+    measures = [ir_measures.parse_measure(name) for name in MEASURES]
+    judged = {query: dict(grades) for query, grades in qrels.items() if _is_judged(grades)}
+    rows = [
+        (metric.query_id, name, str(metric.measure), metric.value)
+        for name, ranking in rankings.items()
+        for metric in ir_measures.iter_calc(measures, judged, _best_documents(ranking, list(judged)))
+    ]
+    return pl.DataFrame(rows, schema=RESULT_SCHEMA, orient="row").sort("query_id", maintain_order=True)
+
+
+def candidate_rankings(fused: pl.DataFrame, reranked: pl.DataFrame | None, *, sparse: bool) -> dict[str, pl.DataFrame]:
+    """The rankings that the candidate tables hold, each with the columns query_id, doc_id, rank.
+
+    Args:
+        fused: Rows of ``fused_candidates``.
+        reranked: Rows of ``reranked_candidates``, or None when that stage is off. Behind them come the other fused
+            candidates in their order, so that a deep measure compares whole rankings.
+        sparse: Whether the sparse stage is on.
+    """
+    names = {"dense": "dense_rank", **({"sparse": "sparse_rank"} if sparse else {}), "fused": "rank"}
+    rankings = {name: fused.drop_nulls(rank).select("query_id", "doc_id", rank=rank) for name, rank in names.items()}
+    if reranked is not None:
+        rest = fused.join(reranked, on=["query_id", "chunk_id"], how="anti")
+        last = reranked["rank"].max() or 0
+        columns = ["query_id", "doc_id", "rank"]
+        rankings["reranked"] = pl.concat(
+            [reranked.select(columns), rest.with_columns(pl.col("rank") + last).select(columns)]
+        )
+    return rankings
+
+
+class EvaluateStage:
+    """Evaluates the candidate tables of a collection, and keeps the history of it."""
+
+    def __init__(self, store: TableStore, settings: Settings) -> None:
+        self._store = store
+        self._settings = settings
+
+    def run(self, collection: str, models: Models, run_id: str) -> Figures | None:
+        """Brings ``evaluation`` and ``evaluation_queries`` of a collection up to date.
+
+        Returns:
+            The newest evaluation, or None where the collection brings no judged query.
+        """
+        qrels = self.judgements(collection)
+        if not qrels:
+            return None
+        digest = self._input_digest(collection, qrels)
+        newest = newest_figures(self._store, "evaluation", collection)
+        known = newest is not None and newest.input_digest == digest
+        if known and digest in self._store.read("evaluation_queries", collection, ["input_digest"])["input_digest"]:
+            return newest
+        by_query = evaluate_rankings(self._rankings(collection), qrels).with_columns(
+            collection=pl.lit(collection), input_digest=pl.lit(digest)
+        )
+        self._keep_queries(collection, by_query)
+        if not known:
+            means = by_query.group_by("collection", "ranking", "measure", "input_digest", maintain_order=True)
+            self._store.append(
+                "evaluation",
+                means.agg(pl.col("value").mean(), queries=pl.len()).with_columns(
+                    sequence=pl.lit(next_sequence(self._store, "evaluation", collection)),
+                    evaluated_at=pl.lit(datetime.now(UTC)),
+                    run_id=pl.lit(run_id),
+                    models=pl.lit(json.dumps(models, sort_keys=True)),
+                    qrels_digest=pl.lit(_digest_of(qrels)),
+                ),
+            )
+        return newest_figures(self._store, "evaluation", collection)
+
+    def current(self, collection: str) -> Figures | None:
+        """The evaluation of the candidate tables as they are, or None where the collection brings no judged query.
+
+        Raises:
+            TableError: There are judged queries, and the newest evaluation is not of these tables.
+        """
+        qrels = self.judgements(collection)
+        if not qrels:
+            return None
+        newest = newest_figures(self._store, "evaluation", collection)
+        if newest is None or newest.input_digest != self._input_digest(collection, qrels):
+            raise TableError(
+                f"table 'evaluation', collection '{collection}'",
+                expected="an evaluation of the candidate tables and judgements as they are now, with these settings",
+                got="none" if newest is None else f"one of {newest.at:%Y-%m-%d %H:%M} UTC, of other ones",
+                remedy="Run `embedder run`, or materialize the asset `evaluation`.",
+            )
+        return newest
+
+    def all_current(self, collections: Iterable[str]) -> Iterator[Figures]:
+        """``current`` of those collections that have one, for a display that must not fail."""
+        for name in collections:
+            with suppress(EmbedderError):
+                if figures := self.current(name):
+                    yield figures
+
+    def judgements(self, collection: str) -> Qrels:
+        """The judgements of those queries in the table that have a document of grade 1 or more."""
+        asked = set(self._store.read("queries", collection, ["query_id"])["query_id"])
+        qrels = load_qrels(find_collection(self._settings.corpus_dir, collection))
+        return {query: grades for query, grades in qrels.items() if query in asked and _is_judged(grades)}
+
+    def idle_judgements(self, collection: str) -> list[str]:
+        """A sentence for each kind of judgement that names something which is not there."""
+        qrels = load_qrels(find_collection(self._settings.corpus_dir, collection))
+        known = set(self._store.read("documents", collection, ["doc_id"])["doc_id"])
+        asked = set(self._store.read("queries", collection, ["query_id"])["query_id"])
+        queries = sorted(qrels.keys() - asked)
+        documents = sorted({document for grades in qrels.values() for document in grades} - known)
+        return [
+            f"{len(names)} {what}, for example {names[0]}"
+            for names, what in (
+                (queries, "queries of qrels.tsv are not in queries.jsonl, and do not count"),
+                (documents, "documents of qrels.tsv are not in the collection, and cannot be found"),
+            )
+            if names
+        ]
+
+    def _rankings(self, collection: str) -> dict[str, pl.DataFrame]:
+        columns = ["query_id", "chunk_id", "doc_id", "rank"]
+        fused = self._store.read("fused_candidates", collection, [*columns, "dense_rank", "sparse_rank"])
+        reranked = None
+        if self._settings.enable_rerank:
+            rows = self._store.read("reranked_candidates", collection, [*columns, "fallback_used"])
+            # Where the fused order stood in, there is nothing to say about the reranker.
+            reranked = None if rows["fallback_used"].any() else rows.select(columns)
+        return candidate_rankings(fused, reranked, sparse=self._settings.enable_sparse)
+
+    def _keep_queries(self, collection: str, by_query: pl.DataFrame) -> None:
+        """Replaces the results by query with the new ones; those of the accepted baseline stay."""
+        baseline = newest_figures(self._store, "quality_baselines", collection)
+        former = self._store.read("evaluation_queries", collection)
+        kept = former.filter(
+            pl.col("input_digest").eq(baseline.input_digest if baseline else "")
+            & ~pl.col("input_digest").is_in(by_query["input_digest"].unique().to_list())
+        )
+        self._store.replace("evaluation_queries", collection, pl.concat([kept, by_query.select(kept.columns)]))
+
+    def _input_digest(self, collection: str, qrels: Qrels) -> str:
+        tables = ["fused_candidates", *(["reranked_candidates"] if self._settings.enable_rerank else [])]
+        parts = [*MEASURES, f"sparse {self._settings.enable_sparse}", *tables, _digest_of(qrels)]
+        for table in tables:
+            parts += sorted(self._store.read(table, collection, ["input_digest"])["input_digest"].unique())
+        return input_digest(parts)
+
+
+def _is_judged(grades: Mapping[str, int]) -> bool:
+    return any(grade > 0 for grade in grades.values())
+
+
+def _best_documents(ranking: pl.DataFrame, queries: list[str]) -> dict[str, dict[str, float]]:
+    """Query to document to 1 / rank, where documents are ranked by their best chunk without a gap or a tie."""
+    asked = ranking.filter(pl.col("query_id").is_in(queries))
+    best = asked.group_by("query_id", "doc_id").agg(pl.col("rank").min()).sort("query_id", "rank", "doc_id")
+    best = best.with_columns(rank=pl.int_range(1, pl.len() + 1).over("query_id"))
+    documents: dict[str, dict[str, float]] = {}
+    for query, document, rank in best.filter(pl.col("rank") <= DEEPEST_RANK).iter_rows():
+        documents.setdefault(query, {})[document] = 1 / rank
+    return documents
+
+
+def _digest_of(qrels: Qrels) -> str:
+    return input_digest(
+        f"{query}\x1f{document}\x1f{grade}"
+        for query, grades in sorted(qrels.items())
+        for document, grade in sorted(grades.items())
+    )

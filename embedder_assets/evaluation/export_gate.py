@@ -1,0 +1,129 @@
+"""What the rankings of a collection have to reach before they are exported."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+
+from embedder_assets.errors import EmbedderError, QualityError
+from embedder_assets.evaluation.evaluate import EvaluateStage
+from embedder_assets.evaluation.results import NDCG, Figures, changes_by_query, newest_figures
+from embedder_assets.settings import Settings
+from embedder_assets.tables.store import TableStore
+
+QUERIES_NAMED = 3
+ROUNDING = 1e-9  # 0.83 - 0.81 is a little more than 0.02
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What the final ranking of an evaluation is compared with, and the words for it.
+
+    Attributes:
+        reference: The figures of which ``ranking`` is what has to be reached.
+        has: Says whose figure it is.
+        models: Names the models, now and then.
+        remedy: What to do about a fall.
+    """
+
+    reference: Figures
+    ranking: str
+    has: str
+    models: str
+    remedy: str
+
+
+def problem_with_baseline(store: TableStore, settings: Settings, collection: str) -> str | None:
+    """Why a collection must not be exported as it is, or None: also where no baseline is accepted.
+
+    While a baseline counts, what cannot be measured is not exported: judgements that got lost would open the gate.
+    """
+    baseline = newest_figures(store, "quality_baselines", collection)
+    if baseline is None:
+        return None
+    try:
+        now = EvaluateStage(store, settings).current(collection)
+    except EmbedderError as error:
+        return str(error)
+    return _unmeasured(baseline) if now is None else _below(store, settings, now, baseline)
+
+
+def refuse_below_baseline(store: TableStore, settings: Settings, collection: str) -> None:
+    """The same for who is about to write the exports, whether the checks were asked in this run or not.
+
+    Raises:
+        QualityError: The collection must not be exported as it is.
+    """
+    problem = problem_with_baseline(store, settings, collection)
+    if problem is not None:
+        raise QualityError(
+            f"the exports of collection '{collection}'",
+            expected="rankings that are measured, and not below the accepted baseline",
+            got=f"this: {problem.rstrip('.')}",
+            remedy="The export folder is as it was.",
+        )
+
+
+def fall(store: TableStore, settings: Settings, now: Figures, held: Comparison) -> str | None:
+    """By how much an evaluation is below what it is compared with, or None within the tolerance."""
+    reached, demanded = now.ndcg(now.final), held.reference.ndcg(held.ranking)
+    tolerance = settings.quality_tolerance
+    if demanded - reached <= tolerance + ROUNDING:
+        return None
+    changes = changes_by_query(
+        store, now.collection, (now.input_digest, now.final), (held.reference.input_digest, held.ranking)
+    )
+    lost = [
+        f"{query} ({before:.3f} to {value:.3f})"
+        for query, before, value, change in changes.head(QUERIES_NAMED).iter_rows()
+        if change < 0
+    ]
+    return " ".join(
+        [
+            f"{now.final} {NDCG} is {reached:.4f} over {now.queries} judged queries, {held.has} {demanded:.4f},",
+            f"and EMBEDDER_QUALITY_TOLERANCE allows {tolerance:g} less.",
+            *([f"Queries that lost most: {', '.join(lost)}."] if lost else []),
+            *(["The judgements are not those of then."] if now.qrels_digest != held.reference.qrels_digest else []),
+            held.models + ".",
+            f"The exports stay as they were. {held.remedy}",
+        ]
+    )
+
+
+def models_then(now: Figures, baseline: Figures) -> str:
+    """The models of a baseline, next to those of an evaluation."""
+    if now.models == baseline.models:
+        return "; of the baseline: the same, so a setting, the documents or the judgements differ"
+    return f"; of the baseline: {baseline.models_named}"
+
+
+def accept_command(collection: str) -> str:
+    """The command that makes the newest evaluation the baseline."""
+    return f"`embedder baseline accept --collection {shlex.quote(collection)}`"
+
+
+def unmeasured_remedy(collection: str) -> str:
+    """What to do where a baseline counts and nothing is left to measure with."""
+    return (
+        "Bring back queries.jsonl and qrels.tsv at the top of the collection, or give up the baseline on purpose: "
+        f"`embedder baseline drop --collection {shlex.quote(collection)}`."
+    )
+
+
+def _unmeasured(baseline: Figures) -> str:
+    return (
+        f"a baseline counts, accepted on {baseline.at:%Y-%m-%d} over {baseline.queries} judged queries, and now no "
+        "judged query is left, so the ranking cannot be compared with it. The exports stay as they were. "
+        + unmeasured_remedy(baseline.collection)
+    )
+
+
+def _below(store: TableStore, settings: Settings, now: Figures, baseline: Figures) -> str | None:
+    ranking = baseline.comparable(now.final)
+    has = f"the baseline accepted on {baseline.at:%Y-%m-%d} has {'' if ranking == now.final else f'({ranking}) '}"
+    remedy = (
+        "Compare the models (`embedder models compare`), go back to the earlier model, setting or documents, or accept "
+        f"the fall on purpose: {accept_command(now.collection)}."
+    )
+    models = f"Models now: {now.models_named}" + models_then(now, baseline)
+    return fall(store, settings, now, Comparison(baseline, ranking, has.strip(), models, remedy))

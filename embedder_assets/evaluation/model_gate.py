@@ -1,0 +1,94 @@
+"""The gate before a model swap: vectors that retrieve worse than the accepted baseline do not replace the old ones.
+
+The checks of ``evaluation`` hold the final ranking against the baseline, but by then the tables are the new ones. This
+holds a new embedding model's own ranking against it before the commit; old rows stay, and the new ones stay staged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import polars as pl
+
+from embedder_assets.embedding.dense import DenseEncoder
+from embedder_assets.embedding.stage import Encoder
+from embedder_assets.errors import QualityError
+from embedder_assets.evaluation.evaluate import EvaluateStage, evaluate_rankings
+from embedder_assets.evaluation.export_gate import unmeasured_remedy
+from embedder_assets.evaluation.results import NDCG, newest_figures
+from embedder_assets.retrieval.exact_index import ChunkIndex
+from embedder_assets.retrieval.fusion import documents_of, named_candidates
+from embedder_assets.retrieval.query_embeddings import QueryEncoder
+from embedder_assets.serving.client.session import TritonSession
+from embedder_assets.settings import Settings
+from embedder_assets.tables.store import TableStore
+from embedder_assets.telemetry.stage_record import StageMeter
+
+ROUNDING = 1e-9
+
+
+class ModelGate:
+    """Asked by ``EmbeddingStage`` before rows of another model are replaced."""
+
+    def __init__(
+        self, store: TableStore, triton: TritonSession, settings: Settings, encoder: Encoder, meter: StageMeter
+    ) -> None:
+        self._store = store
+        self._triton = triton
+        self._settings = settings
+        self._encoder = encoder
+        self._meter = meter
+
+    def __call__(self, collection: str, rows: Iterable[pl.DataFrame]) -> None:
+        """Lets the rows pass, or raises.
+
+        Without an accepted baseline there is nothing to hold them against.
+
+        Args:
+            collection: Name of the collection.
+            rows: All new rows of it, in frames; walked once.
+
+        Raises:
+            QualityError: Their ranking is worse than the baseline's by more than the tolerance, or cannot be measured.
+        """
+        kind = "dense" if isinstance(self._encoder, DenseEncoder) else "sparse"
+        baseline = newest_figures(self._store, "quality_baselines", collection)
+        # The figure of several dense models is theirs together; one of them cannot be held against it.
+        several = kind == "dense" and len(self._settings.dense_models) > 1
+        if baseline is None or kind not in baseline.rankings or several:
+            return
+        qrels = EvaluateStage(self._store, self._settings).judgements(collection)
+        if not qrels:
+            raise QualityError(
+                f"model '{self._encoder.model}' with fingerprint {self._encoder.fingerprint}",
+                expected=f"judged queries to compare it with the baseline accepted on {baseline.at:%Y-%m-%d}",
+                got="none",
+                remedy=f"The table is as it was, and the new vectors stay staged. {unmeasured_remedy(collection)}",
+            )
+        ranking = self._ranking(kind, collection, rows, list(qrels))
+        measured = evaluate_rankings({kind: ranking}, qrels).filter(measure=NDCG)["value"].mean()
+        demanded, tolerance = baseline.ndcg(kind), self._settings.quality_tolerance
+        reached = float(measured)  # type: ignore[arg-type]
+        if demanded - reached <= tolerance + ROUNDING:
+            return
+        raise QualityError(
+            f"model '{self._encoder.model}' with fingerprint {self._encoder.fingerprint}",
+            expected=f"{kind} {NDCG} of at least {demanded:.4f} less EMBEDDER_QUALITY_TOLERANCE ({tolerance:g}), the "
+            f"baseline accepted on {baseline.at:%Y-%m-%d} with {baseline.models_named}",
+            got=f"{reached:.4f} over {len(qrels)} judged queries",
+            remedy="The table is as it was, and the new vectors stay staged. Compare the models "
+            "(`embedder models compare`), or go back to the former one. To take the new one on purpose, run once with "
+            "EMBEDDER_QUALITY_TOLERANCE=1, then `embedder baseline accept`.",
+        )
+
+    def _ranking(self, kind: str, collection: str, rows: Iterable[pl.DataFrame], judged: list[str]) -> pl.DataFrame:
+        """Columns query_id, doc_id, rank by these vectors alone."""
+        queries = self._store.read("queries", collection).filter(pl.col("query_id").is_in(judged))
+        own = (self._encoder.model, self._encoder.fingerprint)
+        encoder = QueryEncoder(self._triton, self._settings.request_batch_size, self._meter)
+        depth = self._settings.candidate_depth
+        if kind == "dense":
+            ranking = ChunkIndex.of_rows([rows]).rank_dense(0, encoder.dense(own, queries), depth)
+        else:
+            ranking = ChunkIndex.of_rows([], rows).rank_sparse(encoder.sparse(own, queries), depth)
+        return named_candidates(ranking, documents_of(self._store, collection, ranking), queries)

@@ -1,0 +1,265 @@
+"""Reciprocal rank fusion of the rankings by the dense models and by the sparse one.
+
+Cormack, Clarke and Büttcher, "Reciprocal Rank Fusion outperforms Condorcet and individual Rank Learning Methods"
+(SIGIR 2009): the score of a chunk is the sum of 1 / (k + rank) over the rankings that hold it, with k = 60.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from embedder_assets.embedding.failures import known_failures, list_failures
+from embedder_assets.embedding.fallback import Fallback
+from embedder_assets.embedding.keys import KEY, Model, is_of
+from embedder_assets.embedding.lexical import LexicalEncoder, lexical_model
+from embedder_assets.retrieval.exact_index import EMPTY_RANKING, ChunkIndex
+from embedder_assets.retrieval.query_embeddings import QueryEncoder, QueryMemory, all_known, with_digest
+from embedder_assets.serving.client.session import TritonSession
+from embedder_assets.settings import Settings
+from embedder_assets.tables.digest_ranges import digest_ranges
+from embedder_assets.tables.input_digest import input_digest
+from embedder_assets.tables.store import TableStore
+from embedder_assets.telemetry.stage_record import StageMeter
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+RRF_K = 60
+FALLBACK = "lexical queries"
+
+
+@dataclass(frozen=True)
+class RetrievalModels:
+    """The first-stage models of a run; ``sparse`` is None when that stage is off.
+
+    Attributes:
+        dense: (model name, fingerprint) of each dense model, the primary first.
+        sparse: (model name, fingerprint) or None.
+        lexical: The same of the lexical rows that count where a chunk has no row of the sparse model; None where none
+            may. It is no part of the identity: which chunks have one is.
+    """
+
+    dense: tuple[Model, ...]
+    sparse: Model | None
+    lexical: Model | None = field(default=None, repr=False)
+
+    @property
+    def all(self) -> list[Model]:
+        """All of them but the lexical one."""
+        return [*self.dense, *([self.sparse] if self.sparse else [])]
+
+    @property
+    def sparse_sources(self) -> list[Model]:
+        """Whose sparse rows count, the model first; none when the stage is off."""
+        return [model for model in (self.sparse, self.lexical) if model] if self.sparse else []
+
+    @classmethod
+    def of(cls, settings: Settings, triton: TritonSession) -> RetrievalModels:
+        """The models that the settings name, with the fingerprints of what would serve them now."""
+        sparse = settings.sparse_model
+        return cls(
+            tuple((name, triton.fingerprint(name, "dense")) for name in settings.dense_models),
+            (sparse, triton.fingerprint(sparse, "sparse")) if settings.enable_sparse else None,
+            lexical_model(settings),
+        )
+
+
+class FuseStage:
+    """Ranks the chunks of a collection for its queries."""
+
+    def __init__(self, store: TableStore, triton: TritonSession, settings: Settings, models: RetrievalModels) -> None:
+        self._store = store
+        self._triton = triton
+        self._models = models
+        self._settings = settings
+        self._depth = settings.candidate_depth
+
+    def run(self, collection: str, meter: StageMeter) -> pl.DataFrame:
+        """Brings ``fused_candidates`` and ``query_embeddings`` of a collection up to date; returns the candidates.
+
+        Where the sparse model fails and the settings allow it, the queries are lexical. Such rows, and those where a
+        model fails on a query, which is listed, have a digest of their own, so the next run asks the model again.
+
+        Raises:
+            EmbedderError: A dense model fails; or the sparse one does, and ``sparse_fallback`` is off.
+        """
+        queries = self._store.read("queries", collection).sort("query_id")
+        digest = self._input_digest(collection, queries)
+        current = self._store.read("fused_candidates", collection, ["input_digest"])
+        is_current = current.height and current["input_digest"].unique().to_list() == [digest]
+        if is_current and all_known(self._store, collection, with_digest(queries), self._models.all):
+            meter.count("reused", queries.height)
+            return self._store.read("fused_candidates", collection)
+        memory = QueryMemory(self._store, collection)
+        encoder = self.encoder(meter, memory)
+        fallback = Fallback(self._settings.sparse_fallback, meter.fell_back, collection)
+        fused = self.rank(self.index([collection]), queries, encoder, fallback)
+        memory.forget_others(with_digest(queries), self._models.all)
+        if fallback.used or encoder.failed:
+            failed = sorted(f"{query} {model}" for query, model, _ in encoder.failed)
+            digest = input_digest([digest, *([FALLBACK] if fallback.used else []), *failed])
+        meter.count("computed", queries.height)
+        rows = named_candidates(fused, documents_of(self._store, collection, fused), queries).with_columns(
+            collection=pl.lit(collection), input_digest=pl.lit(digest)
+        )
+        list_failures(self._store, collection, "fuse", self._failures(encoder))
+        self._store.replace("fused_candidates", collection, rows)
+        return rows
+
+    def index(self, collections: Sequence[str]) -> ChunkIndex:
+        """The chunks of some collections with their vectors of the configured models, read from the tables."""
+        return ChunkIndex.of_tables(self._store, collections, self._models.dense, self._models.sparse_sources)
+
+    def encoder(self, meter: StageMeter, memory: QueryMemory | None = None) -> QueryEncoder:
+        """What asks the models about queries for ``rank``."""
+        return QueryEncoder(self._triton, self._settings.request_batch_size, meter, memory)
+
+    def rank(
+        self,
+        index: ChunkIndex,
+        queries: pl.DataFrame,
+        encoder: QueryEncoder,
+        fallback: Fallback | None = None,
+        beside: Executor | None = None,
+    ) -> pl.DataFrame:
+        """Fused ranking of an index: columns query (position), chunk_id, rank, score, … .
+
+        A model that fails on a query, though it is alone, has no ranking for it.
+
+        Args:
+            index: The chunks.
+            queries: Columns query_id, text.
+            encoder: Asks the models, and notes on which queries they failed.
+            fallback: Lets lexical queries stand in where the sparse model fails; without it the failure comes out.
+            beside: Ranks the chunks of a dense model while the next model computes. The index has to be in memory: the
+                tables are read by one thread at a time.
+
+        Raises:
+            InferenceError: A model fails for any text.
+        """
+        if not queries.height or index.empty:
+            return fuse([EMPTY_RANKING] * len(self._models.dense), EMPTY_RANKING)
+        submit = beside.submit if beside else _done
+        ranked = [
+            submit(index.rank_dense, position, encoder.dense(model, queries), self._depth)
+            for position, model in enumerate(self._models.dense)
+        ]
+        terms = self._query_terms(index, queries, encoder, fallback)
+        dense = [each.result() for each in ranked]
+        return fuse(dense, EMPTY_RANKING if terms is None else index.rank_sparse(terms, self._depth))
+
+    def _query_terms(
+        self, index: ChunkIndex, queries: pl.DataFrame, encoder: QueryEncoder, fallback: Fallback | None
+    ) -> csr_array | None:
+        """The sparse vectors of the queries, [queries, vocabulary]; None where the stage is off."""
+        blocks, model = index.sparse, self._models.sparse
+        if blocks is None or model is None:
+            return None
+        by_model = functools.partial(encoder.sparse, model, queries)
+        lexical = lambda: LexicalEncoder(self._settings).queries(  # noqa: E731
+            queries["text"].to_list(), (block.vectors for block in blocks)
+        )
+        return fallback.instead(by_model, lexical) if fallback else by_model()
+
+    def _input_digest(self, collection: str, queries: pl.DataFrame) -> str:
+        return input_digest(
+            chain(
+                [str(self._models), str(self._depth), str(RRF_K)],
+                self._chunk_parts(collection),
+                ("\x1f".join(row) for row in queries.select("query_id", "text").iter_rows()),
+                self._lexical_parts(collection),
+                self._failed_chunks(collection),
+            )
+        )
+
+    def _chunk_parts(self, collection: str) -> Iterator[str]:
+        """The keys of all chunks, a text a range of digests."""
+        for part in digest_ranges(self._store.count("chunks", collection)):
+            keys = self._store.read("chunks", collection, KEY, where=part.rows).sort(KEY)
+            yield "\n".join(keys.select(pl.concat_str(KEY, separator="\x1f")).to_series())
+
+    def _lexical_parts(self, collection: str) -> list[str]:
+        """Which chunks have a lexical row; nothing where none has."""
+        lexical = self._models.lexical
+        if lexical is None:
+            return []
+        rows = self._store.read("sparse_embeddings", collection, ["chunk_id"], where=is_of(lexical))
+        return [str(lexical), *rows["chunk_id"].sort()] if rows.height else []
+
+    def _failures(self, encoder: QueryEncoder) -> pl.DataFrame:
+        """The queries that failed, as ``list_failures`` takes them."""
+        fingerprints = dict(self._models.all)
+        rows = [(query, model, fingerprints[model], message) for query, model, message in encoder.failed]
+        names = ["query_id", "model", "model_fingerprint", "message"]
+        return pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String), orient="row")
+
+    def _failed_chunks(self, collection: str) -> list[str]:
+        """The chunks that a model has no vector of: once it has, the rankings are others."""
+        failed = {model: known_failures(self._store, collection, model)["chunk_id"] for model in self._models.all}
+        return [f"{model} {chunk}" for model, chunks in failed.items() for chunk in chunks]
+
+
+def _done(work: Callable[..., pl.DataFrame], *arguments: object) -> Future[pl.DataFrame]:
+    """The result of some work that is done at once."""
+    future: Future[pl.DataFrame] = Future()
+    future.set_result(work(*arguments))
+    return future
+
+
+def fuse(dense: Sequence[pl.DataFrame], sparse: pl.DataFrame) -> pl.DataFrame:
+    """Reciprocal rank fusion of any number of rankings; keeps every chunk that one of them holds.
+
+    Args:
+        dense: One ranking a dense model: columns query, chunk_id, content_sha256, rank (from 1).
+        sparse: The same of the sparse ranking; may be empty.
+
+    Returns:
+        Columns query, chunk_id, content_sha256, rank, score, dense_rank (the best of the dense ranks), dense_ranks
+        (list, one a dense model), sparse_rank, null where a ranking lacks the chunk; sorted by query and rank. Equal
+        scores are ordered by the dense rank, then by the digest of the chunk's text, then by its id.
+    """
+    keys = ["query", "chunk_id", "content_sha256"]
+    names = [f"dense_{position}" for position in range(len(dense))]
+    ranked = sparse.lazy().select(*keys, sparse_rank="rank")
+    for name, ranking in zip(names, dense, strict=True):
+        ranks = ranking.lazy().select(*keys, pl.col("rank").alias(name))
+        ranked = ranked.join(ranks, on=keys, how="full", coalesce=True)
+    reciprocals = [(1.0 / (RRF_K + pl.col(name))).fill_null(0.0) for name in (*names, "sparse_rank")]
+    no_rank = pl.lit(None, pl.Int64)
+    ranked = ranked.with_columns(
+        score=pl.sum_horizontal(reciprocals),
+        dense_rank=pl.min_horizontal(names) if names else no_rank,
+        dense_ranks=pl.concat_list(names or [no_rank]),
+    ).sort(
+        ["query", "score", "dense_rank", "content_sha256", "chunk_id"],
+        descending=[False, True, False, False, False],
+        nulls_last=True,
+    )
+    ranked = ranked.with_columns(rank=pl.int_range(1, pl.len() + 1).over("query"))
+    return ranked.select(*keys, "rank", "score", "dense_rank", "dense_ranks", "sparse_rank").collect()
+
+
+def named_candidates(ranking: pl.DataFrame, chunks: pl.DataFrame, queries: pl.DataFrame) -> pl.DataFrame:
+    """A ranking with the ids of its queries and the documents of its chunks beside them.
+
+    Args:
+        ranking: Columns query (position), chunk_id, and any others.
+        chunks: Columns chunk_id, doc_id.
+        queries: Column query_id, in the order of the positions.
+    """
+    names = queries.select("query_id").with_row_index("query").cast({"query": pl.Int64})
+    documents = chunks.select("chunk_id", "doc_id")
+    return ranking.join(names, on="query", maintain_order="left").join(documents, on="chunk_id", maintain_order="left")
+
+
+def documents_of(store: TableStore, collection: str, ranking: pl.DataFrame) -> pl.DataFrame:
+    """The document of each chunk of a ranking of a collection: columns chunk_id, doc_id."""
+    ranked = pl.col("chunk_id").is_in(ranking["chunk_id"].unique().implode())
+    return store.read("chunks", collection, ["chunk_id", "doc_id"], where=ranked)

@@ -1,0 +1,163 @@
+"""Reranking: a cross-encoder reads query and passage together; its logit is one piece of evidence beside the rank.
+
+A small cross-encoder that replaces the fused order harms topical queries, and helps every kind when its logit is
+combined with the first stage's evidence (``retrieval/rerank_score.py``).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from embedder_assets.embedding.dense import as_matrix
+from embedder_assets.embedding.fallback import Fallback
+from embedder_assets.errors import InferenceError
+from embedder_assets.retrieval.query_embeddings import with_digest
+from embedder_assets.retrieval.rerank_score import FORMULA, combine
+from embedder_assets.serving.client.session import TritonSession
+from embedder_assets.settings import Settings
+from embedder_assets.tables.input_digest import input_digest
+from embedder_assets.tables.store import TableStore
+from embedder_assets.telemetry.stage_record import StageMeter
+
+FALLBACK = "fused order"
+# The two texts of a pair, by their digests.
+PAIR = ["query_sha256", "content_sha256"]
+# How a pair is named in the record.
+_NAMED = pl.format("{} {}", "query_id", "chunk_id")
+
+
+class RerankStage:
+    """Reorders the best fused candidates of each query."""
+
+    def __init__(self, store: TableStore, triton: TritonSession, settings: Settings, model: tuple[str, str]) -> None:
+        self._store = store
+        self._triton = triton
+        self._model, self._fingerprint = model
+        self._depth = settings.rerank_depth
+        self._evidence = triton.evidence(self._model)
+        self._dense_model = settings.dense_models[0]
+        self._batch_size = settings.request_batch_size
+        self._may_fall_back = settings.rerank_fallback
+
+    def run(self, collection: str, meter: StageMeter) -> pl.DataFrame:
+        """Brings ``reranked_candidates`` of a collection up to date and returns its rows.
+
+        Where the model fails and the settings allow it, the fused order stands. Such rows have a digest of their own,
+        so the next run asks the model again. Single pairs on which it failed in the last run are tried again too, and
+        none is computed that the model has seen before.
+
+        Raises:
+            EmbedderError: The model fails, and ``rerank_fallback`` is off.
+        """
+        best = pl.col("rank") <= self._depth
+        fused = self._store.read("fused_candidates", collection, where=best)
+        digest = self._input_digest(fused)
+        current = self._store.read("reranked_candidates", collection)
+        known = current.filter(model_fingerprint=self._fingerprint).drop_nulls("cross_encoder_score")
+        if current.height and current.height == known.filter(input_digest=digest).height:
+            meter.count("reused", current.height)
+            return current
+        pairs = self._pairs(collection, fused)
+        # What the model said of two texts stays true wherever they lie and whatever else is there.
+        logits = known.select(*PAIR, "cross_encoder_score").unique(PAIR, keep="any")
+        pairs = pairs.join(logits, on=PAIR, how="left", maintain_order="left")
+        if reused := pairs["cross_encoder_score"].count():
+            meter.count("reused", reused)
+        vectors = self._vectors(collection, pairs)
+        fallback = Fallback(self._may_fall_back, meter.fell_back, collection)
+        rows = fallback.instead(lambda: self.rerank(pairs, vectors, collection, meter), lambda: in_fused_order(pairs))
+        if fallback.used:
+            digest = input_digest([digest, FALLBACK])
+            meter.count("fallback", rows.height)
+        elif failed := rows.filter(pl.col("cross_encoder_score").is_null()).select(_NAMED).to_series().to_list():
+            # Once the model has judged them, the order is another, and what was made from this one is old.
+            digest = input_digest([digest, *sorted(failed)])
+        rows = rows.with_columns(
+            collection=pl.lit(collection),
+            fallback_used=pl.lit(fallback.used),
+            model=pl.lit(self._model),
+            model_fingerprint=pl.lit(self._fingerprint),
+            input_digest=pl.lit(digest),
+        )
+        self._store.replace("reranked_candidates", collection, rows)
+        return rows
+
+    def rerank(
+        self, pairs: pl.DataFrame, vectors: NDArray[np.float32], collection: str, meter: StageMeter
+    ) -> pl.DataFrame:
+        """Adds the columns ``cross_encoder_score`` (float64 logit), ``score`` and ``rank``.
+
+        A pair on which the model fails, though it is alone, has no logit, and is judged by the rest of its evidence.
+
+        Args:
+            pairs: Columns query_id, chunk_id, query_text, text, token_count, fused_rank, and any others. Where there is
+                a cross_encoder_score already, the model is not asked.
+            vectors: Unit vectors of the passages by the first dense model, float32 [rows of ``pairs``, dimension]; NaN
+                where that model failed on a passage.
+            collection: For the progress display.
+            meter: Takes the batches, and the pairs that failed.
+
+        Raises:
+            InferenceError: The model fails for any pair, or for all of these.
+        """
+        return combine(self._score(pairs, collection, meter), vectors, self._evidence)
+
+    def _score(self, pairs: pl.DataFrame, collection: str, meter: StageMeter) -> pl.DataFrame:
+        if "cross_encoder_score" not in pairs.columns:
+            pairs = pairs.with_columns(cross_encoder_score=pl.lit(None, pl.Float64))
+        logits = pairs["cross_encoder_score"].to_numpy(writable=True)
+        asked = pairs.with_row_index("row").filter(pl.col("cross_encoder_score").is_null())
+        if not asked.height:
+            return pairs
+        # The longest first: what remains at the end is short, so no core waits long for another.
+        asked = asked.sort("token_count", descending=True, maintain_order=True)
+        frames = list(asked.iter_slices(self._batch_size))
+        requests = (list(frame.select("query_text", "text").iter_rows()) for frame in frames)
+        errors: list[InferenceError] = []
+        done = 0
+        answers = self._triton.infer_many(self._model, requests, observer=meter)
+        for frame, answer in zip(frames, answers, strict=True):
+            logits[frame["row"].to_numpy()] = answer.placed("score", np.nan).ravel()
+            errors += [failure.error for failure in answer.failures]
+            for kind, positions in answer.failed_by_kind().items():
+                meter.items_failed(self._model, frame[positions].select(_NAMED).to_series().to_list(), kind)
+            meter.count("computed", answer.rows)
+            done += frame.height
+            meter.progress(collection, done, asked.height)
+        if len(errors) == pairs.height:
+            raise errors[0]
+        return pairs.with_columns(cross_encoder_score=pl.Series(logits).fill_nan(None))
+
+    def _pairs(self, collection: str, fused: pl.DataFrame) -> pl.DataFrame:
+        """The candidates with their texts, in the order of query and rank."""
+        wanted = pl.col("chunk_id").is_in(fused["chunk_id"].unique().implode())
+        columns = ["chunk_id", "text", "token_count", "content_sha256"]
+        chunks = self._store.read("chunks", collection, columns, where=wanted)
+        queries = with_digest(self._store.read("queries", collection, ["query_id", "text"]))
+        queries = queries.rename({"text": "query_text", "content_sha256": "query_sha256"})
+        best = fused.select("query_id", "chunk_id", "doc_id", fused_rank="rank", fused_score="score")
+        return best.join(queries, on="query_id").join(chunks, on="chunk_id").sort("query_id", "fused_rank")
+
+    def _vectors(self, collection: str, pairs: pl.DataFrame) -> NDArray[np.float32]:
+        wanted = (pl.col("model") == self._dense_model) & pl.col("chunk_id").is_in(pairs["chunk_id"].unique().implode())
+        rows = self._store.read("dense_embeddings", collection, ["chunk_id", "embedding"], where=wanted)
+        beside = pairs.select("chunk_id").join(rows, on="chunk_id", how="left", maintain_order="left")
+        return as_matrix(beside["embedding"])
+
+    def _input_digest(self, fused: pl.DataFrame) -> str:
+        parts = [*sorted(fused["input_digest"].unique()), self._model, self._fingerprint, str(self._depth), FORMULA]
+        return input_digest(parts)
+
+
+def in_fused_order(pairs: pl.DataFrame) -> pl.DataFrame:
+    """The columns that ``RerankStage.rerank`` adds, where no model has looked at the candidates.
+
+    Args:
+        pairs: Columns fused_rank (from 1), fused_score, and any others.
+
+    Returns:
+        The rows with ``rank`` and ``score`` of the fused ranking and without a ``cross_encoder_score``.
+    """
+    return pairs.with_columns(rank="fused_rank", score="fused_score", cross_encoder_score=pl.lit(None, pl.Float64))

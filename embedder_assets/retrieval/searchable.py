@@ -1,0 +1,216 @@
+"""What a reader can search of a collection at any moment: rows of the tables that belong together.
+
+A run commits the chunks of a collection first and their vectors later, hours later for a large one, or never if it is
+killed. Until then the newest rows are incomplete. A reader then goes back to the newest versions of the tables that are
+complete together; the history of the tables says which may be, since a commit of vectors names the version of the
+chunks that it was made from. Where no earlier state can be read, it takes the chunks that have all their vectors.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import polars as pl
+
+from embedder_assets.embedding.failures import TABLE as ISSUES
+from embedder_assets.embedding.failures import known_failures
+from embedder_assets.embedding.keys import KEY, Model, is_of
+from embedder_assets.errors import IncompleteTableError, StorageError, TableError
+from embedder_assets.retrieval.approximate import ApproximateStage, graph_of
+from embedder_assets.retrieval.exact_index import ChunkIndex, DenseBlock, SparseBlock
+from embedder_assets.retrieval.fusion import RetrievalModels
+from embedder_assets.retrieval.hnsw_index import Graph
+from embedder_assets.settings import Settings
+from embedder_assets.tables.digest_ranges import digest_ranges
+from embedder_assets.tables.history import Commit, commits_of
+from embedder_assets.tables.store import TableStore
+
+State = Literal["newest", "earlier", "partial"]
+Versions = Mapping[str, int | None]
+CHUNKS, DENSE, SPARSE = "chunks", "dense_embeddings", "sparse_embeddings"
+# How many changes of the chunks a search goes back at most: each look reads the keys of a collection.
+LONGEST_WAY_BACK = 50
+
+
+@dataclass(frozen=True)
+class SearchableCollection:
+    """The rows of one collection that a search answers from.
+
+    Attributes:
+        name: Of the collection.
+        chunks: The collection's chunks, as in their table.
+        dense: For each dense model the blocks of its vectors.
+        sparse: The same of the sparse rows; None where that stage is off.
+        state: ``newest``; ``earlier`` where the newest rows are incomplete; ``partial`` where chunks are left out.
+        note: A sentence that says why, where it is not the newest state.
+    """
+
+    name: str
+    chunks: pl.DataFrame
+    dense: list[list[DenseBlock]]
+    sparse: list[SparseBlock] | None
+    state: State = "newest"
+    note: str | None = None
+
+    def noted(self, state: State, words: str) -> SearchableCollection:
+        """The same, which is not the newest state, with a sentence about it."""
+        note = f"collection '{self.name}' is being brought up to date, or its last run did not end: it is {words}"
+        return replace(self, state=state, note=f"{note}. `embedder run` brings it up to date.")
+
+
+def searchable(store: TableStore, settings: Settings, models: RetrievalModels, collection: str) -> SearchableCollection:
+    """The newest rows of a collection that belong together.
+
+    Args:
+        store: The tables.
+        settings: The resolved settings.
+        models: Whose vectors are searched.
+        collection: Name of the collection.
+
+    Raises:
+        IncompleteTableError: No chunk has all its vectors.
+        StorageError: The object store cannot be reached.
+        TableError: The newest rows cannot be read, nor can earlier ones.
+    """
+    reader = _Reader(settings, models, collection)
+    try:
+        return reader.loaded(store.at({}))
+    except StorageError:
+        raise
+    except TableError as error:
+        problem = error
+    # Somebody may have committed between the looks at two tables, or removed old files.
+    newest = store.at({})
+    with suppress(TableError):
+        return reader.loaded(newest)
+    for versions, commit in earlier_states(store, collection):
+        with suppress(TableError):
+            state = store.at(versions)
+            if not reader.lacking(state).height:
+                return reader.loaded(state).noted("earlier", f"searched as it was at {commit.at:%Y-%m-%d %H:%M:%S} UTC")
+    if not isinstance(problem, IncompleteTableError):
+        raise problem
+    lacking, total = reader.lacking(newest), newest.count(CHUNKS, collection)
+    if lacking.height >= total:
+        raise problem
+    words = f"searched without {lacking.height} of its {total} chunks, which have no vectors yet"
+    return reader.loaded(newest, lacking).noted("partial", words)
+
+
+def earlier_states(store: TableStore, collection: str) -> Iterator[tuple[Versions, Commit]]:
+    """The versions of the tables that may be complete together, the newest first, with the commit of their chunks.
+
+    For each change of the chunks these are the vectors as they were before the next change of the chunks. Which
+    version of the chunks vectors were made from is in their commit; a commit that does not say so, as that of
+    ``embedder tables restore``, may fit any.
+    """
+    changes = {table: commits_of(store, table, collection) for table in (CHUNKS, DENSE, SPARSE)}
+    following: int | None = None
+    for commit in changes[CHUNKS][:LONGEST_WAY_BACK]:
+        dense, sparse = (_made_before(changes[table], following) for table in (DENSE, SPARSE))
+        for pair in itertools.product(dense, sparse):
+            issues = [made.made_from[ISSUES] for made in pair if made and ISSUES in made.made_from]
+            yield (
+                {
+                    CHUNKS: commit.until,
+                    **{table: made.until if made else None for table, made in zip((DENSE, SPARSE), pair, strict=True)},
+                    ISSUES: max(issues, default=None),
+                },
+                commit,
+            )
+        following = commit.version
+
+
+def needed_versions(store: TableStore) -> dict[str, set[int]]:
+    """Table to the versions whose files a search still needs, because newest rows of a collection are incomplete."""
+    needed: dict[str, set[int]] = {}
+    for collection in store.collections(CHUNKS):
+        for tables in ((DENSE,), (DENSE, SPARSE)):
+            if _covered(store.at({}), collection, tables):
+                continue
+            for versions, _ in earlier_states(store, collection):
+                with suppress(TableError):
+                    if _covered(store.at(versions), collection, tables):
+                        for table, version in versions.items():
+                            needed.setdefault(table, set()).update([] if version is None else [version])
+                        break
+    return needed
+
+
+def _made_before(changes: Sequence[Commit], following: int | None) -> Sequence[Commit | None]:
+    """The newest commit of vectors that names chunks before a version, and the newest that names none."""
+    named = (each for each in changes if CHUNKS in each.made_from)
+    fitting = next((each for each in named if following is None or each.made_from[CHUNKS] < following), None)
+    unnamed = next((each for each in changes if CHUNKS not in each.made_from), None)
+    return [each for each in (fitting, unnamed) if each is not None] or [None]
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Reads a collection at some versions of the tables."""
+
+    settings: Settings
+    models: RetrievalModels
+    collection: str
+
+    def loaded(self, store: TableStore, left_out: pl.DataFrame | None = None) -> SearchableCollection:
+        """In memory, but for the dense vectors of a collection that is searched by its approximate index.
+
+        Args:
+            store: The tables.
+            left_out: The keys of chunks that are not searched.
+
+        Raises:
+            IncompleteTableError: Another chunk has no vector of a model.
+        """
+        chunks = store.read(CHUNKS, self.collection)
+        approximate = left_out is None and ApproximateStage(store, self.settings).wanted(self.collection)
+        dense: list[list[DenseBlock]] = []
+        for model in self.models.dense:
+            graph = self._graph(store, model, chunks) if approximate else None
+            exact = ChunkIndex.of_tables(store, [self.collection], [model], [], left_out)
+            dense.append([graph] if graph is not None else list(exact.dense[0]))
+        rest = ChunkIndex.of_tables(store, [self.collection], [], self.models.sparse_sources, left_out)
+        return SearchableCollection(self.collection, chunks, dense, None if rest.sparse is None else list(rest.sparse))
+
+    def lacking(self, store: TableStore) -> pl.DataFrame:
+        """The keys of the chunks that lack a vector of some model which is not known to fail on them."""
+        frames = [_lacking(store, self.collection, DENSE, [model]) for model in self.models.dense]
+        if self.models.sparse_sources:
+            frames.append(_lacking(store, self.collection, SPARSE, self.models.sparse_sources))
+        return pl.concat(frames).unique()
+
+    def _graph(self, store: TableStore, model: Model, chunks: pl.DataFrame) -> Graph | None:
+        """The graph of a model, where it holds the very chunks: it follows the vectors, which may be of other ones."""
+        graph = graph_of(store, self.collection, model)
+        if graph is None or graph.chunks.join(chunks, on=KEY, how="anti").height:
+            return None
+        return None if _lacking(store, self.collection, DENSE, [model]).height else graph
+
+
+def _lacking(store: TableStore, collection: str, table: str, models: Sequence[Model]) -> pl.DataFrame:
+    failures = known_failures(store, collection, models[0])
+    any_model = pl.any_horizontal([is_of(model) for model in models])
+    found = [failures.select(KEY).clear()]
+    for part in digest_ranges(store.count(CHUNKS, collection)):
+        chunks = store.read(CHUNKS, collection, KEY, where=part.rows)
+        rows = store.read(table, collection, KEY, where=any_model & part.rows)
+        found.append(chunks.join(rows, on=KEY, how="anti").join(failures, on=KEY, how="anti"))
+    return pl.concat(found)
+
+
+def _covered(store: TableStore, collection: str, tables: Sequence[str]) -> bool:
+    """Whether all chunks have rows of one and the same model in some tables, whichever that is; lexical ones count."""
+    failures = store.read(ISSUES, collection, KEY).drop_nulls()
+    for part in digest_ranges(store.count(CHUNKS, collection)):
+        chunks = store.read(CHUNKS, collection, KEY, where=part.rows).join(failures, on=KEY, how="anti")
+        for table in tables:
+            rows = store.read(table, collection, [*KEY, "model_fingerprint"], where=part.rows)
+            by_model = rows.partition_by("model_fingerprint") if table == DENSE else [rows]
+            if chunks.height and not any(not chunks.join(each, on=KEY, how="anti").height for each in by_model):
+                return False
+    return True

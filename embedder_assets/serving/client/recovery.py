@@ -1,0 +1,101 @@
+"""What is known of answers that do not come: which failures may pass, who waits since when, and what was done."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from embedder_assets.errors import EmbedderError, ModelCrashedError, TritonAccessError, TritonUnavailableError
+from embedder_assets.redact import safe_line
+from embedder_assets.serving.client.grpc import RecoveryKind
+
+# What may pass; any other error is permanent.
+TRANSIENT = (TritonUnavailableError, ModelCrashedError)
+# What one of several servers is put aside for: another one may let the client in.
+SERVER_FAULTS = (*TRANSIENT, TritonAccessError)
+# Deaths of a model without an answer in between: then it is not chance.
+DEATHS = 3
+# Between two tries; a pause is longer than the one before.
+FIRST_PAUSE_S = 0.2
+LONGEST_PAUSE_S = 5.0
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """One thing that was done.
+
+    Attributes:
+        model: Name of the model that was asked.
+        reason: What was gone, as one word.
+        endpoint: ``host:port`` of the server, where it is one of several.
+        at: Unix time in seconds.
+    """
+
+    kind: RecoveryKind
+    model: str
+    reason: str
+    endpoint: str | None = None
+    at: float = field(default_factory=time.time)
+
+
+class Recoveries:
+    """What was done and nobody has read yet; any thread may add, any may take."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Recovery] = deque()
+
+    def note(self, recovery: Recovery, why: str) -> None:
+        """Keeps it, and says it in the log."""
+        self._waiting.append(recovery)
+        where = f" at {recovery.endpoint}" if recovery.endpoint else ""
+        _log.warning("%s", safe_line(f"{recovery.kind}{where}: {why} (model '{recovery.model}')"))
+
+    def take(self) -> list[Recovery]:
+        """Everything since the last call."""
+        taken = []
+        with suppress(IndexError):
+            while True:
+                taken.append(self._waiting.popleft())
+        return taken
+
+
+class Outage:
+    """What one caller knows of the time in which it gets no answer.
+
+    Attributes:
+        model: Name of the model that it asks.
+        generation: How much had been mended when the last try began.
+        reported: Whether it was noted.
+        crashes: How often the model's process died over the request.
+    """
+
+    def __init__(self, model: str) -> None:
+        self.model = model
+        self.generation = 0
+        self.reported = False
+        self.crashes = 0
+        self._began: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Since the first look at this, which is right after the first failure."""
+        if self._began is None:
+            self._began = time.monotonic()
+        return time.monotonic() - self._began
+
+
+def reason_of(error: EmbedderError) -> str:
+    """The one word for what was gone."""
+    words = {ModelCrashedError: "model_crashed", TritonAccessError: "unauthorized"}
+    return next((word for kind, word in words.items() if isinstance(error, kind)), "triton_unavailable")
+
+
+def with_more(error: EmbedderError, more: str, kind: type[EmbedderError] | None = None) -> EmbedderError:
+    """The same error with more words about what came."""
+    got = f"{error.got} ({more})"
+    return (kind or type(error))(error.thing, expected=error.expected, got=got, remedy=error.remedy)

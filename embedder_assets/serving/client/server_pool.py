@@ -1,0 +1,295 @@
+"""Several servers of a run: requests go to the least busy of those that are healthy, and one that fails is put aside.
+
+What it had no answer to goes to another one at once. In the background it is asked again, with pauses that grow, until
+it answers; then it gets the models that are in use, each held against its fingerprint, and takes part again.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import threading
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from embedder_assets.errors import EmbedderError, ModelBuildError, ModelCrashedError, TritonUnavailableError
+from embedder_assets.serving.client.endpoint import Endpoint
+from embedder_assets.serving.client.grpc import REQUESTS_IN_FLIGHT, TritonClient
+from embedder_assets.serving.client.recovery import (
+    DEATHS,
+    FIRST_PAUSE_S,
+    LONGEST_PAUSE_S,
+    SERVER_FAULTS,
+    TRANSIENT,
+    Outage,
+    Recoveries,
+    Recovery,
+    reason_of,
+    with_more,
+)
+from embedder_assets.serving.server.embedded import TritonAddress, named_address
+from embedder_assets.settings import Settings
+
+Result = TypeVar("Result")
+Prepare = Callable[[str, TritonClient], None]
+
+PROBE_TIMEOUT_S = 5.0
+
+
+class SeveralServers:
+    """The servers at several addresses, of which one is enough.
+
+    Args:
+        settings: The resolved settings, which name them.
+        prepare: Loads a model with a client, and makes sure that it is the right one.
+        recoveries: Told what was done.
+
+    Attributes:
+        embedded: None: they are all others'.
+        loaded: The models that are in use.
+    """
+
+    embedded = None
+
+    def __init__(self, settings: Settings, prepare: Prepare, recoveries: Recoveries) -> None:
+        self._settings = settings
+        self._prepare = prepare
+        self._recoveries = recoveries
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+        self._endpoints: list[Endpoint] = []
+        self._turns = itertools.count(1)
+        self.loaded: set[str] = set()
+
+    @property
+    def addresses(self) -> list[TritonAddress]:
+        """Where the servers answer; empty while none was needed."""
+        return [endpoint.client.address for endpoint in self._endpoints]
+
+    @property
+    def most_in_flight(self) -> int:
+        """Requests that may be on their way at once: as many for each server that is not put aside."""
+        return REQUESTS_IN_FLIGHT * max(1, sum(endpoint.error is None for endpoint in self._endpoints))
+
+    def attempt(self, work: Callable[[TritonClient], Result], outage: Outage) -> Result:
+        """Does some work with the least busy server; where that fails, with the others, each once.
+
+        Raises:
+            TritonUnavailableError: None of them is left.
+            ModelCrashedError: The last one that was left lost the model's process.
+            TritonAccessError: None of them lets the client in.
+        """
+        tried: list[Endpoint] = []
+        while True:
+            endpoint = self._take(outage.model, tried)
+            ejections = endpoint.ejections
+            try:
+                result = work(endpoint.client)
+            except SERVER_FAULTS as error:
+                outage.crashes += isinstance(error, ModelCrashedError)
+                self._eject(endpoint, outage.model, error, ejections)
+                tried.append(endpoint)
+                if outage.crashes > DEATHS or not self._has_other(outage.model, tried):
+                    raise
+            else:
+                endpoint.failures = 0
+                return result
+            finally:
+                with self._lock:
+                    endpoint.in_flight -= 1
+
+    def load(self, outage: Outage) -> None:
+        """Loads the model at every server; it is enough that one can.
+
+        Raises:
+            TritonUnavailableError: None can, and one of them does not answer.
+            EmbedderError: None can: the model is another one than described, or cannot be loaded.
+        """
+        model = outage.model
+        with self._lock:
+            self.loaded.add(model)
+            asked = {endpoint: endpoint.ejections for endpoint in self._started() if endpoint.error is None}
+        failed = {}
+        for endpoint in asked:
+            try:
+                endpoint.client.require_live(PROBE_TIMEOUT_S)
+                self._accept(endpoint, model)
+            except EmbedderError as error:
+                failed[endpoint] = error
+        if len(failed) == len(asked):
+            self._give_up(model)
+            raise self._none_left(failed)
+        for endpoint, why in failed.items():
+            if isinstance(why, SERVER_FAULTS):
+                self._eject(endpoint, model, why, asked[endpoint])
+            else:
+                self._refuse(endpoint, model, why)
+
+    def unload(self, models: set[str], outage: Outage) -> None:
+        """Unloads models at every server; those that are put aside do it when they are back."""
+        self.forget(models)
+        with self._lock:
+            for endpoint in self._endpoints:
+                endpoint.surplus |= models if endpoint.error else set()
+            asked = {endpoint: endpoint.ejections for endpoint in self._endpoints if endpoint.error is None}
+        for endpoint, ejections in asked.items():
+            try:
+                endpoint.client.ensure_all_unloaded(models)
+            except SERVER_FAULTS as error:
+                endpoint.surplus |= models
+                self._eject(endpoint, outage.model, error, ejections)
+
+    def forget(self, models: set[str]) -> None:
+        """These models are not in use any more."""
+        with self._lock:
+            self.loaded -= models
+            for endpoint in self._endpoints:
+                endpoint.models -= models
+
+    def mend(self, outage: Outage, error: EmbedderError) -> None:
+        """Notes that nobody is left; those that are put aside are being asked already."""
+        if outage.crashes > DEATHS:
+            raise with_more(error, f"{outage.crashes} deaths over one request", ModelCrashedError) from error
+        if not outage.reported:
+            outage.reported = True
+            recovery = Recovery("request_retried", outage.model, reason_of(error))
+            self._recoveries.note(recovery, "no server answers; what has no answer is sent again")
+
+    def close(self) -> None:
+        """Closes the clients; nobody is asked any more."""
+        self._closed.set()
+        with self._lock:
+            for endpoint in self._endpoints:
+                endpoint.client.close()
+
+    def _started(self) -> list[Endpoint]:
+        if not self._endpoints:
+            addresses = [named_address(self._settings, grpc) for grpc in self._settings.triton_url]
+            self._endpoints = [Endpoint(TritonClient(each, self._settings.triton_timeout_s)) for each in addresses]
+        return self._endpoints
+
+    def _usable(self, model: str, tried: Sequence[Endpoint]) -> list[Endpoint]:
+        return [each for each in self._endpoints if not each.error and model in each.models and each not in tried]
+
+    def _has_other(self, model: str, tried: Sequence[Endpoint]) -> bool:
+        with self._lock:
+            return bool(self._usable(model, tried))
+
+    def _take(self, model: str, tried: Sequence[Endpoint]) -> Endpoint:
+        """The least busy server; of several the one whose last request is the longest ago."""
+        with self._lock:
+            usable = self._usable(model, tried)
+            if not usable:
+                raise self._none_left({each: why for each in self._endpoints if (why := each.why_not(model))})
+            endpoint = min(usable, key=lambda each: (each.in_flight, each.turn))
+            endpoint.in_flight += 1
+            endpoint.turn = next(self._turns)
+            return endpoint
+
+    def _none_left(self, why: dict[Endpoint, EmbedderError]) -> EmbedderError:
+        """One error that says of every server why it is not asked; one that may pass where any of them may."""
+        why = {**{each: each.error for each in self._endpoints if each.error}, **why}
+        if not why:
+            return TritonUnavailableError(
+                f"Triton at {', '.join(each.name for each in self._endpoints)}",
+                expected="a server with the model",
+                got="none yet",
+                remedy="Start the run again.",
+            )
+        first = next((error for error in why.values() if isinstance(error, TRANSIENT)), next(iter(why.values())))
+        got = "; ".join(f"{endpoint.name}: {error.got}" for endpoint, error in why.items())
+        thing = f"{first.thing}, none of {len(self._endpoints)} servers left"
+        return type(first)(thing, expected=first.expected, got=got, remedy=first.remedy)
+
+    def _eject(self, endpoint: Endpoint, model: str, error: EmbedderError, ejections: int) -> None:
+        """Asks nothing of a server until it is back; once, although several requests fail together.
+
+        Args:
+            endpoint: The server.
+            model: The model that was asked.
+            error: What came instead of an answer.
+            ejections: How often it had been put aside when it was asked.
+        """
+        with self._lock:
+            if isinstance(error, ModelCrashedError):
+                endpoint.crashed.add(model)
+            if endpoint.error is not None or endpoint.ejections != ejections or self._closed.is_set():
+                return
+            endpoint.error = error
+            endpoint.ejections += 1
+            endpoint.models.clear()
+            endpoint.failures += 1
+        recovery = Recovery("endpoint_ejected", model, reason_of(error), endpoint.name)
+        self._recoveries.note(recovery, f"{error.got}; the others go on")
+        threading.Thread(target=self._probe_until_healthy, args=(endpoint, model), name="probe", daemon=True).start()
+
+    def _refuse(self, endpoint: Endpoint, model: str, error: EmbedderError) -> None:
+        endpoint.refused[model] = error
+        reason = "other_fingerprint" if isinstance(error, ModelBuildError) else "model_unavailable"
+        self._recoveries.note(Recovery("endpoint_refused", model, reason, endpoint.name), str(error))
+
+    def _give_up(self, model: str) -> None:
+        with self._lock:
+            if not any(model in endpoint.models for endpoint in self._endpoints):
+                self.loaded.discard(model)
+
+    def _accept(self, endpoint: Endpoint, model: str) -> None:
+        self._prepare(model, endpoint.client)
+        with self._lock:
+            endpoint.refused.pop(model, None)
+            if model in self.loaded and endpoint.error is None:
+                endpoint.models.add(model)
+
+    def _probe_until_healthy(self, endpoint: Endpoint, model: str) -> None:
+        while not self._closed.wait(_pause_s(endpoint.failures)):
+            try:
+                self._make_ready(endpoint)
+            except EmbedderError as error:
+                endpoint.error = error
+                endpoint.failures += 1
+                continue
+            if endpoint.models or not endpoint.refused:
+                recovery = Recovery("endpoint_back", model, "answers", endpoint.name)
+                self._recoveries.note(recovery, "it answers, with the models that are in use")
+            return
+
+    def _make_ready(self, endpoint: Endpoint) -> None:
+        """Gives a server the models that are in use until none is missing, and takes it back; raises where it fails."""
+        client = endpoint.client
+        client.require_live(PROBE_TIMEOUT_S)
+        for model in sorted(endpoint.crashed & self.loaded):
+            client.reload(model)
+            endpoint.crashed.discard(model)
+        ready: set[str] = set()
+        refused: set[str] = set()
+        while True:
+            with self._lock:
+                missing = self.loaded - ready - refused
+                surplus = endpoint.surplus - self.loaded
+                if not missing and not surplus:
+                    endpoint.models = ready & self.loaded
+                    endpoint.surplus.clear()
+                    endpoint.crashed.clear()
+                    endpoint.error = None
+                    return
+            client.ensure_all_unloaded(surplus)
+            endpoint.surplus -= surplus
+            for model in sorted(missing):
+                (ready if self._serves(endpoint, model) else refused).add(model)
+
+    def _serves(self, endpoint: Endpoint, model: str) -> bool:
+        """Whether a server that is put aside serves a model rightly; raises where it does not answer."""
+        try:
+            self._prepare(model, endpoint.client)
+        except SERVER_FAULTS:
+            raise
+        except EmbedderError as error:
+            self._refuse(endpoint, model, error)
+            return False
+        endpoint.refused.pop(model, None)
+        return True
+
+
+def _pause_s(failures: int) -> float:
+    longest = min(FIRST_PAUSE_S * 2 ** min(failures, 16), LONGEST_PAUSE_S)
+    return random.uniform(longest / 2, longest)

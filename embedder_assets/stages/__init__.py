@@ -1,1 +1,0 @@
-"""What the pipeline does, free of Dagster."""

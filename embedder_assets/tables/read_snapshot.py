@@ -1,0 +1,127 @@
+"""What a piece of work has read, so that its commit fails where somebody has changed that meanwhile.
+
+The locks of a home keep its own processes apart. Another host has another home: there only the log of the tables can
+tell. A commit is made on the version that the work has seen first; delta-rs refuses it if a commit since then has
+touched the same collection, whatever either of them did.
+"""
+
+from __future__ import annotations
+
+import json
+
+import polars as pl
+from arro3.core import Table
+from deltalake import CommitProperties, DeltaTable
+
+from embedder_assets.errors import CommitConflictError
+from embedder_assets.tables.schemas import SCHEMAS
+from embedder_assets.tables.storage import Place
+
+# Of a commit: the versions of other tables that it was made from, as JSON.
+MADE_FROM = "made_from"
+
+
+class ReadSnapshot:
+    """The first version of each table that a piece of work has seen.
+
+    Args:
+        place: Where the tables are.
+        remembers: Whether it is a piece of work; otherwise each commit is made on the newest version.
+    """
+
+    def __init__(self, place: Place, *, remembers: bool) -> None:
+        self._place = place
+        self._remembers = remembers
+        self._first: dict[str, DeltaTable | None] = {}
+
+    def note(self, table: str, delta: DeltaTable | None) -> None:
+        """A table was looked at; None for one that was not there."""
+        if self._remembers:
+            self._first.setdefault(table, delta)
+
+    def base(self, table: str, collection: str | None) -> DeltaTable | str:
+        """What to commit to: a version of a table, or its address where there is none yet.
+
+        Args:
+            table: Name of the table.
+            collection: What the commit changes; None for all of the table.
+
+        Raises:
+            CommitConflictError: What the work has read of the collection is not the newest.
+        """
+        shared = collection is not None and self._place.shared
+        if collection is not None and shared:
+            self.confirm(collection, but=table)
+        known = self._first.get(table)
+        if known is not None:
+            return known  # what came after it, delta-rs sees
+        base = self._newest(table)
+        if collection is not None and shared and table in self._first and files_of(base, collection):
+            raise conflict(table, collection, "a table that was not there when it was looked for")
+        return base
+
+    def committed(self, table: str, base: DeltaTable | str) -> None:
+        """The work itself has made a version of what it was given to commit to."""
+        if self._remembers:
+            self._first[table] = base if isinstance(base, DeltaTable) else self._place.open(table)
+
+    def version(self, table: str) -> int:
+        """The version of a table that was first read, or made since; the newest for one that was not looked at.
+
+        -1 for a table that was not there.
+        """
+        if table not in self._first and self._place.exists(table):
+            return self._place.newest(table).version()
+        known = self._first.get(table)
+        return -1 if known is None else known.version()
+
+    def describe(self, table: str, collection: str | None) -> CommitProperties:
+        """What the history says of a commit next to its operation: the collection, and the versions it is made from."""
+        if collection is None:
+            return CommitProperties()
+        read = {name: delta.version() for name, delta in self._first.items() if delta is not None and name != table}
+        return CommitProperties(custom_metadata={"collection": collection, MADE_FROM: json.dumps(read)})
+
+    def confirm(self, collection: str, but: str | None = None) -> None:
+        """Returns where all that was read of a collection is still the newest; one table may be left out.
+
+        Raises:
+            CommitConflictError: Another host has changed some of it.
+        """
+        if not self._place.shared:
+            return
+        for table, known in self._first.items():
+            newest = self._place.newest(table) if table != but and self._place.exists(table) else None
+            if table != but and newest is not known and files_of(known, collection) != files_of(newest, collection):
+                raise conflict(table, collection, "a newer version than was read")
+
+    def _newest(self, table: str) -> DeltaTable | str:
+        if self._place.exists(table):
+            return self._place.open(table)
+        address, options = self._place.address(table), self._place.writing
+        if not self._place.shared:
+            return address
+        # Two that make a table do not see each other: where hosts share it, it is made before it has rows.
+        empty = Table.from_arrow(pl.DataFrame(schema=SCHEMAS[table]))
+        return DeltaTable.create(address, empty.schema, "ignore", ["collection"], storage_options=options)
+
+
+def files_of(delta: DeltaTable | str | None, collection: str) -> set[str]:
+    """The files of a collection in a version of a table, as delta-rs names them; none where there is no table."""
+    return set(delta.file_uris(file_pruning_predicate=of(collection))) if isinstance(delta, DeltaTable) else set()
+
+
+def of(collection: str) -> str:
+    """The rows of a collection, in SQL."""
+    escaped = collection.replace("'", "''")
+    return f"collection = '{escaped}'"
+
+
+def conflict(table: str, collection: str | None, got: str) -> CommitConflictError:
+    """The error of who was too late."""
+    return CommitConflictError(
+        f"table '{table}'" + (f", collection '{collection}'" if collection else ""),
+        expected="nobody else to write it at the same time",
+        got=got,
+        remedy="Nothing of this was written. Run again when the other run or command has ended.",
+    )

@@ -1,0 +1,77 @@
+"""Where the tables are: in a folder of this machine, or in a bucket that several hosts write."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from deltalake import DeltaTable
+
+from embedder_assets.tables.local_storage import Folder
+from embedder_assets.tables.s3_storage import Bucket
+from embedder_assets.tables.staging import Staging
+
+
+class Place(Protocol):
+    """What the tables need of where they are.
+
+    Attributes:
+        shared: Whether hosts with other homes, and so with other locks, may commit too.
+    """
+
+    shared: bool
+
+    @property
+    def reading(self) -> dict[str, str] | None:
+        """What polars is told to read a file there; None where there is nothing to tell."""
+        ...
+
+    @property
+    def writing(self) -> dict[str, str] | None:
+        """What delta-rs is told, in the same way."""
+        ...
+
+    def __str__(self) -> str:
+        """As a person names it."""
+        ...
+
+    def address(self, table: str) -> str:
+        """What delta-rs takes to find a table."""
+        ...
+
+    def exists(self, table: str) -> bool:
+        """Whether the table has been written."""
+        ...
+
+    def open(self, table: str, version: int | None = None) -> DeltaTable:
+        """A version of a table, by default the newest, of the caller's own."""
+        ...
+
+    def newest(self, table: str) -> DeltaTable:
+        """The newest version of a table; read it only, others hold it too."""
+        ...
+
+    def file(self, table: str, name: str) -> str:
+        """What polars takes to find a file, named as in the table's log."""
+        ...
+
+    def staging(self, table: str, collection: str, fingerprint: str) -> Staging | None:
+        """Where the hosts that share the tables stage rows together; None where the tables are one home's."""
+        ...
+
+    def forget_staged(self, collection: str | None = None) -> None:
+        """Removes what is staged together of a collection; by default, of any, what is over a week old."""
+        ...
+
+    def reach(self) -> None:
+        """Returns where the tables can be looked at, quickly.
+
+        Raises:
+            OSError: They cannot.
+        """
+        ...
+
+
+def place_of(home: Path, url: str | None) -> Place:
+    """The folder ``tables`` of a home, or what an address names instead."""
+    return Folder(home / "tables") if url is None else Bucket(url)

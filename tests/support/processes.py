@@ -1,0 +1,80 @@
+"""Looks at the process list and at shared memory, for tests that nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from embedder_assets.network.loopback import get
+
+
+def processes_of(marker: str) -> list[int]:
+    """Process ids whose command line or environment holds a marker, this process and its parents left out."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit():
+            continue
+        try:
+            words = (folder / "cmdline").read_bytes() + b"\0" + (folder / "environ").read_bytes()
+        except OSError:
+            continue
+        if marker.encode() in words:
+            found.append(int(folder.name))
+    return found
+
+
+def tritonservers_of(home: Path) -> list[int]:
+    """Tritonserver processes and their Python stubs that belong to a home."""
+    names = {"tritonserver", "triton_python_b"}
+    return [pid for pid in processes_of(str(home)) if _name(pid) in names]
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nothing listened on a moment ago, all different."""
+    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [probe.getsockname()[1] for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports
+
+
+def free_port() -> int:
+    """A port that nothing listened on a moment ago."""
+    return free_ports(1)[0]
+
+
+def own_range() -> int:
+    """Where a range of 100 ports begins in which no server of another suite on this machine looks for one.
+
+    Below the ports that the kernel gives to connections, above those where Triton's search begins.
+    """
+    return 20_000 + os.getpid() % 100 * 100
+
+
+def answers(url: str) -> bool:
+    """Whether a server answers there, and well."""
+    try:
+        get(url, 2).close()
+    except OSError:
+        return False
+    return True
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 20.0) -> bool:
+    """Whether a condition comes true within some time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.1)
+    return condition()
+
+
+def _name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""

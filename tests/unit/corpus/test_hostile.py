@@ -1,0 +1,276 @@
+"""Documents that mean harm: each becomes an issue or text as it is, nothing crashes or hangs, and the others go on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+import polars as pl
+import pytest
+
+from embedder_assets.chunking.stage import ChunkStage
+from embedder_assets.cli.display import show_hits
+from embedder_assets.corpus.collections import Collection
+from embedder_assets.corpus.extract import Limits, isolated
+from embedder_assets.corpus.extract.isolated import IsolatedExtractor
+from embedder_assets.corpus.ingest import Ingest
+from embedder_assets.corpus.queries import load_qrels, load_queries
+from embedder_assets.errors import CorpusError, DocumentError, SettingsError
+from embedder_assets.retrieval.search import Hit
+from embedder_assets.tables.store import TableStore
+from tests.conftest import PROJECT
+from tests.support import hostile
+from tests.support.checkpoints import write_tokenizer
+from tests.support.factories import make_meter, make_settings
+
+GOOD = "# A good document\n\nIt has something to say.\n"
+SLOW = "<p>Some <b>words</b> and <i>more</i>\n" * 60_000
+
+
+@pytest.fixture
+def kb(tmp_path) -> Collection:
+    root = tmp_path / "corpus" / "kb"
+    root.mkdir(parents=True)
+    return Collection("kb", root, recursive=True)
+
+
+@pytest.fixture
+def store(tmp_path) -> TableStore:
+    return TableStore(tmp_path / "home")
+
+
+@pytest.fixture
+def read(tmp_path, store, kb):
+    def read(**values):
+        return Ingest(store, make_settings(tmp_path / "home", max_bad_share=1, **values), kb).run()
+
+    return read
+
+
+@pytest.fixture
+def limits(tmp_path):
+    return lambda **values: Limits.of(make_settings(tmp_path / "home", **values))
+
+
+def issues(store: TableStore) -> dict[str, str]:
+    return dict(store.read("document_issues", "kb").select("path", "kind").iter_rows())
+
+
+@pytest.fixture(scope="module")
+def ingested(tmp_path_factory) -> Path:
+    """A home whose tables have met every hostile document and two good ones."""
+    root = tmp_path_factory.mktemp("hostile")
+    folder = root / "corpus" / "kb"
+    folder.mkdir(parents=True)
+    for document in hostile.DOCUMENTS:
+        document.write(folder / document.name)
+    for name in ("a.md", "z.md"):
+        (folder / name).write_text(GOOD, "utf-8")
+    settings = make_settings(root / "home", max_bad_share=1)
+    started = time.monotonic()
+    Ingest(TableStore(settings.home), settings, Collection("kb", folder, recursive=True)).run()
+    assert time.monotonic() - started < 60
+    return settings.home
+
+
+def test_every_hostile_document_is_named_or_taken_as_it_is_and_the_good_ones_are_cut(ingested, tmp_path):
+    store = TableStore(ingested)
+    expected = {document.name: document.becomes for document in hostile.DOCUMENTS}
+    taken = {name for name, becomes in expected.items() if becomes == hostile.AS_IT_IS}
+    assert issues(store) == {name: kind for name, kind in expected.items() if name not in taken}
+    texts = dict(store.read("documents", "kb").select("doc_id", "text").iter_rows())
+    assert texts.keys() == {*taken, "a.md", "z.md"}
+    assert [name for name, text in texts.items() if hostile.PASSWORDS in text] == []
+    write_tokenizer(tmp_path / "tokenizer.json")
+    cut = ChunkStage(store, tmp_path / "tokenizer.json", 32)
+    cut.run("kb", make_meter("chunk"))
+    assert set(store.read("chunks", "kb")["doc_id"]) == texts.keys()
+
+
+def test_every_limit_that_refused_a_document_is_named_with_its_setting(ingested):
+    refused = TableStore(ingested).read("document_issues", "kb").filter(pl.col("kind").str.starts_with("too_"))
+    messages = dict(refused.select("path", "message").iter_rows())
+    named = {path: message.rpartition("EMBEDDER_")[2].split(".")[0] for path, message in messages.items()}
+    assert named == {
+        "bomb.docx": "MAX_UNPACKED_RATIO",
+        "huge.docx": "MAX_UNPACKED_MB",
+        "deep.docx": "MAX_NESTING",
+        "deep.html": "MAX_NESTING",
+        "deep.rst": "MAX_NESTING",
+        "quoting.html": "MAX_MARKDOWN_NESTING",
+        "quotes.md": "MAX_MARKDOWN_NESTING",
+        "lists.md": "MAX_MARKDOWN_NESTING",
+        "one_character.txt": "MAX_DOCUMENT_MB",
+        "pages.pdf": "MAX_PDF_PAGES",
+    }
+
+
+def test_every_hostile_row_is_named_by_its_line_and_the_others_are_read(read, store, kb):
+    rows = hostile.rows()
+    with (kb.root / "corpus.jsonl").open("wb") as file:
+        file.writelines(line + b"\n" for _, line in rows.values())
+    read()
+    expected = {f"corpus.jsonl:{number}": kind for number, (kind, _) in rows.items() if kind != hostile.AS_IT_IS}
+    assert issues(store) == expected
+    assert set(store.read("documents", "kb")["doc_id"]) == {"first", "last"}
+
+
+@pytest.mark.parametrize(("name", "load"), [("queries.jsonl", load_queries), ("qrels.tsv", load_qrels)])
+def test_a_pipe_in_the_place_of_queries_or_judgements_is_named_and_not_waited_for(kb, name, load):
+    os.mkfifo(kb.root / name)
+    with pytest.raises(CorpusError, match=f"{name}: .*got a pipe"):
+        load(kb)
+
+
+def test_a_document_that_was_refused_by_a_limit_is_read_when_the_limit_is_raised_and_not_before(read, store, kb):
+    (kb.root / "a.md").write_text(">" * 60 + " x", "utf-8")
+    assert read().issues.height == 1
+    first = store.read("document_issues", "kb")
+    read()
+    assert store.read("document_issues", "kb").equals(first)
+    assert read(max_markdown_nesting=60).rows == 1
+    assert issues(store) == {}
+
+
+def test_markdown_whose_parsing_grows_with_the_square_of_its_length_is_refused(read, store, kb):
+    (kb.root / "a.md").write_text(">>\nwords\n" * 2000, "utf-8")
+    (kb.root / "c.md").write_text(GOOD * 1000, "utf-8")
+    started = time.monotonic()
+    read(max_markdown_steps=100_000)
+    assert time.monotonic() - started < 20
+    assert issues(store) == {"a.md": "too_complex"}
+    assert "EMBEDDER_MAX_MARKDOWN_STEPS" in store.read("document_issues", "kb")["message"][0]
+    assert "c.md" in set(store.read("documents", "kb")["doc_id"])
+
+
+def test_text_beyond_the_limit_is_refused_while_pages_are_read(read, store, kb):
+    (kb.root / "a.txt").write_text("words " * 10, "utf-8")
+    (kb.root / "b.pdf").write_bytes(hostile.pdf("words " * 10))
+    read(max_text_chars=50)
+    assert issues(store) == {"a.txt": "too_long", "b.pdf": "too_long"}
+
+
+def test_what_a_document_says_does_not_steer_the_terminal(capsys):
+    said = "words \x1b]0;title\x07 \x9b2J [bold]more"
+    hit = Hit(*(said if field == "str" else 1 for field in Hit.__annotations__.values()))
+    show_hits([hit], "words")
+    shown = capsys.readouterr().out
+    assert "[bold]more" in shown
+    assert [character for character in shown if character < " " and character != "\n"] == []
+    assert "\x9b" not in shown
+
+
+# The process that reads documents
+
+
+def test_nothing_to_extract_starts_no_process(read, kb, monkeypatch):
+    (kb.root / "a.html").write_text("<p>words", "utf-8")
+    (kb.root / "bad.pdf").write_bytes(b"no pdf")
+    read()
+    monkeypatch.setattr(isolated, "_Worker", lambda _: pytest.fail("a process was started"))
+    (kb.root / "b.md").write_text(GOOD, "utf-8")
+    assert (read().rows, read().issues.height) == (2, 1)
+
+
+def test_a_document_that_takes_too_long_is_ended_and_the_next_is_read(read, store, kb):
+    (kb.root / "a.html").write_text(SLOW, "utf-8")
+    (kb.root / "b.html").write_text("<p>words", "utf-8")
+    read(document_timeout_s=1)
+    assert issues(store) == {"a.html": "timed_out"}
+    assert "EMBEDDER_DOCUMENT_TIMEOUT_S" in store.read("document_issues", "kb")["message"][0]
+    assert list(store.read("documents", "kb")["doc_id"]) == ["b.html"]
+
+
+def test_a_document_that_wants_too_much_memory_is_named_and_the_next_is_read(limits):
+    with IsolatedExtractor(limits(document_memory_mb=512)) as extractor:
+        with pytest.raises(DocumentError, match="EMBEDDER_DOCUMENT_MEMORY_MB") as refused:
+            extractor.extract(".html", bytes(450_000_000), "kb/a.html")
+        assert refused.value.kind == "out_of_memory"
+        assert extractor.extract(".html", b"<p>words", "kb/b.html").text == "words\n"
+
+
+@pytest.mark.parametrize("end", [signal.SIGSEGV, signal.SIGKILL])
+def test_a_crash_costs_its_document_alone(limits, end, monkeypatch):
+    with IsolatedExtractor(limits()) as extractor:
+        ending = _end_when_reading(extractor, end, monkeypatch)
+        with pytest.raises(DocumentError, match=rf"status -{end}\b") as crashed:
+            extractor.extract(".html", SLOW.encode(), "kb/a.html")
+        ending.join()
+        assert crashed.value.kind == "crashed"
+        assert extractor.extract(".html", b"<p>words", "kb/b.html").text == "words\n"
+
+
+def test_a_crash_that_an_earlier_document_may_have_caused_is_tried_in_a_new_process(limits):
+    with IsolatedExtractor(limits()) as extractor:
+        extractor.extract(".html", b"<p>words", "kb/a.html")
+        os.kill(extractor._worker._process.pid, signal.SIGKILL)
+        assert extractor.extract(".html", b"<p>words", "kb/b.html").text == "words\n"
+
+
+def _end_when_reading(extractor: IsolatedExtractor, end: signal.Signals, patched: pytest.MonkeyPatch) -> Thread:
+    reading, read = Event(), isolated._Worker.read
+
+    def told(worker: isolated._Worker, *document: Any) -> dict[str, str]:
+        reading.set()
+        return read(worker, *document)
+
+    def wait_and_end() -> None:
+        reading.wait()
+        os.kill(extractor._worker._process.pid, end)
+
+    patched.setattr(isolated._Worker, "read", told)
+    thread = Thread(target=wait_and_end)
+    thread.start()
+    return thread
+
+
+def test_the_process_knows_no_passwords_and_writes_no_files(limits, monkeypatch):
+    monkeypatch.setenv("DAGSTER_POSTGRES_PASSWORD", "secret")
+    with IsolatedExtractor(limits()) as extractor:
+        extractor.extract(".html", b"<p>words", "kb/a.html")
+        process = Path(f"/proc/{extractor._worker._process.pid}")
+        assert b"secret" not in (process / "environ").read_bytes()
+        allowed = (process / "limits").read_text("utf-8")
+        assert [line.split()[3:5] for line in allowed.splitlines() if line.startswith("Max file size")] == [["0", "0"]]
+    assert not process.exists()
+
+
+def test_a_process_that_cannot_start_stops_the_run_with_what_it_said(limits, monkeypatch, tmp_path):
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho 'No module named embedder_assets' >&2\nexit 1\n", "utf-8")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    with IsolatedExtractor(limits()) as extractor, pytest.raises(SettingsError, match="No module named"):
+        extractor.extract(".html", b"<p>words", "kb/a.html")
+
+
+KILLED = """
+import os, sys, threading, time
+from pathlib import Path
+from embedder_assets.settings import load_settings
+from embedder_assets.corpus.extract import Limits
+from embedder_assets.corpus.extract.isolated import IsolatedExtractor
+extractor = IsolatedExtractor(Limits.of(load_settings({"document_timeout_s": (2, "test")}, environ={})))
+extractor.extract(".html", b"<p>words", "a")
+print(extractor._worker._process.pid, flush=True)
+extractor.extract(".html", b"<p>Some <b>words</b> and <i>more</i>" * 200_000, "b")
+"""
+
+
+def test_a_run_that_is_killed_leaves_no_process_for_longer_than_the_time_limit():
+    run = subprocess.Popen([sys.executable, "-c", KILLED], stdout=subprocess.PIPE, text=True, cwd=PROJECT)
+    reader = Path(f"/proc/{int(run.stdout.readline())}")
+    time.sleep(0.3)
+    run.kill()
+    run.wait()
+    assert reader.exists()
+    deadline = time.monotonic() + 30
+    while reader.exists() and (reader / "stat").read_text("utf-8").split()[2] != "Z":
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

@@ -1,0 +1,73 @@
+"""What may stand in for a model that fails, and the word for the reason."""
+
+import pytest
+
+from embedder_assets import errors
+from embedder_assets.embedding.fallback import MODEL_ERRORS, Fallback, reason_of
+from tests.support.factories import make_error
+
+WORDS = {
+    errors.ModelBuildError: "model_unavailable",
+    errors.ModelLoadError: "model_unavailable",
+    errors.TritonUnavailableError: "triton_unavailable",
+    errors.InferenceError: "inference_failed",
+}
+NOT_OF_A_MODEL = [errors.TableError, errors.QualityError, errors.SettingsError, errors.EmbedderError]
+
+
+@pytest.fixture
+def told() -> list[tuple[str, str]]:
+    return []
+
+
+@pytest.fixture
+def fallback(told) -> Fallback:
+    return Fallback(True, lambda reason, message: told.append((reason, message)), "kb")
+
+
+def failing(error: Exception):
+    def work() -> str:
+        raise error
+
+    return work
+
+
+@pytest.mark.parametrize(("kind", "word"), WORDS.items())
+def test_each_kind_of_error_has_its_word(kind, word):
+    assert reason_of(make_error(kind)) == word
+
+
+def test_every_error_of_a_model_is_listed_here():
+    assert set(MODEL_ERRORS) == {*WORDS}
+
+
+def test_a_model_that_works_needs_nobody(fallback, told):
+    assert fallback.instead(lambda: "work", failing(AssertionError())) == "work"
+    assert (fallback.used, told) == (False, [])
+
+
+@pytest.mark.parametrize(("kind", "word"), WORDS.items())
+def test_something_stands_in_for_a_model_that_fails_and_the_reason_is_told(fallback, told, kind, word):
+    error = make_error(kind)
+    assert fallback.instead(failing(error), lambda: "stand-in") == "stand-in"
+    assert (fallback.used, told) == (True, [(word, f"kb: {error}")])
+
+
+def test_what_is_forbidden_lets_the_error_out(told):
+    forbidden, error = Fallback(False, lambda *_: told.append("told")), make_error()
+    with pytest.raises(errors.InferenceError) as caught:
+        forbidden.instead(failing(error), lambda: "stand-in")
+    assert (caught.value, forbidden.used, told) == (error, False, [])
+
+
+@pytest.mark.parametrize("kind", NOT_OF_A_MODEL)
+def test_other_errors_come_out(fallback, told, kind):
+    with pytest.raises(kind):
+        fallback.instead(failing(make_error(kind)), lambda: "stand-in")
+    assert told == []
+
+
+def test_a_stand_in_that_fails_was_not_used(fallback, told):
+    with pytest.raises(errors.ModelBuildError, match="the tokenizer"):
+        fallback.instead(failing(make_error()), failing(make_error(errors.ModelBuildError, "the tokenizer")))
+    assert (fallback.used, told) == (False, [])

@@ -1,0 +1,276 @@
+"""The docs name everything that the code has, and promise nothing that is not there."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import runpy
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from embedder_assets.checks.data import RULES
+from embedder_assets.checks.retrieval import QUALITY_RULES
+from embedder_assets.checks.telemetry import RULES as PROOF_RULES
+from embedder_assets.cli.main import main
+from embedder_assets.definitions import defs
+from embedder_assets.serving.models.description import (
+    HuggingFaceSource,
+    LocalSource,
+    ModelDescription,
+    ShippedSource,
+    WheelSource,
+)
+from embedder_assets.settings import PROJECT_ROOT
+from embedder_assets.tables.schemas import SCHEMAS
+from embedder_assets.telemetry import emission as endpoint
+from embedder_assets.telemetry.manifest.schema import DenseRun, Manifest, RerankRun, SparseRun
+from embedder_assets.telemetry.runbook import names_in_code
+from embedder_assets.telemetry.spans import request_attributes, span_attributes
+from embedder_assets.telemetry.stage_record import RequestTrace, StageRecord
+
+DOCS = PROJECT_ROOT / "docs"
+PAGES = sorted(
+    [
+        *PROJECT_ROOT.glob("*.md"),
+        *DOCS.rglob("*.md"),
+        *PROJECT_ROOT.glob("model_repository/*/README.md"),
+        *PROJECT_ROOT.glob("benchmarks/**/*.md"),
+        *PROJECT_ROOT.glob("training/**/*.md"),
+    ]
+)
+RUNBOOK = "telemetry/rerank_sparse_signals.md"
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+# Folders of the machines that this is developed on; a doc that names one is of no use elsewhere.
+MACHINE_PATH = re.compile(r"(?<![\w.])/(?:work|tmp/w|home/\w+|root)/")
+
+
+def page(name: str) -> str:
+    return (DOCS / name).read_text("utf-8")
+
+
+def section(text: str, title: str) -> str:
+    """What stands below a heading, up to the next heading of the same or a higher level."""
+    found = re.search(rf"^(#+) {re.escape(title)}$", text, re.MULTILINE)
+    assert found, f"no section '{title}'"
+    rest = text[found.end() :]
+    following = re.search(rf"^#{{1,{len(found.group(1))}}} ", rest, re.MULTILINE)
+    return rest[: following.start()] if following else rest
+
+
+def first_cells(text: str) -> list[str]:
+    """The names in the first column of the tables of a text."""
+    return [
+        name for line in text.splitlines() if (cell := re.match(r"\| (`[^|]*) \|", line)) for name in names(cell[1])
+    ]
+
+
+def names(text: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", text)
+
+
+def commands(command: click.Command, path: str) -> Iterator[str]:
+    if isinstance(command, click.Group):
+        for name, child in command.commands.items():
+            yield from commands(child, f"{path} {name}")
+    else:
+        yield path
+
+
+def test_the_settings_page_is_what_the_generator_gives() -> None:
+    build = runpy.run_path(str(DOCS / "build_settings.py"))
+    assert page("settings.md") == build["settings_page"](), "run `python docs/build_settings.py`"
+
+
+def test_the_reference_is_what_the_generator_gives() -> None:
+    build = runpy.run_path(str(DOCS / "build_reference.py"))
+    assert page("reference.md") == build["reference_page"](), "run `python docs/build_reference.py`"
+
+
+def test_the_settings_table_names_no_path_of_this_machine() -> None:
+    table = runpy.run_path(str(DOCS / "build_settings.py"))["settings_table"]()
+    assert str(PROJECT_ROOT) not in table
+    assert str(Path.cwd()) not in table
+
+
+@pytest.mark.parametrize("command", list(commands(main, "embedder")))
+def test_every_command_is_documented(command: str) -> None:
+    assert f"`{command}" in (PROJECT_ROOT / "README.md").read_text("utf-8")
+
+
+def test_every_option_of_the_main_commands_is_documented() -> None:
+    readme = (PROJECT_ROOT / "README.md").read_text("utf-8")
+    options = [opt for name in ("run", "search") for param in main.commands[name].params for opt in param.opts]
+    assert [opt for opt in options if opt.startswith("--") and opt not in readme] == []
+
+
+def test_every_documented_command_exists() -> None:
+    known = list(commands(main, "embedder"))
+    groups = [f"embedder {name}" for name, command in main.commands.items() if isinstance(command, click.Group)]
+    mentioned = {
+        mention
+        for text in (path.read_text("utf-8") for path in PAGES)
+        for mention in re.findall(r"`(embedder(?: [a-z]+)+)", text)
+    }
+    assert {mention for mention in mentioned if not any(f"{mention} ".startswith(f"{it} ") for it in known)} <= {
+        *groups
+    }
+
+
+def test_every_make_target_in_the_docs_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (PROJECT_ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    mentioned = {name for path in PAGES for name in re.findall(r"`make ([a-z-]+)", path.read_text("utf-8"))}
+    assert mentioned - targets == set()
+
+
+@pytest.mark.parametrize("table", list(SCHEMAS))
+def test_every_column_is_documented_with_its_type_and_no_other(table: str) -> None:
+    rows = re.findall(r"^\| `(\w+)` \| ([^|]+) \|", section(page("tables.md"), table), re.MULTILINE)
+    assert rows == [(name, str(data_type)) for name, data_type in SCHEMAS[table].items()]
+
+
+def test_every_check_is_documented() -> None:
+    documented = names(section(page("tables.md"), "Checks"))
+    all_rules = [*RULES.values(), QUALITY_RULES, PROOF_RULES]
+    rules = {rule.__name__ for table_rules in all_rules for rule in table_rules}
+    assert rules - {*documented} == set()
+
+
+def test_every_asset_is_documented_and_no_other() -> None:
+    keys = {key.to_user_string() for key in defs.resolve_asset_graph().get_all_asset_keys()}
+    table = section(page("concepts.md"), "Lineage and processes")
+    assert {*first_cells(table)} == keys
+
+
+def metrics_of_the_code() -> set[str]:
+    return {name for name in names_in_code() if name.startswith("rag_")}
+
+
+def spans_of_the_code() -> set[str]:
+    return {name for name in names_in_code() if name.startswith("rag.")}
+
+
+def test_every_metric_is_documented_and_no_other() -> None:
+    documented = {name for name in first_cells(section(page(RUNBOOK), "Metrics")) if name.startswith("rag_")}
+    assert documented == metrics_of_the_code()
+
+
+def test_every_metric_has_a_range_and_a_word_on_when_to_worry() -> None:
+    documented = {name for name in first_cells(section(page(RUNBOOK), "Expected range")) if name.startswith("rag_")}
+    assert documented == metrics_of_the_code()
+
+
+def test_every_span_is_documented_and_no_other() -> None:
+    documented = {name for name in first_cells(section(page(RUNBOOK), "Spans")) if name.startswith("rag.")}
+    assert documented | {"rag.run"} == spans_of_the_code()
+    assert "`rag.run`" in page(RUNBOOK)
+
+
+@pytest.mark.parametrize("name", [RUNBOOK, "telemetry/README.md"])
+def test_every_metric_and_span_that_the_telemetry_docs_mention_exists(name: str) -> None:
+    series = {re.sub("_(bucket|sum|count)$", "", found) for found in re.findall(r"\brag_\w+", page(name))}
+    assert series - metrics_of_the_code() == set()
+    mentioned = set(re.findall(r"\brag\.[a-z_]+", page(name)))
+    assert mentioned - spans_of_the_code() == set()
+
+
+def attributes_set_by_assets() -> set[str]:
+    return {
+        name
+        for path in (PROJECT_ROOT / "embedder_assets" / "assets").glob("*.py")
+        for name in re.findall(r'meter\.attributes\["(\w+)"\] =', path.read_text("utf-8"))
+    }
+
+
+def test_every_attribute_that_an_asset_sets_has_a_place_in_the_manifest() -> None:
+    fields = {*DenseRun.model_fields} | {*SparseRun.model_fields} | {*RerankRun.model_fields}
+    # Export has no section of its own.
+    assert attributes_set_by_assets() - fields == {"file_count", "total_size_mb"}
+
+
+def test_every_span_attribute_is_documented_and_no_other() -> None:
+    record = StageRecord(
+        stage="rerank",
+        status="ok",
+        collections=[],
+        started_at=0,
+        ended_at=1,
+        gpu_peak_bytes={"GPU-0": 1},
+        fallback_reason="why",
+    )
+    table = section(page(RUNBOOK), "Spans")
+    documented = {name for name in first_cells(table) if not name.startswith("rag.")}
+    request = RequestTrace(span_id="1", model="m", started_at=0, latency_s=1, size=1, dimension=384)
+    of_requests = {*request_attributes("dense", request)}
+    assert documented == {*span_attributes(record)} | of_requests | attributes_set_by_assets()
+
+
+def test_every_manifest_field_is_documented() -> None:
+    documented = {name.split(".")[0] for name in first_cells(section(page("telemetry/README.md"), "Manifest"))}
+    assert documented == {*Manifest.model_fields}
+
+
+def test_every_skip_reason_is_documented() -> None:
+    documented = section(page(RUNBOOK), "Footer")
+    phrases = {phrase for function in ("emit", "_reason_without_samples", "_status") for phrase in phrases_of(function)}
+    assert "up to date, nothing to compute" in phrases
+    assert {phrase for phrase in phrases if phrase not in documented} == set()
+    assert "disabled via " in documented
+
+
+def phrases_of(function: str) -> Iterator[str]:
+    """The literal texts of several words in a function of the metrics endpoint, its docstring aside."""
+    (code,) = ast.parse(inspect.getsource(getattr(endpoint, function))).body
+    assert isinstance(code, ast.FunctionDef)
+    docstring = ast.get_docstring(code, clean=False)
+    for node in ast.walk(code):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value != docstring:
+            phrase = node.value.strip(" :")
+            if " " in phrase:
+                yield phrase
+
+
+def test_every_kind_of_document_issue_is_documented_and_no_other() -> None:
+    kinds = {kind for path in (PROJECT_ROOT / "embedder_assets" / "corpus").rglob("*.py") for kind in kinds_of(path)}
+    assert {*first_cells(section(page("input.md"), "What can be wrong with a document"))} == kinds
+
+
+def kinds_of(path: Path) -> Iterator[str]:
+    """The kinds that a module gives to documents, wherever it makes an error or an issue of one."""
+    position = {"_bad_row": 1, "DocumentIssue": 2}
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            given = [keyword.value for keyword in node.keywords if keyword.arg == "kind"]
+            given += node.args[position[node.func.id] :][:1] if node.func.id in position else []
+            yield from (kind.value for kind in given if isinstance(kind, ast.Constant) and " " not in kind.value)
+
+
+def test_every_field_of_a_model_description_is_documented() -> None:
+    documented = names(section(page("models.md"), "model.toml"))
+    fields = {*ModelDescription.model_fields} - {"source"}
+    for source in (WheelSource, ShippedSource, LocalSource, HuggingFaceSource):
+        fields |= {*source.model_fields} - {"kind"}
+    assert fields - {*documented} == set()
+
+
+def test_every_dependency_is_documented_and_no_other() -> None:
+    project = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text("utf-8"))
+    declared = [
+        *project["project"]["dependencies"],
+        *(each for extra in project["project"]["optional-dependencies"].values() for each in extra),
+        *(each for group in project["dependency-groups"].values() for each in group),
+    ]
+    assert {*first_cells(page("dependencies.md"))} == {re.split(r"[\[<>=~; ]", each)[0] for each in declared}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(PROJECT_ROOT)))
+def test_a_page_is_whole(path: Path) -> None:
+    text = path.read_text("utf-8")
+    targets = [target for target in LINK.findall(text) if "://" not in target and not target.startswith("#")]
+    assert [target for target in targets if not (path.parent / target.split("#")[0]).exists()] == []
+    assert MACHINE_PATH.findall(text) == []
+    assert str(PROJECT_ROOT) not in text

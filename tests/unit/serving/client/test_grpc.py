@@ -1,0 +1,14 @@
+"""The client, where no server is needed."""
+
+import pytest
+
+from embedder_assets.errors import TritonUnavailableError
+from embedder_assets.serving.client.grpc import TritonClient
+from embedder_assets.serving.server.embedded import TritonAddress
+
+
+def test_a_request_on_a_client_that_another_one_has_closed_is_worth_another_try():
+    client = TritonClient(TritonAddress("127.0.0.1:9"), 1.0)
+    client.close()
+    with pytest.raises(TritonUnavailableError, match="given up"):
+        client.infer("dense_minilm", [("text",)])

@@ -1,0 +1,244 @@
+"""Building models from a checkpoint on this machine, for both devices, without torch."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner
+
+from embedder_assets.cli.main import main
+from embedder_assets.errors import ModelBuildError
+from embedder_assets.serving.client.session import TritonSession
+from embedder_assets.serving.models.build import build_each, build_models, inspect_models, require_built
+from embedder_assets.serving.models.description import RECIPES, load_description
+from embedder_assets.serving.models.golden import agreement, encode, graph_outputs, read_golden, write_golden
+from embedder_assets.settings import load_settings
+from tests.support.checkpoints import write_checkpoint, write_description, write_tokenizer
+
+STAGES = [
+    {},
+    {"pooling": "cls", "query_prefix": "query: ", "passage_prefix": "passage: "},
+    {"pooling": "last_token"},
+    {"stage": "sparse", "pooling": "splade_max", "dimension": 16},
+    {"stage": "rerank", "pooling": "logit", "dimension": 1},
+    {"stage": "rerank", "pooling": "interaction", "dimension": 1},
+]
+
+
+@pytest.fixture(autouse=True)
+def without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("embedder_assets.serving.models.onnx.torch_export.has_torch", lambda: False)
+    monkeypatch.setitem(sys.modules, "torch", None)
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    return tmp_path / "repository"
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    return write_checkpoint(tmp_path / "checkpoint")
+
+
+def build(repository: Path, **arguments) -> list[str]:
+    return build_models(repository, lambda line: None, **arguments)
+
+
+@pytest.mark.parametrize("fields", STAGES, ids=lambda fields: fields.get("pooling", "mean"))
+@pytest.mark.parametrize(("device", "least"), [("cpu", 0.9), ("gpu", 0.999)])
+def test_every_head_is_built_close_to_its_float32_graph(repository, checkpoint, fields, device, least):
+    folder = write_description(repository, "mine", checkpoint, **fields)
+    assert build(repository, device=device) == ["mine"]
+    description = load_description(folder)
+    golden = read_golden(folder, description)
+    assert golden is not None
+    assert not golden.of_framework
+    feeds = list(encode(folder / "tokenizer.json", description))
+    outputs = graph_outputs(folder / "1" / "model.onnx", feeds)
+    assert {name: values.shape for name, values in outputs.items()} == {
+        name: (len(feeds), length) for name, (_, length) in description.outputs.items()
+    }
+    assert agreement(description.stage, outputs, golden.outputs) > least
+    if description.stage == "dense":
+        np.testing.assert_allclose(np.linalg.norm(outputs["embedding"], axis=1), 1.0, atol=1e-5)
+
+
+def test_a_model_is_built_anew_for_another_device_and_back(repository, checkpoint):
+    write_description(repository, "mine", checkpoint)
+    for device, kind in (("cpu", "KIND_CPU"), ("gpu", "KIND_GPU"), ("cpu", "KIND_CPU")):
+        assert build(repository, device=device) == ["mine"]
+        assert build(repository, device=device) == []
+        assert kind in (repository / "mine" / "config.pbtxt").read_text("utf-8")
+        require_built(repository, "mine", device)
+    (state,) = inspect_models(repository, device="gpu")
+    assert state.problem == "the description, the device or the way of building has changed since the build"
+    assert (state.precision, state.fingerprint) == ("fp16", state.description.fingerprint("gpu"))
+
+
+def test_only_the_named_models_are_built(repository, checkpoint):
+    for name in ("first", "second"):
+        write_description(repository, name, checkpoint)
+    assert build(repository, names=["second"]) == ["second"]
+    assert build(repository) == ["first"]
+
+
+def test_a_relative_path_counts_from_the_model_folder(repository):
+    write_checkpoint(repository / "mine" / "checkpoint")
+    folder = write_description(repository, "mine", repository / "mine" / "checkpoint")
+    toml = (folder / "model.toml").read_text("utf-8")
+    (folder / "model.toml").write_text(toml.replace(str(folder / "checkpoint"), "checkpoint"), "utf-8")
+    assert load_description(folder).source.path == "checkpoint"
+    assert build(repository) == ["mine"]
+
+
+def test_golden_values_of_the_framework_are_kept_and_those_of_another_model_are_not(repository, checkpoint):
+    folder = write_description(repository, "mine", checkpoint)
+    description = load_description(folder)
+    write_golden(folder, description, "transformers 5", {"embedding": np.eye(6, 32)})
+    build(repository)
+    golden = read_golden(folder, description)
+    assert golden is not None
+    assert golden.reference == "transformers 5"
+    write_description(repository, "mine", checkpoint, pooling="cls")
+    assert read_golden(folder, load_description(folder)) is None
+    build(repository)
+    golden = read_golden(folder, load_description(folder))
+    assert golden is not None
+    assert not golden.of_framework
+
+
+def test_the_chunk_budget_leaves_room_for_the_passage_prefix(repository, checkpoint, tmp_path):
+    write_description(repository, "plain", checkpoint)
+    write_description(repository, "prefixed", checkpoint, query_prefix="query: ", passage_prefix="passage: ")
+    build(repository)
+    overrides = {"home": (tmp_path / "home", "test"), "model_repository": (repository, "test")}
+    session = TritonSession(load_settings(overrides, environ={}))
+    # "passage" and ":" are two words of the tokenizer.
+    assert [session.max_tokens(name) for name in ("plain", "prefixed")] == [32, 30]
+
+
+def test_a_row_of_the_list_says_where_a_model_is_from(repository, checkpoint):
+    write_description(repository, "mine", checkpoint)
+    (state,) = inspect_models(repository)
+    row = state.as_row()
+    assert (row["source"], row["state"], row["precision"]) == (str(checkpoint), "model.onnx is missing", "int8")
+
+
+# Digest of the nodes of every head's graph, for the recipe that made them.
+NODES = {("int8", 3): "03c6b3bb423f99c0", ("fp16", 1): "8d0aecf63c8bea53", ("fp32", 1): "ba5f4ad4cd2e3839"}
+
+
+@pytest.mark.parametrize(("precision", "recipe"), NODES)
+def test_a_graph_that_is_made_otherwise_has_another_recipe(repository, checkpoint, precision, recipe):
+    """Where this fails, raise the number of the precision in ``models.RECIPES`` and put the new digest here."""
+    device = "gpu" if precision == "fp16" else "cpu"
+    cpu = {"precision": {"cpu": "fp32" if precision == "fp32" else "int8"}}
+    for number, fields in enumerate(STAGES):
+        write_description(repository, f"model_{number}", checkpoint, **fields, **cpu)
+    build(repository, device=device)
+    digest = hashlib.sha256()
+    for path in sorted(repository.glob("*/1/model.onnx")):
+        for node in onnx.load(path).graph.node:
+            digest.update(node.SerializeToString(deterministic=True))
+    assert (RECIPES[precision], digest.hexdigest()[:16]) == (recipe, NODES[precision, recipe])
+
+
+# A model that cannot be built
+
+
+def test_a_model_that_cannot_be_built_stops_no_other_one(repository, checkpoint, tmp_path):
+    broken = write_checkpoint(tmp_path / "broken", id2label={"0": "no", "1": "yes"})
+    write_description(repository, "a_broken", broken, stage="rerank", pooling="logit", dimension=1)
+    (write_description(repository, "b_misspelt", checkpoint) / "model.toml").write_text("pooling = 'mean'\n", "utf-8")
+    odd = write_description(repository, "c_odd", checkpoint)
+    (odd / "1").write_text("no folder", "utf-8")
+    write_description(repository, "d_whole", checkpoint)
+    lines: list[str] = []
+    outcome = build_each(repository, lines.append)
+    assert outcome.built == ["d_whole"]
+    assert list(outcome.failed) == ["a_broken", "b_misspelt", "c_odd"]
+    assert [line for line in lines if line.startswith("a_broken: not built: model 'a_broken': expected a classifier")]
+    with pytest.raises(ModelBuildError, match="a classifier with one logit"):
+        build_models(repository, lines.append)
+    states = {state.name: state for state in inspect_models(repository)}
+    assert states["d_whole"].problem is None
+    assert "model.toml" in states["b_misspelt"].problem
+    assert states["b_misspelt"].as_row()["state"] == states["b_misspelt"].problem
+
+
+def test_library_errors_are_reported_as_errors_of_the_model(repository, checkpoint, monkeypatch):
+    def quantize(source: Path, target: Path) -> None:
+        raise IndexError("list index out of range")
+
+    monkeypatch.setattr("embedder_assets.serving.models.build.quantize_int8", quantize)
+    write_description(repository, "mine", checkpoint)
+    with pytest.raises(ModelBuildError, match="model 'mine': expected a checkpoint that can be built, got IndexError"):
+        build(repository)
+
+
+@pytest.mark.parametrize(
+    ("named", "dense", "status", "said"),
+    [
+        ((), "whole", 0, "not built: broken (no setting names it; `embedder models remove broken` takes it out)"),
+        ((), "whole,broken", 1, "not built: broken"),
+        (("broken",), "whole", 1, "not built: broken"),
+        (("whole",), "broken", 0, "1 built"),
+    ],
+)
+def test_only_used_or_named_models_make_the_build_fail(repository, checkpoint, named, dense, status, said):
+    write_description(repository, "broken", checkpoint, dimension=31)
+    write_description(repository, "whole", checkpoint)
+    variables = {"EMBEDDER_MODEL_REPOSITORY": str(repository), "EMBEDDER_DENSE_MODELS": dense}
+    variables |= {"EMBEDDER_ENABLE_SPARSE": "false", "EMBEDDER_ENABLE_RERANK": "false"}
+    result = CliRunner().invoke(main, ["models", "build", *named], env=variables)
+    assert (result.exit_code, said in result.output.splitlines()) == (status, True), result.output
+    assert (repository / "whole" / "build.json").exists() == (named != ("broken",))
+
+
+# A model whose files do not belong together any more
+
+
+def _put(path: Path, content: str) -> None:
+    path.write_text(content, "utf-8")
+
+
+CHANGED = {
+    "model.onnx": (lambda at: _put(at / "1" / "model.onnx", "x"), "model.onnx is not the file that was built"),
+    "tokenizer": (lambda at: write_tokenizer(at / "tokenizer.json", lowercase=False), "tokenizer.json is not the file"),
+    "config.pbtxt": (lambda at: _put(at / "config.pbtxt", "name: 'mine'"), "config.pbtxt differs"),
+    "config.pbtxt in another encoding": (lambda at: (at / "config.pbtxt").write_bytes(b"\xff"), "config.pbtxt differs"),
+    "build.json of another version": (lambda at: _put(at / "build.json", "{}"), "has changed since the build"),
+    "build.json that is a list": (lambda at: _put(at / "build.json", "[]"), "build.json is damaged"),
+    "build.json that is cut off": (lambda at: _put(at / "build.json", '{"finger'), "build.json is damaged"),
+    "the prefix": (lambda at: _put(at / "model.toml", f'query_prefix = "q"\n{_toml(at)}'), "has changed since"),
+    "the configuration": (
+        lambda at: _put(at / "model.toml", _toml(at).replace(_pin(at), "0" * 64)),
+        "has changed since",
+    ),
+}
+
+
+def _toml(folder: Path) -> str:
+    return (folder / "model.toml").read_text("utf-8")
+
+
+def _pin(folder: Path) -> str:
+    return load_description(folder).source.config_sha256
+
+
+@pytest.mark.parametrize("what", CHANGED)
+def test_a_file_of_another_build_is_noticed(repository, checkpoint, what):
+    change, problem = CHANGED[what]
+    folder = write_description(repository, "mine", checkpoint)
+    build(repository)
+    change(folder)
+    (state,) = inspect_models(repository)
+    assert problem in (state.problem or "")
+    with pytest.raises(ModelBuildError, match="models build"):
+        require_built(repository, "mine")

@@ -1,0 +1,130 @@
+"""Certificates and secrets of Triton: what settings may name, what a server is started with, what nobody is shown."""
+
+import pytest
+
+from embedder_assets.errors import SettingsError, TritonAccessError, TritonUnavailableError
+from embedder_assets.serving.client.grpc import _errors_of
+from embedder_assets.serving.server.access import ClientAccess, Secret, ServerAccess
+from embedder_assets.serving.server.embedded import TritonAddress
+from tests.support.certificates import Authority
+from tests.support.factories import make_settings
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("pki"), "ca")
+
+
+def test_a_default_server_has_a_secret_and_no_http(tmp_path):
+    settings = make_settings(tmp_path)
+    assert ClientAccess.of(settings) == ClientAccess()
+    first, second = ServerAccess.of(settings), ServerAccess.of(settings)
+    assert len(first.secret.value) == 64
+    assert len({each.secret.value for each in (first, second, ServerAccess(), ServerAccess())}) == 4
+    assert first.options() == ["--allow-http=false"]
+    (only,) = first.secret_options()
+    assert only.endswith(f":{first.secret.line}")
+    assert ServerAccess(secret=None).secret_options() == []
+
+
+def test_a_secret_is_read_from_its_file_and_never_shown(tmp_path):
+    file = tmp_path / "secret"
+    file.write_text("admin-key=s3cr.et+/~0123456789\n", "utf-8")
+    secret = ClientAccess.of(make_settings(tmp_path, triton_secret_file=file)).secret
+    assert secret.headers == {"triton-grpc-protocol-admin-key": "s3cr.et+/~0123456789"}
+    assert "s3cr" not in repr(secret)
+    assert "s3cr" not in repr(TritonAddress("host:1", access=ClientAccess(secret=secret)))
+    assert Secret.random() != Secret.random()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "s3cret",
+        "=s3cret",
+        "Name=s3cret0123456789",
+        "a=s3cret0123456789,b",
+        "a=s3cret 0123456789",
+        "a=s3cret0123456789\nb=c",
+    ],
+)
+def test_a_file_that_holds_no_secret_is_refused_without_showing_it(tmp_path, content):
+    file = tmp_path / "secret"
+    file.write_text(content, "utf-8")
+    with pytest.raises(SettingsError, match=r"'triton_secret_file'.*name=value") as caught:
+        Secret.read(file)
+    assert "s3" not in str(caught.value).replace(str(file), "")
+
+
+@pytest.mark.parametrize("name", ["triton_tls_ca", "triton_tls_cert", "triton_tls_key", "triton_secret_file"])
+@pytest.mark.parametrize("content", [None, "no PEM"])
+def test_a_file_of_the_client_that_cannot_be_used_is_refused_by_the_setting(tmp_path, authority, name, content):
+    certificate, key = authority.issue("client")
+    files = {"triton_tls_ca": authority.certificate, "triton_tls_cert": certificate, "triton_tls_key": key}
+    bad = tmp_path / "bad"
+    if content is not None:
+        bad.write_text(content, "utf-8")
+    with pytest.raises(SettingsError, match=name):
+        ClientAccess.of(make_settings(tmp_path, **{**files, name: bad}))
+
+
+@pytest.mark.parametrize("name", ["serve_tls_cert", "serve_tls_key", "serve_tls_client_ca"])
+@pytest.mark.parametrize("content", [None, "no PEM"])
+def test_a_file_of_the_server_that_cannot_be_used_is_refused_by_the_setting(tmp_path, authority, name, content):
+    certificate, key = authority.issue("server")
+    files = {"serve_tls_cert": certificate, "serve_tls_key": key, "serve_tls_client_ca": authority.certificate}
+    bad = tmp_path / "bad"
+    if content is not None:
+        bad.write_text(content, "utf-8")
+    with pytest.raises(SettingsError, match=name):
+        ServerAccess.of(make_settings(tmp_path, **{**files, name: bad}))
+
+
+@pytest.mark.parametrize(
+    ("of", "names", "missing"),
+    [
+        (ClientAccess, {"triton_tls_ca", "triton_tls_cert"}, "triton_tls_key"),
+        (ClientAccess, {"triton_tls_ca", "triton_tls_key"}, "triton_tls_cert"),
+        (ClientAccess, {"triton_tls_cert", "triton_tls_key"}, "triton_tls_ca"),
+        (ServerAccess, {"serve_tls_cert"}, "serve_tls_key"),
+        (ServerAccess, {"serve_tls_key"}, "serve_tls_cert"),
+        (ServerAccess, {"serve_tls_client_ca"}, "serve_tls_cert"),
+    ],
+)
+def test_a_setting_that_needs_another_one_names_it(tmp_path, authority, of, names, missing):
+    certificate, key = authority.issue("half")
+    files = {name: key if name.endswith("key") else certificate for name in names}
+    with pytest.raises(SettingsError, match=missing):
+        of.of(make_settings(tmp_path, **files))
+
+
+def test_a_server_with_certificates_closes_http_and_keeps_the_secret_out_of_the_open_options(tmp_path, authority):
+    certificate, key = authority.issue("server")
+    plain = ServerAccess(certificate, key)
+    assert "--grpc-use-ssl=true" in plain.options()
+    mutual = ServerAccess(certificate, key, authority.certificate, Secret("name", "value"))
+    assert "--grpc-use-ssl-mutual=true" in mutual.options()
+    assert f"--grpc-root-cert={authority.certificate}" in mutual.options()
+    assert "--allow-http=false" in mutual.options()
+    assert not any("value" in option for option in mutual.options())
+    (only,) = mutual.secret_options()
+    assert only.startswith("--grpc-restricted-protocol=model-repository,shared-memory,")
+    assert only.endswith(":name=value")
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "remedy"),
+    [
+        ("This protocol is restricted, expecting header 'x'", TritonAccessError, "EMBEDDER_TRITON_SECRET_FILE"),
+        ("Tls handshake failed (TSI_PROTOCOL_FAILURE)", TritonAccessError, "EMBEDDER_TRITON_TLS_CA"),
+        ("Hostname Verification Check failed.", TritonAccessError, "has to name the address"),
+        ("failed to connect; last error: Socket closed", TritonUnavailableError, "EMBEDDER_TRITON_TLS_CERT"),
+        ("failed to connect; last error: Connection refused", TritonUnavailableError, "Triton is back.$"),
+    ],
+)
+def test_an_answer_that_keeps_the_client_out_names_the_setting(said, kind, remedy):
+    from tritonclient.utils import InferenceServerException
+
+    with pytest.raises(kind, match=remedy), _errors_of(TritonAddress("host:1"), "loading model 'm'"):
+        raise InferenceServerException(said, "StatusCode.UNAVAILABLE")

@@ -1,0 +1,87 @@
+"""What a published Triton leaves in its home: ports for the next one, and an address that is nobody else's."""
+
+import json
+import os
+import socket
+import threading
+from contextlib import closing
+
+import pytest
+
+from embedder_assets.serving.server import embedded
+from embedder_assets.serving.server.access import ClientAccess, Secret
+from embedder_assets.serving.server.embedded import _free_ports, _last_ports, find_running, named_address
+from tests.support.factories import make_settings
+from tests.support.processes import free_ports
+
+SECRET = Secret("embedder-secret", "0123456789abcdef")
+
+
+@pytest.fixture
+def standard(monkeypatch):
+    ports = dict(zip(("grpc", "metrics"), free_ports(2), strict=True))
+    monkeypatch.setattr(embedded, "STANDARD_PORTS", ports)
+    return ports
+
+
+def test_a_lasting_server_takes_the_ports_of_the_last_one(standard):
+    last = dict(zip(standard, free_ports(2), strict=True))
+    assert _free_ports({}, lasting=True) == _free_ports({}, lasting=False) == standard
+    assert _free_ports(last, lasting=True) == last
+    assert _free_ports(standard, lasting=True) == standard
+    assert set(_free_ports(standard, lasting=False).values()).isdisjoint(standard.values())
+
+
+def test_a_last_port_that_is_taken_is_not_used(standard):
+    with closing(socket.create_server(("127.0.0.1", 0))) as other:
+        last = {"grpc": other.getsockname()[1], "metrics": standard["metrics"]}
+        assert _free_ports(last, lasting=True) == standard
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"grpc": "x", "metrics": 1}', '{"grpc": 1}'])
+def test_ports_that_cannot_be_read_are_none(tmp_path, content):
+    (tmp_path / "ports.json").write_text(content)
+    assert _last_ports(tmp_path) == {}
+    assert _last_ports(tmp_path / "nowhere") == {}
+
+
+@pytest.fixture
+def published(tmp_path):
+    """A home in which a server is published, which is this process; gives settings, port and what is published."""
+    settings = make_settings(tmp_path)
+    state = settings.home / "triton"
+    state.mkdir(parents=True)
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        accepting = threading.Thread(target=lambda: [server.accept() for _ in range(8)], daemon=True)
+        accepting.start()
+        port = server.getsockname()[1]
+        content = {"pid": os.getpid(), "started": embedded._start_of(os.getpid()), "grpc": f"127.0.0.1:{port}"}
+        (state / "server.json").write_text(json.dumps(content))
+        (state / "secret").write_text(SECRET.line)
+        yield settings, port, content
+
+
+def test_a_published_server_is_found_with_its_secret(published):
+    settings, port, _ = published
+    found = find_running(settings.home / "triton")
+    assert (found.grpc, found.access) == (f"127.0.0.1:{port}", ClientAccess(secret=SECRET))
+
+
+def test_a_reused_process_id_is_not_the_dead_server(published):
+    settings, _, content = published
+    (settings.home / "triton" / "server.json").write_text(json.dumps({**content, "started": "1"}))
+    assert find_running(settings.home / "triton") is None
+
+
+def test_only_the_own_server_gets_the_secret_of_the_home(published):
+    settings, port, _ = published
+    assert named_address(settings, f"127.0.0.1:{port}").access.secret == SECRET
+    assert named_address(settings, f"localhost:{port}").access.secret == SECRET
+    assert named_address(settings, f"elsewhere:{port}").access.secret is None
+    assert named_address(settings, f"127.0.0.1:{port + 1}").access.secret is None
+
+
+def test_an_unreadable_secret_is_of_another_users_server(published):
+    settings, _, _ = published
+    (settings.home / "triton" / "secret").write_text("no secret")
+    assert find_running(settings.home / "triton") is None

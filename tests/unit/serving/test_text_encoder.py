@@ -1,0 +1,117 @@
+"""The Triton backend outside Triton: how it opens a graph."""
+
+import hashlib
+import importlib.util
+import json
+import os
+import sys
+import types
+from pathlib import Path
+
+import onnx
+import onnxruntime
+import pytest
+
+from embedder_assets.serving.backends.text_encoder import on_the_cpu
+from embedder_assets.serving.models.onnx import cpu_session
+from embedder_assets.serving.models.onnx.bert import build_bert_onnx
+from embedder_assets.serving.models.onnx.bert_encoder import BertConfig
+from embedder_assets.serving.models.onnx.quantize import quantize_int8
+from embedder_assets.settings import PROJECT_ROOT
+from tests.support.checkpoints import write_checkpoint
+
+MODEL = PROJECT_ROOT / "embedder_assets" / "serving" / "backends" / "text_encoder" / "model.py"
+
+
+@pytest.fixture
+def backend(monkeypatch):
+    monkeypatch.setitem(sys.modules, "triton_python_backend_utils", types.ModuleType("triton_python_backend_utils"))
+    monkeypatch.syspath_prepend(MODEL.parent)
+    spec = importlib.util.spec_from_file_location("text_encoder_model", MODEL)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def graph(tmp_path) -> Path:
+    checkpoint = write_checkpoint(tmp_path / "checkpoint")
+    config = BertConfig.from_file(checkpoint / "config.json")
+    onnx.save(build_bert_onnx(checkpoint / "model.safetensors", config, "mean_pool"), tmp_path / "plain.onnx")
+    quantize_int8(tmp_path / "plain.onnx", tmp_path / "model.onnx")
+    return tmp_path / "model.onnx"
+
+
+def test_the_slow_fusions_are_left_out_on_the_cpu(backend, graph, monkeypatch, tmp_path):
+    opened = onnxruntime.InferenceSession
+
+    def keep_optimized(path, options, **named):
+        options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+        return opened(path, options, **named)
+
+    def ops() -> set[str]:
+        return {node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node}
+
+    keep_optimized(str(graph), onnxruntime.SessionOptions(), providers=["CPUExecutionProvider"])
+    assert {"SkipLayerNormalization", "BiasGelu"} <= ops()  # else ONNX Runtime no longer needs to be told
+    monkeypatch.setattr(onnxruntime, "InferenceSession", keep_optimized)
+    backend._session(graph, "CPU")
+    assert not {"SkipLayerNormalization", "BiasGelu"} & ops()
+    assert {"LayerNormalization", "Gelu"} <= ops()
+    assert cpu_session.SLOW_ON_THE_CPU == backend.SLOW_ON_THE_CPU
+
+
+@pytest.mark.parametrize(
+    ("quotas", "expected"),
+    [
+        ({}, 8),
+        ({"pods/one": "max 100000"}, 8),
+        ({"pods/one": "200000 100000"}, 2),
+        ({"pods/one": "150000 100000"}, 2),
+        ({"pods/one": "10000 100000"}, 1),
+        ({"pods/one": "1600000 100000"}, 8),
+        ({"pods/one": "400000 100000", "pods": "300000 100000"}, 3),
+        ({"": "max 100000", "pods/other": "100000 100000"}, 8),
+        ({"pods/one": "nonsense"}, 8),
+    ],
+)
+def test_the_quota_of_a_container_counts_in_the_backend_as_elsewhere(backend, tmp_path, monkeypatch, quotas, expected):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    for folder, quota in quotas.items():
+        (tmp_path / "cgroup" / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "cgroup" / folder / "cpu.max").write_text(f"{quota}\n")
+    (tmp_path / "own").write_text("3:cpuset:/elsewhere\n0::/pods/one\n")
+    for module in (sys.modules[backend.cores.__module__], on_the_cpu):
+        monkeypatch.setattr(module, "CGROUPS", tmp_path / "cgroup")
+        monkeypatch.setattr(module, "OWN", tmp_path / "own")
+        assert module.cores() == expected
+        (tmp_path / "none").write_text("3:cpuset:/elsewhere\n")
+        for unknown in ("none", "missing"):
+            monkeypatch.setattr(module, "OWN", tmp_path / unknown)
+            assert module.cores() == 8
+
+
+@pytest.mark.parametrize("changed", ["graph", "tokenizer", "fingerprint"])
+def test_only_what_was_built_for_the_fingerprint_is_loaded(backend, tmp_path, changed):
+    files = {name: tmp_path / name for name in ("graph", "tokenizer")}
+    for name, path in files.items():
+        path.write_text(name)
+    digests = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
+    built = {"fingerprint": "f", "model_sha256": digests["graph"], "tokenizer_sha256": digests["tokenizer"]}
+    record = tmp_path / "build.json"
+    record.write_text(json.dumps(built))
+    backend._require_built(record, "f", **files)
+    if changed in files:
+        files[changed].write_text("another")
+    with pytest.raises(RuntimeError, match=r"says another .* `embedder models build`"):
+        backend._require_built(record, "f" if changed in files else "g", **files)
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]"])
+def test_a_model_without_a_build_record_is_not_loaded(backend, tmp_path, content):
+    for name in ("graph", "tokenizer"):
+        (tmp_path / name).touch()
+    if content is not None:
+        (tmp_path / "build.json").write_text(content)
+    with pytest.raises(RuntimeError, match=r"cannot be read .* `embedder models build`"):
+        backend._require_built(tmp_path / "build.json", "f", tmp_path / "graph", tmp_path / "tokenizer")

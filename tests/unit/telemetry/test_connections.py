@@ -1,0 +1,276 @@
+"""Nobody's connections keep a scrape from its answer: real sockets against the server of the metrics endpoint."""
+
+import socket
+import ssl
+import threading
+import time
+from contextlib import ExitStack, contextmanager, suppress
+
+import pytest
+
+from embedder_assets.network import loopback
+from embedder_assets.telemetry.emission import emit
+from embedder_assets.telemetry.exporter import connections
+from embedder_assets.telemetry.exporter.collector import of_run
+from embedder_assets.telemetry.exporter.connections import BoundedServer
+from embedder_assets.telemetry.exporter.server import METRICS_PATH, served
+from embedder_assets.telemetry.exporter.shared_scrape import SharedScrape
+from tests.support.certificates import Authority
+from tests.support.factories import make_settings
+from tests.support.processes import eventually, free_port
+from tests.unit.telemetry.test_telemetry import ALL_STAGES, RUN_ID
+
+HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
+HALF_A_HEAD = b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+MUCH = 50_000_000
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory):
+    return Authority(tmp_path_factory.mktemp("pki"), "ca")
+
+
+@pytest.fixture
+def tls_settings(authority, tmp_path):
+    certificate, key = authority.issue("exporter")
+    return make_settings(tmp_path, metrics_port=free_port(), metrics_tls_cert=certificate, metrics_tls_key=key)
+
+
+@pytest.fixture
+def scraped(authority):
+    """Whether a scrape gets the metrics."""
+
+    def scrape(url):
+        tls = ssl.create_default_context(cafile=str(authority.certificate))
+        tls.check_hostname = False
+        with loopback.get(url + METRICS_PATH, 5, tls=tls) as response:
+            return b"rag_dense_latency_seconds_count" in response.read()
+
+    return scrape
+
+
+@pytest.fixture(params=[False, True], ids=["plain", "tls"])
+def settings(request, tmp_path, tls_settings):
+    return tls_settings if request.param else make_settings(tmp_path, metrics_port=free_port())
+
+
+@pytest.fixture
+def short_times(monkeypatch):
+    monkeypatch.setattr(connections, "REQUEST_S", 0.5)
+    monkeypatch.setattr(connections, "WHOLE_S", 1.0)
+
+
+@contextmanager
+def opened(port: int, count: int, *, sending: bytes = b""):
+    """Connections that send something, or nothing, and then wait."""
+    with ExitStack() as stack:
+        found = []
+        for _ in range(count):
+            found.append(stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10)))
+            found[-1].sendall(sending)
+        yield found
+
+
+def closed(connection: socket.socket) -> bool:
+    """Whether the server has closed it; waits for that up to the socket's own limit."""
+    try:
+        while connection.recv(65536):
+            pass
+    except ConnectionResetError:
+        return True
+    except TimeoutError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    "sending", [b"", HALF_A_HEAD, HELLO, b"G"], ids=["nothing", "half a head", "half a hello", "G"]
+)
+def test_connections_that_stand_still_stop_no_scrape_and_are_closed(settings, short_times, scraped, sending):
+    with served(of_run(RUN_ID, ALL_STAGES), settings, lasting=True) as url:
+        assert scraped(url)
+        with opened(settings.metrics_port, 8, sending=sending) as standing:
+            assert scraped(url)
+            assert all(closed(each) for each in standing)
+        assert scraped(url)
+
+
+@pytest.mark.parametrize(
+    "sent", [b"GET /" + b"a" * 65000, b"GET / HTTP/1.1\r\n" + b"A: " + b"a" * 30000 + b"\r\nB: " + b"a" * 34000]
+)
+def test_an_endless_request_is_cut_and_not_kept(settings, scraped, sent):
+    with served(of_run(RUN_ID, ALL_STAGES), settings, lasting=True) as url:
+        with opened(settings.metrics_port, 1) as (endless,):
+            with suppress(OSError):
+                endless.sendall(sent)
+            if settings.metrics_tls_cert is None:
+                endless.settimeout(3)
+                assert closed(endless)
+        assert scraped(url)
+
+
+@pytest.mark.parametrize("address", ["::1", "::"])
+def test_metrics_are_served_over_ipv6_too(tmp_path, scraped, address):
+    settings = make_settings(tmp_path, metrics_port=free_port(), metrics_address=address)
+    with served(of_run(RUN_ID, ALL_STAGES), settings, lasting=True) as url:
+        assert scraped(url)
+        assert scraped(f"http://[::1]:{settings.metrics_port}")
+    assert emit(settings, RUN_ID, ALL_STAGES)["dense"].status == "emitted"
+
+
+def test_500_idle_connections_stop_no_scrape_and_use_few_threads(settings, scraped):
+    before = threading.active_count()
+    with served(of_run(RUN_ID, ALL_STAGES), settings, lasting=True) as url:
+        with opened(settings.metrics_port, 250) as first, opened(settings.metrics_port, 250, sending=HALF_A_HEAD):
+            assert scraped(url)
+            assert eventually(lambda: threading.active_count() <= before + 1 + connections.MOST_CONNECTIONS)
+            assert closed(first[0])
+        assert scraped(url)
+
+
+def test_a_byte_now_and_then_does_not_keep_a_connection(settings, short_times):
+    with served(of_run(RUN_ID, ALL_STAGES), settings, lasting=True), opened(settings.metrics_port, 1) as (slow,):
+        with pytest.raises(OSError, match=r"\w"):
+            for _ in range(200):
+                slow.sendall(b"x")
+                time.sleep(0.02)
+        assert closed(slow)
+
+
+@contextmanager
+def serving(app):
+    server = BoundedServer(("127.0.0.1", 0), app)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def long_answer(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"x" * (MUCH if environ["PATH_INFO"] == "/much" else 1)]
+
+
+def test_clients_that_do_not_read_are_closed_and_block_nobody(short_times):
+    asking = b"GET /much HTTP/1.1\r\n\r\n"
+    with serving(long_answer) as port, opened(port, connections.MOST_CONNECTIONS // 8, sending=asking) as slow:
+        with loopback.get(f"http://127.0.0.1:{port}/", 5) as response:
+            assert response.read() == b"x"
+        time.sleep(1.5)
+        for each in slow:
+            received = 0
+            with pytest.raises((ConnectionResetError, EOFError)):
+                while chunk := each.recv(1 << 20):
+                    received += len(chunk)
+                raise EOFError
+            assert received < MUCH
+
+
+def test_who_has_asked_stays_while_others_come_and_wait():
+    ready, go = threading.Event(), threading.Event()
+
+    def app(_, start_response):
+        ready.set()
+        go.wait(20)
+        start_response("200 OK", [])
+        return [b"done"]
+
+    with serving(app) as port, opened(port, 1, sending=b"GET / HTTP/1.1\r\n\r\n") as (asking,):
+        assert ready.wait(10)
+        with opened(port, 3 * connections.MOST_CONNECTIONS):
+            go.set()
+            assert b"done" in b"".join(iter(lambda: asking.recv(4096), b""))
+
+
+def test_a_client_that_breaks_off_its_handshake_is_no_news(tls_settings, scraped, capfd):
+    port = tls_settings.metrics_port
+    with served(of_run(RUN_ID, ALL_STAGES), tls_settings, lasting=True) as url:
+        strict = ssl.create_default_context()
+        with opened(port, 1) as (raw,), pytest.raises(ssl.SSLError):
+            strict.wrap_socket(raw, server_hostname="localhost")
+        with opened(port, 1, sending=b"GET / HTTP/1.1\r\n\r\n") as (plain,):
+            assert closed(plain)
+        assert scraped(url)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_request_cut_within_its_head_is_never_answered():
+    answered = []
+
+    def app(environ, start_response):
+        answered.append(environ["PATH_INFO"])
+        start_response("200 OK", [])
+        return [b"done"]
+
+    with (
+        serving(app) as port,
+        opened(port, 2 * connections.MOST_CONNECTIONS, sending=b"GET /half HTTP/1.1\r\nA: b\r\n"),
+    ):
+        with loopback.get(f"http://127.0.0.1:{port}/whole", 5) as response:
+            assert response.read() == b"done"
+        assert answered == ["/whole"]
+
+
+def test_threads_of_closed_waiting_requests_end():
+    go, before = threading.Event(), threading.active_count()
+
+    def app(_, start_response):
+        go.wait(20)
+        start_response("200 OK", [])
+        return [b"done"]
+
+    asking = b"GET / HTTP/1.1\r\n\r\n"
+    try:
+        with serving(app) as port, opened(port, 3 * connections.MOST_CONNECTIONS, sending=asking):
+            most = before + 1 + connections.MOST_CONNECTIONS + connections.MOST_ANSWERED_AT_ONCE
+            assert eventually(lambda: threading.active_count() <= most)
+            go.set()
+    finally:
+        go.set()
+
+
+def test_simultaneous_scrapes_share_one_later_reading():
+    class Slow:
+        readings = 0
+
+        def collect(self):
+            Slow.readings += 1
+            number = Slow.readings
+            inside.set()
+            go.wait(10)
+            yield number
+
+    inside, go, shown = threading.Event(), threading.Event(), []
+    shared = SharedScrape([Slow()])
+    first = threading.Thread(target=lambda: shown.extend(shared.collect()))
+    first.start()
+    assert inside.wait(10)
+    waiting = [threading.Thread(target=lambda: shown.extend(shared.collect())) for _ in range(20)]
+    for each in waiting:
+        each.start()
+    go.set()
+    for each in (first, *waiting):
+        each.join()
+    assert shown[0] == 1
+    assert set(shown[1:]) <= {2, 3}
+    assert Slow.readings <= 3
+    assert next(shared.collect()) == Slow.readings
+
+
+def test_a_failed_reading_is_not_reused_by_the_next_scrape():
+    class Broken:
+        outcomes = iter([ValueError("a disk that is gone"), 7])
+
+        def collect(self):
+            if isinstance(outcome := next(self.outcomes), ValueError):
+                raise outcome
+            return [outcome]
+
+    shared = SharedScrape([Broken()])
+    with pytest.raises(ValueError, match="gone"):
+        shared.collect()
+    assert list(shared.collect()) == [7]

@@ -1,0 +1,300 @@
+import http.server
+import json
+import re
+import shutil
+import socket
+import ssl
+import subprocess
+import threading
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+
+from embedder_assets.errors import SettingsError, TelemetryError
+from embedder_assets.network import loopback
+from embedder_assets.redact import SecretUrl
+from embedder_assets.telemetry import emission as endpoint
+from embedder_assets.telemetry.emission import EmissionStatus, emit, scrape
+from embedder_assets.telemetry.exporter.collector import of_run
+from embedder_assets.telemetry.exporter.metrics import LATENCY_METRICS, StageMetrics
+from embedder_assets.telemetry.exporter.pushgateway import push
+from embedder_assets.telemetry.exporter.server import METRICS_PATH, served
+from tests.support.factories import make_record, make_settings
+from tests.support.processes import free_port
+from tests.unit.telemetry.test_telemetry import ALL_STAGES, OFF, RUN_ID, with_off
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return make_settings(tmp_path, metrics_port=free_port())
+
+
+# The endpoint
+
+
+def test_what_is_served_can_be_scraped_until_the_context_ends(settings):
+    with served(of_run(RUN_ID, ALL_STAGES), settings, lasting=False) as url:
+        assert scrape(url + METRICS_PATH, settings)["rag_dense_latency_seconds_count"] == 2
+    with pytest.raises(ConnectionRefusedError):
+        scrape(url + METRICS_PATH, settings)
+
+
+def test_a_taken_port_is_named_with_the_setting(settings):
+    taken = served(of_run(RUN_ID, []), settings, lasting=True)
+    with (
+        served(of_run(RUN_ID, []), settings, lasting=True),
+        pytest.raises(TelemetryError, match=rf"127.0.0.1:{settings.metrics_port}.*EMBEDDER_METRICS_PORT"),
+        taken,
+    ):
+        pass
+
+
+def test_only_metrics_and_runs_are_served(settings):
+    with served(of_run(RUN_ID, ALL_STAGES), settings, lasting=True) as url:
+        with loopback.get(f"{url}/runs/{RUN_ID}", 5) as response:
+            assert json.load(response) == {"lasting": True, "samples": dict.fromkeys(LATENCY_METRICS, 2)}
+        with loopback.get(f"{url}/runs/unknown", 5) as response:
+            assert json.load(response) == {"lasting": True, "samples": None}
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            loopback.get(f"{url}/secrets", 5)
+
+
+def test_with_a_user_nobody_reads_without_the_password(tmp_path):
+    (tmp_path / "password").write_text("s3cret\n")
+    chosen = {"metrics_username": "prometheus", "metrics_password_file": tmp_path / "password"}
+    settings = make_settings(tmp_path, metrics_port=free_port(), **chosen)
+    with served(of_run(RUN_ID, ALL_STAGES), settings, lasting=False) as url:
+        assert scrape(url + METRICS_PATH, settings)["rag_dense_latency_seconds_count"] == 2
+        for headers in ({}, {"Authorization": "Basic cHJvbWV0aGV1czp3cm9uZw=="}):
+            with pytest.raises(urllib.error.HTTPError, match="401"):
+                loopback.get(url + METRICS_PATH, 5, headers=headers)
+    assert emit(settings, RUN_ID, ALL_STAGES)["dense"].status == "emitted"
+
+
+@pytest.fixture
+def certificate(tmp_path):
+    """A self-signed certificate and its key."""
+    names = {"metrics_tls_cert": tmp_path / "cert.pem", "metrics_tls_key": tmp_path / "key.pem"}
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=metrics"]
+    files = ["-out", str(names["metrics_tls_cert"]), "-keyout", str(names["metrics_tls_key"])]
+    subprocess.run([*command, *files], check=True, capture_output=True)
+    return names
+
+
+def test_with_a_certificate_the_endpoint_speaks_tls(tmp_path, certificate):
+    settings = make_settings(tmp_path, metrics_port=free_port(), **certificate)
+    with served(of_run(RUN_ID, ALL_STAGES), settings, lasting=False) as url:
+        assert url.startswith("https://")
+        with pytest.raises(urllib.error.URLError, match="certificate verify failed"):
+            loopback.get(url + METRICS_PATH, 5, tls=ssl.create_default_context())
+    assert emit(settings, RUN_ID, ALL_STAGES)["dense"].status == "emitted"
+
+
+@pytest.mark.parametrize("half", ["metrics_username", "metrics_password_file", "metrics_tls_cert", "metrics_tls_key"])
+def test_half_a_protection_is_refused(tmp_path, half):
+    (tmp_path / "file").write_text("x")
+    settings = make_settings(tmp_path, metrics_port=free_port(), **{half: str(tmp_path / "file")})
+    with (
+        pytest.raises(SettingsError, match="expected both or neither"),
+        served(of_run(RUN_ID, []), settings, lasting=True),
+    ):
+        pass
+
+
+def test_a_password_file_that_is_missing_is_named(tmp_path):
+    chosen = {"metrics_username": "prometheus", "metrics_password_file": tmp_path / "nowhere"}
+    settings = make_settings(tmp_path, metrics_port=free_port(), **chosen)
+    with (
+        pytest.raises(SettingsError, match=r"metrics_password_file.*nowhere"),
+        served(of_run(RUN_ID, []), settings, lasting=True),
+    ):
+        pass
+
+
+def test_a_proxy_of_the_environment_does_not_see_the_scrape(settings, monkeypatch):
+    monkeypatch.setattr(urllib.request, "_opener", None)  # keeps the proxies of its first use
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with served(of_run(RUN_ID, ALL_STAGES), settings, lasting=False) as url:
+        assert scrape(url + METRICS_PATH, settings)["rag_dense_latency_seconds_count"] == 2
+
+
+# Emission: only what a scrape has shown
+
+
+def test_samples_that_a_scrape_has_shown_are_emitted(settings):
+    assert emit(settings, RUN_ID, ALL_STAGES) == {
+        stage: EmissionStatus(status="emitted", metric=metric, samples=2, proof="seen")
+        for stage, metric in LATENCY_METRICS.items()
+    }
+
+
+@pytest.mark.parametrize(("times", "seen"), [(0, 0), (2, 4)])
+def test_without_exactly_the_samples_in_the_scrape_nothing_counts_as_emitted(settings, monkeypatch, times, seen):
+    observe = StageMetrics.observe
+    monkeypatch.setattr(StageMetrics, "observe", lambda self, record: [observe(self, record) for _ in range(times)])
+    for status in emit(settings, RUN_ID, ALL_STAGES).values():
+        assert (status.status, status.reason) == ("skipped", f"the scrape showed {seen} of 2 samples")
+
+
+def test_each_emission_counts_only_its_own_run(settings):
+    emit(settings, RUN_ID, ALL_STAGES)
+    assert emit(settings, RUN_ID, ALL_STAGES)["dense"].samples == 2
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        (OFF, "disabled via cli:--disable-rerank"),
+        (make_record("rerank", "failed", reason="InferenceError: no"), "the stage failed"),
+        (make_record("rerank"), "up to date, nothing to compute"),
+    ],
+)
+def test_a_stage_without_samples_says_why(settings, record, reason):
+    statuses = emit(settings, RUN_ID, with_off(record))
+    metric = "rag_rerank_latency_seconds"
+    assert statuses["rerank"] == EmissionStatus(status="skipped", metric=metric, reason=reason)
+    assert statuses["dense"].status == "emitted"
+
+
+def test_a_stage_that_failed_midway_has_still_emitted_its_samples(settings):
+    record = make_record("dense", "failed", reason="x", batch_latencies_s=[0.1])
+    assert emit(settings, RUN_ID, [record])["dense"].status == "emitted"
+
+
+def test_a_stage_that_was_not_reached_did_not_run(settings):
+    statuses = emit(settings, RUN_ID, [])
+    assert {status.reason for status in statuses.values()} == {"the stage did not run"}
+
+
+def test_disabled_metrics_open_no_endpoint_and_name_who_disabled_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(endpoint, "served", None)
+    off = make_settings(tmp_path, "env:EMBEDDER_METRICS_ENABLED", metrics_enabled=False)
+    statuses = emit(off, RUN_ID, with_off(OFF))
+    assert statuses["dense"].reason == "metrics disabled via env:EMBEDDER_METRICS_ENABLED"
+    assert statuses["rerank"].reason == OFF.reason
+
+
+def test_an_exporter_that_listens_is_asked_and_not_replaced(settings):
+    with served(of_run(RUN_ID, ALL_STAGES[:2]), settings, lasting=True):
+        statuses = emit(settings, RUN_ID, ALL_STAGES)
+    assert (statuses["dense"].status, statuses["dense"].proof) == ("emitted", "seen")
+    assert (statuses["rerank"].reason, statuses["rerank"].proof) == ("the scrape showed 0 of 2 samples", "missing")
+
+
+def test_an_exporter_of_another_instance_is_no_proof(settings):
+    with served(of_run("another", ALL_STAGES), settings, lasting=True):
+        status = emit(settings, RUN_ID, ALL_STAGES)["dense"]
+    assert (status.status, status.proof) == ("skipped", "unreachable")
+    assert "it follows another Dagster instance" in status.reason
+
+
+def test_another_run_that_serves_its_own_records_is_waited_for(settings, monkeypatch):
+    monkeypatch.setattr(endpoint, "BUSY_S", 0.3)
+    with served(of_run("another", ALL_STAGES), settings, lasting=False):
+        status = emit(settings, RUN_ID, ALL_STAGES)["dense"]
+    assert status.reason == (
+        f"the endpoint could not be scraped: another run's endpoint stays at http://127.0.0.1:{settings.metrics_port}"
+    )
+    assert emit(settings, RUN_ID, ALL_STAGES)["dense"].status == "emitted"
+
+
+def test_something_else_on_the_port_skips_with_the_reason(settings, monkeypatch):
+    monkeypatch.setattr(endpoint, "SCRAPE_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(endpoint, "BUSY_S", 0.1)
+    with socket.create_server(("127.0.0.1", settings.metrics_port)):
+        statuses = emit(settings, RUN_ID, with_off(OFF))
+    assert (statuses["dense"].status, statuses["dense"].proof) == ("skipped", "unreachable")
+    assert re.match(
+        r"the endpoint could not be scraped: .* does not answer as our exporter: ", statuses["dense"].reason
+    )
+    assert statuses["rerank"].reason == OFF.reason
+
+
+def test_an_address_that_is_not_here_skips_with_the_reason(tmp_path, monkeypatch):
+    monkeypatch.setattr(endpoint, "BUSY_S", 0.0)
+    settings = make_settings(tmp_path, metrics_address="127.0.0.1", metrics_port=free_port())
+
+    def refused(*_args, **_kwargs):
+        raise TelemetryError("the endpoint", expected="a free port", got="none", remedy="None.")
+
+    monkeypatch.setattr(endpoint, "served", refused)
+    assert "expected a free port" in emit(settings, RUN_ID, ALL_STAGES)["dense"].reason
+
+
+@pytest.mark.parametrize(
+    ("stage", "latencies", "reason"),
+    [
+        ("rerank", [], "fallback: inference_failed"),
+        ("sparse", [], "lexical fallback: inference_failed"),
+        ("sparse", [0.1], "lexical fallback: inference_failed"),
+    ],
+)
+def test_a_stage_that_fell_back_says_why(settings, stage, latencies, reason):
+    record = make_record(
+        stage, batch_latencies_s=latencies, fallback_used=True, fallback_reason="inference_failed", reason="kb: no"
+    )
+    statuses = emit(settings, RUN_ID, with_off(record))
+    assert (statuses[stage].status, statuses[stage].reason) == ("skipped", reason)
+    assert statuses["dense"].status == "emitted"
+
+
+def test_a_reranker_that_failed_midway_has_still_emitted_its_samples(settings):
+    record = make_record("rerank", batch_latencies_s=[0.1], fallback_used=True, fallback_reason="inference_failed")
+    assert emit(settings, RUN_ID, [record])["rerank"].status == "emitted"
+
+
+# Push
+
+
+def test_a_push_replaces_the_group_of_this_host_with_everything(settings):
+    bodies = []
+
+    class Gateway(http.server.BaseHTTPRequestHandler):
+        def do_PUT(self):
+            bodies.append((self.path, self.rfile.read(int(self.headers["Content-Length"])).decode()))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_args):
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Gateway) as gateway:
+        threading.Thread(target=gateway.handle_request).start()
+        assert push(of_run(RUN_ID, ALL_STAGES), SecretUrl(f"http://127.0.0.1:{gateway.server_port}")) is None
+    ((path, text),) = bodies
+    assert path == f"/metrics/job/embedder_assets/instance/{socket.gethostname()}"
+    assert "rag_dense_latency_seconds_count 2.0" in text
+    assert RUN_ID not in path + text
+
+
+def test_a_real_pushgateway_shows_what_was_pushed(settings):
+    binary = shutil.which("prometheus-pushgateway")
+    if binary is None:
+        pytest.skip("needs prometheus-pushgateway (Debian's package), which .ci/run installs")
+    port = free_port()
+    process = subprocess.Popen([binary, f"--web.listen-address=127.0.0.1:{port}"], stderr=subprocess.DEVNULL)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + 20
+        while push(of_run(RUN_ID, ALL_STAGES), SecretUrl(url)) is not None and time.monotonic() < deadline:
+            time.sleep(0.1)
+        # Again: a gateway replaces a group and adds nothing up.
+        assert push(of_run(RUN_ID, ALL_STAGES), SecretUrl(url)) is None
+        with loopback.get(f"{url}/metrics", 5) as response:
+            lines = response.read().decode().splitlines()
+    finally:
+        process.terminate()
+        process.wait()
+    (count,) = (line for line in lines if line.startswith("rag_dense_latency_seconds_count{"))
+    assert count.endswith("} 2")
+    assert 'job="embedder_assets"' in count
+
+
+def test_a_gateway_that_is_down_is_named_and_harms_nothing():
+    url = f"http://127.0.0.1:{free_port()}"
+    assert re.match(f"metrics were not pushed to {url}: .*refused", push(of_run(RUN_ID, []), SecretUrl(url)))
