@@ -13,16 +13,15 @@ from embedder_assets.telemetry.stage_record import trace_id_of
 def run_links(settings: Settings, run_id: str, manifest: Path) -> dict[str, dg.MetadataValue]:
     """What Dagster shows as links in the metadata of the summary; addresses only where a setting has them."""
     trace_id = trace_id_of(run_id)
-    links: dict[str, dg.MetadataValue] = {
+    # Not format(): the rest of the address may have braces of its own.
+    return {
+        **{
+            name: dg.MetadataValue.url(url.shareable.replace("{trace_id}", trace_id))
+            for name, url in settings.links.items()
+        },
         "trace_id": dg.MetadataValue.text(trace_id),
         "manifest": dg.MetadataValue.path(manifest),
     }
-    if settings.trace_url:
-        # Not format(): the rest of the address may have braces of its own.
-        links["trace"] = dg.MetadataValue.url(settings.trace_url.shareable.replace("{trace_id}", trace_id))
-    if settings.dashboard_url:
-        links["dashboard"] = dg.MetadataValue.url(settings.dashboard_url.shareable)
-    return links
 
 
 def tag_run(instance: dg.DagsterInstance, run_id: str, manifest: Path) -> None:

@@ -33,7 +33,7 @@ def queries(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeli
         if not found:
             if pipeline.store.count("documents", name):
                 refuse_empty_folder(collection)
-            found = synthetic_queries(name, _titles(pipeline, name), pipeline.settings.max_synthetic_queries)
+            found = synthetic_queries(name, _titles(pipeline, name))
         rows = pl.DataFrame([vars(query) for query in found], schema=SCHEMAS["queries"])
         pipeline.store.replace("queries", name, rows)
         return {

@@ -91,8 +91,7 @@ def metrics_were_scraped(proof: Proof) -> str | None:
         (entry.reason for entry in claimed.values() if entry.proof == "unreachable"), None
     )
     if unreachable is not None:
-        words = f"no scrape has shown this run's samples: {unreachable}"
-        return words if proof.settings.metrics_required else Worry(words)
+        return Worry(f"no scrape has shown this run's samples: {unreachable}")
     return None if any(status.proof == "seen" for status in seen.values()) else Note("no stage had samples to show")
 
 

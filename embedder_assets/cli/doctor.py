@@ -193,9 +193,9 @@ def _ports(settings: Settings) -> Iterator[Finding]:
 
 
 def _variables(_: Settings) -> Iterator[Finding]:
-    for name, nearest in unknown_variables(os.environ).items():
-        remedy = f"Did you mean {nearest}?" if nearest else "docs/settings.md lists every setting."
-        yield Finding("note", "environment", f"{name} is no setting", remedy)
+    for name, remedy in unknown_variables(os.environ).items():
+        sentence = f"{remedy[0].upper()}{remedy[1:]}{'' if remedy.endswith('?') else '.'}"
+        yield Finding("note", "environment", f"{name} is no setting", sentence)
 
 
 def _extras(settings: Settings) -> Iterator[Finding]:

@@ -10,6 +10,8 @@ from embedder_assets.errors import CorpusError
 
 # A share says nothing about few documents: up to as many may go, or be unusable, without a question.
 FEW = 10
+# With more of a collection unusable, something happened to all of it: an export that failed, or another format.
+MAX_UNUSABLE_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -59,12 +61,11 @@ def check_deletions(collection: str, allowed: float, losses: PendingDeletions) -
     )
 
 
-def check_unusable(collection: str, allowed: float, issues: pl.DataFrame, usable: int) -> None:
+def check_unusable(collection: str, issues: pl.DataFrame, usable: int) -> None:
     """Raises when too many documents of a collection cannot be used.
 
     Args:
         collection: Name of the collection.
-        allowed: The largest share that may be unusable.
         issues: Rows of ``document_issues`` that are each about one document.
         usable: Documents that can be used as they are now.
 
@@ -72,13 +73,13 @@ def check_unusable(collection: str, allowed: float, issues: pl.DataFrame, usable
         CorpusError: Too many cannot be used.
     """
     bad = issues.height
-    if bad <= FEW or bad / (bad + usable) <= allowed:
+    if bad <= FEW or bad / (bad + usable) <= MAX_UNUSABLE_SHARE:
         return
     first = issues.row(0, named=True)
     raise CorpusError(
         f"collection '{collection}'",
-        expected=f"at most {allowed:.0%} of its documents to be unusable (EMBEDDER_MAX_BAD_SHARE)",
+        expected=f"at most {MAX_UNUSABLE_SHARE:.0%} of its documents to be unusable",
         got=f"{bad} of {bad + usable}, for example {first['path']}: {first['message'].removesuffix('.')}",
         remedy="The documents in the tables are as they were. The table document_issues names every one; correct them, "
-        "or raise the limit.",
+        "or move them out of the collection.",
     )

@@ -104,7 +104,7 @@ class Ingest:
         issues, new_issues = self._issues(walk, former)
         self._store.replace(ISSUES, self._name, issues)
         bad = _where(issues, [_names_document(path, listing) for path in issues["path"]])
-        check_unusable(self._name, self._settings.max_bad_share, bad, usable=len(walk.seen))
+        check_unusable(self._name, bad, usable=len(walk.seen))
         replaced = former.join(walk.changed, on="doc_id", how="semi")
         key = ["doc_id", "content_sha256"]
         self._store.exchange(DOCUMENTS, self._name, self._added(walk.changed), pl.concat([gone, replaced]).select(key))

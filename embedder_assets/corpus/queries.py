@@ -22,6 +22,7 @@ from embedder_assets.plain import one_line
 PROVIDED = "provided"
 SYNTHETIC = "synthetic"
 
+MAX_SYNTHETIC = 50  # enough to see that something broke; more would only take longer
 _MAX_QUERY_BYTES = 1_000_000
 _QRELS_HEADER = ["query-id", "corpus-id", "score"]
 _MAX_DOCUMENTS_PER_QUERY = 3  # a heading of more documents than this asks for none of them
@@ -82,7 +83,9 @@ def refuse_empty_folder(collection: Collection) -> None:
         )
 
 
-def synthetic_queries(collection_name: str, titles_and_headings: Iterable[tuple[str, str]], limit: int) -> list[Query]:
+def synthetic_queries(
+    collection_name: str, titles_and_headings: Iterable[tuple[str, str]], limit: int = MAX_SYNTHETIC
+) -> list[Query]:
     """Make queries from what documents call themselves and their parts.
 
     A text that many documents share, or that says nothing ("Introduction"), makes no query. Which queries are taken

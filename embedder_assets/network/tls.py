@@ -22,32 +22,21 @@ def read_named(file: Path, setting: str) -> str:
         ) from error
 
 
-def load_pair(context: ssl.SSLContext, certificate: Path | None, key: Path | None, settings: tuple[str, str]) -> None:
-    """Takes a certificate and its private key into a context, where there are any.
-
-    Args:
-        context: Gets them.
-        certificate: PEM.
-        key: PEM.
-        settings: The settings that name them, in this order.
+def load_pair(context: ssl.SSLContext, pair: Path, setting: str) -> None:
+    """Takes a certificate and its private key, both in one PEM file, into a context.
 
     Raises:
-        SettingsError: One of them is missing, a file cannot be read, or they are no PEM or no pair.
+        SettingsError: The file cannot be read, or does not hold them.
     """
-    if certificate is None and key is None:
-        return
-    if certificate is None or key is None:
-        raise by_halves(*settings)
-    for file, setting in zip((certificate, key), settings, strict=True):
-        read_named(file, setting)
+    read_named(pair, setting)
     try:
-        context.load_cert_chain(certificate, key)
+        context.load_cert_chain(pair)
     except ssl.SSLError as error:
         raise SettingsError(
-            f"settings {' and '.join(settings)}: {certificate} and {key}",
-            expected="a certificate and its private key, both PEM",
+            f"setting '{setting}': {pair}",
+            expected="a certificate and its private key in one PEM file",
             got=str(error),
-            remedy="Correct the files or the settings.",
+            remedy="Write one below the other (`cat certificate.pem key.pem`), or correct the setting.",
         ) from error
 
 
@@ -67,13 +56,3 @@ def load_authority(context: ssl.SSLContext, authority: Path, setting: str) -> No
             got=str(error),
             remedy="Correct the file or the setting.",
         ) from error
-
-
-def by_halves(*settings: str) -> SettingsError:
-    """The error for settings that need each other, of which one is missing."""
-    return SettingsError(
-        f"settings {' and '.join(settings)}",
-        expected="both or neither",
-        got="one of them",
-        remedy="Set the other one too, or unset both.",
-    )

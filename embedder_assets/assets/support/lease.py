@@ -19,6 +19,8 @@ from embedder_assets.telemetry.stage_record import LeaseEvent, StageMeter, Stage
 
 # As often as Triton itself looks at the GPU (``--metrics-interval-ms``).
 MEMORY_INTERVAL_S = 0.5
+# Stages of all runs of the instance that share the accelerator: with more, each waits for the others' requests.
+SHARED_SLOTS = 4
 
 
 @contextmanager
@@ -32,7 +34,7 @@ def leased(context: dg.OpExecutionContext, pipeline: Pipeline, meter: StageMeter
         yield
         return
     exclusive = settings.gpu_lease_policy == "exclusive"
-    pool = Pool(context.instance, settings.home / "locks" / "leases", 1 if exclusive else settings.gpu_lease_slots)
+    pool = Pool(context.instance, settings.home / "locks" / "leases", 1 if exclusive else SHARED_SLOTS)
 
     def tell(event: Literal["acquired", "released"], waited_s: float = 0.0) -> None:
         meter.leased(

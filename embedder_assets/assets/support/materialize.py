@@ -45,6 +45,8 @@ FOLLOWS_ITS_INPUTS = (
 _OF_ONE_COLLECTION = (CorpusError, QualityError, TableError)
 # Dagster's search and filters know them; a fork names its own team here.
 OWNERS = ["team:rag"]
+# Share of the requests to Triton that get a span, inside Triton too: each costs two records, and a run sends thousands.
+REQUEST_TRACE_RATIO = 0.05
 collection_asset = functools.partial(
     dg.asset,
     owners=OWNERS,
@@ -152,7 +154,7 @@ def recorded(
         collections_of_run(context.instance, context.run),
         report=LoggedProgress(pipeline.report, context.log.info),
         run_id=context.run.run_id,
-        request_ratio=pipeline.settings.trace_request_ratio,
+        request_ratio=REQUEST_TRACE_RATIO,
     )
     if toggle and not getattr(pipeline.settings, toggle):
         yield as_observation(meter.record("off", f"disabled via {pipeline.settings.provenance(toggle)}"))

@@ -51,11 +51,11 @@ def _refuse_zip_bomb(archive: zipfile.ZipFile, thing: str, packed: int, limits: 
     unpacked = sum(entry.file_size for entry in archive.infolist())
     if unpacked > limits.unpacked_bytes:
         expected, got = f"at most {limits.unpacked_bytes / MB:g} MB when unpacked", f"{unpacked / MB:.0f} MB"
-        raise over_limit(thing, "max_unpacked_mb", kind="too_large", expected=expected, got=got)
+        raise over_limit(thing, kind="too_large", expected=expected, got=got)
     if unpacked > max(_HARMLESS_BYTES, limits.unpacked_ratio * packed):
         expected = f"at most {limits.unpacked_ratio:g} times its size when unpacked"
         got = f"{unpacked / packed:.0f} times"
-        raise over_limit(thing, "max_unpacked_ratio", kind="too_large", expected=expected, got=got)
+        raise over_limit(thing, kind="too_large", expected=expected, got=got)
 
 
 def _refuse_harmful_xml(archive: zipfile.ZipFile, thing: str, deepest: int) -> None:

@@ -80,8 +80,7 @@ def _headings(text: str, thing: str, most_steps: int) -> list[Heading]:
         return headings(text, most_steps)
     except TooManyStepsError as error:
         expected = f"Markdown that takes at most {most_steps:,} steps to parse"
-        setting = "max_markdown_steps"
-        raise over_limit(thing, setting, kind="too_complex", expected=expected, got="more") from error
+        raise over_limit(thing, kind="too_complex", expected=expected, got="more") from error
 
 
 def _refuse_deep_markdown(text: str, thing: str, limit: int) -> None:
@@ -91,7 +90,6 @@ def _refuse_deep_markdown(text: str, thing: str, limit: int) -> None:
         if depth > limit:
             raise over_limit(
                 thing,
-                "max_markdown_nesting",
                 kind="too_deep",
                 expected=f"at most {limit} block quotes and lists in each other",
                 got=f"a line that begins {depth} of them",

@@ -77,7 +77,7 @@ class _Worker:
                 "the process that reads documents",
                 expected="that it starts",
                 got=lines[-1] if lines else f"nothing within {_START_S} seconds",
-                remedy="Set EMBEDDER_DOCUMENT_MEMORY_MB to its default; `embedder doctor` looks at the rest.",
+                remedy="Run `embedder doctor`, which looks at what it needs.",
             )
 
     def read(self, suffix: str, data: bytes, thing: str) -> dict[str, str]:
@@ -171,11 +171,11 @@ class IsolatedExtractor:
 
     def _timed_out(self, thing: str) -> DocumentError:
         expected = f"that it is read within {self._limits.seconds:g} seconds"
-        return over_limit(thing, "document_timeout_s", kind="timed_out", expected=expected, got="no end of it")
+        return over_limit(thing, kind="timed_out", expected=expected, got="no end", setting="document_timeout_s")
 
     def _out_of_memory(self, thing: str) -> DocumentError:
         expected = f"that it is read within {self._limits.memory_bytes / 1e6:g} MB of memory"
-        return over_limit(thing, "document_memory_mb", kind="out_of_memory", expected=expected, got="more")
+        return over_limit(thing, kind="out_of_memory", expected=expected, got="more")
 
 
 def _crashed(thing: str, status: int) -> DocumentError:

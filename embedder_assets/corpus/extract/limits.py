@@ -9,11 +9,20 @@ from embedder_assets.errors import DocumentError
 from embedder_assets.settings import Settings, variable_of
 
 MB = 1_000_000
+# No real document comes near these; beyond them a file is a mistake or means harm.
+MAX_TEXT_CHARS = 20_000_000
+MAX_PDF_PAGES = 20_000
+MAX_UNPACKED_BYTES = 200 * MB
+MAX_UNPACKED_RATIO = 200.0  # zip gives text a tenth of its size; only repetition comes to more
+MAX_NESTING = 500  # the parsers recurse, and Python's stack ends at about twice as many
+MAX_MARKDOWN_NESTING = 50  # the parser's time grows with the square of it
+MAX_MARKDOWN_STEPS = 5_000_000  # about 20 seconds; documents take one to four per line
+MEMORY_BYTES = 4096 * MB  # a PDF of 20 MB has been seen to take half of it
 
 
 @dataclass(frozen=True)
 class Limits:
-    """The limits that the settings ``max_…`` and ``document_…`` set for one document.
+    """What one document may cost: two settings, and the constants above.
 
     Attributes:
         document_bytes: Of the file.
@@ -44,15 +53,15 @@ class Limits:
         """The limits of some settings."""
         return cls(
             document_bytes=int(settings.max_document_mb * MB),
-            text_chars=settings.max_text_chars,
-            pdf_pages=settings.max_pdf_pages,
-            unpacked_bytes=int(settings.max_unpacked_mb * MB),
-            unpacked_ratio=settings.max_unpacked_ratio,
-            nesting=settings.max_nesting,
-            markdown_nesting=settings.max_markdown_nesting,
-            markdown_steps=settings.max_markdown_steps,
+            text_chars=MAX_TEXT_CHARS,
+            pdf_pages=MAX_PDF_PAGES,
+            unpacked_bytes=MAX_UNPACKED_BYTES,
+            unpacked_ratio=MAX_UNPACKED_RATIO,
+            nesting=MAX_NESTING,
+            markdown_nesting=MAX_MARKDOWN_NESTING,
+            markdown_steps=MAX_MARKDOWN_STEPS,
             seconds=settings.document_timeout_s,
-            memory_bytes=int(settings.document_memory_mb * MB),
+            memory_bytes=MEMORY_BYTES,
         )
 
     @property
@@ -61,26 +70,26 @@ class Limits:
         return hashlib.sha256(repr(astuple(self)).encode()).hexdigest()[:8]
 
 
-def over_limit(thing: str, setting: str, *, kind: str, expected: str, got: str) -> DocumentError:
-    """The error of a document that goes beyond a setting, which the remedy names.
+def over_limit(thing: str, *, kind: str, expected: str, got: str, setting: str | None = None) -> DocumentError:
+    """The error of a document that goes beyond a limit.
 
     Args:
         thing: Name of the document.
-        setting: Name of the setting, without the prefix of its variable.
         kind: Of the issue.
         expected: The limit in words.
         got: What the document has.
+        setting: Name of the setting that raises the limit, if one does; the remedy names it.
     """
-    remedy = f"Split or simplify the document, or raise {variable_of(setting)}."
+    remedy = "Split or simplify the document" + (f", or raise {variable_of(setting)}." if setting else ".")
     return DocumentError(thing, kind=kind, expected=expected, got=got, remedy=remedy)
 
 
 def too_deep(thing: str, limit: int, got: str) -> DocumentError:
     """The error of a document whose parts lie in each other too deep."""
-    return over_limit(thing, "max_nesting", kind="too_deep", expected=f"at most {limit} levels of nesting", got=got)
+    return over_limit(thing, kind="too_deep", expected=f"at most {limit} levels of nesting", got=got)
 
 
 def too_long(thing: str, limits: Limits) -> DocumentError:
     """The error of a document with more text than the limit."""
     expected = f"at most {limits.text_chars:,} characters of text"
-    return over_limit(thing, "max_text_chars", kind="too_long", expected=expected, got="more")
+    return over_limit(thing, kind="too_long", expected=expected, got="more")

@@ -31,7 +31,7 @@ def read_bytes(collection: Collection, path: Path, thing: str, limit: int) -> by
         raise unreadable(thing, f"{type(error).__name__}: {error.strerror}") from error
     if status.st_size > limit:
         expected, got = f"at most {limit / MB:g} MB", f"{status.st_size / MB:.1f} MB"
-        raise over_limit(thing, "max_document_mb", kind="too_large", expected=expected, got=got)
+        raise over_limit(thing, kind="too_large", expected=expected, got=got, setting="max_document_mb")
     if not data:
         raise empty(thing)
     return data

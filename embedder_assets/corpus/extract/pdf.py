@@ -57,7 +57,7 @@ def extract_pdf(data: bytes, thing: str, limits: Limits) -> Extracted:
 def _page_texts(pdf: PdfDocument, thing: str, limits: Limits) -> Iterator[str]:
     if len(pdf) > limits.pdf_pages:
         expected, got = f"at most {limits.pdf_pages:,} pages", f"{len(pdf):,}"
-        raise over_limit(thing, "max_pdf_pages", kind="too_many_pages", expected=expected, got=got)
+        raise over_limit(thing, kind="too_many_pages", expected=expected, got=got)
     characters = 0
     for number in range(len(pdf)):
         page = _page_text(pdf, number)

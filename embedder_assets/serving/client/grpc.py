@@ -172,7 +172,7 @@ class TritonClient:
             address.grpc,
             ssl=access.authority is not None,
             root_certificates=access.authority,
-            private_key=access.key,
+            private_key=access.certificate,
             certificate_chain=access.certificate,
             channel_args=channel_args(address),
         )
@@ -306,7 +306,7 @@ def _unauthorized(status: str | None, said: str) -> str | None:
     if any(words in said for words in TLS_WORDS):
         return (
             "Correct EMBEDDER_TRITON_TLS_CA (who vouches for the server, whose certificate has to name the address in "
-            "use), EMBEDDER_TRITON_TLS_CERT and EMBEDDER_TRITON_TLS_KEY (the client's own, for mutual TLS); unset them "
+            "use), EMBEDDER_TRITON_TLS_CERT (the client's own with its key, for mutual TLS); unset them "
             "for a server without TLS."
         )
     return None
@@ -318,7 +318,7 @@ def _closed_at_once(said: str) -> str:
         return ""
     return (
         " A server that closes a connection at once may want TLS (EMBEDDER_TRITON_TLS_CA) or a client's certificate "
-        "(EMBEDDER_TRITON_TLS_CERT and EMBEDDER_TRITON_TLS_KEY)."
+        "(EMBEDDER_TRITON_TLS_CERT)."
     )
 
 

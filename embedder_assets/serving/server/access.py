@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from embedder_assets.errors import SettingsError
-from embedder_assets.network.tls import by_halves, load_authority, load_pair, read_named
+from embedder_assets.network.tls import load_authority, load_pair, read_named
 from embedder_assets.settings import Settings
 
 # What inference does not need.
@@ -79,14 +79,12 @@ class ClientAccess:
 
     Attributes:
         authority: Certificates (PEM) of who vouches for the server; None for a connection without TLS.
-        certificate: The client's own (PEM), for mutual TLS.
-        key: The private key (PEM) of that certificate.
+        certificate: The client's own with its private key (PEM), for mutual TLS.
         secret: For restricted protocols.
     """
 
     authority: Path | None = None
     certificate: Path | None = None
-    key: Path | None = None
     secret: Secret | None = None
 
     @classmethod
@@ -96,9 +94,10 @@ class ClientAccess:
         Raises:
             SettingsError: A file cannot be used, or a setting is missing that another one needs.
         """
-        authority, certificate, key = settings.triton_tls_ca, settings.triton_tls_cert, settings.triton_tls_key
+        authority, certificate = settings.triton_tls_ca, settings.triton_tls_cert
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        load_pair(context, certificate, key, ("triton_tls_cert", "triton_tls_key"))
+        if certificate is not None:
+            load_pair(context, certificate, "triton_tls_cert")
         if authority is not None:
             load_authority(context, authority, "triton_tls_ca")
         elif certificate is not None:
@@ -108,7 +107,7 @@ class ClientAccess:
                 got="nothing",
                 remedy="Set EMBEDDER_TRITON_TLS_CA; for a public authority to /etc/ssl/certs/ca-certificates.crt.",
             )
-        return cls(authority, certificate, key, Secret.of(settings))
+        return cls(authority, certificate, Secret.of(settings))
 
 
 @dataclass(frozen=True)
@@ -116,15 +115,13 @@ class ServerAccess:
     """Whom an embedded server lets in.
 
     Attributes:
-        certificate: The server's (PEM); gRPC speaks TLS.
-        key: The private key (PEM) of that certificate.
+        certificate: The server's with its private key (PEM); gRPC speaks TLS.
         authority: Certificates (PEM) of who vouches for clients; one without a certificate of theirs gets nothing.
         secret: Without it, a client can infer and no more; a new one by default. With None, whoever reaches
             the server runs code on it.
     """
 
     certificate: Path | None = None
-    key: Path | None = None
     authority: Path | None = None
     secret: Secret | None = field(default_factory=Secret.random)
 
@@ -135,14 +132,20 @@ class ServerAccess:
         Raises:
             SettingsError: A file cannot be used, or a setting is missing that another one needs.
         """
-        certificate, key, authority = settings.serve_tls_cert, settings.serve_tls_key, settings.serve_tls_client_ca
+        certificate, authority = settings.serve_tls_cert, settings.serve_tls_client_ca
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        load_pair(context, certificate, key, ("serve_tls_cert", "serve_tls_key"))
+        if certificate is not None:
+            load_pair(context, certificate, "serve_tls_cert")
         if authority is not None:
             if certificate is None:
-                raise by_halves("serve_tls_client_ca", "serve_tls_cert")
+                raise SettingsError(
+                    "setting 'serve_tls_cert'",
+                    expected="the server's certificate, since serve_tls_client_ca is set",
+                    got="nothing",
+                    remedy="Set EMBEDDER_SERVE_TLS_CERT, or unset EMBEDDER_SERVE_TLS_CLIENT_CA.",
+                )
             load_authority(context, authority, "serve_tls_client_ca")
-        return cls(certificate, key, authority, Secret.of(settings) or Secret.random())
+        return cls(certificate, authority, Secret.of(settings) or Secret.random())
 
     def options(self) -> list[str]:
         """Of ``tritonserver``, without those that hold the secret. HTTP is closed: nothing here speaks it."""
@@ -150,7 +153,11 @@ class ServerAccess:
             return ["--allow-http=false"]
         # The option for mutual TLS takes the place of the other one.
         options = ["--grpc-use-ssl-mutual=true" if self.authority else "--grpc-use-ssl=true"]
-        options += ["--allow-http=false", f"--grpc-server-cert={self.certificate}", f"--grpc-server-key={self.key}"]
+        options += [
+            "--allow-http=false",
+            f"--grpc-server-cert={self.certificate}",
+            f"--grpc-server-key={self.certificate}",
+        ]
         return [*options, f"--grpc-root-cert={self.authority}"] if self.authority else options
 
     def secret_options(self) -> list[str]:

@@ -20,7 +20,7 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.registry import Collector
 
 from embedder_assets.errors import TelemetryError
-from embedder_assets.network.tls import by_halves, load_pair, read_named
+from embedder_assets.network.tls import load_pair, read_named
 from embedder_assets.settings import Settings
 from embedder_assets.telemetry.exporter.collector import RecordCollector
 from embedder_assets.telemetry.exporter.connections import App, BoundedServer
@@ -30,6 +30,7 @@ from embedder_assets.telemetry.exporter.shared_scrape import SharedScrape
 METRICS_PATH = "/metrics"
 RUNS_PATH = "/runs/"
 REALM = "embedder-assets metrics"
+USER = "prometheus"  # nothing depends on who scrapes; the password is the secret
 
 
 @contextlib.contextmanager
@@ -46,7 +47,7 @@ def served(
 
     Raises:
         TelemetryError: The port is taken, or the home's key cannot be read.
-        SettingsError: Authentication or TLS is set by halves, or a file cannot be read.
+        SettingsError: A file of the password or of TLS cannot be used.
     """
     key_of(settings.home)  # one that cannot be used is said now
     app = _protected(proving(_routes(collector, beside, lasting=lasting), settings.home), settings)
@@ -131,19 +132,15 @@ def _protected(app: App, settings: Settings) -> App:
 
 
 def _authorization(settings: Settings) -> str | None:
-    if settings.metrics_username is None and settings.metrics_password_file is None:
+    if settings.metrics_password_file is None:
         return None
-    if settings.metrics_username is None or settings.metrics_password_file is None:
-        raise by_halves("metrics_username", "metrics_password_file")
     password = read_named(settings.metrics_password_file, "metrics_password_file").strip()
-    token = base64.b64encode(f"{settings.metrics_username}:{password}".encode()).decode()
-    return f"Basic {token}"
+    return f"Basic {base64.b64encode(f'{USER}:{password}'.encode()).decode()}"
 
 
 def _server_tls(settings: Settings) -> ssl.SSLContext | None:
-    certificate, key = settings.metrics_tls_cert, settings.metrics_tls_key
-    if certificate is None and key is None:
+    if settings.metrics_tls_cert is None:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    load_pair(context, certificate, key, ("metrics_tls_cert", "metrics_tls_key"))
+    load_pair(context, settings.metrics_tls_cert, "metrics_tls_cert")
     return context
