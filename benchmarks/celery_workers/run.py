@@ -78,7 +78,7 @@ def around(folder: Path) -> Iterator[tuple[postgres.Postgres, list[str]]]:
 def measured(folder: Path, name: str, count: int, tritons: Sequence[str]) -> float:
     """Chunks a second of the backfill with so many workers."""
     settings = {"EMBEDDER_CORPUS_DIR": str(folder / "corpus"), "EMBEDDER_TRITON_URL": ",".join(tritons)}
-    cluster = Cluster.made(folder / name, **settings, EMBEDDER_MAX_SYNTHETIC_QUERIES="5")
+    cluster = Cluster.made(folder / name, **settings)
     with ExitStack() as stack:
         workers = [stack.enter_context(cluster.worker(f"worker-{number}")) for number in range(count)]
         stack.enter_context(cluster.daemon())

@@ -18,6 +18,7 @@ from benchmarks.collections import COLLECTIONS
 from benchmarks.materialize import materialize
 from benchmarks.verdict import in_words
 from embedder_assets.assets.support.lease import MemorySampler
+from embedder_assets.assets.support.materialize import REQUEST_TRACE_RATIO
 from embedder_assets.corpus.collections import discover_collections
 from embedder_assets.embedding.dense import DenseEncoder
 from embedder_assets.embedding.publish import embed_together
@@ -85,8 +86,7 @@ def without(pipeline: Pipeline, collection: str) -> None:
 def with_telemetry(pipeline: Pipeline, collection: str) -> None:
     """The stage as an asset runs it, and the proof at its end."""
     run_id = str(uuid.uuid4())
-    ratio = pipeline.settings.trace_request_ratio
-    meter = StageMeter("dense", [collection], run_id=run_id, request_ratio=ratio)
+    meter = StageMeter("dense", [collection], run_id=run_id, request_ratio=REQUEST_TRACE_RATIO)
     with MemorySampler(pipeline, meter):
         embed(pipeline, collection, meter)
     summarize_run(pipeline.settings, [meter.record()], RunFacts(run_id, True, [collection], chunk_count=0))

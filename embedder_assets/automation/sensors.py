@@ -52,7 +52,7 @@ def collection_changes(context: dg.SensorEvaluationContext) -> dg.SensorResult:
 
 
 @dg.sensor(
-    minimum_interval_seconds=INTERVAL_S,
+    minimum_interval_seconds=max(INTERVAL_S, 30),
     default_status=SENSORS,
     description="Marks runs as failed whose process has died without a word.",
 )

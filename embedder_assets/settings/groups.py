@@ -180,6 +180,7 @@ class AutomationSettings(_Group):
     automation: bool = Field(
         False, description="Whether sensors and schedules are on until somebody switches them off in the UI."
     )
+    sensor_interval_s: int = Field(30, ge=1, description="Seconds between two looks of a sensor.")
     settle_s: float = Field(
         30.0, ge=0, description="Seconds for which the files of a changed collection have to keep still before a run."
     )

@@ -22,7 +22,6 @@ REMOVED = {
     "gpu_lease_slots": "4 stages hold a lease at once, or one with EMBEDDER_GPU_LEASE_POLICY=exclusive",
     "trace_request_ratio": "a twentieth of the requests to Triton gets a span",
     "metrics_required": "a run whose samples no scrape has shown gets a warning",
-    "sensor_interval_s": "sensors look every 30 seconds",
     "triton_tls_key": "put the private key into the file of EMBEDDER_TRITON_TLS_CERT, below the certificate",
     "serve_tls_key": "put the private key into the file of EMBEDDER_SERVE_TLS_CERT, below the certificate",
     "metrics_tls_key": "put the private key into the file of EMBEDDER_METRICS_TLS_CERT, below the certificate",

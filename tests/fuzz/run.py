@@ -20,7 +20,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from embedder_assets.chunking.stage import ChunkStage
+from embedder_assets.corpus import deletion_guard
 from embedder_assets.corpus.collections import Collection
+from embedder_assets.corpus.extract import limits
 from embedder_assets.corpus.ingest import Ingest
 from embedder_assets.settings import Settings, load_settings
 from embedder_assets.tables.store import TableStore
@@ -104,8 +106,9 @@ def _write(corpus: Path, suffix: str, chance: random.Random, count: int) -> set[
 
 
 def _read(root: Path, corpus: Path, written: set[str], batch: Batch) -> None:
-    given = {"home": root / "home", "max_bad_share": 1, "document_timeout_s": TIMEOUT_S, "max_markdown_steps": STEPS}
+    given = {"home": root / "home", "document_timeout_s": TIMEOUT_S}
     settings = load_settings({name: (value, "fuzz") for name, value in given.items()}, environ={}, directory=root)
+    limits.MAX_MARKDOWN_STEPS, deletion_guard.MAX_UNUSABLE_SHARE = STEPS, 1  # this process does nothing else
     started = time.monotonic()
     try:
         Ingest(TableStore(settings.home), settings, Collection("kb", corpus, recursive=True)).run()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -39,7 +40,6 @@ KEYS = {f"{NAME}|{shard}" for shard in SHARDS}
 ON, ENDED_WELL = dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.SUCCESS
 Job = dg.JobDefinition | UnresolvedAssetJobDefinition
 SETTINGS = {
-    "EMBEDDER_MAX_SYNTHETIC_QUERIES": "2",
     "EMBEDDER_REQUEST_BATCH_SIZE": "4",
     "EMBEDDER_SENSOR_INTERVAL_S": "2",
 }
@@ -63,6 +63,9 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number in range(240):
         text = f"# Number {number}\n\n" + f"Words about topic {number} of {NAME}. " * 30
         write(folder / NAME / f"{number}.md", text)
+    # Two instead of the fifty that headings would make: ranking is not what takes time here.
+    queries = (json.dumps({"_id": f"q{number}", "text": f"topic {number}"}) for number in (1, 2))
+    write(folder / NAME / "queries.jsonl", "\n".join(queries) + "\n")
     return folder
 
 

@@ -117,7 +117,7 @@ def prometheus_config(services: Services, folder: Path) -> Path:
 def services(home_on_postgres: Path, corpus: Path, tmp_path: Path) -> Services:
     secret = tmp_path / "metrics_password"
     secret.write_text("metrics\n", "utf-8")
-    chosen = {"EMBEDDER_METRICS_USERNAME": "prometheus", "EMBEDDER_METRICS_PASSWORD_FILE": str(secret)}
+    chosen = {"EMBEDDER_METRICS_PASSWORD_FILE": str(secret)}
     folder = str(home_on_postgres / "dagster")
     variables = environment(home_on_postgres, DAGSTER_HOME=folder, EMBEDDER_CORPUS_DIR=str(corpus), **chosen)
     made = Services(home_on_postgres, variables)

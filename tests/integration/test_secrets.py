@@ -46,9 +46,8 @@ def test_no_secret_is_printed_written_or_in_a_command_line(
         "EMBEDDER_METRICS_PUSH_URL": f"http://me:{SECRET}@127.0.0.1:{gateway}/?token={SECRET}",
         "EMBEDDER_TRITON_TRACE_URL": f"http://me:{SECRET}@127.0.0.1:{collector}/v1/traces?api_key={SECRET}",
         "EMBEDDER_TRITON_METRICS_URL": f"http://me:{SECRET}@127.0.0.1:{collector}/metrics",
-        "EMBEDDER_TRACE_URL": f"http://me:{SECRET}@traces.test/{{trace_id}}?key={SECRET}",
-        "EMBEDDER_DASHBOARD_URL": f"http://me:{SECRET}@dashboard.test/?auth_token={SECRET}",
-        "EMBEDDER_TRACE_REQUEST_RATIO": "1",
+        "EMBEDDER_LINKS": f"trace=http://me:{SECRET}@traces.test/{{trace_id}}?key={SECRET},"
+        f"dashboard=http://me:{SECRET}@dashboard.test/?auth_token={SECRET}",
         "EMBEDDER_METRICS_PASSWORD": SECRET,
         "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://me:{SECRET}@127.0.0.1:{collector}",
         "OTEL_EXPORTER_OTLP_HEADERS": f"authorization=Basic {SECRET},no pair {SECRET}",

@@ -212,9 +212,7 @@ def run(home: Path, folder: Path, urls: str, strike: Callable[[], None] | None =
     """The exit status of a run, during which something happens when the first vectors are staged."""
     process = subprocess.Popen(
         [str(BIN / "embedder"), "run", "--corpus", str(folder / "corpus"), "--disable-rerank"],
-        env=environment(
-            home, EMBEDDER_TRITON_URL=urls, EMBEDDER_REQUEST_BATCH_SIZE="4", EMBEDDER_MAX_SYNTHETIC_QUERIES="5"
-        ),
+        env=environment(home, EMBEDDER_TRITON_URL=urls, EMBEDDER_REQUEST_BATCH_SIZE="4"),
         stdout=subprocess.DEVNULL,
     )
     if strike is not None:

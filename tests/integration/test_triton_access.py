@@ -142,13 +142,11 @@ def authorities(tmp_path_factory: pytest.TempPathFactory) -> tuple[Authority, Au
 @pytest.fixture
 def files(home: Path, authorities: tuple[Authority, Authority]) -> dict[str, str]:
     """The settings of a client that is let in."""
-    certificate, key = authorities[0].issue("client")
     home.mkdir()
     (home / "secret").write_text("embedder-secret=0123456789abcdef", "utf-8")
     return {
         "triton_tls_ca": str(authorities[0].certificate),
-        "triton_tls_cert": str(certificate),
-        "triton_tls_key": str(key),
+        "triton_tls_cert": str(authorities[0].issue("client")),
         "triton_secret_file": str(home / "secret"),
     }
 
@@ -156,10 +154,8 @@ def files(home: Path, authorities: tuple[Authority, Authority]) -> dict[str, str
 @pytest.fixture
 def serve(home: Path, authorities: tuple[Authority, Authority], files: dict[str, str]) -> Iterator[TritonAddress]:
     """``embedder serve`` with mutual TLS and a secret."""
-    certificate, key = authorities[0].issue("server")
     variables = {
-        "EMBEDDER_SERVE_TLS_CERT": str(certificate),
-        "EMBEDDER_SERVE_TLS_KEY": str(key),
+        "EMBEDDER_SERVE_TLS_CERT": str(authorities[0].issue("server")),
         "EMBEDDER_SERVE_TLS_CLIENT_CA": str(authorities[0].certificate),
         "EMBEDDER_TRITON_SECRET_FILE": files["triton_secret_file"],
     }
@@ -185,10 +181,10 @@ def test_with_mutual_tls_only_a_client_with_a_certificate_gets_anything(
 
     assert infer() == 1
     assert infer(triton_url=serve.grpc, home=str(home / "elsewhere")) == 1
-    stranger, its_key = map(str, authorities[1].issue("client"))
-    refused(TritonUnavailableError, "EMBEDDER_TRITON_TLS_CERT", triton_tls_cert=None, triton_tls_key=None)
-    refused(TritonUnavailableError, "EMBEDDER_TRITON_TLS_CERT", triton_tls_cert=stranger, triton_tls_key=its_key)
-    nothing = dict.fromkeys(("triton_tls_ca", "triton_tls_cert", "triton_tls_key"))
+    stranger = str(authorities[1].issue("client"))
+    refused(TritonUnavailableError, "EMBEDDER_TRITON_TLS_CERT", triton_tls_cert=None)
+    refused(TritonUnavailableError, "EMBEDDER_TRITON_TLS_CERT", triton_tls_cert=stranger)
+    nothing = dict.fromkeys(("triton_tls_ca", "triton_tls_cert"))
     refused(TritonUnavailableError, "EMBEDDER_TRITON_TLS_CA", **nothing)
     refused(TritonAccessError, "EMBEDDER_TRITON_TLS_CA", triton_tls_ca=str(authorities[1].certificate))
     assert "Started HTTPService" not in Path(str(serve.log_file)).read_text("utf-8")

@@ -78,8 +78,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         EMBEDDER_CORPUS_DIR=str(root / "corpus"),
         EMBEDDER_METRICS_PORT=str(metrics),
         EMBEDDER_WEBSERVER_PORT=str(webserver),
-        EMBEDDER_TRACE_URL="http://traces.test/trace/{trace_id}",
-        EMBEDDER_DASHBOARD_URL="http://dashboard.test/d/rag",
+        EMBEDDER_LINKS="trace=http://traces.test/trace/{trace_id},dashboard=http://dashboard.test/d/rag",
     )
     variables.pop("DAGSTER_HOME", None)
     said = root / "up.txt"

@@ -42,8 +42,8 @@ def test_the_launch_configuration_explains_each_field() -> None:
 
 
 def test_a_run_links_to_its_trace_its_manifest_and_the_dashboard(tmp_path: Path) -> None:
-    addresses = {"trace_url": "http://t/trace/{trace_id}?x={y}", "dashboard_url": "http://g/d/rag"}
-    links = run_links(make_settings(tmp_path, **addresses), RUN_ID, tmp_path / "manifest.json")
+    addresses = {"trace": "http://t/trace/{trace_id}?x={y}", "dashboard": "http://g/d/rag"}
+    links = run_links(make_settings(tmp_path, links=addresses), RUN_ID, tmp_path / "manifest.json")
     assert {name: value.value for name, value in links.items()} == {
         "trace_id": TRACE_ID,
         "manifest": str(tmp_path / "manifest.json"),

@@ -3,9 +3,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from embedder_assets.environment import unknown_variables
+from embedder_assets.corpus.extract import limits
+from embedder_assets.corpus.queries import MAX_SYNTHETIC
+from embedder_assets.environment import unknown_variables, variable_warnings
 from embedder_assets.errors import SettingsError
-from embedder_assets.settings import ENV_PREFIX, Settings, load_settings
+from embedder_assets.settings import ENV_PREFIX, FIELDS, GROUP_OF, REMOVED, Settings, key_of, load_settings
 from embedder_assets.tables.store import TableStore
 from tests.support.factories import make_documents
 
@@ -38,7 +40,7 @@ def test_each_layer_wins_over_the_one_below_and_says_so_in_words(load):
 
 
 def test_a_layer_changes_only_what_it_names(load):
-    settings = load("metrics_port = 1234", EMBEDDER_CANDIDATE_DEPTH="7")
+    settings = load("[metrics]\nport = 1234", EMBEDDER_CANDIDATE_DEPTH="7")
     assert (settings.metrics_port, settings.candidate_depth, settings.rerank_depth) == (1234, 7, 30)
     assert settings.provenance("rerank_depth") == "default"
 
@@ -59,11 +61,9 @@ def test_every_setting_can_be_set_by_its_variable(load, name):
         "triton_metrics_url": "http://gpu-host:8002/metrics",
         "triton_trace_url": "http://collector:4318/v1/traces",
         "metrics_push_url": "http://gateway:9091",
-        "trace_url": "http://traces:16686/trace/{trace_id}",
-        "dashboard_url": "http://grafana:3000/d/rag",
+        "links": "trace=http://traces:16686/trace/{trace_id},dashboard=http://grafana:3000/d/rag",
         "device": "gpu",
         "gpu_lease_policy": "exclusive",
-        "document_memory_mb": "1024",
     }
     settings = load(**{ENV_PREFIX + name.upper(): values.get(name, "1")})
     assert settings.provenance(name) == f"env:{ENV_PREFIX}{name.upper()}"
@@ -81,7 +81,7 @@ def test_several_servers_are_a_list_with_commas(load):
     )
     assert settings.triton_url == ("a:8001", "b:8001")
     assert [url.reveal() for url in settings.triton_metrics_url] == ["http://a:8002/metrics", "http://b:1/m"]
-    assert load("triton_url = ['a:8001', 'b:8001']").triton_url == settings.triton_url
+    assert load("[triton]\nurl = ['a:8001', 'b:8001']").triton_url == settings.triton_url
 
 
 @pytest.mark.parametrize("value", ["a:8001,", "a:8001,b", "a:1,a:1", "http://a:8001"])
@@ -93,7 +93,7 @@ def test_an_address_that_is_none_is_refused_with_the_name_of_the_setting(load, v
 def test_paths_become_absolute_whichever_layer_they_come_from(load, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", "/home/someone")
-    settings = load("corpus_dir = 'docs'", EMBEDDER_MODEL_REPOSITORY="~/models")
+    settings = load("[storage]\ncorpus_dir = 'docs'", EMBEDDER_MODEL_REPOSITORY="~/models")
     assert settings.home == tmp_path / ".embedder"
     assert settings.corpus_dir == tmp_path / "docs"
     assert str(settings.model_repository) == "/home/someone/models"
@@ -125,11 +125,13 @@ def test_a_wrong_value_in_the_file_or_on_the_command_line_names_its_layer(load):
     with pytest.raises(SettingsError, match=r"'rerank_depth' \(cli:--depth\)"):
         load(overrides={"rerank_depth": (0, "cli:--depth")})
     with pytest.raises(SettingsError, match=r"'rerank_depth' \(file:embedder.toml\)"):
-        load("rerank_depth = 0")
+        load("[retrieval]\nrerank_depth = 0")
 
 
 def test_an_unknown_key_in_the_file_suggests_the_nearest(load, tmp_path):
-    with pytest.raises(SettingsError, match=r"'enable_reranking'.*Did you mean 'enable_rerank'\?") as caught:
+    with pytest.raises(
+        SettingsError, match=r"'enable_reranking'.*Did you mean 'enable_rerank' in \[stages\]\?"
+    ) as caught:
         load("enable_reranking = false")
     assert str(tmp_path / "embedder.toml") in caught.value.thing
 
@@ -149,7 +151,10 @@ def test_a_file_that_is_no_toml_is_refused_by_name(tmp_path, content):
 
 def test_an_unknown_variable_suggests_the_nearest():
     environ = {"EMBEDDER_ENABLE_RERANKING": "0", "EMBEDDER_XYZZY": "", "EMBEDDER_HOME": "/x", "HOME": "/y"}
-    assert unknown_variables(environ) == {"EMBEDDER_ENABLE_RERANKING": "EMBEDDER_ENABLE_RERANK", "EMBEDDER_XYZZY": None}
+    assert unknown_variables(environ) == {
+        "EMBEDDER_ENABLE_RERANKING": "did you mean EMBEDDER_ENABLE_RERANK?",
+        "EMBEDDER_XYZZY": "docs/settings.md lists every setting",
+    }
 
 
 @pytest.mark.parametrize(
@@ -161,7 +166,7 @@ def test_the_dense_models_are_a_list_with_commas_in_the_environment(load, value,
 
 def test_the_dense_models_are_a_list_in_the_file(load):
     assert load().dense_models == ("dense_minilm",)
-    assert load("dense_models = ['one', 'two']").dense_models == ("one", "two")
+    assert load("[models]\ndense_models = ['one', 'two']").dense_models == ("one", "two")
 
 
 @pytest.mark.parametrize("value", ["one,one", "one,", ",", "one,,two"])
@@ -172,16 +177,95 @@ def test_an_empty_or_repeated_name_of_a_dense_model_is_refused(load, value):
 
 def test_no_dense_model_at_all_is_refused(load):
     with pytest.raises(SettingsError, match=r"'dense_models' \(file:embedder.toml\).*at least 1"):
-        load("dense_models = []")
+        load("[models]\ndense_models = []")
 
 
 def test_the_old_name_of_the_dense_models_is_refused_with_the_new_one(load):
     with pytest.raises(SettingsError, match=r"EMBEDDER_DENSE_MODEL: expected EMBEDDER_DENSE_MODELS.*got 'bge'"):
         load(EMBEDDER_DENSE_MODEL="bge")
-    with pytest.raises(SettingsError, match="Did you mean 'dense_models'"):
+    with pytest.raises(SettingsError, match=r"Did you mean 'dense_models' in \[models\]"):
         load("dense_model = 'bge'")
     assert load("", EMBEDDER_DENSE_MODEL="").dense_models == ("dense_minilm",)
-    assert unknown_variables({"EMBEDDER_DENSE_MODEL": "bge"}) == {"EMBEDDER_DENSE_MODEL": "EMBEDDER_DENSE_MODELS"}
+    assert unknown_variables({"EMBEDDER_DENSE_MODEL": "bge"}) == {
+        "EMBEDDER_DENSE_MODEL": "its name is EMBEDDER_DENSE_MODELS now"
+    }
+
+
+def test_there_are_few_settings_each_in_one_group():
+    assert len(FIELDS) <= 48
+    assert sorted(FIELDS) == sorted(Settings.model_fields)
+    assert len({(GROUP_OF[name], key_of(name)) for name in FIELDS}) == len(FIELDS)
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_every_key_of_a_group_is_known(load, name):
+    with pytest.raises(SettingsError, match=rf"'{name}' \(file:embedder.toml\)"):
+        load(f"[{GROUP_OF[name]}]\n{key_of(name)} = [[1]]")
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_a_key_without_its_group_is_refused_with_the_group(load, name):
+    basic = """home corpus_dir triton_url enable_sparse enable_rerank gpu_soft_limit_gb metrics_enabled metrics_port"""
+    expected = "file:embedder.toml" if name in basic.split() else rf"below the line `\[{GROUP_OF[name]}\]`"
+    with pytest.raises(SettingsError, match=expected):
+        load(f"{name} = [[1]]")
+
+
+def test_a_key_of_another_group_names_its_own(load):
+    with pytest.raises(
+        SettingsError, match=r"'rerank_dept' of group \[triton\].*Did you mean 'rerank_depth' in \[retrieval\]"
+    ):
+        load("[triton]\nrerank_dept = 3")
+    with pytest.raises(
+        SettingsError, match=r"'metrics_port' of group \[metrics\].*the key 'port' of group \[metrics\]"
+    ):
+        load("[metrics]\nmetrics_port = 3")
+
+
+def test_a_setting_twice_in_the_file_is_refused(load):
+    with pytest.raises(SettingsError, match="expected each setting once"):
+        load("metrics_port = 1\n[metrics]\nport = 2")
+
+
+@pytest.mark.parametrize("name", REMOVED)
+def test_a_removed_setting_says_what_stands_in_its_place(load, name):
+    assert name not in FIELDS
+    (sentence,) = variable_warnings({ENV_PREFIX + name.upper(): "S3cr3t"})
+    assert f"it was removed: {REMOVED[name]}" in sentence
+    with pytest.raises(SettingsError, match="one that was removed"):
+        load(f"{name} = 1")
+    with pytest.raises(SettingsError, match="one that was removed"):
+        load(f"[limits]\n{name} = 1")
+
+
+def test_what_stands_in_for_a_removed_limit_is_its_constant():
+    assert (REMOVED["max_pdf_pages"], REMOVED["max_text_chars"]) == (
+        f"the limit is {limits.MAX_PDF_PAGES:,} pages per PDF",
+        f"the limit is {limits.MAX_TEXT_CHARS:,} characters per document",
+    )
+    assert f"{limits.MAX_UNPACKED_BYTES / limits.MB:g} MB" in REMOVED["max_unpacked_mb"]
+    assert f"{limits.MAX_UNPACKED_RATIO:g} times" in REMOVED["max_unpacked_ratio"]
+    assert f"{limits.MAX_NESTING} levels" in REMOVED["max_nesting"]
+    assert f"{limits.MAX_MARKDOWN_NESTING} block quotes" in REMOVED["max_markdown_nesting"]
+    assert f"{limits.MAX_MARKDOWN_STEPS:,} steps" in REMOVED["max_markdown_steps"]
+    assert f"{limits.MEMORY_BYTES / limits.MB:g} MB" in REMOVED["document_memory_mb"]
+    assert f"{MAX_SYNTHETIC} queries" in REMOVED["max_synthetic_queries"]
+
+
+def test_links_are_pairs_of_name_and_address(load):
+    settings = load(EMBEDDER_LINKS="trace=http://t/{trace_id}?left=a,b, dashboard=https://me:pw@g/d?x=y")
+    assert {name: url.reveal() for name, url in settings.links.items()} == {
+        "trace": "http://t/{trace_id}?left=a,b",
+        "dashboard": "https://me:pw@g/d?x=y",
+    }
+    assert load("[ui.links]\ntrace = 'http://t'").links["trace"].reveal() == "http://t"
+
+
+@pytest.mark.parametrize("value", ["http://t", "=http://t", "a=http://t,a=http://u", "a=ftp://me:S3cr3t@t"])
+def test_a_link_that_is_none_is_refused_without_showing_it(load, value):
+    with pytest.raises(SettingsError, match=r"'links' \(env:EMBEDDER_LINKS\)") as caught:
+        load(EMBEDDER_LINKS=value)
+    assert "S3cr3t" not in str(caught.value)
 
 
 def test_every_setting_says_what_it_means():

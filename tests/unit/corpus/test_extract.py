@@ -180,7 +180,7 @@ def test_deeply_nested_html_is_an_issue_and_not_the_end(collection):
     assert document(collection, "deep.html", "<div>" * 490 + "x").text == "x\n"
     found = issue(collection, "deep.html", "<div>" * 501 + "x")
     assert found.kind == "too_deep"
-    assert "EMBEDDER_MAX_NESTING" in found.message
+    assert "at most 500 levels of nesting" in found.message
 
 
 def test_pdf_text_is_read_page_by_page(collection):
@@ -240,11 +240,12 @@ def test_broken_docx_is_an_issue(collection):
         assert issue(collection, "a.docx", content).kind == "unreadable_docx"
 
 
-def test_a_docx_that_unpacks_to_too_much_is_an_issue(collection):
+def test_a_docx_that_unpacks_to_too_much_is_an_issue(collection, monkeypatch):
+    monkeypatch.setattr("embedder_assets.corpus.extract.limits.MAX_UNPACKED_BYTES", 10_000)
     content = word(lambda built: built.add_paragraph("x"))
-    found = issue(collection, "a.docx", content, max_unpacked_mb=0.01)
+    found = issue(collection, "a.docx", content)
     assert found.kind == "too_large"
-    assert "EMBEDDER_MAX_UNPACKED_MB" in found.message
+    assert "at most 0.01 MB when unpacked" in found.message
 
 
 @pytest.mark.parametrize("name", ["a.md", "a.txt", "a.rst", "a.html", "a.docx"])

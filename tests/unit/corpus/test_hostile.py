@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,8 +17,10 @@ import pytest
 
 from embedder_assets.chunking.stage import ChunkStage
 from embedder_assets.cli.display import show_hits
+from embedder_assets.corpus import deletion_guard
 from embedder_assets.corpus.collections import Collection
 from embedder_assets.corpus.extract import Limits, isolated
+from embedder_assets.corpus.extract import limits as constants
 from embedder_assets.corpus.extract.isolated import IsolatedExtractor
 from embedder_assets.corpus.ingest import Ingest
 from embedder_assets.corpus.queries import load_qrels, load_queries
@@ -46,9 +49,11 @@ def store(tmp_path) -> TableStore:
 
 
 @pytest.fixture
-def read(tmp_path, store, kb):
+def read(tmp_path, store, kb, monkeypatch):
+    monkeypatch.setattr(deletion_guard, "MAX_UNUSABLE_SHARE", 1)
+
     def read(**values):
-        return Ingest(store, make_settings(tmp_path / "home", max_bad_share=1, **values), kb).run()
+        return Ingest(store, make_settings(tmp_path / "home", **values), kb).run()
 
     return read
 
@@ -72,9 +77,11 @@ def ingested(tmp_path_factory) -> Path:
         document.write(folder / document.name)
     for name in ("a.md", "z.md"):
         (folder / name).write_text(GOOD, "utf-8")
-    settings = make_settings(root / "home", max_bad_share=1)
+    settings = make_settings(root / "home")
     started = time.monotonic()
-    Ingest(TableStore(settings.home), settings, Collection("kb", folder, recursive=True)).run()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(deletion_guard, "MAX_UNUSABLE_SHARE", 1)
+        Ingest(TableStore(settings.home), settings, Collection("kb", folder, recursive=True)).run()
     assert time.monotonic() - started < 60
     return settings.home
 
@@ -93,22 +100,25 @@ def test_every_hostile_document_is_named_or_taken_as_it_is_and_the_good_ones_are
     assert set(store.read("chunks", "kb")["doc_id"]) == texts.keys()
 
 
-def test_every_limit_that_refused_a_document_is_named_with_its_setting(ingested):
+def test_every_limit_that_refused_a_document_is_named(ingested):
     refused = TableStore(ingested).read("document_issues", "kb").filter(pl.col("kind").str.starts_with("too_"))
     messages = dict(refused.select("path", "message").iter_rows())
-    named = {path: message.rpartition("EMBEDDER_")[2].split(".")[0] for path, message in messages.items()}
+    named = {path: re.search("expected (?:a file of )?at most (.*), got", said)[1] for path, said in messages.items()}
+    levels, marks = "500 levels of nesting", "50 block quotes and lists in each other"
     assert named == {
-        "bomb.docx": "MAX_UNPACKED_RATIO",
-        "huge.docx": "MAX_UNPACKED_MB",
-        "deep.docx": "MAX_NESTING",
-        "deep.html": "MAX_NESTING",
-        "deep.rst": "MAX_NESTING",
-        "quoting.html": "MAX_MARKDOWN_NESTING",
-        "quotes.md": "MAX_MARKDOWN_NESTING",
-        "lists.md": "MAX_MARKDOWN_NESTING",
-        "one_character.txt": "MAX_DOCUMENT_MB",
-        "pages.pdf": "MAX_PDF_PAGES",
+        "bomb.docx": "200 times its size when unpacked",
+        "huge.docx": "200 MB when unpacked",
+        "deep.docx": levels,
+        "deep.html": levels,
+        "deep.rst": levels,
+        "quoting.html": marks,
+        "quotes.md": marks,
+        "lists.md": marks,
+        "one_character.txt": "20 MB",
+        "pages.pdf": "20,000 pages",
     }
+    settings = {path for path, said in messages.items() if "EMBEDDER_MAX_DOCUMENT_MB" in said}
+    assert settings == {"one_character.txt"}
 
 
 def test_every_hostile_row_is_named_by_its_line_and_the_others_are_read(read, store, kb):
@@ -128,31 +138,36 @@ def test_a_pipe_in_the_place_of_queries_or_judgements_is_named_and_not_waited_fo
         load(kb)
 
 
-def test_a_document_that_was_refused_by_a_limit_is_read_when_the_limit_is_raised_and_not_before(read, store, kb):
+def test_a_document_that_was_refused_by_a_limit_is_read_when_the_limit_is_raised_and_not_before(
+    read, store, kb, monkeypatch
+):
     (kb.root / "a.md").write_text(">" * 60 + " x", "utf-8")
     assert read().issues.height == 1
     first = store.read("document_issues", "kb")
     read()
     assert store.read("document_issues", "kb").equals(first)
-    assert read(max_markdown_nesting=60).rows == 1
+    monkeypatch.setattr(constants, "MAX_MARKDOWN_NESTING", 60)
+    assert read().rows == 1
     assert issues(store) == {}
 
 
-def test_markdown_whose_parsing_grows_with_the_square_of_its_length_is_refused(read, store, kb):
+def test_markdown_whose_parsing_grows_with_the_square_of_its_length_is_refused(read, store, kb, monkeypatch):
+    monkeypatch.setattr(constants, "MAX_MARKDOWN_STEPS", 100_000)
     (kb.root / "a.md").write_text(">>\nwords\n" * 2000, "utf-8")
     (kb.root / "c.md").write_text(GOOD * 1000, "utf-8")
     started = time.monotonic()
-    read(max_markdown_steps=100_000)
+    read()
     assert time.monotonic() - started < 20
     assert issues(store) == {"a.md": "too_complex"}
-    assert "EMBEDDER_MAX_MARKDOWN_STEPS" in store.read("document_issues", "kb")["message"][0]
+    assert "at most 100,000 steps" in store.read("document_issues", "kb")["message"][0]
     assert "c.md" in set(store.read("documents", "kb")["doc_id"])
 
 
-def test_text_beyond_the_limit_is_refused_while_pages_are_read(read, store, kb):
+def test_text_beyond_the_limit_is_refused_while_pages_are_read(read, store, kb, monkeypatch):
+    monkeypatch.setattr(constants, "MAX_TEXT_CHARS", 50)
     (kb.root / "a.txt").write_text("words " * 10, "utf-8")
     (kb.root / "b.pdf").write_bytes(hostile.pdf("words " * 10))
-    read(max_text_chars=50)
+    read()
     assert issues(store) == {"a.txt": "too_long", "b.pdf": "too_long"}
 
 
@@ -187,9 +202,10 @@ def test_a_document_that_takes_too_long_is_ended_and_the_next_is_read(read, stor
     assert list(store.read("documents", "kb")["doc_id"]) == ["b.html"]
 
 
-def test_a_document_that_wants_too_much_memory_is_named_and_the_next_is_read(limits):
-    with IsolatedExtractor(limits(document_memory_mb=512)) as extractor:
-        with pytest.raises(DocumentError, match="EMBEDDER_DOCUMENT_MEMORY_MB") as refused:
+def test_a_document_that_wants_too_much_memory_is_named_and_the_next_is_read(limits, monkeypatch):
+    monkeypatch.setattr(constants, "MEMORY_BYTES", 512_000_000)
+    with IsolatedExtractor(limits()) as extractor:
+        with pytest.raises(DocumentError, match="within 512 MB of memory") as refused:
             extractor.extract(".html", bytes(450_000_000), "kb/a.html")
         assert refused.value.kind == "out_of_memory"
         assert extractor.extract(".html", b"<p>words", "kb/b.html").text == "words\n"

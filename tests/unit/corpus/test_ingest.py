@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from embedder_assets.chunking import stage as cut
 from embedder_assets.chunking.stage import ChunkOutcome, ChunkStage
-from embedder_assets.corpus import ingest
+from embedder_assets.corpus import deletion_guard, ingest
 from embedder_assets.corpus.collections import Collection
 from embedder_assets.corpus.deletion_guard import FEW
 from embedder_assets.corpus.extract import formats
@@ -429,7 +429,7 @@ def test_other_files_do_not_count_as_bad_documents(read, folder, store):
     assert (read().rows, store.count("document_issues", "kb")) == (1, 2 * FEW)
 
 
-def test_a_collection_with_too_many_bad_documents_fails_and_names_them(read, folder, store):
+def test_a_collection_with_too_many_bad_documents_fails_and_names_them(read, folder, store, monkeypatch):
     write(folder, a="one")
     read()
     for number in range(FEW + 1):
@@ -439,7 +439,8 @@ def test_a_collection_with_too_many_bad_documents_fails_and_names_them(read, fol
         read()
     assert store.count("document_issues", "kb") == FEW + 1
     assert store.read("documents", "kb")["text"].to_list() == ["one"]
-    assert read(max_bad_share=1).rows == 1
+    monkeypatch.setattr(deletion_guard, "MAX_UNUSABLE_SHARE", 1)
+    assert read().rows == 1
 
 
 # A row is that of its line as it is
@@ -670,8 +671,10 @@ def _apply(folder: Path, what: str, name: str, other: str) -> None:
 
 
 def _bring(folder: Path, home: Path, tokenizer: Path) -> None:
-    chosen = make_settings(home, max_lost_share=1, max_bad_share=1)
-    Ingest(TableStore(home), chosen, Collection("kb", folder, True)).run()
+    chosen = make_settings(home, max_lost_share=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(deletion_guard, "MAX_UNUSABLE_SHARE", 1)
+        Ingest(TableStore(home), chosen, Collection("kb", folder, True)).run()
     chunk(home, tokenizer)
 
 

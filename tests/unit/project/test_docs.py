@@ -91,8 +91,8 @@ def test_the_reference_is_what_the_generator_gives() -> None:
     assert page("reference.md") == build["reference_page"](), "run `python docs/build_reference.py`"
 
 
-def test_the_settings_table_names_no_path_of_this_machine() -> None:
-    table = runpy.run_path(str(DOCS / "build_settings.py"))["settings_table"]()
+def test_the_settings_page_names_no_path_of_this_machine() -> None:
+    table = runpy.run_path(str(DOCS / "build_settings.py"))["settings_page"]()
     assert str(PROJECT_ROOT) not in table
     assert str(Path.cwd()) not in table
 

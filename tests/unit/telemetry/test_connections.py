@@ -32,8 +32,7 @@ def authority(tmp_path_factory):
 
 @pytest.fixture
 def tls_settings(authority, tmp_path):
-    certificate, key = authority.issue("exporter")
-    return make_settings(tmp_path, metrics_port=free_port(), metrics_tls_cert=certificate, metrics_tls_key=key)
+    return make_settings(tmp_path, metrics_port=free_port(), metrics_tls_cert=authority.issue("exporter"))
 
 
 @pytest.fixture

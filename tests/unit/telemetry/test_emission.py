@@ -9,6 +9,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import pytest
 
@@ -61,9 +62,9 @@ def test_only_metrics_and_runs_are_served(settings):
             loopback.get(f"{url}/secrets", 5)
 
 
-def test_with_a_user_nobody_reads_without_the_password(tmp_path):
+def test_with_a_password_nobody_reads_without_the_password(tmp_path):
     (tmp_path / "password").write_text("s3cret\n")
-    chosen = {"metrics_username": "prometheus", "metrics_password_file": tmp_path / "password"}
+    chosen = {"metrics_password_file": tmp_path / "password"}
     settings = make_settings(tmp_path, metrics_port=free_port(), **chosen)
     with served(of_run(RUN_ID, ALL_STAGES), settings, lasting=False) as url:
         assert scrape(url + METRICS_PATH, settings)["rag_dense_latency_seconds_count"] == 2
@@ -76,11 +77,11 @@ def test_with_a_user_nobody_reads_without_the_password(tmp_path):
 @pytest.fixture
 def certificate(tmp_path):
     """A self-signed certificate and its key."""
-    names = {"metrics_tls_cert": tmp_path / "cert.pem", "metrics_tls_key": tmp_path / "key.pem"}
+    file = str(tmp_path / "pair.pem")
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=metrics"]
-    files = ["-out", str(names["metrics_tls_cert"]), "-keyout", str(names["metrics_tls_key"])]
-    subprocess.run([*command, *files], check=True, capture_output=True)
-    return names
+    key = subprocess.run([*command, "-out", file, "-keyout", "-"], check=True, capture_output=True).stdout
+    Path(file).write_bytes(Path(file).read_bytes() + key)
+    return {"metrics_tls_cert": file}
 
 
 def test_with_a_certificate_the_endpoint_speaks_tls(tmp_path, certificate):
@@ -92,19 +93,19 @@ def test_with_a_certificate_the_endpoint_speaks_tls(tmp_path, certificate):
     assert emit(settings, RUN_ID, ALL_STAGES)["dense"].status == "emitted"
 
 
-@pytest.mark.parametrize("half", ["metrics_username", "metrics_password_file", "metrics_tls_cert", "metrics_tls_key"])
-def test_half_a_protection_is_refused(tmp_path, half):
-    (tmp_path / "file").write_text("x")
-    settings = make_settings(tmp_path, metrics_port=free_port(), **{half: str(tmp_path / "file")})
-    with (
-        pytest.raises(SettingsError, match="expected both or neither"),
-        served(of_run(RUN_ID, []), settings, lasting=True),
-    ):
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("metrics_password_file", "a file that can be read"), ("metrics_tls_cert", "private key in one PEM file")],
+)
+def test_a_protection_that_cannot_work_is_refused(tmp_path, name, words):
+    (tmp_path / "file").write_bytes(b"\xff" if name == "metrics_password_file" else b"x")
+    settings = make_settings(tmp_path, metrics_port=free_port(), **{name: str(tmp_path / "file")})
+    with pytest.raises(SettingsError, match=f"{name}.*{words}"), served(of_run(RUN_ID, []), settings, lasting=True):
         pass
 
 
 def test_a_password_file_that_is_missing_is_named(tmp_path):
-    chosen = {"metrics_username": "prometheus", "metrics_password_file": tmp_path / "nowhere"}
+    chosen = {"metrics_password_file": tmp_path / "nowhere"}
     settings = make_settings(tmp_path, metrics_port=free_port(), **chosen)
     with (
         pytest.raises(SettingsError, match=r"metrics_password_file.*nowhere"),

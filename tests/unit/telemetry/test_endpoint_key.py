@@ -147,7 +147,7 @@ except TimeoutError:
 def test_another_user_on_the_port_gets_no_password(tmp_path, monkeypatch):
     monkeypatch.setattr(endpoint, "BUSY_S", 0.3)
     (tmp_path / "password").write_text("s3cret\n")
-    chosen = {"metrics_username": "me", "metrics_password_file": tmp_path / "password"}
+    chosen = {"metrics_password_file": tmp_path / "password"}
     settings = make_settings(tmp_path, metrics_port=free_port(), **chosen)
     command = [sys.executable, "-c", LISTEN, str(settings.metrics_port), "2"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as squatter:

@@ -1,5 +1,7 @@
 """Certificates and secrets of Triton: what settings may name, what a server is started with, what nobody is shown."""
 
+import re
+
 import pytest
 
 from embedder_assets.errors import SettingsError, TritonAccessError, TritonUnavailableError
@@ -57,11 +59,10 @@ def test_a_file_that_holds_no_secret_is_refused_without_showing_it(tmp_path, con
     assert "s3" not in str(caught.value).replace(str(file), "")
 
 
-@pytest.mark.parametrize("name", ["triton_tls_ca", "triton_tls_cert", "triton_tls_key", "triton_secret_file"])
+@pytest.mark.parametrize("name", ["triton_tls_ca", "triton_tls_cert", "triton_secret_file"])
 @pytest.mark.parametrize("content", [None, "no PEM"])
 def test_a_file_of_the_client_that_cannot_be_used_is_refused_by_the_setting(tmp_path, authority, name, content):
-    certificate, key = authority.issue("client")
-    files = {"triton_tls_ca": authority.certificate, "triton_tls_cert": certificate, "triton_tls_key": key}
+    files = {"triton_tls_ca": authority.certificate, "triton_tls_cert": authority.issue("client")}
     bad = tmp_path / "bad"
     if content is not None:
         bad.write_text(content, "utf-8")
@@ -69,11 +70,10 @@ def test_a_file_of_the_client_that_cannot_be_used_is_refused_by_the_setting(tmp_
         ClientAccess.of(make_settings(tmp_path, **{**files, name: bad}))
 
 
-@pytest.mark.parametrize("name", ["serve_tls_cert", "serve_tls_key", "serve_tls_client_ca"])
+@pytest.mark.parametrize("name", ["serve_tls_cert", "serve_tls_client_ca"])
 @pytest.mark.parametrize("content", [None, "no PEM"])
 def test_a_file_of_the_server_that_cannot_be_used_is_refused_by_the_setting(tmp_path, authority, name, content):
-    certificate, key = authority.issue("server")
-    files = {"serve_tls_cert": certificate, "serve_tls_key": key, "serve_tls_client_ca": authority.certificate}
+    files = {"serve_tls_cert": authority.issue("server"), "serve_tls_client_ca": authority.certificate}
     bad = tmp_path / "bad"
     if content is not None:
         bad.write_text(content, "utf-8")
@@ -82,28 +82,32 @@ def test_a_file_of_the_server_that_cannot_be_used_is_refused_by_the_setting(tmp_
 
 
 @pytest.mark.parametrize(
-    ("of", "names", "missing"),
+    ("of", "name", "missing"),
     [
-        (ClientAccess, {"triton_tls_ca", "triton_tls_cert"}, "triton_tls_key"),
-        (ClientAccess, {"triton_tls_ca", "triton_tls_key"}, "triton_tls_cert"),
-        (ClientAccess, {"triton_tls_cert", "triton_tls_key"}, "triton_tls_ca"),
-        (ServerAccess, {"serve_tls_cert"}, "serve_tls_key"),
-        (ServerAccess, {"serve_tls_key"}, "serve_tls_cert"),
-        (ServerAccess, {"serve_tls_client_ca"}, "serve_tls_cert"),
+        (ClientAccess, "triton_tls_cert", "EMBEDDER_TRITON_TLS_CA"),
+        (ServerAccess, "serve_tls_client_ca", "EMBEDDER_SERVE_TLS_CERT"),
     ],
 )
-def test_a_setting_that_needs_another_one_names_it(tmp_path, authority, of, names, missing):
-    certificate, key = authority.issue("half")
-    files = {name: key if name.endswith("key") else certificate for name in names}
+def test_a_setting_that_needs_another_one_names_it(tmp_path, authority, of, name, missing):
     with pytest.raises(SettingsError, match=missing):
-        of.of(make_settings(tmp_path, **files))
+        of.of(make_settings(tmp_path, **{name: authority.issue("half")}))
+
+
+@pytest.mark.parametrize(("of", "name"), [(ClientAccess, "triton_tls_cert"), (ServerAccess, "serve_tls_cert")])
+@pytest.mark.parametrize("part", ["CERTIFICATE", "PRIVATE KEY"])
+def test_a_certificate_without_its_key_is_refused(tmp_path, authority, of, name, part):
+    whole = authority.issue("pair").read_text("utf-8")
+    half = tmp_path / "half.pem"
+    half.write_text(re.search(f"-----BEGIN {part}.*END {part}-----", whole, re.DOTALL)[0], "utf-8")
+    with pytest.raises(SettingsError, match=rf"'{name}'.*certificate and its private key in one PEM file"):
+        of.of(make_settings(tmp_path, **{name: half}))
 
 
 def test_a_server_with_certificates_closes_http_and_keeps_the_secret_out_of_the_open_options(tmp_path, authority):
-    certificate, key = authority.issue("server")
-    plain = ServerAccess(certificate, key)
+    certificate = authority.issue("server")
+    plain = ServerAccess(certificate)
     assert "--grpc-use-ssl=true" in plain.options()
-    mutual = ServerAccess(certificate, key, authority.certificate, Secret("name", "value"))
+    mutual = ServerAccess(certificate, authority.certificate, Secret("name", "value"))
     assert "--grpc-use-ssl-mutual=true" in mutual.options()
     assert f"--grpc-root-cert={authority.certificate}" in mutual.options()
     assert "--allow-http=false" in mutual.options()
