@@ -19,7 +19,8 @@ REMOVED = {
     "document_memory_mb": "the process that reads documents has 4096 MB",
     "max_bad_share": "a collection fails with more than half of its documents unusable",
     "max_synthetic_queries": "at most 50 queries are made per collection that brings none",
-    "gpu_lease_slots": "4 stages hold a lease at once, or one with EMBEDDER_GPU_LEASE_POLICY=exclusive",
+    "gpu_lease_slots": "4 stages per server of EMBEDDER_TRITON_URL hold a lease at once, or one stage with "
+    "EMBEDDER_GPU_LEASE_POLICY=exclusive",
     "trace_request_ratio": "a twentieth of the requests to Triton gets a span",
     "metrics_required": "a run whose samples no scrape has shown gets a warning",
     "triton_tls_key": "put the private key into the file of EMBEDDER_TRITON_TLS_CERT, below the certificate",

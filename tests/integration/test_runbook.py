@@ -37,7 +37,6 @@ NOT_EXECUTED = {
     "EMBEDDER_RERANK_DEPTH=15 embedder run": "a run; what the depth does: tests/unit/retrieval/test_rerank.py",
     "EMBEDDER_GPU_LEASE_POLICY=exclusive embedder run": "a run; tests/integration/test_telemetry.py has one like it",
     "EMBEDDER_REQUEST_BATCH_SIZE=16 embedder run": "a run; the size of requests: tests/unit/embedding/test_stage.py",
-    "EMBEDDER_GPU_LEASE_SLOTS=1 embedder run": "a run; what one slot does: tests/integration/test_telemetry.py",
 }
 # What a command says where nothing is wrong, or where the part that it asks for does not run here.
 STATUS_1 = {

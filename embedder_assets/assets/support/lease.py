@@ -19,8 +19,8 @@ from embedder_assets.telemetry.stage_record import LeaseEvent, StageMeter, Stage
 
 # As often as Triton itself looks at the GPU (``--metrics-interval-ms``).
 MEMORY_INTERVAL_S = 0.5
-# Stages of all runs of the instance that share the accelerator: with more, each waits for the others' requests.
-SHARED_SLOTS = 4
+# Stages of all runs of the instance that share a server: with more, each waits for the others' requests.
+SLOTS_PER_SERVER = 4
 
 
 @contextmanager
@@ -34,7 +34,8 @@ def leased(context: dg.OpExecutionContext, pipeline: Pipeline, meter: StageMeter
         yield
         return
     exclusive = settings.gpu_lease_policy == "exclusive"
-    pool = Pool(context.instance, settings.home / "locks" / "leases", 1 if exclusive else SHARED_SLOTS)
+    slots = 1 if exclusive else SLOTS_PER_SERVER * max(1, len(settings.triton_url))
+    pool = Pool(context.instance, settings.home / "locks" / "leases", slots)
 
     def tell(event: Literal["acquired", "released"], waited_s: float = 0.0) -> None:
         meter.leased(
