@@ -22,7 +22,7 @@ from embedder_assets.plain import one_line
 PROVIDED = "provided"
 SYNTHETIC = "synthetic"
 
-MAX_SYNTHETIC = 50  # enough to see that something broke; more would only take longer
+MAX_SYNTHETIC = 50  # each costs a ranking in every run, and headings are no substitute for real questions
 _MAX_QUERY_BYTES = 1_000_000
 _QRELS_HEADER = ["query-id", "corpus-id", "score"]
 _MAX_DOCUMENTS_PER_QUERY = 3  # a heading of more documents than this asks for none of them

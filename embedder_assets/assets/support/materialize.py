@@ -45,7 +45,7 @@ FOLLOWS_ITS_INPUTS = (
 _OF_ONE_COLLECTION = (CorpusError, QualityError, TableError)
 # Dagster's search and filters know them; a fork names its own team here.
 OWNERS = ["team:rag"]
-# Share of the requests to Triton that get a span, inside Triton too: each costs two records, and a run sends thousands.
+# Share of the requests to Triton that get a span, inside Triton too: a run sends thousands.
 REQUEST_TRACE_RATIO = 0.05
 collection_asset = functools.partial(
     dg.asset,

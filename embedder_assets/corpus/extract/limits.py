@@ -9,15 +9,15 @@ from embedder_assets.errors import DocumentError
 from embedder_assets.settings import Settings, variable_of
 
 MB = 1_000_000
-# No real document comes near these; beyond them a file is a mistake or means harm.
+# Constants, since nobody has had a reason to change them: beyond them a file is a mistake or means harm.
 MAX_TEXT_CHARS = 20_000_000
 MAX_PDF_PAGES = 20_000
 MAX_UNPACKED_BYTES = 200 * MB
-MAX_UNPACKED_RATIO = 200.0  # zip gives text a tenth of its size; only repetition comes to more
-MAX_NESTING = 500  # the parsers recurse, and Python's stack ends at about twice as many
-MAX_MARKDOWN_NESTING = 50  # the parser's time grows with the square of it
+MAX_UNPACKED_RATIO = 200.0  # what shrinks further repeats itself, as a zip bomb does
+MAX_NESTING = 500  # the libraries recurse, several frames per level (``worker.py``)
+MAX_MARKDOWN_NESTING = 50
 MAX_MARKDOWN_STEPS = 5_000_000  # about 20 seconds; documents take one to four per line
-MEMORY_BYTES = 4096 * MB  # a PDF of 20 MB has been seen to take half of it
+MEMORY_BYTES = 4096 * MB  # address space: 60 kB of DOCX have filled half a gigabyte (ADR 0015)
 
 
 @dataclass(frozen=True)
