@@ -193,10 +193,10 @@ def test_with_mutual_tls_only_a_client_with_a_certificate_gets_anything(
 def test_of_two_servers_one_that_does_not_let_the_client_in_is_put_aside(
     home: Path, files: dict[str, str], authorities: tuple[Authority, Authority]
 ) -> None:
-    certificate, key = authorities[0].issue("server")
+    certificate = authorities[0].issue("server")
     meter = StageMeter("dense", ["kb"])
     with (
-        server_of(home / "tls", ServerAccess(certificate, key, secret=None)) as right,
+        server_of(home / "tls", ServerAccess(certificate, secret=None)) as right,
         server_of(home / "no", ServerAccess(secret=None)) as no,
     ):
         chosen = {"home": str(home), "triton_url": f"{no.address.grpc},{right.address.grpc}", **files}

@@ -13,7 +13,7 @@ import yaml
 from embedder_assets.cli.main import main
 from embedder_assets.definitions import defs
 from embedder_assets.resources import PipelineResource
-from embedder_assets.settings import ENV_PREFIX, FIELDS, PROJECT_ROOT, RENAMED
+from embedder_assets.settings import ENV_PREFIX, FIELDS, PROJECT_ROOT, REMOVED, RENAMED
 from tests.unit.project.test_docs import LINK, PAGES, RUNBOOK, metrics_of_the_code, names, page, section
 
 ALL_PAGES = sorted({*PAGES, *PROJECT_ROOT.glob("monitoring/**/*.md")})
@@ -24,7 +24,7 @@ RULES = {
 }
 AT_ONCE = "at once"
 # Variables of former versions, which the pages name as gone.
-REMOVED = {*RENAMED, "rerank_weight"}
+GONE = {*RENAMED, *REMOVED, "rerank_weight"}
 FENCED = re.compile(r"^ *```.*?^ *```", re.MULTILINE | re.DOTALL)
 INDENTED = re.compile(r"(?<=\n\n)(?: {4,}\S.*\n)+")
 INLINE = re.compile(r"`([^`\n]+)`")
@@ -91,12 +91,12 @@ def slugs(text: str) -> Iterator[tuple[str, str]]:
 
 
 def test_every_setting_that_a_page_names_exists() -> None:
-    known = {ENV_PREFIX + name.upper() for name in {*FIELDS, *REMOVED}}
+    known = {ENV_PREFIX + name.upper() for name in {*FIELDS, *GONE}}
     named = {
         name: path.name for path in ALL_PAGES for name in re.findall(r"\bEMBEDDER_[A-Z0-9_]+(?!…)\b", path.read_text())
     }
     assert {name: where for name, where in named.items() if name not in known} == {}
-    assert not REMOVED & FIELDS.keys()
+    assert not GONE & FIELDS.keys()
 
 
 def test_every_metric_that_a_page_or_a_rule_names_exists() -> None:
