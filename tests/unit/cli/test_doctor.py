@@ -41,6 +41,19 @@ def test_a_certificate_that_cannot_be_read_is_a_problem_with_its_setting(tmp_pat
     assert findings(make_settings(tmp_path), "Triton client") == []
 
 
+def test_a_removed_variable_names_its_replacement(tmp_path, monkeypatch):
+    for name in ("MAX_PDF_PAGES", "TRACE_URL", "DENSE_MODEL", "ENABLE_RERANKER"):
+        monkeypatch.setenv(f"EMBEDDER_{name}", "1")
+    said = {each.found: each.remedy for each in examine(make_settings(tmp_path)) if each.thing == "environment"}
+    assert said == {
+        "EMBEDDER_MAX_PDF_PAGES is no setting": "It was removed: the limit is 20,000 pages per PDF.",
+        "EMBEDDER_TRACE_URL is no setting": "It was removed: set EMBEDDER_LINKS, for example to "
+        "trace=https://traces.example/trace/{trace_id}.",
+        "EMBEDDER_DENSE_MODEL is no setting": "Its name is EMBEDDER_DENSE_MODELS now.",
+        "EMBEDDER_ENABLE_RERANKER is no setting": "Did you mean EMBEDDER_ENABLE_RERANK?",
+    }
+
+
 def test_a_badly_named_collection_is_a_problem_next_to_others(tmp_path):
     for name in ("good", "__HIVE_DEFAULT_PARTITION__"):
         (tmp_path / "corpus" / name).mkdir(parents=True)
