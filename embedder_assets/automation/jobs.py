@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dagster as dg
-from dagster._core.storage.tags import RETRY_STRATEGY_TAG
 
 from embedder_assets.assets.table_maintenance import table_maintenance
+from embedder_assets.instance.dagster_private import RETRY_STRATEGY_TAG
 
 _MAINTENANCE = dg.AssetSelection.assets(table_maintenance)
 MAIN = dg.AssetSelection.all() - _MAINTENANCE

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 
 import dagster as dg
-from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 
 from embedder_assets.automation import changes
 from embedder_assets.automation.jobs import MAIN, main_assets, maintenance, rag_tables
@@ -14,6 +13,7 @@ from embedder_assets.corpus.collections import Collection, discover_collections,
 from embedder_assets.corpus.file_digest import files_digest
 from embedder_assets.corpus.s3_sync import sync_corpus
 from embedder_assets.errors import CorpusError
+from embedder_assets.instance.dagster_private import NOT_FINISHED_STATUSES
 from embedder_assets.instance.lost_runs import fail_lost_runs
 from embedder_assets.partitions import collections, collections_of_run
 from embedder_assets.permissions import restrict_permissions

@@ -9,7 +9,6 @@ materialized.
 from collections.abc import Iterator, Sequence
 
 import dagster as dg
-from dagster._core.storage.tags import BACKFILL_ID_TAG
 
 from embedder_assets.assets.processing_summary import summarize
 from embedder_assets.assets.support.materialize import Metadata, recorded, work_alone
@@ -19,6 +18,7 @@ from embedder_assets.embedding.dense import DenseEncoder
 from embedder_assets.embedding.sparse import SparseEncoder
 from embedder_assets.embedding.stage import EmbeddingStage, Encoder
 from embedder_assets.errors import TableError
+from embedder_assets.instance.dagster_private import BACKFILL_ID_TAG
 from embedder_assets.partitions import COLLECTION_TAG, SHARD, SHARD_TAG, SHARDS, collections_of_run, shards
 from embedder_assets.plain import plain
 from embedder_assets.run_context import Pipeline

@@ -11,12 +11,13 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import dagster as dg
-from dagster._core.storage.asset_check_execution_record import (
+from pydantic import BaseModel, ConfigDict
+
+from embedder_assets.instance.dagster_private import (
+    NOT_FINISHED_STATUSES,
     AssetCheckExecutionRecord,
     AssetCheckExecutionRecordStatus,
 )
-from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
-from pydantic import BaseModel, ConfigDict
 
 VERDICTS_KEY = "verdicts"
 EARLIER_KEY = "failed_in_earlier_runs"

@@ -6,8 +6,6 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import dagster as dg
-from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
-from dagster._core.storage.tags import RETRY_ON_ASSET_OR_OP_FAILURE_TAG
 
 from embedder_assets.assets.support.lease import leased
 from embedder_assets.assets.support.superseded import VERSIONS_KEY, leave_to_others, noted_versions, superseded
@@ -18,6 +16,10 @@ from embedder_assets.errors import (
     StorageError,
     TableError,
     TritonUnavailableError,
+)
+from embedder_assets.instance.dagster_private import (
+    RETRY_ON_ASSET_OR_OP_FAILURE_TAG,
+    SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION,
 )
 from embedder_assets.partitions import backfill_policy, collections, collections_of_run
 from embedder_assets.plain import one_line
@@ -206,6 +208,6 @@ def _nothing_materialized() -> dg.MaterializeResult[None]:
     """Lets downstream assets go on although this one was not materialized.
 
     Dagster has no public word for it: an asset that yields no output has its whole downstream skipped, and any output
-    is logged as a materialization. The marker is the one that Dagster's own observable assets use; a test watches it.
+    is logged as a materialization. The marker is the one of Dagster's own observable assets.
     """
     return dg.MaterializeResult(metadata={SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION: True})
