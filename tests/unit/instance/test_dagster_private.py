@@ -14,15 +14,15 @@ PACKAGE = Path(embedder_assets.__file__).parent
 OWNER = PACKAGE / "instance" / "dagster_private.py"
 # Name to what we need it for; a failing test shows it.
 PURPOSES = {
-    "AssetCheckExecutionRecord": "telemetry/verdicts.py reads evaluations that are made or still due",
-    "AssetCheckExecutionRecordStatus": "telemetry/verdicts.py tells evaluations that are made from those still due",
+    "AssetCheckExecutionRecord": "telemetry/check_results.py reads evaluations that are made or still due",
+    "AssetCheckExecutionRecordStatus": "telemetry/check_results.py tells made evaluations from those still due",
     "BACKFILL_ID_TAG": "automation/shards.py groups the runs of one backfill",
     "CapturedLogContext": "instance/step_output.py gives it to the steps whose output it copies",
     "ConfigurableClassData": "instance/sqlite_event_log.py names our storage classes in an instance",
     "InstanceRef": "instance/sqlite_event_log.py opens an instance with our storage classes",
     "LocalComputeLogManager": "instance/step_output.py derives from it",
     "MAX_RETRIES_TAG": "instance/job_origin.py keeps the daemon from retrying runs of the command line",
-    "NOT_FINISHED_STATUSES": "sensors and verdicts look for runs that are queued or in progress",
+    "NOT_FINISHED_STATUSES": "sensors and check results look for runs that are queued or in progress",
     "RETRY_ON_ASSET_OR_OP_FAILURE_TAG": "assets/support/materialize.py asks for a retry where Triton did not answer",
     "RETRY_STRATEGY_TAG": "automation/jobs.py has a retry run all steps",
     "RegisteredCodeLocationOrigin": "instance/job_origin.py makes our runs appear in the timeline of the UI",
@@ -111,7 +111,7 @@ def test_marked_result_ends_a_step_without_materialization():
     assert made == ["downstream"]
 
 
-def test_check_record_has_what_verdicts_read():
+def test_check_record_has_what_results_need():
     fields = {"id", "run_id", "status", "event", "evaluation"}
     record = private("AssetCheckExecutionRecord")
     assert fields - {"evaluation"} <= set(inspect.signature(record).parameters)
