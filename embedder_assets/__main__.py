@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from embedder_assets import interrupt
+from embedder_assets.cli import interrupt
 
 
 def main() -> None:

@@ -6,8 +6,7 @@ one line without secrets of URLs, whatever the thing is called and whatever a li
 
 from __future__ import annotations
 
-from embedder_assets.plain import plain
-from embedder_assets.redact import redact, safe_line
+from embedder_assets.sanitize import plain, redact, safe_line
 
 
 class EmbedderError(Exception):

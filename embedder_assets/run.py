@@ -61,15 +61,7 @@ concurrency:
           applyLimitPerUniqueValue: true
         limit: 1
 """
-# What this file was before there were sensors; where nobody has changed it, it is replaced.
-FORMER_CONFIG = """\
-# Written by embedder-assets; yours to change.
-telemetry:
-  enabled: false
-nux:
-  enabled: false
-"""
-# What happened is told from the events afterwards; Dagster's own log of it is in the event log.
+# What happened is reported from the events afterwards; Dagster's own log of it is in the event log.
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -105,7 +97,7 @@ def dagster_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         first_look.touch()
-        if not config.exists() or config.read_text("utf-8") == FORMER_CONFIG:
+        if not config.exists():
             config.write_text(DAGSTER_CONFIG, "utf-8")
     except OSError as error:
         raise SettingsError(

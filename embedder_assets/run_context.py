@@ -11,7 +11,11 @@ from embedder_assets.settings import Settings
 from embedder_assets.tables.store import TableStore
 from embedder_assets.tables.superseded import NotedVersions
 from embedder_assets.telemetry.stage_record import ProgressReport, ignore_progress
-from embedder_assets.terminal import say_lines
+
+
+def _print(footer: str) -> None:
+    # Every part of it from outside went through ``safe_line``.
+    print(footer, flush=True)
 
 
 @dataclass
@@ -30,7 +34,7 @@ class Pipeline:
 
     settings: Settings
     report: ProgressReport = ignore_progress
-    show_footer: Callable[[str], None] = say_lines
+    show_footer: Callable[[str], None] = _print
     store: TableStore = field(init=False)
     triton: TritonSession = field(init=False)
     sign_of_life: RunLock = field(init=False)

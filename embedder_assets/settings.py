@@ -19,8 +19,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from embedder_assets.errors import SettingsError
 from embedder_assets.permissions import put_there_by_another
-from embedder_assets.redact import HIDDEN, SecretUrl, secret_url
-from embedder_assets.validation import first_misfit
+from embedder_assets.pydantic_errors import first_misfit
+from embedder_assets.sanitize import HIDDEN, SecretUrl, secret_url
 
 ENV_PREFIX = "EMBEDDER_"
 SETTINGS_FILE = "embedder.toml"

@@ -1,4 +1,4 @@
-"""The jobs: all tables of some collections, and the upkeep of the tables."""
+"""The jobs, and whether sensors and schedules start them by themselves (``EMBEDDER_AUTOMATION``)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,12 @@ import dagster as dg
 
 from embedder_assets.assets.table_maintenance import table_maintenance
 from embedder_assets.instance.dagster_private import RETRY_STRATEGY_TAG
+from embedder_assets.settings import settings_at_load
+
+_AT_LOAD = settings_at_load()
+INTERVAL_S = _AT_LOAD.sensor_interval_s
+SENSORS = dg.DefaultSensorStatus.RUNNING if _AT_LOAD.automation else dg.DefaultSensorStatus.STOPPED
+SCHEDULES = dg.DefaultScheduleStatus.RUNNING if _AT_LOAD.automation else dg.DefaultScheduleStatus.STOPPED
 
 _MAINTENANCE = dg.AssetSelection.assets(table_maintenance)
 MAIN = dg.AssetSelection.all() - _MAINTENANCE

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from embedder_assets.automation.jobs import maintenance, rag_tables
-from embedder_assets.automation.switch import SCHEDULES
+from embedder_assets.automation.jobs import SCHEDULES, maintenance, rag_tables
 from embedder_assets.corpus.collections import discover_collections
 from embedder_assets.corpus.s3_sync import sync_corpus
 from embedder_assets.partitions import register

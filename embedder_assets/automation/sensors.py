@@ -7,8 +7,7 @@ import time
 import dagster as dg
 
 from embedder_assets.automation import changes
-from embedder_assets.automation.jobs import MAIN, main_assets, maintenance, rag_tables
-from embedder_assets.automation.switch import INTERVAL_S, SENSORS
+from embedder_assets.automation.jobs import INTERVAL_S, MAIN, SENSORS, main_assets, maintenance, rag_tables
 from embedder_assets.corpus.collections import Collection, discover_collections, refused_names
 from embedder_assets.corpus.file_digest import files_digest
 from embedder_assets.corpus.s3_sync import sync_corpus
@@ -17,7 +16,7 @@ from embedder_assets.instance.dagster_private import NOT_FINISHED_STATUSES
 from embedder_assets.instance.lost_runs import fail_lost_runs
 from embedder_assets.partitions import collections, collections_of_run
 from embedder_assets.permissions import restrict_permissions
-from embedder_assets.plain import one_line
+from embedder_assets.sanitize import one_line
 from embedder_assets.settings import load_settings
 
 

@@ -12,16 +12,15 @@ import dagster as dg
 
 from embedder_assets.assets.processing_summary import summarize
 from embedder_assets.assets.support.materialize import Metadata, recorded, work_alone
-from embedder_assets.automation.jobs import WHOLE_RETRY, main_assets, rag_tables
-from embedder_assets.automation.switch import INTERVAL_S, SENSORS
+from embedder_assets.automation.jobs import INTERVAL_S, SENSORS, WHOLE_RETRY, main_assets, rag_tables
 from embedder_assets.embedding.dense import DenseEncoder
 from embedder_assets.embedding.sparse import SparseEncoder
 from embedder_assets.embedding.stage import EmbeddingStage, Encoder
 from embedder_assets.errors import TableError
 from embedder_assets.instance.dagster_private import BACKFILL_ID_TAG
 from embedder_assets.partitions import COLLECTION_TAG, SHARD, SHARD_TAG, SHARDS, collections_of_run, shards
-from embedder_assets.plain import plain
 from embedder_assets.run_context import Pipeline
+from embedder_assets.sanitize import plain
 from embedder_assets.tables.digest_ranges import DigestRange, equal_ranges
 from embedder_assets.tables.store import TableStore
 from embedder_assets.telemetry.stage_record import StageMeter, StageName

@@ -8,8 +8,8 @@ import dagster as dg
 from embedder_assets.assets.support.superseded import superseded
 from embedder_assets.errors import EmbedderError
 from embedder_assets.partitions import collections_of_run, other_collections
-from embedder_assets.plain import inert_markdown, one_line
 from embedder_assets.run_context import Pipeline
+from embedder_assets.sanitize import inert_markdown, one_line
 from embedder_assets.telemetry.check_results import (
     DUE_SINCE_KEY,
     EARLIER_KEY,

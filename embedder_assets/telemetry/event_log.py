@@ -8,7 +8,7 @@ from typing import Literal
 
 import dagster as dg
 
-from embedder_assets.plain import inert_markdown, one_line
+from embedder_assets.sanitize import inert_markdown, one_line
 from embedder_assets.telemetry.stage_record import StageName, StageRecord
 
 RECORD_METADATA_KEY = "stage_record"

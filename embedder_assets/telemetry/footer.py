@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from embedder_assets.redact import safe_line
+from embedder_assets.sanitize import safe_line
 from embedder_assets.telemetry.exporter.metrics import LATENCY_METRICS
 from embedder_assets.telemetry.manifest.schema import Manifest
 

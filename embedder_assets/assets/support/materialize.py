@@ -22,9 +22,8 @@ from embedder_assets.instance.dagster_private import (
     SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION,
 )
 from embedder_assets.partitions import backfill_policy, collections, collections_of_run
-from embedder_assets.plain import one_line
-from embedder_assets.redact import redact
 from embedder_assets.run_context import Pipeline
+from embedder_assets.sanitize import one_line, redact
 from embedder_assets.tables.exclusive_work import run_exclusively
 from embedder_assets.telemetry.event_log import as_observation
 from embedder_assets.telemetry.progress import LoggedProgress

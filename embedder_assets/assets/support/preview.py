@@ -10,7 +10,7 @@ import dagster as dg
 import numpy as np
 import polars as pl
 
-from embedder_assets.plain import inert_markdown, one_line
+from embedder_assets.sanitize import inert_markdown, one_line
 
 PREVIEW_ROWS = 5
 CELL_CHARACTERS = 60

@@ -12,13 +12,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from embedder_assets.errors import ModelBuildError
+from embedder_assets.pydantic_errors import first_misfit
 from embedder_assets.serving.models.build import require_buildable
 from embedder_assets.serving.models.checkpoint import Checkpoint, read_checkpoint
 from embedder_assets.serving.models.description import DESCRIPTION_FILE, POOLINGS, ModelDescription, Pooling, Stage
 from embedder_assets.serving.models.in_use import SETTINGS_OF
 from embedder_assets.serving.models.sources import download, resolve_revision, sha256_of
 from embedder_assets.settings import Device, variable_of
-from embedder_assets.validation import first_misfit
 
 SPARSE_PAIRS = 256
 # Longer inputs cost more than they give: attention is quadratic, and a vector of a long text says little of its parts.

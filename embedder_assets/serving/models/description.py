@@ -14,8 +14,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from embedder_assets.errors import ModelBuildError
+from embedder_assets.pydantic_errors import first_misfit
 from embedder_assets.settings import Device
-from embedder_assets.validation import first_misfit
 
 BACKEND = "text_encoder"
 DESCRIPTION_FILE = "model.toml"

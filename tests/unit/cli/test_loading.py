@@ -10,8 +10,7 @@ import sys
 import pytest
 from rich.live import Live
 
-from embedder_assets import interrupt
-from embedder_assets.cli import display
+from embedder_assets.cli import display, interrupt
 
 INTERRUPTED = """
 import os, signal

@@ -14,7 +14,7 @@ import pytest
 
 from embedder_assets.errors import SettingsError, TelemetryError
 from embedder_assets.network import loopback
-from embedder_assets.redact import SecretUrl
+from embedder_assets.sanitize import SecretUrl
 from embedder_assets.telemetry import emission as endpoint
 from embedder_assets.telemetry.emission import EmissionStatus, emit, scrape
 from embedder_assets.telemetry.exporter.collector import of_run

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from embedder_assets.assets.links import run_links
+from embedder_assets.assets.processing_summary import run_links
 from embedder_assets.cli.doctor import examine
 from embedder_assets.errors import EmbedderError, SettingsError
-from embedder_assets.redact import SecretUrl, redact
+from embedder_assets.sanitize import SecretUrl, redact
 from embedder_assets.serving.server.embedded import _server_environment, _tracing
 from embedder_assets.settings import FIELDS, load_settings
 from embedder_assets.telemetry.exporter.collector import of_run

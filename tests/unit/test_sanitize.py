@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from embedder_assets.errors import EmbedderError
-from embedder_assets.plain import inert_markdown, of_markdown, one_line, plain, plain_json
+from embedder_assets.sanitize import inert_markdown, of_markdown, one_line, plain, plain_json
 
 ANY_TEXT = st.text(st.characters(exclude_categories=[]), max_size=60)
 READABLE = {

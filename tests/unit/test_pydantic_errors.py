@@ -7,7 +7,7 @@ from typing import Literal
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from embedder_assets.validation import LONGEST_SHOWN, first_misfit
+from embedder_assets.pydantic_errors import LONGEST_SHOWN, first_misfit
 
 
 class Inner(BaseModel):
