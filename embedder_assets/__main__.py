@@ -7,14 +7,14 @@ from embedder_assets.cli import interrupt
 
 def main() -> None:
     """Loads the command and runs it."""
-    interrupt.ends_at_once()
+    interrupt.exit_immediately()
     try:
         from embedder_assets.cli.main import main as command
 
         command()
     finally:
         # As an exception, an interrupt of the interpreter's own shutdown would be a traceback.
-        interrupt.ends_at_once()
+        interrupt.exit_immediately()
 
 
 if __name__ == "__main__":

@@ -24,14 +24,14 @@ from embedder_assets.environment import dagster_home
 from embedder_assets.errors import SettingsError
 from embedder_assets.instance.job_origin import NOT_RETRIED, create_runs_of
 from embedder_assets.instance.lost_runs import fail_lost_runs
-from embedder_assets.instance.sqlite_event_log import kept_instance
+from embedder_assets.instance.sqlite_event_log import open_instance
 from embedder_assets.instance.storage_errors import translate_storage_errors
 from embedder_assets.run_context import Pipeline
 from embedder_assets.serving.models.in_use import require_models
 from embedder_assets.settings import Settings
 from embedder_assets.tables.object_store import reach_objects
 from embedder_assets.telemetry.event_log import records_of_run
-from embedder_assets.telemetry.exporter.collector import RecordCollector, following
+from embedder_assets.telemetry.exporter.collector import RecordCollector, event_log_collector
 from embedder_assets.telemetry.exporter.live_state import StateCollector
 from embedder_assets.telemetry.footer import render_footer
 from embedder_assets.telemetry.manifest.build import fallback_warnings
@@ -108,7 +108,7 @@ def dagster_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
         ) from error
     # Dagster makes its SQLite files at the first look, and two processes that both make them collide.
     with FileLock(first_look), translate_storage_errors(folder, opening=True):
-        instance = kept_instance(folder)
+        instance = open_instance(folder)
         instance.get_runs(limit=1)
         instance.get_dynamic_partitions(partitions.PARTITIONS_NAME)
     with translate_storage_errors(folder), instance:
@@ -148,7 +148,7 @@ def metrics_of(instance: dg.DagsterInstance) -> tuple[RecordCollector, StateColl
     """What the exporter serves: the records of all runs, and the present state of the code location."""
     checks = [key for check in defs.asset_checks or () for key in check.check_keys]
     known = functools.partial(partitions.known_collections, instance)
-    return following(instance, known), StateCollector(instance, checks, known)
+    return event_log_collector(instance, known), StateCollector(instance, checks, known)
 
 
 def forget_collection(settings: Settings, name: str) -> None:
@@ -171,7 +171,7 @@ def _run_range(pipeline: Pipeline, instance: dg.DagsterInstance, first: str, las
     footers: list[str] = []
     pipeline.show_footer = footers.append
     run_id = str(uuid.uuid4())
-    pipeline.sign_of_life.hold(run_id)
+    pipeline.run_lock.hold(run_id)
     result = defs.resolve_job_def(rag_tables.name).execute_in_process(
         instance=instance,
         run_id=run_id,

@@ -28,7 +28,7 @@ class Pipeline:
         show_footer: Given the footer at the end of the run.
         store: The tables.
         triton: The models.
-        sign_of_life: Held while a run is on.
+        run_lock: Held while a run is on.
         noted_versions: Run id to the versions of the tables that its steps have read or made.
     """
 
@@ -37,15 +37,15 @@ class Pipeline:
     show_footer: Callable[[str], None] = _print
     store: TableStore = field(init=False)
     triton: TritonSession = field(init=False)
-    sign_of_life: RunLock = field(init=False)
+    run_lock: RunLock = field(init=False)
     noted_versions: dict[str, NotedVersions] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self.store = TableStore.of(self.settings)
         self.triton = TritonSession(self.settings)
-        self.sign_of_life = RunLock(self.settings.home)
+        self.run_lock = RunLock(self.settings.home)
 
     def close(self) -> None:
         """Gives everything back."""
         self.triton.close()
-        self.sign_of_life.close()
+        self.run_lock.close()

@@ -18,8 +18,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
 
 from embedder_assets.errors import SettingsError
-from embedder_assets.permissions import put_there_by_another
-from embedder_assets.pydantic_errors import first_misfit
+from embedder_assets.permissions import owned_by_another_user
+from embedder_assets.pydantic_errors import first_field_error
 from embedder_assets.sanitize import HIDDEN, SecretUrl, secret_url
 
 ENV_PREFIX = "EMBEDDER_"
@@ -354,7 +354,7 @@ def _environment_layer(environ: Mapping[str, str]) -> dict[str, tuple[Any, str]]
 def _file_layer(path: Path) -> dict[str, tuple[Any, str]]:
     if not path.is_file():
         return {}
-    if put_there_by_another(path):
+    if owned_by_another_user(path):
         raise SettingsError(
             str(path),
             expected="a file of yours: who sets the settings runs code as you",
@@ -379,7 +379,7 @@ def _file_layer(path: Path) -> dict[str, tuple[Any, str]]:
 
 
 def _rejected(error: ValidationError, merged: Mapping[str, tuple[Any, str]]) -> SettingsError:
-    misfit = first_misfit(error)
+    misfit = first_field_error(error)
     name = misfit.field.partition(".")[0]
     value, provenance = merged.get(name, (misfit.got, "default"))
     meaning = FIELDS[name].description if name in FIELDS else "a known setting"

@@ -16,7 +16,7 @@ from embedder_assets.partitions import collections_of_run
 from embedder_assets.run_context import Pipeline
 from embedder_assets.settings import Settings
 from embedder_assets.telemetry.event_log import records_of_run
-from embedder_assets.telemetry.exporter.collector import following
+from embedder_assets.telemetry.exporter.collector import event_log_collector
 from embedder_assets.telemetry.exporter.pushgateway import push
 from embedder_assets.telemetry.footer import render_footer
 from embedder_assets.telemetry.manifest.build import RunFacts, fallback_warnings, summarize_run
@@ -94,7 +94,7 @@ def _unrecorded(instance: dg.DagsterInstance, run_id: str, records: Sequence[Sta
 def _push(pipeline: Pipeline, instance: dg.DagsterInstance) -> list[str]:
     """Pushes the metrics over all runs where a Pushgateway is set; a failure is worth a warning and no more."""
     url = pipeline.settings.metrics_push_url
-    problem = push(following(instance), url) if url and pipeline.settings.metrics_enabled else None
+    problem = push(event_log_collector(instance), url) if url and pipeline.settings.metrics_enabled else None
     return [problem] if problem else []
 
 

@@ -16,7 +16,7 @@ SCHEDULES = dg.DefaultScheduleStatus.RUNNING if _AT_LOAD.automation else dg.Defa
 _MAINTENANCE = dg.AssetSelection.assets(table_maintenance)
 MAIN = dg.AssetSelection.all() - _MAINTENANCE
 # A retry runs all stages again, which is quick where the work is done, so that its manifest tells of all of them.
-WHOLE_RETRY = {RETRY_STRATEGY_TAG: "ALL_STEPS"}
+RETRY_ALL_STEPS = {RETRY_STRATEGY_TAG: "ALL_STEPS"}
 
 
 def main_assets(repository: dg.RepositoryDefinition | None) -> list[dg.AssetKey]:
@@ -27,12 +27,12 @@ def main_assets(repository: dg.RepositoryDefinition | None) -> list[dg.AssetKey]
 rag_tables = dg.define_asset_job(
     "rag_tables",
     selection=MAIN,
-    tags=WHOLE_RETRY,
+    tags=RETRY_ALL_STEPS,
     description="Brings every table of some collections up to date, from documents to the summary.",
 )
 maintenance = dg.define_asset_job(
     "maintenance",
     selection=_MAINTENANCE,
-    tags=WHOLE_RETRY,
+    tags=RETRY_ALL_STEPS,
     description="Compacts the tables and forgets versions that are older than EMBEDDER_HISTORY_DAYS.",
 )

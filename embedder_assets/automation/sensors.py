@@ -35,7 +35,7 @@ def collection_changes(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     for error in refused_names(folder):
         context.log.error(one_line(str(error)))
     now = changes.Observation(found, _in_flight(context.instance), time.time(), settings.settle_s)
-    decision = changes.decide(now, changes.SensorCursor.of_cursor(context.cursor))
+    decision = changes.decide(now, changes.SensorCursor.parse(context.cursor))
     for name, reason in decision.waiting.items():
         context.log.info(one_line(f"collection '{name}' waits: {reason}"))
     known = set(context.instance.get_dynamic_partitions(collections.name or ""))

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 import dagster as dg
 
 from embedder_assets.assets.processing_summary import summarize
-from embedder_assets.assets.support.materialize import Metadata, recorded, work_alone
-from embedder_assets.automation.jobs import INTERVAL_S, SENSORS, WHOLE_RETRY, main_assets, rag_tables
+from embedder_assets.assets.support.materialize import Metadata, recorded, work_exclusively
+from embedder_assets.automation.jobs import INTERVAL_S, RETRY_ALL_STEPS, SENSORS, main_assets, rag_tables
 from embedder_assets.embedding.dense import DenseEncoder
 from embedder_assets.embedding.sparse import SparseEncoder
 from embedder_assets.embedding.stage import EmbeddingStage, Encoder
@@ -57,7 +57,7 @@ def shard_summary(context: dg.OpExecutionContext, pipeline: dg.ResourceParam[Pip
 
 @dg.job(
     partitions_def=shards,
-    tags=WHOLE_RETRY,
+    tags=RETRY_ALL_STEPS,
     description="Embeds one shard of a collection whose chunks are up to date; the next run over the collection finds "
     "the vectors computed. A backfill of all shards of a collection takes as many workers as there are.",
 )
@@ -80,14 +80,14 @@ def _staged(
     part = equal_ranges(len(SHARDS))[SHARDS.index(key)]
 
     def embed(meter: StageMeter) -> Metadata:
-        _refuse_uncut(pipeline.store, collection)
+        _require_chunks(pipeline.store, collection)
         models = {encoder.model: _embedded(pipeline, encoder, collection, part, meter) for encoder in encoders}
         if stage == "dense":
             meter.attributes |= {"models_executed": list(models), "chunks_per_second": meter.rate}
         return models
 
     def work(meter: StageMeter) -> Metadata:
-        return work_alone(context, pipeline, collection, lambda _: embed(meter), shard=key)
+        return work_exclusively(context, pipeline, collection, lambda _: embed(meter), shard=key)
 
     models = yield from recorded(context, pipeline, stage, work, toggle=toggle)
     yield dg.Output(None, metadata={"models": dg.MetadataValue.json(models or {})})
@@ -104,7 +104,7 @@ def _embedded(
     return {"chunks": prepared.wanted, **counts}
 
 
-def _refuse_uncut(store: TableStore, collection: str) -> None:
+def _require_chunks(store: TableStore, collection: str) -> None:
     if not store.count("chunks", collection):
         raise TableError(
             f"the shards of collection '{collection}'",

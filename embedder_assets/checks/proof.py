@@ -79,21 +79,21 @@ def spans_follow_stages(proof: Proof) -> Finding | None:
 def metrics_were_scraped(proof: Proof) -> Finding | None:
     """A scrape of the metrics endpoint shows exactly this run's samples, and the manifest claims nothing more."""
     seen = emit(proof.settings, proof.run_id, proof.records.values())
-    missing = [f"rag.{stage}: {status.reason}" for stage, status in seen.items() if status.proof == "missing"]
+    missing = [f"rag.{stage}: {status.reason}" for stage, status in seen.items() if status.scrape == "incomplete"]
     claimed = proof.manifest.telemetry.metrics
     for stage, status in seen.items():
-        if claimed[stage].status == "emitted" and status.proof == "none_due":
+        if claimed[stage].status == "emitted" and status.scrape == "not_expected":
             missing.append(f"rag.{stage}: the manifest says emitted, and {status.reason}")
     if missing:
         return Finding("error", "; ".join(missing))
-    unreachable = next((status.reason for status in seen.values() if status.proof == "unreachable"), None)
+    unreachable = next((status.reason for status in seen.values() if status.scrape == "unreachable"), None)
     unreachable = unreachable or next(
-        (entry.reason for entry in claimed.values() if entry.proof == "unreachable"), None
+        (entry.reason for entry in claimed.values() if entry.scrape == "unreachable"), None
     )
     if unreachable is not None:
         text = f"no scrape has shown this run's samples: {unreachable}"
         return Finding("error" if proof.settings.metrics_required else "warning", text)
-    if any(status.proof == "seen" for status in seen.values()):
+    if any(status.scrape == "complete" for status in seen.values()):
         return None
     return Finding("note", "no stage had samples to show")
 

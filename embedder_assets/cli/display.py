@@ -15,7 +15,7 @@ from embedder_assets.sanitize import plain
 from embedder_assets.settings import variable_of
 
 if TYPE_CHECKING:
-    from embedder_assets.cli.doctor_storage import Finding
+    from embedder_assets.cli.doctor_storage import Diagnosis
     from embedder_assets.evaluation.baseline import Baseline
     from embedder_assets.evaluation.model_comparison import Comparison
     from embedder_assets.retrieval.search import Hit
@@ -245,7 +245,7 @@ def show_removed(removed: RemovedModel) -> None:
     say("Its rows stay in the tables until the next run; a server that has loaded it keeps it until it ends.")
 
 
-def show_findings(findings: Sequence[Finding]) -> None:
+def show_diagnoses(findings: Sequence[Diagnosis]) -> None:
     """What the doctor found."""
     colours = {"ok": "green", "note": "yellow", "problem": "red"}
     for finding in findings:

@@ -41,7 +41,7 @@ _COLLECTIONS = click.option(
 @click.pass_context
 def main(context: click.Context) -> None:
     """RAG tables as Dagster assets, computed by models in a real NVIDIA Triton server."""
-    interrupt.raises()
+    interrupt.raise_keyboard_interrupt()
     for sentence in variable_warnings(os.environ):
         warn(sentence)
     if context.invoked_subcommand == "doctor":
@@ -53,11 +53,11 @@ def main(context: click.Context) -> None:
 @contextmanager
 def _loading() -> Iterator[None]:
     """While modules load, an interrupt ends the command at once."""
-    interrupt.ends_at_once()
+    interrupt.exit_immediately()
     try:
         yield
     finally:
-        interrupt.raises()
+        interrupt.raise_keyboard_interrupt()
 
 
 @main.command()
@@ -196,10 +196,10 @@ def summary_show(wanted: str | None, as_json: bool) -> None:
 @click.argument("wanted", nargs=-1, metavar="[RUN_ID|PATH]...", callback=distinct)
 def summary_validate(wanted: tuple[str, ...]) -> None:
     """Hold manifests, the newest by default, against the schema; exit status 1 if one does not fit."""
-    from embedder_assets.cli.summary import verdicts
+    from embedder_assets.cli.summary import problems_of_manifests
 
     whole = True
-    for thing, problems in verdicts(load_settings().home, wanted or (None,)):
+    for thing, problems in problems_of_manifests(load_settings().home, wanted or (None,)):
         for sentence in problems or ["ok"]:
             say(f"{thing}: {sentence}")
         whole = whole and not problems
@@ -231,13 +231,13 @@ def serve() -> None:
 def exporter() -> None:
     """Serve the metrics of all runs in the foreground, from the Dagster event log."""
     from embedder_assets.run import dagster_instance, metrics_of
-    from embedder_assets.telemetry.exporter.server import METRICS_PATH, served
+    from embedder_assets.telemetry.exporter.server import METRICS_PATH, serve_metrics
 
     settings = load_settings()
     with suppress(KeyboardInterrupt), dagster_instance(settings) as instance:
         collector, state = metrics_of(instance)
         collector.catch_up()
-        with served(collector, settings, lasting=True, beside=state) as url:
+        with serve_metrics(collector, settings, long_running=True, extra=state) as url:
             say(f"Metrics: {url}{METRICS_PATH}")
             threading.Event().wait()
 
@@ -258,7 +258,7 @@ def doctor() -> None:
     from embedder_assets.cli.doctor import examine
 
     findings = list(examine(load_settings()))
-    display.show_findings(findings)
+    display.show_diagnoses(findings)
     sys.exit(1 if any(finding.level == "problem" for finding in findings) else 0)
 
 

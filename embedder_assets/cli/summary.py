@@ -1,4 +1,4 @@
-"""What ``embedder summary`` shows of a run's manifest, and its verdicts on manifests."""
+"""What ``embedder summary`` shows of a run's manifest, and what does not fit the schema of manifests."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def show_manifest(manifest: Manifest) -> None:
     say_lines(render_footer(manifest))
 
 
-def verdicts(home: Path, wanted: Iterable[str | None]) -> Iterator[tuple[str, list[str]]]:
+def problems_of_manifests(home: Path, wanted: Iterable[str | None]) -> Iterator[tuple[str, list[str]]]:
     """Each manifest that was named, with what is wrong with it; an empty list means that it fits."""
     for name in wanted:
         try:

@@ -17,7 +17,7 @@ from embedder_assets.sanitize import safe_line
 StageName = Literal["chunk", "dense", "sparse", "fuse", "rerank", "export"]
 Attribute = bool | int | float | str | list[str]
 RecoveryKind = Literal[
-    "request_retried", "server_restarted", "model_reloaded", "endpoint_ejected", "endpoint_back", "endpoint_refused"
+    "request_retried", "server_restarted", "model_reloaded", "endpoint_ejected", "endpoint_restored", "endpoint_refused"
 ]
 MitigationKind = Literal["batch_halved", "batch_recovered", "item_failed", RecoveryKind]
 # Bounds a record however many requests a stage sends.
@@ -61,7 +61,7 @@ class Mitigation(Part):
     Attributes:
         kind: ``batch_halved``, ``batch_recovered``, or ``item_failed`` for a text that failed alone;
             ``request_retried``, ``server_restarted`` or ``model_reloaded`` where the server, or the model's process,
-            was gone; ``endpoint_ejected``, ``endpoint_back`` or ``endpoint_refused`` of one of several servers.
+            was gone; ``endpoint_ejected``, ``endpoint_restored`` or ``endpoint_refused`` of one of several servers.
         model: Name of the model.
         reason: What the server said, or what was gone, as one word.
         batch_size: Texts a request from then on; 0 where it is not about their number.
@@ -281,12 +281,12 @@ class StageMeter:
         """Tells whoever watches how far the stage is."""
         self._report(self.stage, collection, done, total)
 
-    def see_gpu(self, used_bytes: dict[str, int]) -> None:
+    def record_gpu_memory(self, used_bytes: dict[str, int]) -> None:
         """Keeps the highest GPU memory a device."""
         for device, used in used_bytes.items():
             self._gpu_peak[device] = max(used, self._gpu_peak.get(device, 0))
 
-    def see_host(self, used_bytes: int) -> None:
+    def record_host_memory(self, used_bytes: int) -> None:
         """Keeps the highest host memory."""
         self._host_peak = max(used_bytes, self._host_peak or 0)
 

@@ -34,7 +34,7 @@ def leased(context: dg.OpExecutionContext, pipeline: Pipeline, meter: StageMeter
     exclusive = settings.gpu_lease_policy == "exclusive"
     pool = Pool(context.instance, settings.home / "locks" / "leases", 1 if exclusive else settings.gpu_lease_slots)
 
-    def tell(event: Literal["acquired", "released"], waited_s: float = 0.0) -> None:
+    def record(event: Literal["acquired", "released"], waited_s: float = 0.0) -> None:
         meter.leased(
             LeaseEvent(
                 event=event,
@@ -47,12 +47,12 @@ def leased(context: dg.OpExecutionContext, pipeline: Pipeline, meter: StageMeter
         )
 
     with pool.slot(context.run.run_id, context.op_handle.name) as waited_s:
-        tell("acquired", waited_s)
+        record("acquired", waited_s)
         try:
             with MemorySampler(pipeline, meter), pipeline.triton.holding(models, exclusive=exclusive):
                 yield
         finally:
-            tell("released")
+            record("released")
 
 
 def models_of(settings: Settings, stage: StageName) -> list[str]:
@@ -89,6 +89,6 @@ class MemorySampler:
             self._look()
 
     def _look(self) -> None:
-        self._meter.see_gpu(self._triton.gpu_memory_bytes())
+        self._meter.record_gpu_memory(self._triton.gpu_memory_bytes())
         server = self._triton.server_pid
-        self._meter.see_host(self._processes.used_bytes(os.getpid(), *([server] if server else [])))
+        self._meter.record_host_memory(self._processes.used_bytes(os.getpid(), *([server] if server else [])))

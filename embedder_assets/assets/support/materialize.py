@@ -112,7 +112,7 @@ def _work_on_each(
     failures: list[dg.Failure] = []
     for name in names:
         try:
-            done = work_alone(context.op_execution_context, pipeline, name, unless_superseded)
+            done = work_exclusively(context.op_execution_context, pipeline, name, unless_superseded)
         except dg.Failure as failure:
             if not isinstance(failure.__cause__, _OF_ONE_COLLECTION) or isinstance(failure.__cause__, StorageError):
                 raise
@@ -169,7 +169,7 @@ def recorded(
     return result
 
 
-def work_alone(
+def work_exclusively(
     context: dg.OpExecutionContext,
     pipeline: Pipeline,
     collection: str,

@@ -119,7 +119,7 @@ class Export(Section):
 
 
 class SpanEntry(Section):
-    """A span of a stage, as it is in ``spans.jsonl`` beside the manifest."""
+    """A span of a stage, as it is in ``spans.jsonl`` extra the manifest."""
 
     status: Literal["active", "recorded"] = Field(description="`active`: in the file. `recorded`: v4.0 claims it.")
     attributes: dict[str, Attribute]
@@ -140,7 +140,7 @@ class MetricEntry(EmissionStatus):
     status: Literal["emitted", "skipped"]
 
     @model_validator(mode="after")
-    def _proved_or_explained(self) -> MetricEntry:
+    def _scraped_or_explained(self) -> MetricEntry:
         if self.status == "emitted" and self.samples < 1:
             raise ValueError("'emitted' needs at least one sample that a scrape has shown")
         if self.status == "skipped" and self.reason is None:

@@ -54,7 +54,7 @@ def stage_section(section: type[Run], record: StageRecord | None) -> Run | None:
 
 def telemetry_section(settings: Settings, spans: SpanReport, metrics: dict[StageName, EmissionStatus]) -> Telemetry:
     """Which spans were written, with their attributes, and whether each stage's metrics were seen in a scrape."""
-    scraped = any(status.proof in ("seen", "missing") for status in metrics.values())
+    scraped = any(status.scrape in ("complete", "incomplete") for status in metrics.values())
     return Telemetry(
         spans={name: SpanEntry(status="active", attributes=found) for name, found in spans.attributes.items()},
         metrics={stage: Metric.model_validate(status.model_dump()) for stage, status in metrics.items()},

@@ -52,7 +52,7 @@ def test_a_change_during_a_run_is_asked_for_after_it() -> None:
     changed = look({"kb": "b"}, 200, settled({"kb": "a"}), {"kb"})
     during = look({"kb": "b"}, 300, changed.cursor, {"kb"})
     assert during.run_keys == {}
-    assert "a run of it is on" in during.waiting["kb"]
+    assert "a run of it is in progress" in during.waiting["kb"]
     assert list(look({"kb": "b"}, 400, during.cursor).run_keys) == ["kb"]
 
 
@@ -84,10 +84,10 @@ def test_a_collection_that_is_gone_is_remembered() -> None:
 
 
 def test_a_cursor_of_another_version_asks_for_every_collection_anew() -> None:
-    assert SensorCursor.of_cursor('{"version": 0}') == SensorCursor()
-    assert SensorCursor.of_cursor("no json") == SensorCursor()
+    assert SensorCursor.parse('{"version": 0}') == SensorCursor()
+    assert SensorCursor.parse("no json") == SensorCursor()
     kept = settled({"kb": "a"})
-    assert SensorCursor.of_cursor(kept.model_dump_json()) == kept
+    assert SensorCursor.parse(kept.model_dump_json()) == kept
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 60), st.booleans()), min_size=1, max_size=40))
@@ -121,7 +121,7 @@ def test_the_sensor_goes_on_without_collections_that_it_cannot_take(
     monkeypatch.setenv("EMBEDDER_HOME", str(tmp_path / "home"))
     with dg.DagsterInstance.ephemeral() as instance, permissions_count():
         found = collection_changes(dg.build_sensor_context(instance=instance))
-    assert SensorCursor.of_cursor(found.cursor).collections.keys() == {"good"}
+    assert SensorCursor.parse(found.cursor).collections.keys() == {"good"}
 
 
 def test_a_clock_ahead_delays_a_run_by_the_settling_time() -> None:

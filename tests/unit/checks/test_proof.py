@@ -112,7 +112,7 @@ def test_samples_counted_twice_fail_the_check(left, monkeypatch):
 def test_an_unreachable_endpoint_is_a_warning_unless_metrics_are_required(left, monkeypatch, required, level):
     whole = left(metrics_required=required)
     monkeypatch.setattr("embedder_assets.telemetry.emission.BUSY_S", 0.0)
-    monkeypatch.setattr("embedder_assets.telemetry.emission._look", _refuse)
+    monkeypatch.setattr("embedder_assets.telemetry.emission._scrape_run", _refuse)
     found = proof.metrics_were_scraped(whole)
     assert found.level == level
     assert found.text.startswith("no scrape has shown this run's samples: ")
@@ -163,8 +163,8 @@ def test_a_toggle_with_another_provenance_is_seen(left):
 
 def test_a_footer_that_says_something_else_is_seen(left):
     whole = left()
-    bragging = whole.footer.replace("gpu_soft_limit: no_gpu", "gpu_soft_limit: within_limit")
-    found = proof.footer_says_what_the_manifest_says(dataclasses.replace(whole, footer=bragging))
+    wrong = whole.footer.replace("gpu_soft_limit: no_gpu", "gpu_soft_limit: within_limit")
+    found = proof.footer_says_what_the_manifest_says(dataclasses.replace(whole, footer=wrong))
     assert found.text == "shown, and not in the manifest: gpu_soft_limit: within_limit"
 
 
@@ -184,4 +184,4 @@ def test_a_metric_without_a_line_in_the_runbook_is_seen(left, monkeypatch):
 def test_emission_and_check_agree_on_the_same_run(left):
     whole = left()
     again = emit(whole.settings, RUN_ID, whole.records.values())
-    assert {status.proof for status in again.values()} == {"seen"}
+    assert {status.scrape for status in again.values()} == {"complete"}

@@ -17,10 +17,10 @@ from embedder_assets.network import loopback
 from embedder_assets.sanitize import SecretUrl
 from embedder_assets.telemetry import emission as endpoint
 from embedder_assets.telemetry.emission import EmissionStatus, emit, scrape
-from embedder_assets.telemetry.exporter.collector import of_run
+from embedder_assets.telemetry.exporter.collector import run_collector
 from embedder_assets.telemetry.exporter.metrics import LATENCY_METRICS, StageMetrics
 from embedder_assets.telemetry.exporter.pushgateway import push
-from embedder_assets.telemetry.exporter.server import METRICS_PATH, served
+from embedder_assets.telemetry.exporter.server import METRICS_PATH, serve_metrics
 from tests.support.factories import make_record, make_settings
 from tests.support.processes import free_port
 from tests.unit.telemetry.test_telemetry import ALL_STAGES, OFF, RUN_ID, with_off
@@ -35,16 +35,16 @@ def settings(tmp_path):
 
 
 def test_what_is_served_can_be_scraped_until_the_context_ends(settings):
-    with served(of_run(RUN_ID, ALL_STAGES), settings, lasting=False) as url:
+    with serve_metrics(run_collector(RUN_ID, ALL_STAGES), settings, long_running=False) as url:
         assert scrape(url + METRICS_PATH, settings)["rag_dense_latency_seconds_count"] == 2
     with pytest.raises(ConnectionRefusedError):
         scrape(url + METRICS_PATH, settings)
 
 
 def test_a_taken_port_is_named_with_the_setting(settings):
-    taken = served(of_run(RUN_ID, []), settings, lasting=True)
+    taken = serve_metrics(run_collector(RUN_ID, []), settings, long_running=True)
     with (
-        served(of_run(RUN_ID, []), settings, lasting=True),
+        serve_metrics(run_collector(RUN_ID, []), settings, long_running=True),
         pytest.raises(TelemetryError, match=rf"127.0.0.1:{settings.metrics_port}.*EMBEDDER_METRICS_PORT"),
         taken,
     ):
@@ -52,11 +52,11 @@ def test_a_taken_port_is_named_with_the_setting(settings):
 
 
 def test_only_metrics_and_runs_are_served(settings):
-    with served(of_run(RUN_ID, ALL_STAGES), settings, lasting=True) as url:
+    with serve_metrics(run_collector(RUN_ID, ALL_STAGES), settings, long_running=True) as url:
         with loopback.get(f"{url}/runs/{RUN_ID}", 5) as response:
-            assert json.load(response) == {"lasting": True, "samples": dict.fromkeys(LATENCY_METRICS, 2)}
+            assert json.load(response) == {"long_running": True, "samples": dict.fromkeys(LATENCY_METRICS, 2)}
         with loopback.get(f"{url}/runs/unknown", 5) as response:
-            assert json.load(response) == {"lasting": True, "samples": None}
+            assert json.load(response) == {"long_running": True, "samples": None}
         with pytest.raises(urllib.error.HTTPError, match="404"):
             loopback.get(f"{url}/secrets", 5)
 
@@ -65,7 +65,7 @@ def test_with_a_user_nobody_reads_without_the_password(tmp_path):
     (tmp_path / "password").write_text("s3cret\n")
     chosen = {"metrics_username": "prometheus", "metrics_password_file": tmp_path / "password"}
     settings = make_settings(tmp_path, metrics_port=free_port(), **chosen)
-    with served(of_run(RUN_ID, ALL_STAGES), settings, lasting=False) as url:
+    with serve_metrics(run_collector(RUN_ID, ALL_STAGES), settings, long_running=False) as url:
         assert scrape(url + METRICS_PATH, settings)["rag_dense_latency_seconds_count"] == 2
         for headers in ({}, {"Authorization": "Basic cHJvbWV0aGV1czp3cm9uZw=="}):
             with pytest.raises(urllib.error.HTTPError, match="401"):
@@ -85,7 +85,7 @@ def certificate(tmp_path):
 
 def test_with_a_certificate_the_endpoint_speaks_tls(tmp_path, certificate):
     settings = make_settings(tmp_path, metrics_port=free_port(), **certificate)
-    with served(of_run(RUN_ID, ALL_STAGES), settings, lasting=False) as url:
+    with serve_metrics(run_collector(RUN_ID, ALL_STAGES), settings, long_running=False) as url:
         assert url.startswith("https://")
         with pytest.raises(urllib.error.URLError, match="certificate verify failed"):
             loopback.get(url + METRICS_PATH, 5, tls=ssl.create_default_context())
@@ -98,7 +98,7 @@ def test_half_a_protection_is_refused(tmp_path, half):
     settings = make_settings(tmp_path, metrics_port=free_port(), **{half: str(tmp_path / "file")})
     with (
         pytest.raises(SettingsError, match="expected both or neither"),
-        served(of_run(RUN_ID, []), settings, lasting=True),
+        serve_metrics(run_collector(RUN_ID, []), settings, long_running=True),
     ):
         pass
 
@@ -108,7 +108,7 @@ def test_a_password_file_that_is_missing_is_named(tmp_path):
     settings = make_settings(tmp_path, metrics_port=free_port(), **chosen)
     with (
         pytest.raises(SettingsError, match=r"metrics_password_file.*nowhere"),
-        served(of_run(RUN_ID, []), settings, lasting=True),
+        serve_metrics(run_collector(RUN_ID, []), settings, long_running=True),
     ):
         pass
 
@@ -119,7 +119,7 @@ def test_a_proxy_of_the_environment_does_not_see_the_scrape(settings, monkeypatc
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    with served(of_run(RUN_ID, ALL_STAGES), settings, lasting=False) as url:
+    with serve_metrics(run_collector(RUN_ID, ALL_STAGES), settings, long_running=False) as url:
         assert scrape(url + METRICS_PATH, settings)["rag_dense_latency_seconds_count"] == 2
 
 
@@ -128,7 +128,7 @@ def test_a_proxy_of_the_environment_does_not_see_the_scrape(settings, monkeypatc
 
 def test_samples_that_a_scrape_has_shown_are_emitted(settings):
     assert emit(settings, RUN_ID, ALL_STAGES) == {
-        stage: EmissionStatus(status="emitted", metric=metric, samples=2, proof="seen")
+        stage: EmissionStatus(status="emitted", metric=metric, samples=2, scrape="complete")
         for stage, metric in LATENCY_METRICS.items()
     }
 
@@ -172,7 +172,7 @@ def test_a_stage_that_was_not_reached_did_not_run(settings):
 
 
 def test_disabled_metrics_open_no_endpoint_and_name_who_disabled_them(tmp_path, monkeypatch):
-    monkeypatch.setattr(endpoint, "served", None)
+    monkeypatch.setattr(endpoint, "serve_metrics", None)
     off = make_settings(tmp_path, "env:EMBEDDER_METRICS_ENABLED", metrics_enabled=False)
     statuses = emit(off, RUN_ID, with_off(OFF))
     assert statuses["dense"].reason == "metrics disabled via env:EMBEDDER_METRICS_ENABLED"
@@ -180,22 +180,22 @@ def test_disabled_metrics_open_no_endpoint_and_name_who_disabled_them(tmp_path, 
 
 
 def test_an_exporter_that_listens_is_asked_and_not_replaced(settings):
-    with served(of_run(RUN_ID, ALL_STAGES[:2]), settings, lasting=True):
+    with serve_metrics(run_collector(RUN_ID, ALL_STAGES[:2]), settings, long_running=True):
         statuses = emit(settings, RUN_ID, ALL_STAGES)
-    assert (statuses["dense"].status, statuses["dense"].proof) == ("emitted", "seen")
-    assert (statuses["rerank"].reason, statuses["rerank"].proof) == ("the scrape showed 0 of 2 samples", "missing")
+    assert (statuses["dense"].status, statuses["dense"].scrape) == ("emitted", "complete")
+    assert (statuses["rerank"].reason, statuses["rerank"].scrape) == ("the scrape showed 0 of 2 samples", "incomplete")
 
 
 def test_an_exporter_of_another_instance_is_no_proof(settings):
-    with served(of_run("another", ALL_STAGES), settings, lasting=True):
+    with serve_metrics(run_collector("another", ALL_STAGES), settings, long_running=True):
         status = emit(settings, RUN_ID, ALL_STAGES)["dense"]
-    assert (status.status, status.proof) == ("skipped", "unreachable")
+    assert (status.status, status.scrape) == ("skipped", "unreachable")
     assert "it follows another Dagster instance" in status.reason
 
 
 def test_another_run_that_serves_its_own_records_is_waited_for(settings, monkeypatch):
     monkeypatch.setattr(endpoint, "BUSY_S", 0.3)
-    with served(of_run("another", ALL_STAGES), settings, lasting=False):
+    with serve_metrics(run_collector("another", ALL_STAGES), settings, long_running=False):
         status = emit(settings, RUN_ID, ALL_STAGES)["dense"]
     assert status.reason == (
         f"the endpoint could not be scraped: another run's endpoint stays at http://127.0.0.1:{settings.metrics_port}"
@@ -208,7 +208,7 @@ def test_something_else_on_the_port_skips_with_the_reason(settings, monkeypatch)
     monkeypatch.setattr(endpoint, "BUSY_S", 0.1)
     with socket.create_server(("127.0.0.1", settings.metrics_port)):
         statuses = emit(settings, RUN_ID, with_off(OFF))
-    assert (statuses["dense"].status, statuses["dense"].proof) == ("skipped", "unreachable")
+    assert (statuses["dense"].status, statuses["dense"].scrape) == ("skipped", "unreachable")
     assert re.match(
         r"the endpoint could not be scraped: .* does not answer as our exporter: ", statuses["dense"].reason
     )
@@ -222,7 +222,7 @@ def test_an_address_that_is_not_here_skips_with_the_reason(tmp_path, monkeypatch
     def refused(*_args, **_kwargs):
         raise TelemetryError("the endpoint", expected="a free port", got="none", remedy="None.")
 
-    monkeypatch.setattr(endpoint, "served", refused)
+    monkeypatch.setattr(endpoint, "serve_metrics", refused)
     assert "expected a free port" in emit(settings, RUN_ID, ALL_STAGES)["dense"].reason
 
 
@@ -265,7 +265,7 @@ def test_a_push_replaces_the_group_of_this_host_with_everything(settings):
 
     with http.server.HTTPServer(("127.0.0.1", 0), Gateway) as gateway:
         threading.Thread(target=gateway.handle_request).start()
-        assert push(of_run(RUN_ID, ALL_STAGES), SecretUrl(f"http://127.0.0.1:{gateway.server_port}")) is None
+        assert push(run_collector(RUN_ID, ALL_STAGES), SecretUrl(f"http://127.0.0.1:{gateway.server_port}")) is None
     ((path, text),) = bodies
     assert path == f"/metrics/job/embedder_assets/instance/{socket.gethostname()}"
     assert "rag_dense_latency_seconds_count 2.0" in text
@@ -281,10 +281,10 @@ def test_a_real_pushgateway_shows_what_was_pushed(settings):
     url = f"http://127.0.0.1:{port}"
     try:
         deadline = time.monotonic() + 20
-        while push(of_run(RUN_ID, ALL_STAGES), SecretUrl(url)) is not None and time.monotonic() < deadline:
+        while push(run_collector(RUN_ID, ALL_STAGES), SecretUrl(url)) is not None and time.monotonic() < deadline:
             time.sleep(0.1)
         # Again: a gateway replaces a group and adds nothing up.
-        assert push(of_run(RUN_ID, ALL_STAGES), SecretUrl(url)) is None
+        assert push(run_collector(RUN_ID, ALL_STAGES), SecretUrl(url)) is None
         with loopback.get(f"{url}/metrics", 5) as response:
             lines = response.read().decode().splitlines()
     finally:
@@ -297,4 +297,4 @@ def test_a_real_pushgateway_shows_what_was_pushed(settings):
 
 def test_a_gateway_that_is_down_is_named_and_harms_nothing():
     url = f"http://127.0.0.1:{free_port()}"
-    assert re.match(f"metrics were not pushed to {url}: .*refused", push(of_run(RUN_ID, []), SecretUrl(url)))
+    assert re.match(f"metrics were not pushed to {url}: .*refused", push(run_collector(RUN_ID, []), SecretUrl(url)))

@@ -8,8 +8,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from embedder_assets.embedding.fallback import REASONS
-from embedder_assets.telemetry.event_log import ASSET_OF_STAGE, RecordFollower, as_observation, records_of_run
-from embedder_assets.telemetry.exporter.collector import following
+from embedder_assets.telemetry.event_log import ASSET_OF_STAGE, RecordReader, as_observation, records_of_run
+from embedder_assets.telemetry.exporter.collector import event_log_collector
 from embedder_assets.telemetry.exporter.metrics import FALLBACK_REASONS, RUN_STATUSES, StageMetrics
 from embedder_assets.telemetry.footer import render_footer
 from embedder_assets.telemetry.manifest.build import RunFacts, summarize_run
@@ -102,7 +102,7 @@ def test_a_record_does_not_change_with_its_meter():
 def test_the_meter_keeps_the_highest_gpu_memory_a_device():
     meter = StageMeter("dense", [])
     for reading in ({"a": 3, "b": 1}, {"a": 2}, {"a": 1, "b": 9}):
-        meter.see_gpu(reading)
+        meter.record_gpu_memory(reading)
     assert meter.record().gpu_peak_bytes == {"a": 3, "b": 9}
 
 
@@ -288,7 +288,7 @@ def test_observations_of_others_are_passed_over(instance):
 
     run_id = dg.materialize([chunks], instance=instance).run_id
     assert records_of_run(instance, run_id) == []
-    assert list(RecordFollower(instance).new_records()) == []
+    assert list(RecordReader(instance).new_records()) == []
 
 
 def test_the_event_describes_itself():
@@ -298,7 +298,7 @@ def test_the_event_describes_itself():
 
 def test_the_follower_reads_each_record_once(instance, monkeypatch):
     monkeypatch.setattr("embedder_assets.telemetry.event_log.PAGE", 2)
-    follower = RecordFollower(instance)
+    follower = RecordReader(instance)
     assert list(follower.new_records()) == []
     for _ in range(5):
         leave(instance, RICH)
@@ -310,7 +310,7 @@ def test_the_follower_reads_each_record_once(instance, monkeypatch):
 
 def exporter_registry(instance: dg.DagsterInstance) -> CollectorRegistry:
     registry = CollectorRegistry()
-    registry.register(following(instance))
+    registry.register(event_log_collector(instance))
     return registry
 
 
@@ -352,7 +352,7 @@ def test_the_exporter_counts_a_run_that_failed_once_however_often_it_is_scraped(
 
 
 def test_the_samples_of_a_run_are_what_the_histograms_took(instance, monkeypatch):
-    collector = following(instance)
+    collector = event_log_collector(instance)
     run_id = leave(instance, RICH)
     assert collector.samples_of_run(run_id) == {"dense": 2, "sparse": 0, "rerank": 0, "export": 0}
     assert collector.samples_of_run("of another instance") is None
