@@ -51,7 +51,7 @@ run_retries:
   enabled: true
   max_retries: 2
   retry_on_asset_or_op_failure: false
-# Of the runs that are launched in the UI and by sensors: one a collection at a time.
+# Of the runs that are launched in the UI and by sensors: one per collection at a time.
 concurrency:
   runs:
     max_concurrent_runs: 4
@@ -73,10 +73,10 @@ class RunOutcome:
         success: Whether all stages and blocking checks ended well.
         interrupted: Whether somebody has ended it.
         collections: What was run.
-        run_ids: One a range of collections, usually one.
+        run_ids: One per range of collections, usually one.
         problems: A sentence for each failed step and each failed check.
         warnings: A sentence for each stage in which something stood in for a model, and each check that only warns.
-        footers: One a run.
+        footers: One per run.
     """
 
     success: bool = True

@@ -24,7 +24,7 @@ class Pipeline:
 
     Attributes:
         settings: The resolved settings.
-        report: Told how far a stage is.
+        report: Called with how far a stage is.
         show_footer: Given the footer at the end of the run.
         store: The tables.
         triton: The models.

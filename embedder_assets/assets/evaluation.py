@@ -48,7 +48,7 @@ def _models(pipeline: Pipeline, collection: str) -> Models:
     first_stage = RetrievalModels.of(settings, triton)
     models = {"dense": dict(first_stage.dense)}
     if first_stage.sparse:
-        # A lexical row lies beside the model's rows only where it counts.
+        # A lexical row lies next to the model's rows only where it counts.
         models["sparse"] = dict(
             source
             for source in first_stage.sparse_sources

@@ -15,7 +15,7 @@ SCHEDULES = dg.DefaultScheduleStatus.RUNNING if _AT_LOAD.automation else dg.Defa
 
 _MAINTENANCE = dg.AssetSelection.assets(table_maintenance)
 MAIN = dg.AssetSelection.all() - _MAINTENANCE
-# A retry runs all stages again, which is quick where the work is done, so that its manifest tells of all of them.
+# A retry runs all stages again, which is quick where the work is done, so that its manifest covers all of them.
 RETRY_ALL_STEPS = {RETRY_STRATEGY_TAG: "ALL_STEPS"}
 
 

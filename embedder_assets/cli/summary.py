@@ -113,7 +113,7 @@ def _leases(manifest: Manifest) -> Iterator[str]:
 def _mitigations(manifest: Manifest) -> Iterator[str]:
     for entry in manifest.mitigations[:SHOWN]:
         failed = f", {len(entry.items)} chunks" if entry.items else ""
-        size = f" to {entry.batch_size} texts a request" if entry.batch_size else ""
+        size = f" to {entry.batch_size} texts per request" if entry.batch_size else ""
         where = f" {entry.endpoint} at {entry.at}" if entry.endpoint else ""
         yield f"Mitigation: {entry.stage}: {entry.model} {entry.kind}{where}{size} ({entry.reason}{failed})"
     if len(manifest.mitigations) > SHOWN:

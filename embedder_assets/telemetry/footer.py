@@ -1,4 +1,4 @@
-"""The footer of a run: one line a stage that has metrics, and one for the GPU memory."""
+"""The footer of a run: one line per stage that has metrics, and one for the GPU memory."""
 
 from __future__ import annotations
 

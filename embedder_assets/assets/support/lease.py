@@ -23,7 +23,7 @@ MEMORY_INTERVAL_S = 0.5
 
 @contextmanager
 def leased(context: dg.OpExecutionContext, pipeline: Pipeline, meter: StageMeter) -> Iterator[None]:
-    """Holds the accelerator for a stage while the context lasts; both ends are told to the meter.
+    """Holds the accelerator for a stage while the context lasts; both ends are reported to the meter.
 
     A stage without models needs none.
     """
@@ -67,7 +67,7 @@ def models_of(settings: Settings, stage: StageName) -> list[str]:
 
 
 class MemorySampler:
-    """Looks at the memory in use twice a second while the context lasts, and tells a stage's meter."""
+    """Looks at the memory in use twice a second while the context lasts, and reports it to a stage's meter."""
 
     def __init__(self, pipeline: Pipeline, meter: StageMeter) -> None:
         self._triton = pipeline.triton

@@ -1,7 +1,7 @@
 """The HTTP side of a metrics endpoint: ``/metrics`` for Prometheus and ``/runs/<run_id>`` for the run itself.
 
 The second says how many samples a run has added to the histograms that the first shows, since metrics have no run id
-for a label. On 127.0.0.1 unless told otherwise; basic authentication and TLS where the settings ask for them.
+for a label. On 127.0.0.1 unless a setting says otherwise; basic authentication and TLS where the settings ask for them.
 Connections are those of ``connections.py``: none of them keeps a scrape from its answer.
 """
 

@@ -64,7 +64,7 @@ def telemetry_section(settings: Settings, spans: SpanReport, metrics: dict[Stage
 
 
 def performance_baseline(settings: Settings, records: Sequence[StageRecord]) -> PerformanceBaseline:
-    """Latency percentiles a stage in milliseconds, GPU memory against the soft limit, host memory without a GPU."""
+    """Latency percentiles per stage in milliseconds, GPU memory against the soft limit, host memory without a GPU."""
     latencies = {record.stage: _percentiles(record.batch_latencies_s) for record in records if record.batch_latencies_s}
     host = max((record.host_peak_bytes for record in records if record.host_peak_bytes is not None), default=None)
     gpu = _gpu(settings, records)

@@ -370,8 +370,8 @@ def test_show_says_what_a_person_asks_first_and_the_footer_last(manifest):
         "3 computed, 1 failed",
         "GPU memory: 0 3 GB, 1 1 GB (soft limit 12 GB a device)",
         "Lease: dense waited 2.5 s (exclusive, with m)",
-        "Mitigation: dense: m batch_halved to 32 texts a request (out_of_memory)",
-        "item_failed to 1 texts a request (out_of_memory, 1 chunks)",
+        "Mitigation: dense: m batch_halved to 32 texts per request (out_of_memory)",
+        "item_failed to 1 texts per request (out_of_memory, 1 chunks)",
         "warning kb: 1 documents could not be used",
     ):
         assert words in output
