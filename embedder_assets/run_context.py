@@ -28,7 +28,7 @@ class Pipeline:
         show_footer: Given the footer at the end of the run.
         store: The tables.
         triton: The models.
-        run_lock: Held while a run is on.
+        run_lock: Held while a run is in progress.
         noted_versions: Run id to the versions of the tables that its steps have read or made.
     """
 

@@ -52,7 +52,7 @@ class Observation:
 
     Attributes:
         files: Collection to the digest of its files; None where they could not be read.
-        in_flight: Collections that a run is on or queued for.
+        in_flight: Collections of runs that are queued or in progress.
         time: Unix time.
         settle_s: Seconds for which files have to keep still.
     """

@@ -53,10 +53,10 @@ def collection_changes(context: dg.SensorEvaluationContext) -> dg.SensorResult:
 @dg.sensor(
     minimum_interval_seconds=max(INTERVAL_S, 30),
     default_status=SENSORS,
-    description="Marks runs as failed whose process has died without a word.",
+    description="Marks runs as failed whose process has died unreported.",
 )
 def lost_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-    """Marks runs as failed whose process has died without a word: killed, out of memory, a power cut."""
+    """Marks runs as failed whose process has died unreported: killed, out of memory, a power cut."""
     lost = fail_lost_runs(context.instance, load_settings().home)
     return dg.SkipReason(f"marked as failed: {', '.join(lost)}" if lost else "no run was lost")
 
@@ -79,6 +79,6 @@ def _digest(context: dg.SensorEvaluationContext, collection: Collection) -> str 
 
 
 def _in_flight(instance: dg.DagsterInstance) -> set[str]:
-    """The collections of all runs that are queued or on."""
+    """The collections of all runs that are queued or in progress."""
     runs = instance.get_runs(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES))
     return {name for run in runs if run.job_name != maintenance.name for name in collections_of_run(instance, run)}

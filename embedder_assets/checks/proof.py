@@ -126,9 +126,9 @@ def manifest_follows_toggles(proof: Proof) -> Finding | None:
         record, reason = proof.records.get(stage), f"disabled via {entry['provenance']}"
         if record is not None and (record.status == "off") == entry["value"]:
             return Finding("error", f"{toggle} is {str(entry['value']).lower()}, the stage {_fate(proof, stage)}")
-        said = proof.manifest.telemetry.metrics[stage].reason
-        if not entry["value"] and record is not None and said != reason:
-            return Finding("error", f"the metrics of rag.{stage} say '{said}', expected '{reason}'")
+        given = proof.manifest.telemetry.metrics[stage].reason
+        if not entry["value"] and record is not None and given != reason:
+            return Finding("error", f"the metrics of rag.{stage} say '{given}', expected '{reason}'")
     return None
 
 

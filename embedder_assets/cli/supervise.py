@@ -74,15 +74,15 @@ class SupervisedProcess:
         Raises:
             StackError: The process has ended, or gives no answer in time.
         """
-        said = 0.0
+        reported = 0.0
         while not self._is_ready():
             waited = time.monotonic() - self._started
             if self._process is None or not self._process.running:
                 raise self._failed("to start", f"its end ({self._how_it_ended()})")
             if waited > READY_TIMEOUT_S:
                 raise self._failed(f"an answer within {READY_TIMEOUT_S:.0f} s", "none")
-            if waited - said >= REPORT_EVERY_S:
-                said = waited
+            if waited - reported >= REPORT_EVERY_S:
+                reported = waited
                 line = self._last_lines(1)
                 yield f"waiting for {self.component.name} … {waited:.0f} s{f' (its log: {line})' if line else ''}"
             time.sleep(POLL_S)

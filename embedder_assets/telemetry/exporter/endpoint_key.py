@@ -100,5 +100,5 @@ def _unusable(file: Path, got: str) -> TelemetryError:
         expected=f"{KEY_BYTES} bytes in hexadecimal digits that this user may read",
         got=got,
         remedy="Give it to the user that runs the exporter and the runs, or remove it: the next run or exporter makes "
-        "one. An exporter that is on has to be started again after that.",
+        "one. An exporter that runs has to be started again after that.",
     )

@@ -73,7 +73,7 @@ def test_a_whole_run_passes(left, rule, run):
     assert found is None or found.level == "note"
 
 
-def test_a_span_too_few_or_too_many_is_seen(left):
+def test_missing_or_extra_span_fails(left):
     whole = left()
     fewer = [span for span in whole.spans if span["name"] != "rag.sparse"]
     assert (
@@ -94,7 +94,7 @@ def test_spans_of_another_trace_are_seen(left):
     assert "is not of trace 11111111111111111111111111111111" in proof.spans_follow_stages(other).text
 
 
-def test_without_the_observe_call_of_the_instrument_the_check_fails(left, monkeypatch):
+def test_missing_observation_fails_the_check(left, monkeypatch):
     whole = left()
     monkeypatch.setattr("prometheus_client.Histogram.observe", lambda self, amount: None)
     found = proof.metrics_were_scraped(whole)
@@ -109,7 +109,7 @@ def test_samples_counted_twice_fail_the_check(left, monkeypatch):
 
 
 @pytest.mark.parametrize(("required", "level"), [(False, "warning"), (True, "error")])
-def test_an_unreachable_endpoint_is_a_warning_unless_metrics_are_required(left, monkeypatch, required, level):
+def test_unreachable_endpoint_warns_unless_required(left, monkeypatch, required, level):
     whole = left(metrics_required=required)
     monkeypatch.setattr("embedder_assets.telemetry.emission.BUSY_S", 0.0)
     monkeypatch.setattr("embedder_assets.telemetry.emission._scrape_run", _refuse)
@@ -122,19 +122,19 @@ def _refuse(*_args):
     raise OSError("no route to the exporter")
 
 
-def test_a_manifest_that_claims_more_than_there_was_fails_the_check(left):
+def test_manifest_that_claims_too_much_fails(left):
     whole = left()
     off = {**whole.records, "rerank": OFF}
     found = proof.metrics_were_scraped(dataclasses.replace(whole, records=off))
     assert found.text == "rag.rerank: the manifest says emitted, and disabled via cli:--disable-rerank"
 
 
-def test_a_run_with_nothing_to_compute_passes_with_a_note(left):
+def test_idle_run_passes_with_a_note(left):
     idle = {stage: record.model_copy(update={"batch_latencies_s": []}) for stage, record in WHOLE.items()}
     assert proof.metrics_were_scraped(left(records=idle)).level == "note"
 
 
-def test_a_device_above_the_limit_is_a_warning_that_names_it(left):
+def test_device_above_limit_warns_by_name(left):
     records = {"dense": WHOLE["dense"].model_copy(update={"gpu_peak_bytes": {"GPU-a": GB, "GPU-b": 13 * GB}})}
     found = proof.gpu_within_soft_limit(left(records=records))
     assert found.level == "warning"
@@ -142,7 +142,7 @@ def test_a_device_above_the_limit_is_a_warning_that_names_it(left):
     assert proof.gpu_within_soft_limit(left(records=records, gpu_soft_limit_gb=14)) is None
 
 
-def test_a_section_of_a_stage_that_was_off_is_seen(left):
+def test_section_of_disabled_stage_fails(left):
     off, whole = without_rerank(left), left()
     section = whole.manifest.model_dump(mode="json", exclude_none=True)["rerank_run"]
     assert (
@@ -174,7 +174,7 @@ def test_a_lease_that_was_not_given_back_is_seen(left):
     assert found.text == "expected acquired, released: rag.fuse: acquired"
 
 
-def test_a_metric_without_a_line_in_the_runbook_is_seen(left, monkeypatch):
+def test_undocumented_metric_fails(left, monkeypatch):
     names = proof.runbook.names_in_code()
     monkeypatch.setattr(proof.runbook, "names_in_code", lambda: names | {"rag_new_total"})
     found = proof.telemetry_is_documented(left())

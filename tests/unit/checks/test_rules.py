@@ -113,7 +113,7 @@ def test_a_repeated_id_fails(pipeline, rule, table, example):
 
 
 @pytest.mark.parametrize("column", ["start", "end"])
-def test_an_offset_that_is_off_by_one_fails_and_names_the_chunk(pipeline, column):
+def test_wrong_offset_names_the_chunk(pipeline, column):
     change(pipeline, "chunks", first_becomes(column, pl.col(column) + 1))
     assert FIRST in rules.offsets_reproduce_text(pipeline, "kb").text
 
@@ -141,7 +141,7 @@ def test_a_chunk_over_the_token_budget_fails(pipeline, tokens, fails):
     assert (rules.within_token_budget(pipeline, "kb") is not None) == fails
 
 
-def test_a_chunk_longer_than_what_a_second_dense_model_reads_fails(pipeline, tmp_path):
+def test_chunk_over_second_model_budget_fails(pipeline, tmp_path):
     pipeline.settings = make_settings(tmp_path, dense_models=(DENSE, SECOND))
     pipeline.triton.token_budgets[SECOND] = 100
     assert rules.within_token_budget(pipeline, "kb") is None
@@ -172,7 +172,7 @@ LISTED = [
 
 
 @pytest.mark.parametrize(("rule", "table", "model", "fingerprint"), LISTED)
-def test_a_missing_row_that_the_model_is_known_to_fail_on_is_a_note(pipeline, rule, table, model, fingerprint):
+def test_missing_row_of_known_failure_is_note(pipeline, rule, table, model, fingerprint):
     drop(pipeline, table, pl.col("chunk_id") == FIRST)
     list_failure(pipeline, model, fingerprint)
     found = rule(pipeline, "kb")
@@ -182,7 +182,7 @@ def test_a_missing_row_that_the_model_is_known_to_fail_on_is_a_note(pipeline, ru
 
 
 @pytest.mark.parametrize(("rule", "table", "model", "fingerprint"), LISTED)
-def test_a_missing_row_beside_a_listed_one_fails(pipeline, rule, table, model, fingerprint):
+def test_missing_row_next_to_known_failure_fails(pipeline, rule, table, model, fingerprint):
     drop(pipeline, table, pl.col("chunk_id").is_in([FIRST, chunk_id("a.md", 1)]))
     list_failure(pipeline, model, fingerprint)
     found = rule(pipeline, "kb")
@@ -192,7 +192,7 @@ def test_a_missing_row_beside_a_listed_one_fails(pipeline, rule, table, model, f
 
 @pytest.mark.parametrize(("rule", "table", "model", "fingerprint"), LISTED)
 @pytest.mark.parametrize("of", ["another model", "an older fingerprint", "an older text"])
-def test_what_is_listed_of_another_model_or_text_excuses_nothing(pipeline, rule, table, model, fingerprint, of):
+def test_known_failure_of_another_model_excuses_nothing(pipeline, rule, table, model, fingerprint, of):
     drop(pipeline, table, pl.col("chunk_id") == FIRST)
     if of == "another model":
         list_failure(pipeline, "other", fingerprint)
@@ -211,7 +211,7 @@ def test_a_chunk_with_two_rows_fails(pipeline, rule, table):
 
 
 @pytest.mark.parametrize(("rule", "table"), COVERAGE)
-def test_rows_of_an_older_model_beside_the_current_ones_do_not_fail(pipeline, rule, table):
+def test_rows_of_older_model_do_not_fail(pipeline, rule, table):
     older = pipeline.store.read(table, "kb").with_columns(model_fingerprint=pl.lit("older"))
     pipeline.store.append(table, older)
     assert rule(pipeline, "kb") is None
@@ -226,23 +226,23 @@ def lexical(pipeline, tmp_path) -> None:
     change(pipeline, "sparse_embeddings", *(first_becomes(name, pl.lit(value)) for name, value in labels.items()))
 
 
-def test_a_lexical_vector_covers_a_chunk_and_is_told(pipeline, lexical):
+def test_lexical_vector_covers_chunk_and_is_noted(pipeline, lexical):
     found = rules.sparse_coverage(pipeline, "kb")
     assert found.level == "note"
     assert found.text == f"1 chunks have a lexical vector in the place of one of model '{SPARSE}'"
 
 
-def test_a_lexical_vector_covers_nothing_where_the_fallback_is_forbidden(pipeline, lexical):
+def test_lexical_vector_without_fallback_covers_nothing(pipeline, lexical):
     pipeline.settings = pipeline.settings.model_copy(update={"sparse_fallback": False})
     assert "1 of 3 chunks without a row" in rules.sparse_coverage(pipeline, "kb").text
 
 
-def test_a_lexical_vector_over_another_vocabulary_covers_nothing(pipeline, lexical):
+def test_lexical_vector_of_other_vocabulary_covers_nothing(pipeline, lexical):
     change(pipeline, "sparse_embeddings", first_becomes("model_fingerprint", pl.lit("another")))
     assert "1 of 3 chunks without a row" in rules.sparse_coverage(pipeline, "kb").text
 
 
-def test_a_lexical_vector_beside_one_of_the_model_fails(pipeline, lexical):
+def test_lexical_and_model_vector_together_fail(pipeline, lexical):
     rows = pipeline.store.read("sparse_embeddings", "kb").filter(pl.col("chunk_id") == FIRST)
     pipeline.store.append(
         "sparse_embeddings", rows.with_columns(model=pl.lit(SPARSE), model_fingerprint=pl.lit("sparse-1"))
@@ -256,7 +256,7 @@ def of_second_model(pipeline) -> pl.DataFrame:
     return pipeline.store.read("dense_embeddings", "kb").sort("chunk_id").with_columns(vectors, **labels)
 
 
-def test_each_configured_dense_model_needs_a_row_for_every_chunk(pipeline, tmp_path):
+def test_each_dense_model_covers_every_chunk(pipeline, tmp_path):
     pipeline.settings = make_settings(tmp_path, dense_models=(DENSE, SECOND))
     pipeline.store.append("dense_embeddings", of_second_model(pipeline).tail(2))
     problem = rules.dense_coverage(pipeline, "kb").text
@@ -264,7 +264,7 @@ def test_each_configured_dense_model_needs_a_row_for_every_chunk(pipeline, tmp_p
     assert DENSE not in problem
 
 
-def test_several_dense_models_with_a_row_for_every_chunk_pass_also_with_other_dimensions(pipeline, tmp_path):
+def test_models_of_other_dimensions_pass(pipeline, tmp_path):
     pipeline.settings = make_settings(tmp_path, dense_models=(DENSE, SECOND))
     pipeline.store.append("dense_embeddings", of_second_model(pipeline))
     for rule in RULES["dense_embeddings"]:
@@ -272,7 +272,7 @@ def test_several_dense_models_with_a_row_for_every_chunk_pass_also_with_other_di
 
 
 @pytest.mark.parametrize(("table", "model"), [("dense_embeddings", DENSE), ("sparse_embeddings", SPARSE)])
-def test_two_fingerprints_of_one_model_fail_and_both_are_named(pipeline, table, model):
+def test_two_fingerprints_of_one_model_fail(pipeline, table, model):
     (rule,) = (rule for rule in RULES[table] if rule.__name__ == "one_fingerprint_per_model")
     older = pipeline.store.read(table, "kb").head(1).with_columns(model_fingerprint=pl.lit("stale"))
     pipeline.store.append(table, older.with_columns(collection=pl.lit("another")))
@@ -317,7 +317,7 @@ def test_a_query_without_a_candidate_fails(pipeline, rule, table):
 
 @pytest.mark.parametrize(("rule", "table"), RANKED)
 @pytest.mark.parametrize("rank", [0, 2, 4])
-def test_ranks_that_do_not_count_up_from_one_fail(pipeline, rule, table, rank):
+def test_ranks_with_gaps_fail(pipeline, rule, table, rank):
     condition = (pl.col("query_id") == "q1") & (pl.col("rank") == 1)
     change(pipeline, table, pl.when(condition).then(rank).otherwise(pl.col("rank")).alias("rank"))
     assert rule(pipeline, "kb").text.endswith("for example q1")

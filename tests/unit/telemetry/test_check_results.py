@@ -107,7 +107,7 @@ def test_many_good_runs_later_the_failure_still_shows(instance, monkeypatch):
     assert gauge(state_of(instance)) == {("a", "error"): 0, ("b", "error"): 1}
 
 
-def test_of_one_run_each_collection_has_its_own_result(instance):
+def test_each_collection_has_its_own_result(instance):
     FINDINGS.update(
         a=Finding("error", "nDCG@10 fell"),
         b=Finding("warning", "an index is old"),
@@ -119,7 +119,7 @@ def test_of_one_run_each_collection_has_its_own_result(instance):
     assert gauge(state_of(instance)) == {("a", "error"): 0, ("b", "warn"): 0, ("c", "error"): 1}
 
 
-def test_a_warning_of_an_earlier_run_is_repeated_as_one(instance):
+def test_earlier_warning_stays_a_warning(instance):
     FINDINGS["b"] = Finding("warning", "an index is old")
     assert run(instance, "b").success
     result = run(instance, "a")
@@ -147,7 +147,7 @@ def test_deleting_the_run_that_failed_clears_nothing(instance):
         assert gauge(each) == {("a", "error"): 0, ("b", "error"): 1}
 
 
-def test_a_run_that_began_earlier_and_ends_later_is_heard(instance):
+def test_late_end_of_earlier_run_counts(instance):
     """Dagster orders evaluations by when their run began."""
     state = state_of(instance)
     seen: list[dict[tuple[str, str], float]] = []
@@ -172,7 +172,7 @@ def test_a_run_that_began_earlier_and_ends_later_is_heard(instance):
 
 
 @pytest.mark.parametrize("restarted", [False, True])
-def test_the_slowest_of_a_long_queue_is_heard(instance, restarted):
+def test_slowest_run_of_queue_counts(instance, restarted):
     """Its evaluation is far behind those that are looked at first."""
     state = state_of(instance)
 
@@ -208,7 +208,7 @@ def test_runs_that_ended_before_their_checks_are_not_awaited(instance):
     assert check_results.DUE_SINCE_KEY not in shown(run(instance, "b")).metadata
 
 
-def test_a_wiped_log_has_no_result_until_the_next_run(instance):
+def test_wiped_log_has_no_result(instance):
     state = state_of(instance)
     run(instance, "a", "c")
     assert len(gauge(state)) == 3

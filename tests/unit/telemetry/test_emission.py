@@ -34,7 +34,7 @@ def settings(tmp_path):
 # The endpoint
 
 
-def test_what_is_served_can_be_scraped_until_the_context_ends(settings):
+def test_endpoint_is_scraped_until_context_ends(settings):
     with serve_metrics(run_collector(RUN_ID, ALL_STAGES), settings, long_running=False) as url:
         assert scrape(url + METRICS_PATH, settings)["rag_dense_latency_seconds_count"] == 2
     with pytest.raises(ConnectionRefusedError):
@@ -113,7 +113,7 @@ def test_a_password_file_that_is_missing_is_named(tmp_path):
         pass
 
 
-def test_a_proxy_of_the_environment_does_not_see_the_scrape(settings, monkeypatch):
+def test_scrape_bypasses_the_environment_proxy(settings, monkeypatch):
     monkeypatch.setattr(urllib.request, "_opener", None)  # keeps the proxies of its first use
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
@@ -134,7 +134,7 @@ def test_samples_that_a_scrape_has_shown_are_emitted(settings):
 
 
 @pytest.mark.parametrize(("times", "seen"), [(0, 0), (2, 4)])
-def test_without_exactly_the_samples_in_the_scrape_nothing_counts_as_emitted(settings, monkeypatch, times, seen):
+def test_wrong_sample_count_is_not_emitted(settings, monkeypatch, times, seen):
     observe = StageMetrics.observe
     monkeypatch.setattr(StageMetrics, "observe", lambda self, record: [observe(self, record) for _ in range(times)])
     for status in emit(settings, RUN_ID, ALL_STAGES).values():
@@ -161,7 +161,7 @@ def test_a_stage_without_samples_says_why(settings, record, reason):
     assert statuses["dense"].status == "emitted"
 
 
-def test_a_stage_that_failed_midway_has_still_emitted_its_samples(settings):
+def test_failed_stage_still_emits_its_samples(settings):
     record = make_record("dense", "failed", reason="x", batch_latencies_s=[0.1])
     assert emit(settings, RUN_ID, [record])["dense"].status == "emitted"
 
@@ -171,7 +171,7 @@ def test_a_stage_that_was_not_reached_did_not_run(settings):
     assert {status.reason for status in statuses.values()} == {"the stage did not run"}
 
 
-def test_disabled_metrics_open_no_endpoint_and_name_who_disabled_them(tmp_path, monkeypatch):
+def test_disabled_metrics_open_no_endpoint(tmp_path, monkeypatch):
     monkeypatch.setattr(endpoint, "serve_metrics", None)
     off = make_settings(tmp_path, "env:EMBEDDER_METRICS_ENABLED", metrics_enabled=False)
     statuses = emit(off, RUN_ID, with_off(OFF))
@@ -193,7 +193,7 @@ def test_an_exporter_of_another_instance_is_no_proof(settings):
     assert "it follows another Dagster instance" in status.reason
 
 
-def test_another_run_that_serves_its_own_records_is_waited_for(settings, monkeypatch):
+def test_endpoint_of_another_run_is_awaited(settings, monkeypatch):
     monkeypatch.setattr(endpoint, "BUSY_S", 0.3)
     with serve_metrics(run_collector("another", ALL_STAGES), settings, long_running=False):
         status = emit(settings, RUN_ID, ALL_STAGES)["dense"]
@@ -215,7 +215,7 @@ def test_something_else_on_the_port_skips_with_the_reason(settings, monkeypatch)
     assert statuses["rerank"].reason == OFF.reason
 
 
-def test_an_address_that_is_not_here_skips_with_the_reason(tmp_path, monkeypatch):
+def test_foreign_address_skips_with_reason(tmp_path, monkeypatch):
     monkeypatch.setattr(endpoint, "BUSY_S", 0.0)
     settings = make_settings(tmp_path, metrics_address="127.0.0.1", metrics_port=free_port())
 
@@ -243,7 +243,7 @@ def test_a_stage_that_fell_back_says_why(settings, stage, latencies, reason):
     assert statuses["dense"].status == "emitted"
 
 
-def test_a_reranker_that_failed_midway_has_still_emitted_its_samples(settings):
+def test_failed_reranker_still_emits_its_samples(settings):
     record = make_record("rerank", batch_latencies_s=[0.1], fallback_used=True, fallback_reason="inference_failed")
     assert emit(settings, RUN_ID, [record])["rerank"].status == "emitted"
 
@@ -251,7 +251,7 @@ def test_a_reranker_that_failed_midway_has_still_emitted_its_samples(settings):
 # Push
 
 
-def test_a_push_replaces_the_group_of_this_host_with_everything(settings):
+def test_push_replaces_the_group_of_host(settings):
     bodies = []
 
     class Gateway(http.server.BaseHTTPRequestHandler):
@@ -295,6 +295,6 @@ def test_a_real_pushgateway_shows_what_was_pushed(settings):
     assert 'job="embedder_assets"' in count
 
 
-def test_a_gateway_that_is_down_is_named_and_harms_nothing():
+def test_unreachable_gateway_is_named():
     url = f"http://127.0.0.1:{free_port()}"
     assert re.match(f"metrics were not pushed to {url}: .*refused", push(run_collector(RUN_ID, []), SecretUrl(url)))

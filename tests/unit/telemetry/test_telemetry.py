@@ -73,7 +73,7 @@ def test_the_meter_keeps_every_batch_and_the_largest_size():
 
 
 @pytest.mark.parametrize("days", [-30, 30])
-def test_what_a_stage_took_does_not_change_with_the_clock(monkeypatch, days):
+def test_stage_duration_ignores_clock_changes(monkeypatch, days):
     meter = make_meter()
     meter.count("computed", 3)
     real = time.time
@@ -186,7 +186,7 @@ def test_the_manifest_has_every_section_of_v41(summarize):
     )
 
 
-def test_a_stage_that_was_off_has_no_section_but_its_toggle_says_why(tmp_path, summarize):
+def test_disabled_stage_has_toggle_without_section(tmp_path, summarize):
     chosen = make_settings(tmp_path, "cli:--disable-rerank", enable_rerank=False, metrics_port=free_port())
     content = json.loads(summarize(*with_off(OFF), chosen=chosen)[1].read_text())
     assert "rerank_run" not in content
@@ -269,7 +269,7 @@ RICH = make_record(
 
 
 @pytest.mark.parametrize("then_raise", [False, True])
-def test_a_record_comes_back_from_the_event_log_also_when_the_asset_fails(instance, then_raise):
+def test_record_of_failed_asset_is_logged(instance, then_raise):
     run_id = leave(instance, RICH, then_raise=then_raise)
     assert records_of_run(instance, run_id) == [RICH]
 
@@ -321,7 +321,7 @@ def dump(registry: CollectorRegistry) -> dict[tuple, float]:
     }
 
 
-def test_the_exporter_counts_over_runs_and_a_restart_changes_nothing(instance):
+def test_exporter_counts_survive_a_restart(instance):
     registry = exporter_registry(instance)
     leave(instance, RICH)
     assert dump(registry)[("rag_dense_latency_seconds_count",)] == 2
@@ -335,7 +335,7 @@ def test_the_exporter_counts_over_runs_and_a_restart_changes_nothing(instance):
     assert dump(exporter_registry(instance)) == values
 
 
-def test_the_exporter_counts_a_run_that_failed_once_however_often_it_is_scraped(instance):
+def test_failed_run_is_counted_once(instance):
     registry = exporter_registry(instance)
 
     @dg.op
@@ -351,7 +351,7 @@ def test_the_exporter_counts_a_run_that_failed_once_however_often_it_is_scraped(
         assert dump(registry)["rag_runs_total", ("status", "failure")] == 1
 
 
-def test_the_samples_of_a_run_are_what_the_histograms_took(instance, monkeypatch):
+def test_samples_of_run_match_the_histograms(instance, monkeypatch):
     collector = event_log_collector(instance)
     run_id = leave(instance, RICH)
     assert collector.samples_of_run(run_id) == {"dense": 2, "sparse": 0, "rerank": 0, "export": 0}
@@ -383,7 +383,7 @@ def test_the_words_of_fallbacks_are_those_of_the_stages():
     assert set(FALLBACK_REASONS) == set(REASONS.values())
 
 
-def test_series_of_a_fallback_and_of_the_ends_of_runs_begin_at_zero(metrics):
+def test_fallback_and_run_series_begin_at_zero(metrics):
     value = metrics.registry.get_sample_value
     assert {value("rag_rerank_fallback_total", {"reason": reason}) for reason in FALLBACK_REASONS} == {0}
     assert {value("rag_runs_total", {"status": status}) for status in RUN_STATUSES} == {0}
