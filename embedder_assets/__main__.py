@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from embedder_assets import interrupt
+from embedder_assets.cli import interrupt
 
 
 def main() -> None:
     """Loads the command and runs it."""
-    interrupt.ends_at_once()
+    interrupt.exit_immediately()
     try:
         from embedder_assets.cli.main import main as command
 
         command()
     finally:
         # As an exception, an interrupt of the interpreter's own shutdown would be a traceback.
-        interrupt.ends_at_once()
+        interrupt.exit_immediately()
 
 
 if __name__ == "__main__":

@@ -6,8 +6,7 @@ one line without secrets of URLs, whatever the thing is called and whatever a li
 
 from __future__ import annotations
 
-from embedder_assets.plain import plain
-from embedder_assets.redact import redact, safe_line
+from embedder_assets.sanitize import plain, redact, safe_line
 
 
 class EmbedderError(Exception):
@@ -60,7 +59,7 @@ class TritonUnavailableError(EmbedderError):
 
 
 class TritonAccessError(EmbedderError):
-    """The Triton server does not let the client in, or does not let it do something."""
+    """The Triton server refuses the client's credentials, or something that the client asks for."""
 
 
 class InferenceError(EmbedderError):
@@ -114,7 +113,7 @@ class CommitConflictError(TableError):
 
 
 class StorageError(TableError):
-    """The object store that holds the tables does not answer, or does not let us in."""
+    """The object store that holds the tables does not answer, or refuses our credentials."""
 
 
 class QualityError(EmbedderError):

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from dagster._core.storage.tags import get_multidimensional_partition_tag
 
 from embedder_assets.corpus.collections import discover_collections
 from embedder_assets.corpus.s3_sync import sync_corpus
 from embedder_assets.errors import EmbedderError
+from embedder_assets.instance.dagster_private import get_multidimensional_partition_tag
 from embedder_assets.settings import ENV_PREFIX, SETTINGS_FILE, load_settings, settings_at_load
 
 PARTITIONS_NAME = "collection"

@@ -36,7 +36,7 @@ def restrict_permissions(home: Path) -> list[Path]:
     Raises:
         SettingsError: Another user has made it, where every user may make folders.
     """
-    if put_there_by_another(home):
+    if owned_by_another_user(home):
         raise SettingsError(
             f"setting 'home': {home}",
             expected="a folder of yours: what it holds is trusted as code is",
@@ -108,7 +108,7 @@ def require_protected(folder: Path, setting: str) -> None:
             )
 
 
-def put_there_by_another(path: Path) -> bool:
+def owned_by_another_user(path: Path) -> bool:
     """Whether neither this user nor root owns something in a folder that every user may write, such as /tmp."""
     with suppress(OSError):
         by_another = path.lstat().st_uid not in (0, os.geteuid())

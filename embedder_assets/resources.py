@@ -7,14 +7,13 @@ import os
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
-from embedder_assets.assets.links import tag_run
-from embedder_assets.assets.processing_summary import manifest_file, write_summary
+from embedder_assets.assets.processing_summary import manifest_file, tag_run, write_summary
 from embedder_assets.corpus.s3_sync import sync_corpus
 from embedder_assets.environment import variable_warnings
 from embedder_assets.partitions import collections_of_run, register
 from embedder_assets.permissions import restrict_permissions
-from embedder_assets.plain import one_line
 from embedder_assets.run_context import Pipeline
+from embedder_assets.sanitize import one_line
 from embedder_assets.serving.models.in_use import require_models
 from embedder_assets.settings import FIELDS, load_settings
 from embedder_assets.telemetry.footer import render_footer
@@ -41,7 +40,7 @@ class PipelineResource(dg.ConfigurableResource[Pipeline]):
             for sentence in variable_warnings(os.environ):
                 context.log.warning(one_line(sentence))
         if context.instance is not None and context.run is not None:
-            self._pipeline.sign_of_life.hold(context.run.run_id)
+            self._pipeline.run_lock.hold(context.run.run_id)
             # At the start, since a run that tries another one again has been given the tags of that one.
             tag_run(context.instance, context.run.run_id, manifest_file(self._pipeline, context.run.run_id))
             # Backfills take registered collections only, and a run from the command line takes any.

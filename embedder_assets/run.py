@@ -24,14 +24,14 @@ from embedder_assets.environment import dagster_home
 from embedder_assets.errors import SettingsError
 from embedder_assets.instance.job_origin import NOT_RETRIED, create_runs_of
 from embedder_assets.instance.lost_runs import fail_lost_runs
-from embedder_assets.instance.sqlite_event_log import kept_instance
+from embedder_assets.instance.sqlite_event_log import open_instance
 from embedder_assets.instance.storage_errors import translate_storage_errors
 from embedder_assets.run_context import Pipeline
 from embedder_assets.serving.models.in_use import require_models
 from embedder_assets.settings import Settings
 from embedder_assets.tables.object_store import reach_objects
 from embedder_assets.telemetry.event_log import records_of_run
-from embedder_assets.telemetry.exporter.collector import RecordCollector, following
+from embedder_assets.telemetry.exporter.collector import RecordCollector, event_log_collector
 from embedder_assets.telemetry.exporter.live_state import StateCollector
 from embedder_assets.telemetry.footer import render_footer
 from embedder_assets.telemetry.manifest.build import fallback_warnings
@@ -51,7 +51,7 @@ run_retries:
   enabled: true
   max_retries: 2
   retry_on_asset_or_op_failure: false
-# Of the runs that are launched in the UI and by sensors: one a collection at a time.
+# Of the runs that are launched in the UI and by sensors: one per collection at a time.
 concurrency:
   runs:
     max_concurrent_runs: 4
@@ -61,15 +61,7 @@ concurrency:
           applyLimitPerUniqueValue: true
         limit: 1
 """
-# What this file was before there were sensors; where nobody has changed it, it is replaced.
-FORMER_CONFIG = """\
-# Written by embedder-assets; yours to change.
-telemetry:
-  enabled: false
-nux:
-  enabled: false
-"""
-# What happened is told from the events afterwards; Dagster's own log of it is in the event log.
+# What happened is reported from the events afterwards; Dagster's own log of it is in the event log.
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -81,10 +73,10 @@ class RunOutcome:
         success: Whether all stages and blocking checks ended well.
         interrupted: Whether somebody has ended it.
         collections: What was run.
-        run_ids: One a range of collections, usually one.
+        run_ids: One per range of collections, usually one.
         problems: A sentence for each failed step and each failed check.
         warnings: A sentence for each stage in which something stood in for a model, and each check that only warns.
-        footers: One a run.
+        footers: One per run.
     """
 
     success: bool = True
@@ -105,7 +97,7 @@ def dagster_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         first_look.touch()
-        if not config.exists() or config.read_text("utf-8") == FORMER_CONFIG:
+        if not config.exists():
             config.write_text(DAGSTER_CONFIG, "utf-8")
     except OSError as error:
         raise SettingsError(
@@ -116,7 +108,7 @@ def dagster_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
         ) from error
     # Dagster makes its SQLite files at the first look, and two processes that both make them collide.
     with FileLock(first_look), translate_storage_errors(folder, opening=True):
-        instance = kept_instance(folder)
+        instance = open_instance(folder)
         instance.get_runs(limit=1)
         instance.get_dynamic_partitions(partitions.PARTITIONS_NAME)
     with translate_storage_errors(folder), instance:
@@ -156,7 +148,7 @@ def metrics_of(instance: dg.DagsterInstance) -> tuple[RecordCollector, StateColl
     """What the exporter serves: the records of all runs, and the present state of the code location."""
     checks = [key for check in defs.asset_checks or () for key in check.check_keys]
     known = functools.partial(partitions.known_collections, instance)
-    return following(instance, known), StateCollector(instance, checks, known)
+    return event_log_collector(instance, known), StateCollector(instance, checks, known)
 
 
 def forget_collection(settings: Settings, name: str) -> None:
@@ -179,7 +171,7 @@ def _run_range(pipeline: Pipeline, instance: dg.DagsterInstance, first: str, las
     footers: list[str] = []
     pipeline.show_footer = footers.append
     run_id = str(uuid.uuid4())
-    pipeline.sign_of_life.hold(run_id)
+    pipeline.run_lock.hold(run_id)
     result = defs.resolve_job_def(rag_tables.name).execute_in_process(
         instance=instance,
         run_id=run_id,

@@ -11,7 +11,11 @@ from embedder_assets.settings import Settings
 from embedder_assets.tables.store import TableStore
 from embedder_assets.tables.superseded import NotedVersions
 from embedder_assets.telemetry.stage_record import ProgressReport, ignore_progress
-from embedder_assets.terminal import say_lines
+
+
+def _print(footer: str) -> None:
+    # Every part of it from outside went through ``safe_line``.
+    print(footer, flush=True)
 
 
 @dataclass
@@ -20,28 +24,28 @@ class Pipeline:
 
     Attributes:
         settings: The resolved settings.
-        report: Told how far a stage is.
+        report: Called with how far a stage is.
         show_footer: Given the footer at the end of the run.
         store: The tables.
         triton: The models.
-        sign_of_life: Held while a run is on.
+        run_lock: Held while a run is in progress.
         noted_versions: Run id to the versions of the tables that its steps have read or made.
     """
 
     settings: Settings
     report: ProgressReport = ignore_progress
-    show_footer: Callable[[str], None] = say_lines
+    show_footer: Callable[[str], None] = _print
     store: TableStore = field(init=False)
     triton: TritonSession = field(init=False)
-    sign_of_life: RunLock = field(init=False)
+    run_lock: RunLock = field(init=False)
     noted_versions: dict[str, NotedVersions] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self.store = TableStore.of(self.settings)
         self.triton = TritonSession(self.settings)
-        self.sign_of_life = RunLock(self.settings.home)
+        self.run_lock = RunLock(self.settings.home)
 
     def close(self) -> None:
         """Gives everything back."""
         self.triton.close()
-        self.sign_of_life.close()
+        self.run_lock.close()

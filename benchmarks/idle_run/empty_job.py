@@ -17,7 +17,7 @@ from typing import Any
 
 import dagster as dg
 
-from embedder_assets.instance.sqlite_event_log import kept_instance
+from embedder_assets.instance.sqlite_event_log import open_instance
 
 PARTITIONS = dg.DynamicPartitionsDefinition(name="collection")
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -33,7 +33,7 @@ def main() -> None:
     os.environ["DAGSTER_HOME"] = str(home)
     job = _definitions(described["shape"]).resolve_job_def("empty")
     names = described["partitions"]
-    with kept_instance(home) if described["kept"] else dg.DagsterInstance.get() as instance:
+    with open_instance(home) if described["kept"] else dg.DagsterInstance.get() as instance:
         instance.add_dynamic_partitions("collection", names)
         tags = {"dagster/asset_partition_range_start": names[0], "dagster/asset_partition_range_end": names[-1]}
         result = job.execute_in_process(instance=instance, tags=tags, run_config=QUIET)

@@ -16,8 +16,8 @@ from benchmarks.verdict import in_words
 from embedder_assets.settings import Settings, load_settings
 from embedder_assets.telemetry.emission import scrape
 from embedder_assets.telemetry.event_log import ASSET_OF_STAGE, as_observation
-from embedder_assets.telemetry.exporter.collector import following
-from embedder_assets.telemetry.exporter.server import METRICS_PATH, served
+from embedder_assets.telemetry.exporter.collector import event_log_collector
+from embedder_assets.telemetry.exporter.server import METRICS_PATH, serve_metrics
 from embedder_assets.telemetry.stage_record import StageMeter
 
 RUNS = 365
@@ -55,11 +55,11 @@ def main() -> None:
         for _ in range(RUNS):
             day.execute_in_process(instance=instance, run_config=quiet)
         started = time.perf_counter()
-        collector = following(instance)
+        collector = event_log_collector(instance)
         collector.catch_up()
         print(f"{RUNS} runs, {RUNS * len(ASSET_OF_STAGE)} records, {BATCHES} batches each")
         print(f"start of the exporter: {time.perf_counter() - started:.2f} s")
-        with served(collector, settings, lasting=True) as url:
+        with serve_metrics(collector, settings, long_running=True) as url:
             idle = [timed(url + METRICS_PATH, settings) for _ in range(SCRAPES)]
             after_a_run = []
             for _ in range(5):

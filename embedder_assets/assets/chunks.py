@@ -27,7 +27,7 @@ def chunks(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipelin
             "computed": outcome.computed,
             "deleted": outcome.deleted,
             "mean_tokens": round(float(tokens.mean() or 0), 1),  # type: ignore[arg-type]
-            "token_lengths": histogram(tokens, "Tokens a chunk"),
+            "token_lengths": histogram(tokens, "Tokens per chunk"),
             "preview": table_preview(pipeline.store.read("chunks", collection, shown, limit=PREVIEW_ROWS), shown),
         }
 

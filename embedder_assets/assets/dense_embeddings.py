@@ -1,4 +1,4 @@
-"""``dense_embeddings``: one unit vector a chunk and dense model, computed in Triton only where one is missing."""
+"""``dense_embeddings``: one unit vector per chunk and dense model, computed in Triton only where one is missing."""
 
 import dagster as dg
 
@@ -12,7 +12,7 @@ from embedder_assets.telemetry.stage_record import StageMeter
 
 @collection_asset(deps=[chunks], group_name="vectors", kinds={"triton", "delta"}, tags={"stage": "dense"})
 def dense_embeddings(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> Events:
-    """One unit vector a chunk and dense model, by the dense models in Triton."""
+    """One unit vector per chunk and dense model, by the dense models in Triton."""
     models = pipeline.settings.dense_models
 
     def work(collection: str, meter: StageMeter) -> Metadata:

@@ -4,11 +4,11 @@ import dagster as dg
 
 from embedder_assets.assets.fused_candidates import fused_candidates
 from embedder_assets.assets.support.materialize import Events, Metadata, collection_asset, materialize_each
-from embedder_assets.plain import one_line
 from embedder_assets.retrieval.approximate import ApproximateStage, installed
 from embedder_assets.retrieval.fusion import RetrievalModels
 from embedder_assets.retrieval.hnsw_index import graph_folder
 from embedder_assets.run_context import Pipeline
+from embedder_assets.sanitize import one_line
 
 LIBRARY_MISSING = (
     "collection '{}' has more chunks than EMBEDDER_APPROXIMATE_ABOVE ({}) and is searched exactly: an approximate "

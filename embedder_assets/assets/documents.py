@@ -8,8 +8,8 @@ from embedder_assets.assets.support.materialize import Events, Metadata, collect
 from embedder_assets.assets.support.preview import PREVIEW_ROWS, table_preview
 from embedder_assets.corpus.collections import find_collection
 from embedder_assets.corpus.ingest import Ingest
-from embedder_assets.plain import one_line
 from embedder_assets.run_context import Pipeline
+from embedder_assets.sanitize import one_line
 from embedder_assets.telemetry.progress import LoggedProgress
 
 ISSUES_LOGGED = 20

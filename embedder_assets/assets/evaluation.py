@@ -11,9 +11,9 @@ from embedder_assets.assets.support.preview import table_preview
 from embedder_assets.embedding.keys import is_of
 from embedder_assets.evaluation.evaluate import EvaluateStage
 from embedder_assets.evaluation.results import Figures, Models, changes_by_query, newest_figures
-from embedder_assets.plain import one_line
 from embedder_assets.retrieval.fusion import RetrievalModels
 from embedder_assets.run_context import Pipeline
+from embedder_assets.sanitize import one_line
 
 # Dagster draws a line of a number with the same key over all materializations.
 KEYS = {"nDCG@10": "ndcg_at_10", "R@100": "recall_at_100", "RR@10": "mrr_at_10"}
@@ -48,7 +48,7 @@ def _models(pipeline: Pipeline, collection: str) -> Models:
     first_stage = RetrievalModels.of(settings, triton)
     models = {"dense": dict(first_stage.dense)}
     if first_stage.sparse:
-        # A lexical row lies beside the model's rows only where it counts.
+        # A lexical row lies next to the model's rows only where it counts.
         models["sparse"] = dict(
             source
             for source in first_stage.sparse_sources

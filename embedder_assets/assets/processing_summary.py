@@ -7,7 +7,6 @@ from typing import Any
 import dagster as dg
 
 from embedder_assets.assets.exports import exports
-from embedder_assets.assets.links import run_links, tag_run
 from embedder_assets.assets.support.materialize import collection_asset
 from embedder_assets.assets.support.superseded import noted_versions
 from embedder_assets.errors import TableError
@@ -15,14 +14,15 @@ from embedder_assets.evaluation.evaluate import EvaluateStage
 from embedder_assets.export.export import export_folder, read_manifest
 from embedder_assets.partitions import collections_of_run
 from embedder_assets.run_context import Pipeline
+from embedder_assets.settings import Settings
 from embedder_assets.telemetry.event_log import records_of_run
-from embedder_assets.telemetry.exporter.collector import following
+from embedder_assets.telemetry.exporter.collector import event_log_collector
 from embedder_assets.telemetry.exporter.pushgateway import push
 from embedder_assets.telemetry.footer import render_footer
 from embedder_assets.telemetry.manifest.build import RunFacts, fallback_warnings, summarize_run
 from embedder_assets.telemetry.manifest.schema import FILE_NAME, Manifest
 from embedder_assets.telemetry.run_failures import kept_events, problems
-from embedder_assets.telemetry.stage_record import StageRecord
+from embedder_assets.telemetry.stage_record import StageRecord, trace_id_of
 
 
 @collection_asset(deps=[exports], group_name="delivery", kinds={"json"}, tags={"stage": "summary"})
@@ -94,7 +94,7 @@ def _unrecorded(instance: dg.DagsterInstance, run_id: str, records: Sequence[Sta
 def _push(pipeline: Pipeline, instance: dg.DagsterInstance) -> list[str]:
     """Pushes the metrics over all runs where a Pushgateway is set; a failure is worth a warning and no more."""
     url = pipeline.settings.metrics_push_url
-    problem = push(following(instance), url) if url and pipeline.settings.metrics_enabled else None
+    problem = push(event_log_collector(instance), url) if url and pipeline.settings.metrics_enabled else None
     return [problem] if problem else []
 
 
@@ -126,3 +126,19 @@ def _evaluation_facts(pipeline: Pipeline, names: Sequence[str]) -> dict[str, Any
 def _export_facts(pipeline: Pipeline, collection: str) -> dict[str, Any]:
     manifest = read_manifest(export_folder(pipeline.settings.home, collection))
     return {"files": manifest["files"]} if manifest else {}
+
+
+def run_links(settings: Settings, run_id: str, manifest: Path) -> dict[str, dg.MetadataValue]:
+    """What Dagster shows as links in the metadata of the summary; addresses only where a setting has them."""
+    trace_id = trace_id_of(run_id)
+    # Not format(): the rest of the address may have braces of its own.
+    links = {
+        name: dg.MetadataValue.url(url.shareable.replace("{trace_id}", trace_id))
+        for name, url in settings.links.items()
+    }
+    return {**links, "trace_id": dg.MetadataValue.text(trace_id), "manifest": dg.MetadataValue.path(manifest)}
+
+
+def tag_run(instance: dg.DagsterInstance, run_id: str, manifest: Path) -> None:
+    """Tags by which a run is found in the list of runs, and which its own page shows."""
+    instance.add_run_tags(run_id, {"embedder/trace_id": trace_id_of(run_id), "embedder/manifest": str(manifest)})

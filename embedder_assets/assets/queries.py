@@ -13,8 +13,8 @@ from embedder_assets.corpus.collections import BEIR_QUERIES, find_collection
 from embedder_assets.corpus.markdown import HEADING_SEPARATOR
 from embedder_assets.corpus.queries import load_queries, refuse_empty_folder, synthetic_queries
 from embedder_assets.errors import CorpusError
-from embedder_assets.plain import one_line
 from embedder_assets.run_context import Pipeline
+from embedder_assets.sanitize import one_line
 from embedder_assets.tables.schemas import SCHEMAS
 
 

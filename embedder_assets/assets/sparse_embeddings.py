@@ -1,4 +1,4 @@
-"""``sparse_embeddings``: weighted vocabulary entries a chunk, computed in Triton only where they are missing."""
+"""``sparse_embeddings``: weighted vocabulary entries per chunk, computed in Triton only where they are missing."""
 
 import dagster as dg
 

@@ -17,7 +17,7 @@ from embedder_assets.tables.maintenance import maintain
     backfill_policy=dg.BackfillPolicy.single_run(),
 )
 def table_maintenance(pipeline: dg.ResourceParam[Pipeline]) -> dg.MaterializeResult[None]:
-    """Few files, a short log, and former versions for EMBEDDER_HISTORY_DAYS; belongs to no collection."""
+    """Few files, a short log, and earlier versions for EMBEDDER_HISTORY_DAYS; belongs to no collection."""
     store = pipeline.store
     done = maintain(store, pipeline.settings.history_days, needed=lambda: needed_versions(store))
     return dg.MaterializeResult(

@@ -1,7 +1,7 @@
 """Which collections need a run: a decision without side effects, over what was seen and what is remembered.
 
 A collection is asked for once its files have kept still for a while, so that a file that is still being written waits;
-once for each state of its files; and never while a run of it is on.
+once for each state of its files; and never while a run of it is in progress.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ class CollectionCursor(BaseModel):
     """What is remembered of a collection.
 
     Attributes:
-        seen: Digest of its files at the last look.
-        since: Unix time of the first look that saw them so.
-        asked: Digest for which a run was last asked for.
+        digest: Digest of its files at the last look.
+        unchanged_since: Unix time of the first look that saw them so.
+        requested: Digest for which a run was last asked for.
         request_count: How many runs were asked for.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    seen: str
-    since: float
-    asked: str | None = None
+    digest: str
+    unchanged_since: float
+    requested: str | None = None
     request_count: int = 0
 
 
@@ -38,7 +38,7 @@ class SensorCursor(BaseModel):
     collections: dict[str, CollectionCursor] = Field(default_factory=dict)
 
     @classmethod
-    def of_cursor(cls, cursor: str | None) -> SensorCursor:
+    def parse(cls, cursor: str | None) -> SensorCursor:
         """What a cursor says; a cursor of another version says nothing, and every collection is looked at anew."""
         try:
             return cls.model_validate_json(cursor) if cursor else cls()
@@ -52,7 +52,7 @@ class Observation:
 
     Attributes:
         files: Collection to the digest of its files; None where they could not be read.
-        in_flight: Collections that a run is on or queued for.
+        in_flight: Collections of runs that are queued or in progress.
         time: Unix time.
         settle_s: Seconds for which files have to keep still.
     """
@@ -82,23 +82,23 @@ def decide(now: Observation, cursor: SensorCursor) -> Decision:
     """Which collections to ask a run for. A collection that is gone is remembered: its rows stay too."""
     decision = Decision(cursor=SensorCursor(collections=dict(cursor.collections)))
     for name, digest in now.files.items():
-        former = cursor.collections.get(name)
+        earlier = cursor.collections.get(name)
         if digest is None:
             # A failed read is not an empty folder.
             decision.waiting[name] = "its files cannot be read"
             continue
-        known = former or CollectionCursor(seen=digest, since=now.time)
+        known = earlier or CollectionCursor(digest=digest, unchanged_since=now.time)
         # A look in the future was by a clock that was ahead: the files keep still from now on.
-        if known.seen != digest or known.since > now.time:
-            known = known.model_copy(update={"seen": digest, "since": now.time})
-        if digest != known.asked:
-            still_s = now.time - known.since
+        if known.digest != digest or known.unchanged_since > now.time:
+            known = known.model_copy(update={"digest": digest, "unchanged_since": now.time})
+        if digest != known.requested:
+            still_s = now.time - known.unchanged_since
             if still_s < now.settle_s:
                 decision.waiting[name] = f"its files changed, and have kept still for {still_s:.0f} s"
             elif name in now.in_flight:
-                decision.waiting[name] = "its files changed, and a run of it is on"
+                decision.waiting[name] = "its files changed, and a run of it is in progress"
             else:
-                known = known.model_copy(update={"asked": digest, "request_count": known.request_count + 1})
+                known = known.model_copy(update={"requested": digest, "request_count": known.request_count + 1})
                 # The count makes the key new: files may come back to a state that was asked for before.
                 decision.run_keys[name] = f"{name}/{known.request_count}/{digest[:12]}"
         decision.cursor.collections[name] = known

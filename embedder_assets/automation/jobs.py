@@ -1,16 +1,22 @@
-"""The jobs: all tables of some collections, and the upkeep of the tables."""
+"""The jobs, and whether sensors and schedules start them by themselves (``EMBEDDER_AUTOMATION``)."""
 
 from __future__ import annotations
 
 import dagster as dg
-from dagster._core.storage.tags import RETRY_STRATEGY_TAG
 
 from embedder_assets.assets.table_maintenance import table_maintenance
+from embedder_assets.instance.dagster_private import RETRY_STRATEGY_TAG
+from embedder_assets.settings import settings_at_load
+
+_AT_LOAD = settings_at_load()
+INTERVAL_S = _AT_LOAD.sensor_interval_s
+SENSORS = dg.DefaultSensorStatus.RUNNING if _AT_LOAD.automation else dg.DefaultSensorStatus.STOPPED
+SCHEDULES = dg.DefaultScheduleStatus.RUNNING if _AT_LOAD.automation else dg.DefaultScheduleStatus.STOPPED
 
 _MAINTENANCE = dg.AssetSelection.assets(table_maintenance)
 MAIN = dg.AssetSelection.all() - _MAINTENANCE
-# A retry runs all stages again, which is quick where the work is done, so that its manifest tells of all of them.
-WHOLE_RETRY = {RETRY_STRATEGY_TAG: "ALL_STEPS"}
+# A retry runs all stages again, which is quick where the work is done, so that its manifest covers all of them.
+RETRY_ALL_STEPS = {RETRY_STRATEGY_TAG: "ALL_STEPS"}
 
 
 def main_assets(repository: dg.RepositoryDefinition | None) -> list[dg.AssetKey]:
@@ -21,12 +27,12 @@ def main_assets(repository: dg.RepositoryDefinition | None) -> list[dg.AssetKey]
 rag_tables = dg.define_asset_job(
     "rag_tables",
     selection=MAIN,
-    tags=WHOLE_RETRY,
+    tags=RETRY_ALL_STEPS,
     description="Brings every table of some collections up to date, from documents to the summary.",
 )
 maintenance = dg.define_asset_job(
     "maintenance",
     selection=_MAINTENANCE,
-    tags=WHOLE_RETRY,
+    tags=RETRY_ALL_STEPS,
     description="Compacts the tables and forgets versions that are older than EMBEDDER_HISTORY_DAYS.",
 )

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from embedder_assets.automation.jobs import maintenance, rag_tables
-from embedder_assets.automation.switch import SCHEDULES
+from embedder_assets.automation.jobs import SCHEDULES, maintenance, rag_tables
 from embedder_assets.corpus.collections import discover_collections
 from embedder_assets.corpus.s3_sync import sync_corpus
 from embedder_assets.partitions import register
@@ -18,10 +17,10 @@ from embedder_assets.settings import load_settings
     job=rag_tables,
     cron_schedule="17 1 * * *",
     default_status=SCHEDULES,
-    description="A run a collection at 01:17 every night, whether its files changed or not.",
+    description="A run per collection at 01:17 every night, whether its files changed or not.",
 )
 def nightly_refresh(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest]:
-    """A run a collection at 01:17: what no sensor sees, such as a new model or setting, and runs that had failed."""
+    """A run per collection at 01:17: what no sensor sees, such as a new model or setting, and runs that have failed."""
     names = [collection.name for collection in discover_collections(sync_corpus(load_settings()))]
     register(context.instance, names)
     for name in names:

@@ -5,19 +5,18 @@ from __future__ import annotations
 import time
 
 import dagster as dg
-from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 
 from embedder_assets.automation import changes
-from embedder_assets.automation.jobs import MAIN, main_assets, maintenance, rag_tables
-from embedder_assets.automation.switch import INTERVAL_S, SENSORS
+from embedder_assets.automation.jobs import INTERVAL_S, MAIN, SENSORS, main_assets, maintenance, rag_tables
 from embedder_assets.corpus.collections import Collection, discover_collections, refused_names
 from embedder_assets.corpus.file_digest import files_digest
 from embedder_assets.corpus.s3_sync import sync_corpus
 from embedder_assets.errors import CorpusError
+from embedder_assets.instance.dagster_private import NOT_FINISHED_STATUSES
 from embedder_assets.instance.lost_runs import fail_lost_runs
 from embedder_assets.partitions import collections, collections_of_run
 from embedder_assets.permissions import restrict_permissions
-from embedder_assets.plain import one_line
+from embedder_assets.sanitize import one_line
 from embedder_assets.settings import load_settings
 
 
@@ -36,7 +35,7 @@ def collection_changes(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     for error in refused_names(folder):
         context.log.error(one_line(str(error)))
     now = changes.Observation(found, _in_flight(context.instance), time.time(), settings.settle_s)
-    decision = changes.decide(now, changes.SensorCursor.of_cursor(context.cursor))
+    decision = changes.decide(now, changes.SensorCursor.parse(context.cursor))
     for name, reason in decision.waiting.items():
         context.log.info(one_line(f"collection '{name}' waits: {reason}"))
     known = set(context.instance.get_dynamic_partitions(collections.name or ""))
@@ -54,10 +53,10 @@ def collection_changes(context: dg.SensorEvaluationContext) -> dg.SensorResult:
 @dg.sensor(
     minimum_interval_seconds=max(INTERVAL_S, 30),
     default_status=SENSORS,
-    description="Marks runs as failed whose process has died without a word.",
+    description="Marks runs as failed whose process has died unreported.",
 )
 def lost_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-    """Marks runs as failed whose process has died without a word: killed, out of memory, a power cut."""
+    """Marks runs as failed whose process has died unreported: killed, out of memory, a power cut."""
     lost = fail_lost_runs(context.instance, load_settings().home)
     return dg.SkipReason(f"marked as failed: {', '.join(lost)}" if lost else "no run was lost")
 
@@ -80,6 +79,6 @@ def _digest(context: dg.SensorEvaluationContext, collection: Collection) -> str 
 
 
 def _in_flight(instance: dg.DagsterInstance) -> set[str]:
-    """The collections of all runs that are queued or on."""
+    """The collections of all runs that are queued or in progress."""
     runs = instance.get_runs(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES))
     return {name for run in runs if run.job_name != maintenance.name for name in collections_of_run(instance, run)}

@@ -9,19 +9,18 @@ materialized.
 from collections.abc import Iterator, Sequence
 
 import dagster as dg
-from dagster._core.storage.tags import BACKFILL_ID_TAG
 
 from embedder_assets.assets.processing_summary import summarize
-from embedder_assets.assets.support.materialize import Metadata, recorded, work_alone
-from embedder_assets.automation.jobs import WHOLE_RETRY, main_assets, rag_tables
-from embedder_assets.automation.switch import INTERVAL_S, SENSORS
+from embedder_assets.assets.support.materialize import Metadata, recorded, work_exclusively
+from embedder_assets.automation.jobs import INTERVAL_S, RETRY_ALL_STEPS, SENSORS, main_assets, rag_tables
 from embedder_assets.embedding.dense import DenseEncoder
 from embedder_assets.embedding.sparse import SparseEncoder
 from embedder_assets.embedding.stage import EmbeddingStage, Encoder
 from embedder_assets.errors import TableError
+from embedder_assets.instance.dagster_private import BACKFILL_ID_TAG
 from embedder_assets.partitions import COLLECTION_TAG, SHARD, SHARD_TAG, SHARDS, collections_of_run, shards
-from embedder_assets.plain import plain
 from embedder_assets.run_context import Pipeline
+from embedder_assets.sanitize import plain
 from embedder_assets.tables.digest_ranges import DigestRange, equal_ranges
 from embedder_assets.tables.store import TableStore
 from embedder_assets.telemetry.stage_record import StageMeter, StageName
@@ -58,7 +57,7 @@ def shard_summary(context: dg.OpExecutionContext, pipeline: dg.ResourceParam[Pip
 
 @dg.job(
     partitions_def=shards,
-    tags=WHOLE_RETRY,
+    tags=RETRY_ALL_STEPS,
     description="Embeds one shard of a collection whose chunks are up to date; the next run over the collection finds "
     "the vectors computed. A backfill of all shards of a collection takes as many workers as there are.",
 )
@@ -81,14 +80,14 @@ def _staged(
     part = equal_ranges(len(SHARDS))[SHARDS.index(key)]
 
     def embed(meter: StageMeter) -> Metadata:
-        _refuse_uncut(pipeline.store, collection)
+        _require_chunks(pipeline.store, collection)
         models = {encoder.model: _embedded(pipeline, encoder, collection, part, meter) for encoder in encoders}
         if stage == "dense":
             meter.attributes |= {"models_executed": list(models), "chunks_per_second": meter.rate}
         return models
 
     def work(meter: StageMeter) -> Metadata:
-        return work_alone(context, pipeline, collection, lambda _: embed(meter), shard=key)
+        return work_exclusively(context, pipeline, collection, lambda _: embed(meter), shard=key)
 
     models = yield from recorded(context, pipeline, stage, work, toggle=toggle)
     yield dg.Output(None, metadata={"models": dg.MetadataValue.json(models or {})})
@@ -105,7 +104,7 @@ def _embedded(
     return {"chunks": prepared.wanted, **counts}
 
 
-def _refuse_uncut(store: TableStore, collection: str) -> None:
+def _require_chunks(store: TableStore, collection: str) -> None:
     if not store.count("chunks", collection):
         raise TableError(
             f"the shards of collection '{collection}'",

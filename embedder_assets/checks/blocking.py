@@ -1,34 +1,56 @@
-"""Blocking asset checks from rules: one Dagster op an asset, every rule a check of its own."""
+"""Blocking asset checks from rules: one Dagster op per asset, every rule a check of its own."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Literal, NamedTuple
 
 import dagster as dg
 
 from embedder_assets.assets.support.superseded import superseded
-from embedder_assets.checks.verdict import Note, Rule, Worry
 from embedder_assets.errors import EmbedderError
 from embedder_assets.partitions import collections_of_run, other_collections
-from embedder_assets.plain import inert_markdown, one_line
 from embedder_assets.run_context import Pipeline
-from embedder_assets.telemetry.verdicts import (
+from embedder_assets.sanitize import inert_markdown, one_line
+from embedder_assets.telemetry.check_results import (
     DUE_SINCE_KEY,
     EARLIER_KEY,
-    VERDICTS_KEY,
-    Verdict,
+    RESULTS_KEY,
+    CollectionResult,
     as_metadata,
     earlier_failures,
 )
 
-OFF = "the stage is off, its table was not touched"
+
+class Finding(NamedTuple):
+    """What a rule has to say about a collection or a run.
+
+    Attributes:
+        level: ``note``: nothing is wrong, the check passes and shows the text. ``warning``: something is wrong and
+            does not make the results wrong, the check fails as a warning. ``error``: the check blocks what follows.
+        text: What was found.
+    """
+
+    level: Literal["note", "warning", "error"]
+    text: str
+
+
+# Looks at one collection; None where there is nothing to say.
+Rule = Callable[[Pipeline, str], Finding | None]
+
+STAGE_OFF = Finding("note", "the stage is off, its table was not touched")
+
+
+def error_or_none(text: str | None) -> Finding | None:
+    """A text as an error, where there is one."""
+    return None if text is None else Finding("error", text)
 
 
 def blocking_checks(asset: str, rules: Sequence[Rule], toggle: str | None = None) -> dg.AssetChecksDefinition:
-    """Checks of an asset that ask each rule about each collection of the run.
+    """Checks of an asset that apply each rule to each collection of the run.
 
     Args:
         asset: Name of the asset.
         rules: What must hold; a check has the name and the docstring of its rule.
-        toggle: The setting that switches the asset's stage off, if there is one. No rule is asked then.
+        toggle: The setting that switches the asset's stage off, if there is one. No rule is applied then.
     """
     specs = [dg.AssetCheckSpec(rule.__name__, asset=asset, description=rule.__doc__, blocking=True) for rule in rules]
 
@@ -39,37 +61,38 @@ def blocking_checks(asset: str, rules: Sequence[Rule], toggle: str | None = None
         names = collections_of_run(context.instance, context.run)
         off = toggle is not None and not getattr(pipeline.settings, toggle)
         for rule in rules:
-            said = {name: Note(OFF) if off else _asked(rule, pipeline, name, context) for name in names}
-            yield evaluated(context, dg.AssetCheckKey(dg.AssetKey(asset), rule.__name__), said, named=not off)
+            findings = {name: STAGE_OFF if off else _finding(rule, pipeline, name, context) for name in names}
+            yield check_result(context, dg.AssetCheckKey(dg.AssetKey(asset), rule.__name__), findings, named=not off)
 
     return check
 
 
-def evaluated(
+def check_result(
     context: dg.AssetCheckExecutionContext,
     check: dg.AssetCheckKey,
-    said: Mapping[str, str | None],
+    findings: Mapping[str, Finding | None],
     *,
     named: bool = True,
 ) -> dg.AssetCheckResult:
-    """The result of a check: a verdict on each collection of the run, and what it still has against others.
+    """The result of a check: one for each collection of the run, and what has failed for others.
 
     What failed in an earlier run, over collections that are not of this one, does not block this run. It still shows:
-    Dagster has one newest evaluation of a check, and a collection that is well must not cover one that is not.
+    Dagster has one latest evaluation of a check, and a collection that passes must not cover one that does not.
 
     Args:
-        context: Of the op that asks.
+        context: Of the op that checks.
         check: The check.
-        said: Collection of the run to what the rule has said of it.
-        named: Whether the words differ by collection, so that they are shown with its name.
+        findings: What the rule has found for each collection of the run.
+        named: Whether the texts differ by collection, so that they are shown with its name.
     """
-    verdicts = {name: _verdict(words) for name, words in said.items()}
+    results = {name: _collection_result(finding) for name, finding in findings.items()}
     others = other_collections(context.instance, context.run)
     earlier, due_since = earlier_failures(context.instance, check, others, context.run.run_id)
-    failed = {name: each for name, each in verdicts.items() if not each.passed}
-    shown = failed or ({} if earlier else verdicts)
-    lines = [f"{name}: {each.words}" if named else each.words for name, each in shown.items() if each.words]
-    lines += [f"{name}, in an earlier run: {each.words}" for name, each in earlier.items()]
+    failed = {name: each for name, each in results.items() if not each.passed}
+    shown = failed or ({} if earlier else results)
+    described = {name: each.description for name, each in shown.items() if each.description}
+    lines = [f"{name}: {text}" if named else text for name, text in described.items()]
+    lines += [f"{name}, in an earlier run: {each.description}" for name, each in earlier.items()]
     blocks = any(each.severity == "error" for each in failed.values())
     return dg.AssetCheckResult(
         asset_key=check.asset_key,
@@ -78,43 +101,43 @@ def evaluated(
         severity=dg.AssetCheckSeverity.ERROR if blocks or not (failed or earlier) else dg.AssetCheckSeverity.WARN,
         description=inert_markdown("\n".join(dict.fromkeys(map(one_line, lines)))) or None,
         metadata={
-            VERDICTS_KEY: as_metadata(verdicts),
+            RESULTS_KEY: as_metadata(results),
             **({EARLIER_KEY: as_metadata(earlier)} if earlier else {}),
             **({DUE_SINCE_KEY: due_since} if due_since is not None else {}),
         },
     )
 
 
-def answer(ask: Callable[[], str | None], context: dg.AssetCheckExecutionContext) -> str | None:
-    """What a rule says. One that could not be asked has failed, or an earlier word would stand as the newest."""
+def evaluate_rule(rule: Callable[[], Finding | None], context: dg.AssetCheckExecutionContext) -> Finding | None:
+    """What a rule finds. One that raises has failed, or an earlier result would stand as the latest."""
     try:
-        return ask()
+        return rule()
     except EmbedderError as error:
-        return str(error)
+        return Finding("error", str(error))
     except Exception as error:
-        words = f"it could not be asked: {type(error).__name__}: {error}"
-        context.log.exception(one_line(words))
-        return words
+        text = f"the check could not be evaluated: {type(error).__name__}: {error}"
+        context.log.exception(one_line(text))
+        return Finding("error", text)
 
 
-def _verdict(words: str | None) -> Verdict:
-    """A failed check blocks what follows, unless what it says does not make the results wrong."""
-    passed = not words or isinstance(words, Note)
-    return Verdict(
-        passed=passed,
-        severity="warn" if isinstance(words, Worry) else "error",
-        words=str(words) if words else None,
+def _collection_result(finding: Finding | None) -> CollectionResult:
+    if finding is None:
+        return CollectionResult(passed=True)
+    return CollectionResult(
+        passed=finding.level == "note",
+        severity="warn" if finding.level == "warning" else "error",
+        description=finding.text,
     )
 
 
-def _asked(rule: Rule, pipeline: Pipeline, collection: str, context: dg.AssetCheckExecutionContext) -> str | None:
-    """The verdict of a rule.
+def _finding(rule: Rule, pipeline: Pipeline, collection: str, context: dg.AssetCheckExecutionContext) -> Finding | None:
+    """What a rule finds.
 
-    What is wrong with a collection that another run has changed meanwhile is for the checks of that one to judge.
+    An error in a collection that another run has changed meanwhile is for the checks of that run to report.
     """
-    verdict = answer(lambda: rule(pipeline, collection), context)
-    if verdict is None or isinstance(verdict, Note | Worry):
-        return verdict
-    if (words := superseded(pipeline, context.instance, context.run.run_id, collection)) is not None:
-        return Worry(f"{words}. Found meanwhile: {verdict}")
-    return verdict
+    found = evaluate_rule(lambda: rule(pipeline, collection), context)
+    if found is None or found.level != "error":
+        return found
+    if (reason := superseded(pipeline, context.instance, context.run.run_id, collection)) is not None:
+        return Finding("warning", f"{reason}. Found meanwhile: {found.text}")
+    return found

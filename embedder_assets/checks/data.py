@@ -1,10 +1,9 @@
-"""The checks of what every table and every export must hold."""
+"""The checks of what every table, index and export must hold, and the quality gate before an export."""
 
 from collections.abc import Sequence
 
-from embedder_assets.checks import rules
-from embedder_assets.checks.blocking import blocking_checks
-from embedder_assets.checks.verdict import Rule
+from embedder_assets.checks import approximate, quality, rules
+from embedder_assets.checks.blocking import Rule, blocking_checks
 
 RULES: dict[str, Sequence[Rule]] = {
     "documents": [rules.unique_document_ids],
@@ -28,6 +27,12 @@ RULES: dict[str, Sequence[Rule]] = {
     "reranked_candidates": [rules.reranked_every_query],
     "exports": [rules.export_digests],
 }
+# The quality gate: worse rankings are not exported.
+QUALITY_RULES: Sequence[Rule] = [quality.reranked_not_below_fused, quality.quality_not_below_baseline]
 TOGGLES = {"sparse_embeddings": "enable_sparse", "reranked_candidates": "enable_rerank"}
 
-data_checks = [blocking_checks(table, table_rules, TOGGLES.get(table)) for table, table_rules in RULES.items()]
+data_checks = [
+    *(blocking_checks(table, table_rules, TOGGLES.get(table)) for table, table_rules in RULES.items()),
+    blocking_checks("evaluation", QUALITY_RULES),
+    blocking_checks("dense_index", [approximate.graph_finds_the_exact_neighbours]),
+]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from embedder_assets.checks.verdict import Note, Worry
+from embedder_assets.checks.blocking import Finding, error_or_none
 from embedder_assets.errors import EmbedderError
 from embedder_assets.evaluation.evaluate import EvaluateStage
 from embedder_assets.evaluation.export_gate import (
@@ -16,54 +16,56 @@ from embedder_assets.evaluation.results import Figures, newest_figures
 from embedder_assets.run_context import Pipeline
 
 
-def reranked_not_below_fused(pipeline: Pipeline, collection: str) -> str | None:
+def reranked_not_below_fused(pipeline: Pipeline, collection: str) -> Finding | None:
     """On the judged queries, nDCG@10 of the reranked order is not below that of the fused order, within a tolerance."""
     now = _evaluated(pipeline, collection)
-    if isinstance(now, str):
+    if isinstance(now, Finding):
         return now
     if now.final != "reranked":
         if pipeline.settings.enable_rerank:
-            return Note("the rerank model failed and the fused order stands in its place, so nothing is said about it")
-        return Note("the rerank stage is off")
+            return Finding(
+                "note", "the rerank model failed and the fused order stands in its place, so nothing is said about it"
+            )
+        return Finding("note", "the rerank stage is off")
     remedy = (
         "Compare with other rerank models (`embedder models compare`), lower the weights under [evidence] in the "
         "model's model.toml, or do without it: EMBEDDER_ENABLE_RERANK=false."
     )
     baseline = newest_figures(pipeline.store, "quality_baselines", collection)
     models = f"Models now: {now.models_named}" + (models_then(now, baseline) if baseline else "")
-    return fall(
-        pipeline.store, pipeline.settings, now, Comparison(now, "fused", "the fused ranking has", models, remedy)
-    )
+    comparison = Comparison(now, "fused", "the fused ranking has", models, remedy)
+    return error_or_none(fall(pipeline.store, pipeline.settings, now, comparison))
 
 
-def quality_not_below_baseline(pipeline: Pipeline, collection: str) -> str | None:
+def quality_not_below_baseline(pipeline: Pipeline, collection: str) -> Finding | None:
     """On the judged queries, nDCG@10 of the final order is not below the accepted baseline, within a tolerance."""
     baseline = newest_figures(pipeline.store, "quality_baselines", collection)
     if baseline is not None:
         problem = problem_with_baseline(pipeline.store, pipeline.settings, collection)
-        return problem or _fewer_queries(_evaluated(pipeline, collection), baseline)
+        return error_or_none(problem) or _fewer_queries(_evaluated(pipeline, collection), baseline)
     now = _evaluated(pipeline, collection)
-    if isinstance(now, str):
+    if isinstance(now, Finding):
         return now
     accept = accept_command(collection)
-    return Note(f"no baseline is accepted, so nothing to compare with; {accept} accepts this evaluation")
+    return Finding("note", f"no baseline is accepted, so nothing to compare with; {accept} accepts this evaluation")
 
 
-def _fewer_queries(now: Figures | str, baseline: Figures) -> Worry | None:
+def _fewer_queries(now: Figures | Finding, baseline: Figures) -> Finding | None:
     """A gate that measures less than it did lets more through, and should not do so in silence."""
-    if isinstance(now, str) or now.queries >= baseline.queries:
+    if isinstance(now, Finding) or now.queries >= baseline.queries:
         return None
-    return Worry(
+    return Finding(
+        "warning",
         f"{now.queries} judged queries are left of the {baseline.queries} of the baseline accepted on "
         f"{baseline.at:%Y-%m-%d}, so it says less than it did. Bring the others back (queries.jsonl, qrels.tsv), or "
-        f"accept the smaller set on purpose: {accept_command(baseline.collection)}."
+        f"accept the smaller set on purpose: {accept_command(baseline.collection)}.",
     )
 
 
-def _evaluated(pipeline: Pipeline, collection: str) -> Figures | str:
+def _evaluated(pipeline: Pipeline, collection: str) -> Figures | Finding:
     """The figures of the tables as they are, or why there are none."""
     try:
         figures = EvaluateStage(pipeline.store, pipeline.settings).current(collection)
     except EmbedderError as error:
-        return str(error)
-    return figures or Note("no judged queries, so nothing to compare")
+        return Finding("error", str(error))
+    return figures or Finding("note", "no judged queries, so nothing to compare")

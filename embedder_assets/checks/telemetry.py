@@ -7,9 +7,8 @@ import dagster as dg
 
 from embedder_assets.assets.processing_summary import manifest_file
 from embedder_assets.checks import proof
-from embedder_assets.checks.blocking import answer, evaluated
+from embedder_assets.checks.blocking import Finding, check_result, evaluate_rule
 from embedder_assets.checks.proof import Proof, ProofRule
-from embedder_assets.checks.verdict import Note
 from embedder_assets.partitions import collections_of_run
 from embedder_assets.run_context import Pipeline
 from embedder_assets.telemetry.event_log import records_of_run
@@ -43,13 +42,13 @@ def telemetry_checks(
     left_behind = functools.cache(lambda: _left_behind(context.instance, pipeline, context.run.run_id))
     names = collections_of_run(context.instance, context.run)
     for rule in RULES:
-        said = answer(lambda rule=rule: _asked(rule, left_behind()), context)  # type: ignore[misc]
+        finding = evaluate_rule(lambda rule=rule: _finding(rule, left_behind()), context)  # type: ignore[misc]
         check = dg.AssetCheckKey(dg.AssetKey(ASSET), rule.__name__)
-        yield evaluated(context, check, dict.fromkeys(names, said), named=False)
+        yield check_result(context, check, dict.fromkeys(names, finding), named=False)
 
 
-def _asked(rule: ProofRule, left: Proof | None) -> str | None:
-    return rule(left) if left else Note("this run has written no summary")
+def _finding(rule: ProofRule, left: Proof | None) -> Finding | None:
+    return rule(left) if left else Finding("note", "this run has written no summary")
 
 
 def _left_behind(instance: dg.DagsterInstance, pipeline: Pipeline, run_id: str) -> Proof | None:

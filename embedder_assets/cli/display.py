@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from embedder_assets.cli.terminal import console, highlighted, say, say_lines, say_table, styled
 from embedder_assets.errors import TableError
-from embedder_assets.plain import plain
+from embedder_assets.sanitize import plain
 from embedder_assets.settings import variable_of
-from embedder_assets.terminal import console, highlighted, say, say_lines, say_table, styled
 
 if TYPE_CHECKING:
-    from embedder_assets.cli.doctor_storage import Finding
+    from embedder_assets.cli.doctor_storage import Diagnosis
     from embedder_assets.evaluation.baseline import Baseline
     from embedder_assets.evaluation.model_comparison import Comparison
     from embedder_assets.retrieval.search import Hit
@@ -74,7 +74,7 @@ def progress() -> Iterator[ProgressReport]:
 
 
 def show_outcome(outcome: RunOutcome, pipeline: Pipeline) -> None:
-    """The result of a run: rows a table, what went wrong, where things are, and the footer last."""
+    """The result of a run: rows per table, what went wrong, where things are, and the footer last."""
     store = pipeline.store
     rows = [[name, *(_count(store, each, name) for each in TABLES)] for name in outcome.collections]
     say_table(["rows in", *TABLES.values()], rows)
@@ -121,7 +121,7 @@ def _show_failures(store: TableStore, collection: str) -> None:
 
 
 def _show_quality(outcome: RunOutcome, pipeline: Pipeline) -> None:
-    """nDCG@10 of each ranking, one line a collection that brings judged queries."""
+    """nDCG@10 of each ranking, one line per collection that brings judged queries."""
     from embedder_assets.evaluation.evaluate import EvaluateStage
     from embedder_assets.evaluation.results import NDCG, RANKINGS, newest_figures
 
@@ -158,7 +158,7 @@ def show_hits(hits: Sequence[Hit], query: str) -> None:
 
 
 def show_baselines(baselines: Sequence[Baseline]) -> None:
-    """Accepted figures, each beside the one that it replaces, and who accepted them."""
+    """Accepted figures, each next to the one that it replaces, and who accepted them."""
     from embedder_assets.evaluation.results import MEASURES
 
     rows = []
@@ -198,7 +198,7 @@ def show_tuned(tuned: Tuned, *, written: bool) -> None:
 
 
 def show_versions(versions: Sequence[Version]) -> None:
-    """The history of tables, a commit a line."""
+    """The history of tables, one line per commit."""
     if not versions:
         say("no table has been written yet; `embedder run` fills them")
         return
@@ -245,7 +245,7 @@ def show_removed(removed: RemovedModel) -> None:
     say("Its rows stay in the tables until the next run; a server that has loaded it keeps it until it ends.")
 
 
-def show_findings(findings: Sequence[Finding]) -> None:
+def show_diagnoses(findings: Sequence[Diagnosis]) -> None:
     """What the doctor found."""
     colours = {"ok": "green", "note": "yellow", "problem": "red"}
     for finding in findings:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-from embedder_assets.cli.doctor_storage import Finding, dagster_database, full_disks
+from embedder_assets.cli.doctor_storage import Diagnosis, dagster_database, full_disks
 from embedder_assets.corpus.collections import discover_collections, refused_names
 from embedder_assets.environment import dagster_home, unknown_variables
 from embedder_assets.errors import EmbedderError, SettingsError
@@ -29,7 +29,7 @@ from embedder_assets.tables.store import TableStore
 SHM_NEEDED_MB = 64
 
 
-def examine(settings: Settings) -> Iterator[Finding]:
+def examine(settings: Settings) -> Iterator[Diagnosis]:
     """Looks at everything that a run needs; starts nothing and changes nothing."""
     looks = (
         _python,
@@ -51,41 +51,41 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield from dagster_database(settings)
 
 
-def _python(_: Settings) -> Iterator[Finding]:
+def _python(_: Settings) -> Iterator[Diagnosis]:
     version = platform.python_version()
     supported = (3, 11) <= sys.version_info[:2] <= (3, 12)
     remedy = "" if supported else "Use Python 3.11 or 3.12 (`make run PYTHON=python3.11`)."
-    yield Finding("ok" if supported else "problem", "Python", version, remedy)
+    yield Diagnosis("ok" if supported else "problem", "Python", version, remedy)
 
 
-def _triton(settings: Settings) -> Iterator[Finding]:
+def _triton(settings: Settings) -> Iterator[Diagnosis]:
     if settings.triton_url:
         yield from _triton_of_others(settings.triton_url)
         return
     running = find_running(settings.home / "triton")
     if running is not None:
-        yield Finding("ok", "Triton", f"`embedder serve` runs at {running.grpc}")
+        yield Diagnosis("ok", "Triton", f"`embedder serve` runs at {running.grpc}")
     if importlib.util.find_spec("pytriton") is None:
         compose = "COMPOSE_PROFILES=cpu docker compose up triton"
         remedy = f"Start Triton with `{compose}` and set EMBEDDER_TRITON_URL=127.0.0.1:8001."
-        yield Finding("problem", "embedded Triton", f"no wheel for {platform.system()} {platform.machine()}", remedy)
+        yield Diagnosis("problem", "embedded Triton", f"no wheel for {platform.system()} {platform.machine()}", remedy)
         return
     library = Path(sysconfig.get_config_var("LIBDIR") or "") / str(sysconfig.get_config_var("INSTSONAME"))
     if library.exists():
-        yield Finding("ok", "embedded Triton", "installed")
+        yield Diagnosis("ok", "embedded Triton", "installed")
     else:
         remedy = "Use a Python with a shared library (Debian: apt-get install libpython3.11), or EMBEDDER_TRITON_URL."
-        yield Finding("problem", "embedded Triton", f"its Python backend needs {library}, which is missing", remedy)
+        yield Diagnosis("problem", "embedded Triton", f"its Python backend needs {library}, which is missing", remedy)
 
 
-def _triton_of_others(endpoints: Sequence[str]) -> Iterator[Finding]:
+def _triton_of_others(endpoints: Sequence[str]) -> Iterator[Diagnosis]:
     """One finding a server; of several, one is enough for a run."""
     answering = {endpoint: _connects(*_host_and_port(endpoint)) for endpoint in endpoints}
     missing: Literal["note", "problem"] = "note" if any(answering.values()) else "problem"
     for endpoint, answers in answering.items():
         remedy = "" if answers else "Start that server, or unset EMBEDDER_TRITON_URL to use the embedded one."
         found = f"{endpoint} {'answers' if answers else 'does not answer'}"
-        yield Finding("ok" if answers else missing, "Triton", found, remedy)
+        yield Diagnosis("ok" if answers else missing, "Triton", found, remedy)
 
 
 def _host_and_port(endpoint: str) -> tuple[str, int]:
@@ -93,72 +93,74 @@ def _host_and_port(endpoint: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def _access(settings: Settings) -> Iterator[Finding]:
+def _access(settings: Settings) -> Iterator[Diagnosis]:
     """Certificates and the secret, where the settings name some."""
     for thing, read in (("Triton client", ClientAccess.of), ("embedder serve", ServerAccess.of)):
         try:
             read(settings)
         except SettingsError as error:
-            yield Finding("problem", thing, f"{error.thing}: {error.got}", error.remedy)
+            yield Diagnosis("problem", thing, f"{error.thing}: {error.got}", error.remedy)
 
 
-def _models(settings: Settings) -> Iterator[Finding]:
+def _models(settings: Settings) -> Iterator[Diagnosis]:
     """Those in use have to be whole; of others a run takes no notice."""
     used = models_in_use(settings)
     for error in unusable_models(settings):
-        yield Finding("problem", error.thing, f"{error.got}; expected {error.expected}", error.remedy)
+        yield Diagnosis("problem", error.thing, f"{error.got}; expected {error.expected}", error.remedy)
     try:
         for state in inspect_models(settings.model_repository, device=settings.device):
             name = f"model {state.name}"
             if state.problem is None:
-                yield Finding("ok", name, f"{state.size_bytes / 2**20:.1f} MiB, {state.precision}, {state.fingerprint}")
+                yield Diagnosis(
+                    "ok", name, f"{state.size_bytes / 2**20:.1f} MiB, {state.precision}, {state.fingerprint}"
+                )
             elif state.name in used:
-                yield Finding("problem", name, state.problem, "Run `embedder models build`.")
+                yield Diagnosis("problem", name, state.problem, "Run `embedder models build`.")
             else:
                 remedy = f"No setting names it: build it, or `embedder models remove {state.name}`."
-                yield Finding("note", name, state.problem, remedy)
+                yield Diagnosis("note", name, state.problem, remedy)
     except EmbedderError as error:
-        yield Finding("problem", "models", error.got, error.remedy)
+        yield Diagnosis("problem", "models", error.got, error.remedy)
 
 
-def _corpus(settings: Settings) -> Iterator[Finding]:
+def _corpus(settings: Settings) -> Iterator[Diagnosis]:
     if settings.corpus_url and not settings.corpus_dir.exists():
         return  # the first run fetches it
     try:
         names = [collection.name for collection in discover_collections(settings.corpus_dir)]
-        yield Finding("ok", "corpus", f"{settings.corpus_dir}: {', '.join(names)}")
+        yield Diagnosis("ok", "corpus", f"{settings.corpus_dir}: {', '.join(names)}")
         for refused in refused_names(settings.corpus_dir):
-            yield Finding("problem", "corpus", f"{refused.thing}: {refused.got}", refused.remedy)
+            yield Diagnosis("problem", "corpus", f"{refused.thing}: {refused.got}", refused.remedy)
     except EmbedderError as error:
-        yield Finding("problem", "corpus", f"{settings.corpus_dir}: {error.got}", error.remedy)
+        yield Diagnosis("problem", "corpus", f"{settings.corpus_dir}: {error.got}", error.remedy)
 
 
-def _home(settings: Settings) -> Iterator[Finding]:
+def _home(settings: Settings) -> Iterator[Diagnosis]:
     nearest = next(path for path in (settings.home, *settings.home.parents) if path.exists())
     writable = os.access(nearest, os.W_OK)
     free_gb = shutil.disk_usage(nearest).free / 2**30
     remedy = "" if writable else "Make it writable, or set EMBEDDER_HOME to a folder that is."
     found = f"{settings.home}, {free_gb:.0f} GiB free{'' if writable else ', not writable'}"
-    yield Finding("ok" if writable else "problem", "home", found, remedy)
+    yield Diagnosis("ok" if writable else "problem", "home", found, remedy)
 
 
-def _rights(settings: Settings) -> Iterator[Finding]:
+def _rights(settings: Settings) -> Iterator[Diagnosis]:
     """Who else may read the state and write the models."""
     if open_folders := open_to_others(settings.home):
         names = ", ".join(folder.name for folder in open_folders)
         remedy = f"`chmod -R go-rwx {settings.home}`; the next run of their owner does so too (docs/security.md)."
-        yield Finding("note", "home", f"other users of this machine can look into {names}", remedy)
+        yield Diagnosis("note", "home", f"other users of this machine can look into {names}", remedy)
     events = dagster_home(settings)
     if events.parent != settings.home and group_of(events) is None and is_open_to_others(events):
         remedy = f"It holds previews of texts: `chmod go-rwx {events}`, or give it the setgid bit to share it."
-        yield Finding("note", "DAGSTER_HOME", f"other users of this machine can look into {events}", remedy)
+        yield Diagnosis("note", "DAGSTER_HOME", f"other users of this machine can look into {events}", remedy)
     try:
         require_protected(settings.model_repository, "model_repository")
     except SettingsError as error:
-        yield Finding("problem", "models", f"{error.thing}: {error.got}", error.remedy)
+        yield Diagnosis("problem", "models", f"{error.thing}: {error.got}", error.remedy)
 
 
-def _buckets(settings: Settings) -> Iterator[Finding]:
+def _buckets(settings: Settings) -> Iterator[Diagnosis]:
     """The object store, where something is in one."""
     places: dict[str, tuple[str | None, Callable[[], None]]] = {
         "tables": (settings.tables_url, TableStore.of(settings).reach),
@@ -170,43 +172,43 @@ def _buckets(settings: Settings) -> Iterator[Finding]:
             continue
         try:
             reach()
-            yield Finding("ok", thing, f"{url} answers")
+            yield Diagnosis("ok", thing, f"{url} answers")
         except EmbedderError as error:
-            yield Finding("problem", thing, f"{url}: {error.got}", error.remedy)
+            yield Diagnosis("problem", thing, f"{url}: {error.got}", error.remedy)
 
 
-def _shared_memory(settings: Settings) -> Iterator[Finding]:
+def _shared_memory(settings: Settings) -> Iterator[Diagnosis]:
     if settings.triton_url or not Path("/dev/shm").exists():
         return
     free_mb = shutil.disk_usage("/dev/shm").free // 2**20
     enough = free_mb >= SHM_NEEDED_MB
     remedy = "" if enough else "Give the container more shared memory (docker run --shm-size=1g)."
-    yield Finding("ok" if enough else "problem", "/dev/shm", f"{free_mb} MiB free", remedy)
+    yield Diagnosis("ok" if enough else "problem", "/dev/shm", f"{free_mb} MiB free", remedy)
 
 
-def _ports(settings: Settings) -> Iterator[Finding]:
+def _ports(settings: Settings) -> Iterator[Diagnosis]:
     used = {"metrics port": (settings.metrics_port, "an exporter"), "UI port": (settings.webserver_port, "`make up`")}
     for thing, (port, likely) in used.items():
         taken = _connects("127.0.0.1", port)
         found = f"127.0.0.1:{port} {f'is in use ({likely}, perhaps)' if taken else 'is free'}"
-        yield Finding("note" if taken else "ok", thing, found)
+        yield Diagnosis("note" if taken else "ok", thing, found)
 
 
-def _variables(_: Settings) -> Iterator[Finding]:
+def _variables(_: Settings) -> Iterator[Diagnosis]:
     for name, remedy in unknown_variables(os.environ).items():
         sentence = f"{remedy[0].upper()}{remedy[1:]}{'' if remedy.endswith('?') else '.'}"
-        yield Finding("note", "environment", f"{name} is no setting", sentence)
+        yield Diagnosis("note", "environment", f"{name} is no setting", sentence)
 
 
-def _extras(settings: Settings) -> Iterator[Finding]:
+def _extras(settings: Settings) -> Iterator[Diagnosis]:
     has: Callable[[str], bool] = lambda name: importlib.util.find_spec(name) is not None  # noqa: E731
     torch = "installed" if has("torch") else "not installed; training and other architectures than BERT need it"
-    yield Finding("ok", "torch (optional)", torch)
+    yield Diagnosis("ok", "torch (optional)", torch)
     gpu = Path("/dev/nvidia0").exists()
     missing = settings.device == "gpu" and not gpu and not settings.triton_url
     found = f"{'found' if gpu else 'none'}; EMBEDDER_DEVICE is {settings.device}"
     remedy = "Set EMBEDDER_DEVICE=cpu, then `embedder models build`." if missing else ""
-    yield Finding("problem" if missing else "ok", "GPU (optional)", found, remedy)
+    yield Diagnosis("problem" if missing else "ok", "GPU (optional)", found, remedy)
 
 
 def _connects(host: str, port: int) -> bool:

@@ -29,7 +29,7 @@ LOCKED_S = 2
 
 
 @dataclass(frozen=True)
-class Finding:
+class Diagnosis:
     """One thing that was looked at.
 
     Attributes:
@@ -43,7 +43,7 @@ class Finding:
     remedy: str = ""
 
 
-def full_disks(settings: Settings) -> Iterator[Finding]:
+def full_disks(settings: Settings) -> Iterator[Diagnosis]:
     """A finding for each place that a run writes to and that has no room, in bytes or in files."""
     remedy = "Free some space there, or set {} to a folder on another disk."
     for thing, place, variable in (
@@ -54,19 +54,19 @@ def full_disks(settings: Settings) -> Iterator[Finding]:
         # The folder, or the one above that it would be made in.
         why = _full(next(each for each in (place, *place.parents) if each.exists()))
         if why:
-            yield Finding("problem", f"disk of {thing}", f"{place}: {why}", remedy.format(variable))
+            yield Diagnosis("problem", f"disk of {thing}", f"{place}: {why}", remedy.format(variable))
     try:
         temporary = Path(tempfile.gettempdir())
     except OSError:
         tried = os.environ.get("TMPDIR") or "/tmp"
-        yield Finding("problem", "temporary files", f"{tried} takes no file", remedy.format("TMPDIR"))
+        yield Diagnosis("problem", "temporary files", f"{tried} takes no file", remedy.format("TMPDIR"))
         return
     wanted = os.environ.get("TMPDIR")
     if wanted and Path(wanted).absolute() != temporary:
-        yield Finding("note", "temporary files", f"TMPDIR is {wanted}, which takes no file; {temporary} is used")
+        yield Diagnosis("note", "temporary files", f"TMPDIR is {wanted}, which takes no file; {temporary} is used")
     why = _full(temporary)
     if why:
-        yield Finding("problem", "temporary files", f"{temporary}: {why}", remedy.format("TMPDIR"))
+        yield Diagnosis("problem", "temporary files", f"{temporary}: {why}", remedy.format("TMPDIR"))
 
 
 def _full(folder: Path) -> str | None:
@@ -79,7 +79,7 @@ def _full(folder: Path) -> str | None:
     return None
 
 
-def dagster_database(settings: Settings) -> Iterator[Finding]:
+def dagster_database(settings: Settings) -> Iterator[Diagnosis]:
     """Opens Dagster's storage as a run would, and asks each of its databases something; makes none."""
     from embedder_assets.instance.sqlite_event_log import uses_files
 
@@ -87,16 +87,16 @@ def dagster_database(settings: Settings) -> Iterator[Finding]:
     try:
         with translate_storage_errors(folder, opening=True):
             if not folder.exists() or (uses_files(folder) and not (folder / "history").exists()):
-                yield Finding("ok", "Dagster's database", f"{folder}: the first run makes it")
+                yield Diagnosis("ok", "Dagster's database", f"{folder}: the first run makes it")
                 return
             for file in filter(Path.exists, (folder / name for name in FILES)):
-                _take_turn(file)
+                _check_write_lock(file)
             yield from _schemas(folder)
     except EmbedderError as error:
-        yield Finding("problem", "Dagster's database", f"{folder}: {error.got}", error.remedy)
+        yield Diagnosis("problem", "Dagster's database", f"{folder}: {error.got}", error.remedy)
 
 
-def _take_turn(file: Path) -> None:
+def _check_write_lock(file: Path) -> None:
     """Takes the lock that a write takes, and gives it back: the file can be written, and nobody holds it for long."""
     engine = create_engine(f"sqlite:///{file}", connect_args={"timeout": LOCKED_S})
     try:
@@ -107,18 +107,18 @@ def _take_turn(file: Path) -> None:
         engine.dispose()
 
 
-def _schemas(folder: Path) -> Iterator[Finding]:
+def _schemas(folder: Path) -> Iterator[Diagnosis]:
     """Whether each database has the tables that this Dagster reads and writes, and answers."""
-    from embedder_assets.instance.sqlite_event_log import kept_instance
+    from embedder_assets.instance.sqlite_event_log import open_instance
 
-    with kept_instance(folder) as instance:
+    with open_instance(folder) as instance:
         instance.get_runs(limit=1)
         instance.all_instigator_state()
         instance.get_dynamic_partitions("collections")
         versions = {name: getattr(instance, part).alembic_version() for name, part in PARTS.items()}
     other = {name: pair for name, pair in versions.items() if pair is not None and pair[0] != pair[1]}
     for name, (there, needed) in other.items():
-        yield Finding(
+        yield Diagnosis(
             "problem",
             "Dagster's database",
             f"{folder}: the schema of {name} is {there}, this Dagster's is {needed}",
@@ -126,4 +126,4 @@ def _schemas(folder: Path) -> Iterator[Finding]:
             "install that one.",
         )
     if not other:
-        yield Finding("ok", "Dagster's database", f"{folder} answers")
+        yield Diagnosis("ok", "Dagster's database", f"{folder} answers")

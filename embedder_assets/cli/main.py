@@ -16,15 +16,14 @@ from typing import Any
 
 import click
 
-from embedder_assets import interrupt
-from embedder_assets.cli import display
+from embedder_assets.cli import display, interrupt
 from embedder_assets.cli.group import Commands, distinct
 from embedder_assets.cli.models import models
 from embedder_assets.cli.tables import tables
+from embedder_assets.cli.terminal import say, say_json, warn
 from embedder_assets.environment import variable_warnings
 from embedder_assets.permissions import restrict_permissions
 from embedder_assets.settings import Settings, load_settings, settings_at_load
-from embedder_assets.terminal import say, say_json, warn
 
 POLL_S = 0.2
 _COLLECTIONS = click.option(
@@ -42,7 +41,7 @@ _COLLECTIONS = click.option(
 @click.pass_context
 def main(context: click.Context) -> None:
     """RAG tables as Dagster assets, computed by models in a real NVIDIA Triton server."""
-    interrupt.raises()
+    interrupt.raise_keyboard_interrupt()
     for sentence in variable_warnings(os.environ):
         warn(sentence)
     if context.invoked_subcommand == "doctor":
@@ -54,11 +53,11 @@ def main(context: click.Context) -> None:
 @contextmanager
 def _loading() -> Iterator[None]:
     """While modules load, an interrupt ends the command at once."""
-    interrupt.ends_at_once()
+    interrupt.exit_immediately()
     try:
         yield
     finally:
-        interrupt.raises()
+        interrupt.raise_keyboard_interrupt()
 
 
 @main.command()
@@ -197,10 +196,10 @@ def summary_show(wanted: str | None, as_json: bool) -> None:
 @click.argument("wanted", nargs=-1, metavar="[RUN_ID|PATH]...", callback=distinct)
 def summary_validate(wanted: tuple[str, ...]) -> None:
     """Hold manifests, the newest by default, against the schema; exit status 1 if one does not fit."""
-    from embedder_assets.cli.summary import verdicts
+    from embedder_assets.cli.summary import problems_of_manifests
 
     whole = True
-    for thing, problems in verdicts(load_settings().home, wanted or (None,)):
+    for thing, problems in problems_of_manifests(load_settings().home, wanted or (None,)):
         for sentence in problems or ["ok"]:
             say(f"{thing}: {sentence}")
         whole = whole and not problems
@@ -232,13 +231,13 @@ def serve() -> None:
 def exporter() -> None:
     """Serve the metrics of all runs in the foreground, from the Dagster event log."""
     from embedder_assets.run import dagster_instance, metrics_of
-    from embedder_assets.telemetry.exporter.server import METRICS_PATH, served
+    from embedder_assets.telemetry.exporter.server import METRICS_PATH, serve_metrics
 
     settings = load_settings()
     with suppress(KeyboardInterrupt), dagster_instance(settings) as instance:
         collector, state = metrics_of(instance)
         collector.catch_up()
-        with served(collector, settings, lasting=True, beside=state) as url:
+        with serve_metrics(collector, settings, long_running=True, extra=state) as url:
             say(f"Metrics: {url}{METRICS_PATH}")
             threading.Event().wait()
 
@@ -259,7 +258,7 @@ def doctor() -> None:
     from embedder_assets.cli.doctor import examine
 
     findings = list(examine(load_settings()))
-    display.show_findings(findings)
+    display.show_diagnoses(findings)
     sys.exit(1 if any(finding.level == "problem" for finding in findings) else 0)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from filelock import Timeout
 
 from embedder_assets.cli.service_manager import ServiceManager
-from embedder_assets.cli.supervise import Part, SupervisedProcess
+from embedder_assets.cli.supervise import Component, SupervisedProcess
 from embedder_assets.corpus.collections import discover_collections
 from embedder_assets.corpus.s3_sync import sync_corpus
 from embedder_assets.errors import StackError
@@ -28,7 +28,7 @@ from embedder_assets.serving.server.supervised import held, is_held, supervision
 from embedder_assets.settings import Settings, variable_of
 
 ADDRESS = "127.0.0.1"
-LOOK_S = 0.5
+POLL_S = 0.5
 PORT_SETTINGS = {"exporter": "metrics_port", "webserver": "webserver_port"}
 
 
@@ -59,7 +59,7 @@ def _run(settings: Settings, report: Callable[[str], None]) -> None:
     with ExitStack() as stack:
         with dagster_instance(settings) as instance:
             register(instance, [collection.name for collection in discover_collections(sync_corpus(settings))])
-        processes = [SupervisedProcess(part) for part in _parts(settings)]
+        processes = [SupervisedProcess(part) for part in _components(settings)]
         if not settings.triton_url:
             stack.enter_context(held(supervision(settings.home / "triton")))
         for process in processes:
@@ -76,17 +76,17 @@ def _run(settings: Settings, report: Callable[[str], None]) -> None:
         stack.callback(manager.notify, STOPPING=1)
         while True:
             for process in processes:
-                for sentence in process.look():
+                for sentence in process.poll():
                     say(sentence)
             manager.notify(WATCHDOG=1)
-            time.sleep(LOOK_S)
+            time.sleep(POLL_S)
 
 
-def _parts(settings: Settings) -> Iterator[Part]:
+def _components(settings: Settings) -> Iterator[Component]:
     scripts, logs, state = Path(sys.executable).parent, settings.home / "logs", settings.home / "triton"
     embedder = str(scripts / "embedder")
     if not settings.triton_url:
-        yield Part(
+        yield Component(
             "Triton",
             [embedder, "serve"],
             logs / "triton.log",
@@ -94,7 +94,7 @@ def _parts(settings: Settings) -> Iterator[Part]:
             may_start=lambda: find_running(state) is None,
             where=lambda: _triton(settings),
         )
-    yield Part(
+    yield Component(
         "the exporter",
         [embedder, "exporter"],
         logs / "exporter.log",
@@ -102,14 +102,14 @@ def _parts(settings: Settings) -> Iterator[Part]:
         where=lambda: f"http://{ADDRESS}:{settings.metrics_port}/metrics",
     )
     webserver = [sys.executable, "-m", "embedder_assets.cli.webserver", "--module-name", CODE_LOCATION]
-    yield Part(
+    yield Component(
         "the webserver",
         [*webserver, "--host", ADDRESS, "--port", str(settings.webserver_port)],
         logs / "webserver.log",
         answers=lambda: _answers(settings.webserver_port),
         where=lambda: f"http://{ADDRESS}:{settings.webserver_port}",
     )
-    yield Part(
+    yield Component(
         "the daemon", [str(scripts / "dagster-daemon"), "run", "--module-name", CODE_LOCATION], logs / "daemon.log"
     )
 

@@ -1,17 +1,17 @@
-"""What ``embedder summary`` shows of a run's manifest, and its verdicts on manifests."""
+"""What ``embedder summary`` shows of a run's manifest, and what does not fit the schema of manifests."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from embedder_assets.cli.terminal import say, say_lines, say_table, styled
 from embedder_assets.errors import TelemetryError
 from embedder_assets.telemetry.event_log import ASSET_OF_STAGE
 from embedder_assets.telemetry.footer import render_footer
 from embedder_assets.telemetry.manifest.file import find_manifest, problems_of_file, read_manifest_file
 from embedder_assets.telemetry.manifest.schema import Manifest, SparseRun, StageRun
 from embedder_assets.telemetry.stage_record import StageName
-from embedder_assets.terminal import say, say_lines, say_table, styled
 
 COLOURS = {"succeeded": "green", "failed": "red", "unknown": "yellow"}
 COLUMNS = ("stage", "status", "items", "p50 ms", "p95 ms", "p99 ms", "coverage", "fallback", "samples scraped")
@@ -34,7 +34,7 @@ def show_manifest(manifest: Manifest) -> None:
     say_lines(render_footer(manifest))
 
 
-def verdicts(home: Path, wanted: Iterable[str | None]) -> Iterator[tuple[str, list[str]]]:
+def problems_of_manifests(home: Path, wanted: Iterable[str | None]) -> Iterator[tuple[str, list[str]]]:
     """Each manifest that was named, with what is wrong with it; an empty list means that it fits."""
     for name in wanted:
         try:
@@ -113,7 +113,7 @@ def _leases(manifest: Manifest) -> Iterator[str]:
 def _mitigations(manifest: Manifest) -> Iterator[str]:
     for entry in manifest.mitigations[:SHOWN]:
         failed = f", {len(entry.items)} chunks" if entry.items else ""
-        size = f" to {entry.batch_size} texts a request" if entry.batch_size else ""
+        size = f" to {entry.batch_size} texts per request" if entry.batch_size else ""
         where = f" {entry.endpoint} at {entry.at}" if entry.endpoint else ""
         yield f"Mitigation: {entry.stage}: {entry.model} {entry.kind}{where}{size} ({entry.reason}{failed})"
     if len(manifest.mitigations) > SHOWN:

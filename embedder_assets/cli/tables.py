@@ -9,17 +9,17 @@ from datetime import UTC, datetime
 import click
 
 from embedder_assets.cli.group import distinct
-from embedder_assets.plain import plain
+from embedder_assets.cli.terminal import say, say_json
+from embedder_assets.sanitize import plain
 from embedder_assets.settings import load_settings
 from embedder_assets.tables.store import TableStore
-from embedder_assets.terminal import say, say_json
 
 BYTES_A_MB = 1_000_000
 
 
 @click.group()
 def tables() -> None:
-    """Show the tables' history, restore a former version, keep them in shape."""
+    """Show the tables' history, restore an earlier version, keep them in shape."""
 
 
 @tables.command()
@@ -44,7 +44,7 @@ def history(names: tuple[str, ...], limit: int, as_json: bool) -> None:
 @click.option("--at", metavar="TIME", type=click.DateTime(), help="The newest version of that time (UTC).")
 @click.option("--collection", metavar="NAME", help="Only the rows of this collection.")
 def restore(table: str, version: int | None, at: datetime | None, collection: str | None) -> None:
-    """Make a former version of TABLE the newest one."""
+    """Make an earlier version of TABLE the newest one."""
     from embedder_assets.drop_collection import known_collections
     from embedder_assets.tables.history import restore
 
@@ -92,6 +92,6 @@ def maintain() -> None:
     store = TableStore.of(settings)
     for done in maintain(store, settings.history_days, needed=lambda: needed_versions(store)):
         say(
-            f"{done.table}: {done.files_before} files, now {done.files_after}; {done.files_removed} of former versions "
-            f"removed{'' if done.bytes_removed is None else f', {done.bytes_removed / BYTES_A_MB:.1f} MB'}"
+            f"{done.table}: {done.files_before} files, now {done.files_after}; {done.files_removed} of earlier "
+            f"versions removed{'' if done.bytes_removed is None else f', {done.bytes_removed / BYTES_A_MB:.1f} MB'}"
         )

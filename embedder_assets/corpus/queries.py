@@ -17,7 +17,7 @@ from embedder_assets.corpus.markdown import HEADING_SEPARATOR
 from embedder_assets.corpus.paths import in_words
 from embedder_assets.corpus.sources import check_file
 from embedder_assets.errors import CorpusError, DocumentError
-from embedder_assets.plain import one_line
+from embedder_assets.sanitize import one_line
 
 PROVIDED = "provided"
 SYNTHETIC = "synthetic"

@@ -5,8 +5,12 @@ from __future__ import annotations
 import functools
 
 import dagster as dg
-from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteRepositoryOrigin
-from dagster._core.storage.tags import MAX_RETRIES_TAG
+
+from embedder_assets.instance.dagster_private import (
+    MAX_RETRIES_TAG,
+    RegisteredCodeLocationOrigin,
+    RemoteRepositoryOrigin,
+)
 
 # The name that the webserver, `workspace.yaml` and Docker Compose give to our code location.
 CODE_LOCATION = "embedder_assets.definitions"

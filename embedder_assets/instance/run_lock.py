@@ -1,4 +1,4 @@
-"""A sign that a run's process lives: a locked file, which the kernel lets go of whatever kills the process."""
+"""A lock that the process of a run holds while it lives: the kernel releases it, whatever kills the process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 
 # A file that was made just now may not be locked yet.
 YOUNG_S = 5.0
-# The end of a run is written after its process has let go, with some tries where the storage is slow.
+# The end of a run is written after its process has released the lock, with some retries where the storage is slow.
 ENDING_S = 30.0
 
 
@@ -27,14 +27,14 @@ class RunLock:
         self._locks: dict[str, FileLock] = {}
 
     def hold(self, run_id: str) -> None:
-        """Says from now on that the process of a run lives."""
+        """Holds the lock of a run until ``close``."""
         if run_id not in self._locks:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._locks[run_id] = FileLock(_file(self._folder, run_id))
             self._locks[run_id].acquire()
 
     def close(self) -> None:
-        """Lets go of the signs. Their files stay: only the storage knows whether the end of a run has come into it."""
+        """Releases the locks. Their files stay: only the storage knows whether the end of a run has come into it."""
         while self._locks:
             run_id, lock = self._locks.popitem()
             ended = time.time() + ENDING_S
@@ -43,19 +43,19 @@ class RunLock:
 
 
 def is_lost(home: Path, run_id: str) -> bool:
-    """Whether the process that once held the sign of a run is gone; False for a run that never held one here."""
-    return _taken(_file(_folder(home), run_id))
+    """Whether the process that once held the lock of a run is gone; False for a run that never held one here."""
+    return _removed_if_free(_file(_folder(home), run_id))
 
 
-def remove_ended(home: Path, going_on: Collection[str]) -> None:
-    """Removes the signs of runs that have ended."""
+def remove_ended(home: Path, in_progress: Collection[str]) -> None:
+    """Removes the lock files of runs that have ended."""
     for file in _folder(home).glob("*.lock"):
-        if file.stem not in going_on:
-            _taken(file)
+        if file.stem not in in_progress:
+            _removed_if_free(file)
 
 
-def _taken(file: Path) -> bool:
-    """Removes a sign that nobody holds, unless somebody may be about to; whether it did."""
+def _removed_if_free(file: Path) -> bool:
+    """Removes a lock file that nobody holds, unless somebody may be about to; whether it did."""
     try:
         # A time further in the future than the end of a run sets is of a clock that was ahead.
         if -(ENDING_S + 1) < time.time() - file.stat().st_mtime < YOUNG_S:

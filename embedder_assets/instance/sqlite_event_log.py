@@ -4,7 +4,7 @@ Dagster opens and closes the database for every statement. Closing the last conn
 its log back, so a run of ours, which does so a thousand times, spends a second on it. Nothing else differs: the files
 and the tables are the same, and Dagster's own class reads and writes them too, at the same time.
 
-Our own processes open an instance this way (``kept_instance``); its ``dagster.yaml`` says nothing of it, so Dagster's
+Our own processes open an instance this way (``open_instance``); its ``dagster.yaml`` says nothing of it, so Dagster's
 tools need neither us nor a setting. See docs/adr/0013.
 """
 
@@ -17,21 +17,23 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from dagster._core.instance.ref import InstanceRef
-from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
-from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
-from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
-from dagster._serdes import ConfigurableClassData
 from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.pool import QueuePool
 
+from embedder_assets.instance.dagster_private import (
+    SQLITE_BUSY_TIMEOUT_SECONDS,
+    ConfigurableClassData,
+    InstanceRef,
+    LocalComputeLogManager,
+    SqliteEventLogStorage,
+)
 from embedder_assets.instance.step_output import TeeComputeLogManager
 
 # The index and a few runs; a webserver looks at many.
-DATABASES_KEPT = 8
+MAX_OPEN_DATABASES = 8
 
 
-def kept_instance(folder: Path) -> dg.DagsterInstance:
+def open_instance(folder: Path) -> dg.DagsterInstance:
     """The instance of a ``DAGSTER_HOME``.
 
     Its event log is kept open where it is Dagster's default, SQLite; so is the terminal where the output of steps is
@@ -40,8 +42,8 @@ def kept_instance(folder: Path) -> dg.DagsterInstance:
     ref = InstanceRef.from_dir(str(folder))
     log = ref.event_storage_data
     if log is not None and _is_default(ref):
-        kept = ConfigurableClassData(__name__, KeptSqliteEventLogStorage.__name__, log.config_yaml)
-        # The unified storage would bring an event log of its own; its parts are named beside it.
+        kept = ConfigurableClassData(__name__, PooledSqliteEventLogStorage.__name__, log.config_yaml)
+        # The unified storage would bring an event log of its own; its parts are named next to it.
         ref = ref._replace(event_storage_data=kept, storage_data=None)
     output = ref.compute_logs_data
     if output.class_name == LocalComputeLogManager.__name__:
@@ -59,7 +61,7 @@ def _is_default(ref: InstanceRef) -> bool:
     return ref.event_storage_data is not None and ref.event_storage_data.class_name == SqliteEventLogStorage.__name__
 
 
-class KeptSqliteEventLogStorage(SqliteEventLogStorage):
+class PooledSqliteEventLogStorage(SqliteEventLogStorage):
     """Dagster's class, with connections that stay."""
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
@@ -69,7 +71,9 @@ class KeptSqliteEventLogStorage(SqliteEventLogStorage):
         super().__init__(base_dir, inst_data)
 
     @classmethod
-    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> KeptSqliteEventLogStorage:
+    def from_config_value(
+        cls, inst_data: ConfigurableClassData | None, config_value: Any
+    ) -> PooledSqliteEventLogStorage:
         """The storage of an instance."""
         return cls(inst_data=inst_data, **config_value)
 
@@ -113,7 +117,7 @@ class KeptSqliteEventLogStorage(SqliteEventLogStorage):
                 pool_size=1,
                 connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS},
             )
-            if len(self._engines) > DATABASES_KEPT:
+            if len(self._engines) > MAX_OPEN_DATABASES:
                 self._forget(next(iter(self._engines)))
         self._engines.move_to_end(shard)
         return self._engines[shard]

@@ -12,9 +12,7 @@ from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdo
 from pathlib import Path
 from typing import Any, TextIO, cast
 
-from dagster._core.storage.compute_log_manager import CapturedLogContext
-from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
-from dagster._serdes import ConfigurableClassData
+from embedder_assets.instance.dagster_private import CapturedLogContext, ConfigurableClassData, LocalComputeLogManager
 
 
 class TeeComputeLogManager(LocalComputeLogManager):

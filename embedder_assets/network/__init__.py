@@ -1,1 +1,5 @@
-"""Small pieces that any connection needs: TLS credentials, plain HTTP on this machine, OpenTelemetry's variables."""
+"""Connections in general: certificates (``tls``), local connections (``loopback``), OTLP variables (``otlp_env``).
+
+The protocols themselves belong to their users: Triton's to ``serving``, the object store's to ``tables``, the metrics
+endpoint's to ``telemetry.exporter``.
+"""

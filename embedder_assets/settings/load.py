@@ -17,11 +17,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from embedder_assets.errors import SettingsError
-from embedder_assets.permissions import put_there_by_another
-from embedder_assets.redact import HIDDEN
+from embedder_assets.permissions import owned_by_another_user
+from embedder_assets.pydantic_errors import first_field_error
+from embedder_assets.sanitize import HIDDEN
 from embedder_assets.settings.groups import FIELDS, GROUP_OF, GROUPS, Settings, key_of, variable_of
 from embedder_assets.settings.retired import REMOVED, RENAMED
-from embedder_assets.validation import first_misfit
 
 SETTINGS_FILE = "embedder.toml"
 # Those that everybody meets may stand in embedder.toml outside their groups too, by their whole names.
@@ -114,7 +114,7 @@ def _environment_layer(environ: Mapping[str, str]) -> dict[str, tuple[Any, str]]
 def _file_layer(path: Path) -> dict[str, tuple[Any, str]]:
     if not path.is_file():
         return {}
-    if put_there_by_another(path):
+    if owned_by_another_user(path):
         raise SettingsError(
             str(path),
             expected="a file of yours: who sets the settings runs code as you",
@@ -177,7 +177,7 @@ def _unknown_key(thing: str, key: str, group: Mapping[str, str]) -> SettingsErro
 
 
 def _rejected(error: ValidationError, merged: Mapping[str, tuple[Any, str]]) -> SettingsError:
-    misfit = first_misfit(error)
+    misfit = first_field_error(error)
     name = misfit.field.partition(".")[0]
     value, provenance = merged.get(name, (misfit.got, "default"))
     meaning = FIELDS[name].description if name in FIELDS else "a known setting"

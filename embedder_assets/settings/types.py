@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from embedder_assets.redact import SecretUrl, secret_url
+from embedder_assets.sanitize import SecretUrl, secret_url
 
 
 def _absolute(path: Path) -> Path:

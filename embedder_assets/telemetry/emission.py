@@ -24,7 +24,7 @@ from embedder_assets.errors import TelemetryError
 from embedder_assets.network import loopback
 from embedder_assets.settings import Settings
 from embedder_assets.telemetry.exporter import endpoint_key
-from embedder_assets.telemetry.exporter.collector import RunSamples, of_run
+from embedder_assets.telemetry.exporter.collector import RunSamples, run_collector
 from embedder_assets.telemetry.exporter.metrics import LATENCY_METRICS
 from embedder_assets.telemetry.exporter.server import (
     METRICS_PATH,
@@ -32,7 +32,7 @@ from embedder_assets.telemetry.exporter.server import (
     base_url,
     client_tls,
     request_headers,
-    served,
+    serve_metrics,
 )
 from embedder_assets.telemetry.stage_record import StageName, StageRecord
 
@@ -50,8 +50,8 @@ class EmissionStatus(BaseModel):
         metric: The stage's histogram.
         reason: Why it was skipped.
         samples: Samples of this run that the scrape has shown.
-        proof: ``none_due`` when the stage has no samples to show, ``seen``, ``missing`` when the scrape did not show
-            them all, ``unreachable`` when there was no scrape.
+        scrape: ``not_expected`` when the stage has no samples to show, ``complete``, ``incomplete`` when the scrape
+            did not show them all, ``unreachable`` when there was no scrape.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -60,7 +60,7 @@ class EmissionStatus(BaseModel):
     metric: str
     reason: str | None = None
     samples: int = 0
-    proof: Literal["none_due", "seen", "missing", "unreachable"] = "none_due"
+    scrape: Literal["not_expected", "complete", "incomplete", "unreachable"] = "not_expected"
 
 
 class _UnreachableError(Exception):
@@ -70,7 +70,7 @@ class _UnreachableError(Exception):
 def emit(settings: Settings, run_id: str, records: Iterable[StageRecord]) -> dict[StageName, EmissionStatus]:
     """Looks for a run's samples in a scrape, and reports a status for each stage with a histogram."""
     by_stage = {record.stage: record for record in records}
-    reasons = {stage: _reason_without_samples(settings, by_stage.get(stage)) for stage in LATENCY_METRICS}
+    reasons = {stage: _reason_for_no_samples(settings, by_stage.get(stage)) for stage in LATENCY_METRICS}
     due = {stage: by_stage[stage] for stage, reason in reasons.items() if reason is None}
     shown: RunSamples = {}
     unreachable = None
@@ -97,12 +97,12 @@ def _scraped_samples(settings: Settings, run_id: str, records: Sequence[StageRec
     deadline = time.monotonic() + BUSY_S
     while True:
         try:
-            return _look(settings, run_id)
+            return _scrape_run(settings, run_id)
         except ConnectionRefusedError:
-            collector = of_run(run_id, records)
+            collector = run_collector(run_id, records)
             try:
-                with served(collector, settings, lasting=False):
-                    return _look(settings, run_id)
+                with serve_metrics(collector, settings, long_running=False):
+                    return _scrape_run(settings, run_id)
             except (TelemetryError, _ForeignError, OSError, http.client.HTTPException) as error:
                 reason = str(error)
         except _BusyError:
@@ -131,7 +131,7 @@ class _ForeignError(Exception):
     """Something answers that is not an endpoint of this home: why that is sure."""
 
 
-def _look(settings: Settings, run_id: str) -> RunSamples:
+def _scrape_run(settings: Settings, run_id: str) -> RunSamples:
     """Scrapes ``/metrics``, then asks how many of the samples are this run's.
 
     Raises:
@@ -143,7 +143,7 @@ def _look(settings: Settings, run_id: str) -> RunSamples:
     scraped = _samples(_proved(base, METRICS_PATH, settings))
     answer = json.loads(_proved(base, f"{RUNS_PATH}{run_id}", settings))
     if answer["samples"] is None:
-        if not answer["lasting"]:
+        if not answer["long_running"]:
             raise _BusyError
         raise TelemetryError(
             f"the exporter at {base}",
@@ -173,7 +173,7 @@ def _proved(base: str, path: str, settings: Settings) -> str:
         raise _ForeignError(f"not HTTP: {error}") from error
     if endpoint_key.is_proof(given, key, sent, path, body):
         return body.decode()
-    if given is not None and _says_it_ends(base, settings):
+    if given is not None and _is_short_lived(base, settings):
         raise _BusyError
     raise _ForeignError(
         "the answer lacks the proof that it is of this home. End what listens there (`ss -ltnp` names it; an "
@@ -181,16 +181,16 @@ def _proved(base: str, path: str, settings: Settings) -> str:
     )
 
 
-def _says_it_ends(base: str, settings: Settings) -> bool:
+def _is_short_lived(base: str, settings: Settings) -> bool:
     """Whether what answers says that it is a run's own endpoint, of another home; trusted only to wait for it."""
     try:
         answer = json.loads(_read(f"{base}{RUNS_PATH}none", settings)[0])
     except (OSError, http.client.HTTPException, ValueError):
         return True  # it has ended meanwhile
-    return isinstance(answer, dict) and answer.get("lasting") is False
+    return isinstance(answer, dict) and answer.get("long_running") is False
 
 
-class _StrangerError(OSError):
+class _UntrustedListenerError(OSError):
     """Another user listens, who would get the password, and could answer without an end."""
 
 
@@ -200,7 +200,7 @@ def _require_own_listener(url: str, settings: Settings) -> None:
     with contextlib.suppress(FileNotFoundError):
         ours = {0, os.geteuid(), settings.home.stat().st_uid}
         for user in loopback.owners_of_listener(str(asked.hostname), asked.port or 0) - ours:
-            raise _StrangerError(f"user {user} of this machine listens there")
+            raise _UntrustedListenerError(f"user {user} of this machine listens there")
 
 
 def _read(url: str, settings: Settings, headers: Mapping[str, str] | None = None) -> tuple[bytes, str | None]:
@@ -221,7 +221,7 @@ def _samples(text: str) -> dict[str, float]:
     return {sample.name: sample.value for family in families for sample in family.samples if not sample.labels}
 
 
-def _reason_without_samples(settings: Settings, record: StageRecord | None) -> str | None:
+def _reason_for_no_samples(settings: Settings, record: StageRecord | None) -> str | None:
     """Why a stage cannot have samples in a scrape, or None when it must have them."""
     if record is None:
         return "the stage did not run"
@@ -239,8 +239,8 @@ def _reason_without_samples(settings: Settings, record: StageRecord | None) -> s
 def _status(record: StageRecord, seen: int, unreachable: str | None) -> EmissionStatus:
     metric, expected = LATENCY_METRICS[record.stage], len(record.batch_latencies_s)
     if unreachable is not None:
-        return EmissionStatus(status="skipped", metric=metric, reason=unreachable, proof="unreachable")
+        return EmissionStatus(status="skipped", metric=metric, reason=unreachable, scrape="unreachable")
     if seen != expected:
         reason = f"the scrape showed {seen} of {expected} samples"
-        return EmissionStatus(status="skipped", metric=metric, reason=reason, samples=seen, proof="missing")
-    return EmissionStatus(status="emitted", metric=metric, samples=seen, proof="seen")
+        return EmissionStatus(status="skipped", metric=metric, reason=reason, samples=seen, scrape="incomplete")
+    return EmissionStatus(status="emitted", metric=metric, samples=seen, scrape="complete")

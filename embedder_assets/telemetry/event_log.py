@@ -8,7 +8,7 @@ from typing import Literal
 
 import dagster as dg
 
-from embedder_assets.plain import inert_markdown, one_line
+from embedder_assets.sanitize import inert_markdown, one_line
 from embedder_assets.telemetry.stage_record import StageName, StageRecord
 
 RECORD_METADATA_KEY = "stage_record"
@@ -52,7 +52,7 @@ def records_of_run(instance: dg.DagsterInstance, run_id: str) -> list[StageRecor
     return [record for record in found if record is not None]
 
 
-class RecordFollower:
+class RecordReader:
     """Reads every record of every run once, oldest first; later calls return what is new."""
 
     def __init__(self, instance: dg.DagsterInstance) -> None:
@@ -61,7 +61,7 @@ class RecordFollower:
             wanted = dg.EventRecordsFilter(dg.DagsterEventType.ASSET_OBSERVATION, after_cursor=after)
             return instance.event_log_storage.get_event_records(wanted, limit=PAGE, ascending=True)
 
-        self._events = EventFollower(fetch)
+        self._events = EventReader(fetch)
 
     def new_records(self) -> Iterator[tuple[str, StageRecord]]:
         """(run id, record) of each record since the last call."""
@@ -71,7 +71,7 @@ class RecordFollower:
                 yield event.run_id, record
 
 
-class RunFollower:
+class RunEndReader:
     """Reads the end of every run once; later calls return what is new."""
 
     def __init__(self, instance: dg.DagsterInstance) -> None:
@@ -79,7 +79,7 @@ class RunFollower:
             wanted = dg.RunStatusChangeRecordsFilter(kind, after_storage_id=after)
             return instance.fetch_run_status_changes(wanted, limit=PAGE, ascending=True).records
 
-        self._events = {kind: EventFollower(functools.partial(fetch, kind)) for kind in ENDED}
+        self._events = {kind: EventReader(functools.partial(fetch, kind)) for kind in ENDED}
         self._ended: set[int] = set()
 
     def new_ends(self) -> Iterator[str]:
@@ -92,7 +92,7 @@ class RunFollower:
                     yield ENDED[kind]
 
 
-class EventFollower:
+class EventReader:
     """Reads each event of a kind once, also after events were deleted from under it.
 
     SQLite gives the ids of deleted events out again, so an id alone does not say where the reading has got to. Each

@@ -1,8 +1,8 @@
-"""The footer of a run: one line a stage that has metrics, and one for the GPU memory."""
+"""The footer of a run: one line per stage that has metrics, and one for the GPU memory."""
 
 from __future__ import annotations
 
-from embedder_assets.redact import safe_line
+from embedder_assets.sanitize import safe_line
 from embedder_assets.telemetry.exporter.metrics import LATENCY_METRICS
 from embedder_assets.telemetry.manifest.schema import Manifest
 

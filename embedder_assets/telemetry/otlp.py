@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 from pydantic import BaseModel, ConfigDict
 
 from embedder_assets.network import otlp_env as collector
-from embedder_assets.redact import safe_line
+from embedder_assets.sanitize import safe_line
 
 SERVICE = "embedder-assets"
 PROTOCOLS = ("grpc", "http/protobuf")

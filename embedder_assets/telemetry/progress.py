@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from embedder_assets.plain import one_line
+from embedder_assets.sanitize import one_line
 from embedder_assets.telemetry.stage_record import ProgressReport
 
 EVERY_S = 30.0

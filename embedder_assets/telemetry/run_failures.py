@@ -6,8 +6,7 @@ from collections.abc import Iterable, Iterator
 
 import dagster as dg
 
-from embedder_assets.plain import of_markdown, one_line
-from embedder_assets.redact import safe_line
+from embedder_assets.sanitize import of_markdown, one_line, safe_line
 
 INTERRUPTED = "interrupted; what was computed is kept, and the next run goes on from there"
 # Dagster's own failure of a step whose blocking check has failed; the check has the words.

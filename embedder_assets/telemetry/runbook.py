@@ -43,7 +43,7 @@ def disagreement(runbook: Path = RUNBOOK) -> str | None:
     """What the runbook lacks or makes up, or None.
 
     Raises:
-        FileNotFoundError: The docs are not beside the code, as in an installed wheel.
+        FileNotFoundError: The docs are not extra the code, as in an installed wheel.
     """
     code, docs = names_in_code(), names_in(runbook.read_text("utf-8"))
     missing, made_up = sorted(code - docs), sorted(docs - code)

@@ -12,12 +12,12 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from embedder_assets.redact import safe_line
+from embedder_assets.sanitize import safe_line
 
 StageName = Literal["chunk", "dense", "sparse", "fuse", "rerank", "export"]
 Attribute = bool | int | float | str | list[str]
 RecoveryKind = Literal[
-    "request_retried", "server_restarted", "model_reloaded", "endpoint_ejected", "endpoint_back", "endpoint_refused"
+    "request_retried", "server_restarted", "model_reloaded", "endpoint_ejected", "endpoint_restored", "endpoint_refused"
 ]
 MitigationKind = Literal["batch_halved", "batch_recovered", "item_failed", RecoveryKind]
 # Bounds a record however many requests a stage sends.
@@ -61,10 +61,10 @@ class Mitigation(Part):
     Attributes:
         kind: ``batch_halved``, ``batch_recovered``, or ``item_failed`` for a text that failed alone;
             ``request_retried``, ``server_restarted`` or ``model_reloaded`` where the server, or the model's process,
-            was gone; ``endpoint_ejected``, ``endpoint_back`` or ``endpoint_refused`` of one of several servers.
+            was gone; ``endpoint_ejected``, ``endpoint_restored`` or ``endpoint_refused`` of one of several servers.
         model: Name of the model.
         reason: What the server said, or what was gone, as one word.
-        batch_size: Texts a request from then on; 0 where it is not about their number.
+        batch_size: Texts per request from then on; 0 where it is not about their number.
         at: Unix time in seconds.
         items: Ids of the chunks or queries that failed; of a pair both, with a space between them.
         endpoint: ``host:port`` of the server that it is about, where there are several.
@@ -169,12 +169,12 @@ def _span_id(run_id: str, name: str) -> str:
 class StageMeter:
     """Collects, while a stage works, what its record will say.
 
-    It is also the observer that ``TritonSession.infer_many`` tells about requests.
+    It is also the observer to which ``TritonSession.infer_many`` reports requests.
 
     Args:
         stage: Name of the stage.
         collections: What it works on.
-        report: Told how far the stage is.
+        report: Called with how far the stage is.
         run_id: The Dagster run, whose trace the requests belong to; empty outside a run.
         request_ratio: Share of the requests to Triton that get a span, 0 to 1; the first one always does unless 0.
     """
@@ -270,7 +270,7 @@ class StageMeter:
 
     @property
     def rate(self) -> float:
-        """Items computed a second since the stage began."""
+        """Items computed per second since the stage began."""
         return round(self._items["computed"] / max(time.monotonic() - self._began, 1e-9), 2)
 
     def count(self, outcome: str, items: int) -> None:
@@ -278,15 +278,15 @@ class StageMeter:
         self._items[outcome] += items
 
     def progress(self, collection: str, done: int, total: int) -> None:
-        """Tells whoever watches how far the stage is."""
+        """Reports how far the stage is."""
         self._report(self.stage, collection, done, total)
 
-    def see_gpu(self, used_bytes: dict[str, int]) -> None:
-        """Keeps the highest GPU memory a device."""
+    def record_gpu_memory(self, used_bytes: dict[str, int]) -> None:
+        """Keeps the highest GPU memory per device."""
         for device, used in used_bytes.items():
             self._gpu_peak[device] = max(used, self._gpu_peak.get(device, 0))
 
-    def see_host(self, used_bytes: int) -> None:
+    def record_host_memory(self, used_bytes: int) -> None:
         """Keeps the highest host memory."""
         self._host_peak = max(used_bytes, self._host_peak or 0)
 

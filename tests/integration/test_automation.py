@@ -12,8 +12,8 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 
+from embedder_assets.instance.dagster_private import NOT_FINISHED_STATUSES
 from embedder_assets.run import DAGSTER_CONFIG
 from embedder_assets.serving.server.embedded import find_running
 from embedder_assets.tables.store import TableStore

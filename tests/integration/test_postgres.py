@@ -13,7 +13,7 @@ import pytest
 from dagster._core.run_coordinator import QueuedRunCoordinator
 
 from embedder_assets.assets.support.pool import POOL
-from embedder_assets.instance.sqlite_event_log import kept_instance
+from embedder_assets.instance.sqlite_event_log import open_instance
 from embedder_assets.network.loopback import get
 from tests.integration.conftest import BIN, Embedder, environment, write
 from tests.integration.test_telemetry import exporter, scraped
@@ -55,7 +55,7 @@ def test_the_same_runs_give_the_same_tables_and_metrics_as_on_the_default_storag
     assert samples(home) == of_home
     assert (default / "dagster" / "history" / "runs" / "index.db").exists()
     assert not list((home / "dagster").rglob("*.db")), "something went to SQLite"
-    with kept_instance(home / "dagster") as instance:
+    with open_instance(home / "dagster") as instance:
         leases = instance.event_log_storage.get_concurrency_info(POOL)
     assert (leases.slot_count, leases.claimed_slots, leases.pending_steps) == (1, [], [])
 
@@ -72,7 +72,7 @@ def test_an_exporter_that_is_on_sees_the_next_run(embedder: Embedder, home: Path
 
 def test_the_instance_is_left_as_its_file_says(home: Path) -> None:
     folder = home / "dagster"
-    with kept_instance(folder) as ours, dg.DagsterInstance.from_config(str(folder)) as theirs:
+    with open_instance(folder) as ours, dg.DagsterInstance.from_config(str(folder)) as theirs:
         for part in ("event_log_storage", "run_storage", "schedule_storage"):
             storage = getattr(ours, part)
             assert type(storage) is type(getattr(theirs, part))
@@ -146,7 +146,7 @@ def test_times_are_those_of_the_runs_whatever_the_time_zone_of_the_server(home: 
     @dg.asset
     def thing() -> None: ...
 
-    with kept_instance(home / "dagster") as instance:
+    with open_instance(home / "dagster") as instance:
         record = instance.get_run_record_by_id(dg.materialize([thing], instance=instance).run_id)
     assert record is not None
     assert record.end_time is not None

@@ -112,9 +112,9 @@ def test_both_work_and_one_that_is_killed_in_the_middle_comes_back(
         monkeypatch.setattr(embedded, "STANDARD_PORTS", {**embedded.STANDARD_PORTS, "grpc": port})
         again = stack.enter_context(serving(home / "again"))
         assert again.address.grpc == first.address.grpc, "another process took the port"
-        assert eventually(lambda: np.array_equal(stream(triton, meter), expected) and told(meter, "endpoint_back"))
-        assert [each.endpoint for each in told(meter, "endpoint_back")] == [first.address.grpc]
-        assert told(meter, "endpoint_back")[0].at > told(meter, "endpoint_ejected")[0].at
+        assert eventually(lambda: np.array_equal(stream(triton, meter), expected) and told(meter, "endpoint_restored"))
+        assert [each.endpoint for each in told(meter, "endpoint_restored")] == [first.address.grpc]
+        assert told(meter, "endpoint_restored")[0].at > told(meter, "endpoint_ejected")[0].at
         assert np.array_equal(stream(triton, meter), expected)
         assert inferences(again) > 0
         # The other one is not needed any more either.
@@ -133,7 +133,7 @@ def test_one_that_hangs_costs_the_time_of_a_request_and_is_used_again(
         os.kill(hanging.pid, signal.SIGCONT)
         assert np.array_equal(found, expected)
         assert [each.endpoint for each in told(meter, "endpoint_ejected")] == [hanging.address.grpc]
-        assert eventually(lambda: np.array_equal(stream(triton, meter), expected) and told(meter, "endpoint_back"))
+        assert eventually(lambda: np.array_equal(stream(triton, meter), expected) and told(meter, "endpoint_restored"))
 
 
 def test_one_that_loses_the_process_of_the_model_is_left_to_itself(

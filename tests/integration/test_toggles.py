@@ -113,7 +113,7 @@ def test_everything_that_a_run_leaves_agrees_with_its_toggles(
                 "metric": metric,
                 "reason": f"disabled via {provenance}",
                 "samples": 0,
-                "proof": "none_due",
+                "scrape": "not_expected",
             }
             assert f"  rag.{stage}: skipped (disabled via {provenance})" in lines
             assert store.read(TABLES[stage], "animals").equals(before[stage])
@@ -121,7 +121,7 @@ def test_everything_that_a_run_leaves_agrees_with_its_toggles(
         else:
             assert manifest["feature_toggles"][toggle] == {"value": True, "provenance": "default"}
             batches = manifest[f"{stage}_run"]["batches"]
-            assert (status["status"], status["samples"], status["proof"]) == ("emitted", batches, "seen")
+            assert (status["status"], status["samples"], status["scrape"]) == ("emitted", batches, "complete")
             assert batches > 0
             assert f"  rag.{stage}: emitted ({metric})" in lines
     assert "  rag.dense: emitted (rag_dense_latency_seconds)" in lines

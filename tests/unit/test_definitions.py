@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import dagster as dg
 import pytest
 
-from embedder_assets.assets.links import run_links, tag_run
+from embedder_assets.assets.processing_summary import run_links, tag_run
 from embedder_assets.definitions import defs
 from embedder_assets.resources import PipelineResource
 from tests.support.factories import make_settings

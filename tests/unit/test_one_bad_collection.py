@@ -14,7 +14,7 @@ from embedder_assets.assets.queries import queries
 from embedder_assets.automation.jobs import rag_tables
 from embedder_assets.corpus import beir
 from embedder_assets.definitions import defs
-from embedder_assets.instance.sqlite_event_log import kept_instance
+from embedder_assets.instance.sqlite_event_log import open_instance
 from embedder_assets.partitions import register
 from embedder_assets.run import DAGSTER_CONFIG, QUIET
 from embedder_assets.run_context import Pipeline
@@ -57,7 +57,7 @@ class World:
         home = self.root / "dagster"
         home.mkdir(exist_ok=True)
         (home / "dagster.yaml").write_text(DAGSTER_CONFIG, "utf-8")
-        with kept_instance(home) as instance:
+        with open_instance(home) as instance:
             register(instance, [BAD, GOOD])
             options = {
                 "instance": instance,

@@ -25,7 +25,7 @@ SLOTS_PER_SERVER = 4
 
 @contextmanager
 def leased(context: dg.OpExecutionContext, pipeline: Pipeline, meter: StageMeter) -> Iterator[None]:
-    """Holds the accelerator for a stage while the context lasts; both ends are told to the meter.
+    """Holds the accelerator for a stage while the context lasts; both ends are reported to the meter.
 
     A stage without models needs none.
     """
@@ -37,7 +37,7 @@ def leased(context: dg.OpExecutionContext, pipeline: Pipeline, meter: StageMeter
     slots = 1 if exclusive else SLOTS_PER_SERVER * max(1, len(settings.triton_url))
     pool = Pool(context.instance, settings.home / "locks" / "leases", slots)
 
-    def tell(event: Literal["acquired", "released"], waited_s: float = 0.0) -> None:
+    def record(event: Literal["acquired", "released"], waited_s: float = 0.0) -> None:
         meter.leased(
             LeaseEvent(
                 event=event,
@@ -50,12 +50,12 @@ def leased(context: dg.OpExecutionContext, pipeline: Pipeline, meter: StageMeter
         )
 
     with pool.slot(context.run.run_id, context.op_handle.name) as waited_s:
-        tell("acquired", waited_s)
+        record("acquired", waited_s)
         try:
             with MemorySampler(pipeline, meter), pipeline.triton.holding(models, exclusive=exclusive):
                 yield
         finally:
-            tell("released")
+            record("released")
 
 
 def models_of(settings: Settings, stage: StageName) -> list[str]:
@@ -70,7 +70,7 @@ def models_of(settings: Settings, stage: StageName) -> list[str]:
 
 
 class MemorySampler:
-    """Looks at the memory in use twice a second while the context lasts, and tells a stage's meter."""
+    """Looks at the memory in use twice a second while the context lasts, and reports it to a stage's meter."""
 
     def __init__(self, pipeline: Pipeline, meter: StageMeter) -> None:
         self._triton = pipeline.triton
@@ -92,6 +92,6 @@ class MemorySampler:
             self._look()
 
     def _look(self) -> None:
-        self._meter.see_gpu(self._triton.gpu_memory_bytes())
+        self._meter.record_gpu_memory(self._triton.gpu_memory_bytes())
         server = self._triton.server_pid
-        self._meter.see_host(self._processes.used_bytes(os.getpid(), *([server] if server else [])))
+        self._meter.record_host_memory(self._processes.used_bytes(os.getpid(), *([server] if server else [])))

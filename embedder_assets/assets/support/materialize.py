@@ -6,8 +6,6 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import dagster as dg
-from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
-from dagster._core.storage.tags import RETRY_ON_ASSET_OR_OP_FAILURE_TAG
 
 from embedder_assets.assets.support.lease import leased
 from embedder_assets.assets.support.superseded import VERSIONS_KEY, leave_to_others, noted_versions, superseded
@@ -19,10 +17,13 @@ from embedder_assets.errors import (
     TableError,
     TritonUnavailableError,
 )
+from embedder_assets.instance.dagster_private import (
+    RETRY_ON_ASSET_OR_OP_FAILURE_TAG,
+    SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION,
+)
 from embedder_assets.partitions import backfill_policy, collections, collections_of_run
-from embedder_assets.plain import one_line
-from embedder_assets.redact import redact
 from embedder_assets.run_context import Pipeline
+from embedder_assets.sanitize import one_line, redact
 from embedder_assets.tables.exclusive_work import run_exclusively
 from embedder_assets.telemetry.event_log import as_observation
 from embedder_assets.telemetry.progress import LoggedProgress
@@ -113,7 +114,7 @@ def _work_on_each(
     failures: list[dg.Failure] = []
     for name in names:
         try:
-            done = work_alone(context.op_execution_context, pipeline, name, unless_superseded)
+            done = work_exclusively(context.op_execution_context, pipeline, name, unless_superseded)
         except dg.Failure as failure:
             if not isinstance(failure.__cause__, _OF_ONE_COLLECTION) or isinstance(failure.__cause__, StorageError):
                 raise
@@ -170,7 +171,7 @@ def recorded(
     return result
 
 
-def work_alone(
+def work_exclusively(
     context: dg.OpExecutionContext,
     pipeline: Pipeline,
     collection: str,
@@ -208,6 +209,6 @@ def _nothing_materialized() -> dg.MaterializeResult[None]:
     """Lets downstream assets go on although this one was not materialized.
 
     Dagster has no public word for it: an asset that yields no output has its whole downstream skipped, and any output
-    is logged as a materialization. The marker is the one that Dagster's own observable assets use; a test watches it.
+    is logged as a materialization. The marker is the one of Dagster's own observable assets.
     """
     return dg.MaterializeResult(metadata={SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION: True})

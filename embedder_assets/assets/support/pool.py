@@ -56,11 +56,11 @@ class Pool:
         if storage.get_concurrency_info(POOL).slot_count != self.slots:
             storage.set_concurrency_slots(POOL, self.slots)
         while not storage.claim_concurrency_slot(POOL, run_id, step_key).is_claimed:
-            self._free_the_dead()
+            self._free_dead_holders()
             time.sleep(POLL_S)
         return time.monotonic() - started
 
-    def _free_the_dead(self) -> None:
+    def _free_dead_holders(self) -> None:
         """Gives back what holders had, or waited for, whose process has ended without saying so."""
         info = self.instance.event_log_storage.get_concurrency_info(POOL)
         holders = {(slot.run_id, slot.step_key) for slot in info.claimed_slots}

@@ -10,7 +10,7 @@ import dagster as dg
 import numpy as np
 import polars as pl
 
-from embedder_assets.plain import inert_markdown, one_line
+from embedder_assets.sanitize import inert_markdown, one_line
 
 PREVIEW_ROWS = 5
 CELL_CHARACTERS = 60
@@ -58,7 +58,7 @@ def histogram(values: pl.Series, title: str, bins: int = 16) -> dg.MarkdownMetad
 
 
 def rate(items: int, seconds: float) -> float:
-    """Items a second, rounded for people; 0 when nothing was done."""
+    """Items per second, rounded for people; 0 when nothing was done."""
     return round(items / seconds, 2) if items and seconds > 0 else 0.0
 
 

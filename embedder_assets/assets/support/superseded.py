@@ -11,8 +11,8 @@ from typing import Any, cast
 
 import dagster as dg
 
-from embedder_assets.plain import one_line
 from embedder_assets.run_context import Pipeline
+from embedder_assets.sanitize import one_line
 from embedder_assets.tables.superseded import NotedVersions
 
 VERSIONS_KEY = "table_versions"

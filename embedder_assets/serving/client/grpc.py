@@ -45,7 +45,7 @@ Outputs = dict[str, NDArray[Any]]
 Row = tuple[str, ...]
 # What was done to get an answer that did not come.
 RecoveryKind = Literal[
-    "request_retried", "server_restarted", "model_reloaded", "endpoint_ejected", "endpoint_back", "endpoint_refused"
+    "request_retried", "server_restarted", "model_reloaded", "endpoint_ejected", "endpoint_restored", "endpoint_refused"
 ]
 
 

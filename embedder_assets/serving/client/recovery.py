@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from embedder_assets.errors import EmbedderError, ModelCrashedError, TritonAccessError, TritonUnavailableError
-from embedder_assets.redact import safe_line
+from embedder_assets.sanitize import safe_line
 from embedder_assets.serving.client.grpc import RecoveryKind
 
 # What may pass; any other error is permanent.

@@ -249,7 +249,7 @@ class SeveralServers:
                 endpoint.failures += 1
                 continue
             if endpoint.models or not endpoint.refused:
-                recovery = Recovery("endpoint_back", model, "answers", endpoint.name)
+                recovery = Recovery("endpoint_restored", model, "answers", endpoint.name)
                 self._recoveries.note(recovery, "it answers, with the models that are in use")
             return
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from embedder_assets.errors import ModelBuildError, TritonUnavailableError
 from embedder_assets.network import loopback
-from embedder_assets.redact import SecretUrl
+from embedder_assets.sanitize import SecretUrl
 from embedder_assets.serving.client.batching import AdaptiveRequests
 from embedder_assets.serving.client.grpc import UNOBSERVED, Answer, RequestObserver, Row, TritonClient
 from embedder_assets.serving.client.memory import gpu_memory_of_driver, gpu_memory_of_metrics

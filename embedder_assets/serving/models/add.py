@@ -12,13 +12,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from embedder_assets.errors import ModelBuildError
+from embedder_assets.pydantic_errors import first_field_error
 from embedder_assets.serving.models.build import require_buildable
 from embedder_assets.serving.models.checkpoint import Checkpoint, read_checkpoint
 from embedder_assets.serving.models.description import DESCRIPTION_FILE, POOLINGS, ModelDescription, Pooling, Stage
 from embedder_assets.serving.models.in_use import SETTINGS_OF
 from embedder_assets.serving.models.sources import download, resolve_revision, sha256_of
 from embedder_assets.settings import Device, variable_of
-from embedder_assets.validation import first_misfit
 
 SPARSE_PAIRS = 256
 # Longer inputs cost more than they give: attention is quadratic, and a vector of a long text says little of its parts.
@@ -280,7 +280,7 @@ def _validated(name: str, fields: dict[str, Any]) -> ModelDescription:
     try:
         return ModelDescription(**fields)
     except ValidationError as error:
-        misfit = first_misfit(error)
+        misfit = first_field_error(error)
         raise ModelBuildError(
             f"model '{name}'",
             expected=f"{misfit.field.replace('_', ' ')}: {misfit.expected}" if misfit.field else misfit.expected,

@@ -14,8 +14,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from embedder_assets.errors import ModelBuildError
+from embedder_assets.pydantic_errors import first_field_error
 from embedder_assets.settings import Device
-from embedder_assets.validation import first_misfit
 
 BACKEND = "text_encoder"
 DESCRIPTION_FILE = "model.toml"
@@ -246,7 +246,7 @@ def load_description(folder: Path) -> ModelDescription:
     try:
         description = _parsed(path.read_text("utf-8"))
     except ValidationError as error:
-        misfit = first_misfit(error)
+        misfit = first_field_error(error)
         raise ModelBuildError(
             str(path),
             expected=f"{misfit.field}: {misfit.expected}" if misfit.field else misfit.expected,

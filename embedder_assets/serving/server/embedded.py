@@ -29,7 +29,7 @@ from embedder_assets.errors import SettingsError, TritonUnavailableError
 from embedder_assets.network import loopback
 from embedder_assets.network import otlp_env as collector
 from embedder_assets.permissions import require_protected
-from embedder_assets.redact import SecretUrl
+from embedder_assets.sanitize import SecretUrl
 from embedder_assets.serving.server.access import ClientAccess, Secret, ServerAccess
 from embedder_assets.serving.server.child_process import WatchedProcess, last_lines
 from embedder_assets.serving.server.watchdog import HIDDEN

@@ -18,7 +18,7 @@ import dagster as dg
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.registry import Collector
 
-from embedder_assets.telemetry.event_log import RecordFollower, RunFollower
+from embedder_assets.telemetry.event_log import RecordReader, RunEndReader
 from embedder_assets.telemetry.exporter.metrics import StageMetrics
 from embedder_assets.telemetry.stage_record import StageName, StageRecord
 
@@ -83,12 +83,14 @@ class RecordCollector(Collector):
             self._metrics.run_ended(status)
 
 
-def following(instance: dg.DagsterInstance, known: Callable[[], Collection[str]] | None = None) -> RecordCollector:
+def event_log_collector(
+    instance: dg.DagsterInstance, known: Callable[[], Collection[str]] | None = None
+) -> RecordCollector:
     """A collector over the whole event log of an instance; ``known`` gives the collections that there are."""
-    return RecordCollector(RecordFollower(instance).new_records, RunFollower(instance).new_ends, known)
+    return RecordCollector(RecordReader(instance).new_records, RunEndReader(instance).new_ends, known)
 
 
-def of_run(run_id: str, records: Iterable[StageRecord]) -> RecordCollector:
+def run_collector(run_id: str, records: Iterable[StageRecord]) -> RecordCollector:
     """A collector over the records of one run."""
     pending = [(run_id, record) for record in records]
 

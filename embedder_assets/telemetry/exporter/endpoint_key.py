@@ -62,7 +62,7 @@ def is_proof(given: str | None, key: bytes, challenge: str, path: str, body: byt
     return given is not None and hmac.compare_digest(given.encode(), proof(key, challenge, path, body).encode())
 
 
-def proving(app: App, home: Path) -> App:
+def with_proof(app: App, home: Path) -> App:
     """An application that adds the proof to the answers of those who send a challenge.
 
     The key is read for each of them: a home may be made anew under an exporter.
@@ -100,5 +100,5 @@ def _unusable(file: Path, got: str) -> TelemetryError:
         expected=f"{KEY_BYTES} bytes in hexadecimal digits that this user may read",
         got=got,
         remedy="Give it to the user that runs the exporter and the runs, or remove it: the next run or exporter makes "
-        "one. An exporter that is on has to be started again after that.",
+        "one. An exporter that runs has to be started again after that.",
     )

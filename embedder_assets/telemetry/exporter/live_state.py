@@ -1,4 +1,4 @@
-"""What is so now, for the long-running exporter: runs and stages in progress, verdicts of checks, sizes, quality.
+"""What is so now, for the long-running exporter: runs and stages in progress, results of checks, sizes, quality.
 
 Unlike the metrics of stage records these add nothing up: each scrape asks Dagster's storage and shows the answer.
 """
@@ -13,8 +13,8 @@ from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from embedder_assets.telemetry.check_results import LatestResults
 from embedder_assets.telemetry.event_log import ASSET_OF_STAGE, is_same
-from embedder_assets.telemetry.verdicts import NewestVerdicts
 
 TABLES = (
     *("documents", "chunks", "dense_embeddings", "sparse_embeddings"),
@@ -61,8 +61,8 @@ class StateCollector(Collector):
     ) -> None:
         self._instance = instance
         self._known = known
-        self._verdicts = NewestVerdicts(instance, checks)
-        self._figures = NewestFigures(instance)
+        self._results = LatestResults(instance, checks)
+        self._figures = LatestQuality(instance)
         self._lock = threading.Lock()
 
     def collect(self) -> Iterator[Metric]:
@@ -73,14 +73,14 @@ class StateCollector(Collector):
                 asset: {name: numbers for name, numbers in of_asset.items() if name in known}
                 for asset, of_asset in self._figures.read().items()
             }
-            verdicts = _verdicts(self._verdicts, known)
+            results = _check_results(self._results, known)
         yield from _in_progress(self._instance)
-        yield verdicts
+        yield results
         yield _rows(figures)
         yield _quality(figures)
 
 
-class NewestFigures:
+class LatestQuality:
     """The numbers among the metadata of the newest materialization of each table and collection."""
 
     def __init__(self, instance: dg.DagsterInstance) -> None:
@@ -159,12 +159,12 @@ def _in_progress(instance: dg.DagsterInstance) -> Iterator[Metric]:
     yield family
 
 
-def _verdicts(verdicts: NewestVerdicts, known: Collection[str]) -> Metric:
+def _check_results(results: LatestResults, known: Collection[str]) -> Metric:
     family = _gauge("rag_check_passed")
-    for key, of_check in verdicts.read(known).items():
-        for collection, verdict in sorted(of_check.items()):
-            labels = [key.asset_key.to_user_string(), key.name, verdict.severity, collection]
-            family.add_metric(labels, float(verdict.passed))
+    for key, of_check in results.read(known).items():
+        for collection, result in sorted(of_check.items()):
+            labels = [key.asset_key.to_user_string(), key.name, result.severity, collection]
+            family.add_metric(labels, float(result.passed))
     return family
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, push_to_gateway
 from prometheus_client.exposition import basic_auth_handler, default_handler
 
-from embedder_assets.redact import SecretUrl, safe_line
+from embedder_assets.sanitize import SecretUrl, safe_line
 from embedder_assets.telemetry.exporter.collector import RecordCollector
 
 JOB = "embedder_assets"

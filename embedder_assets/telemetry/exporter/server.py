@@ -1,7 +1,7 @@
 """The HTTP side of a metrics endpoint: ``/metrics`` for Prometheus and ``/runs/<run_id>`` for the run itself.
 
 The second says how many samples a run has added to the histograms that the first shows, since metrics have no run id
-for a label. On 127.0.0.1 unless told otherwise; basic authentication and TLS where the settings ask for them.
+for a label. On 127.0.0.1 unless a setting says otherwise; basic authentication and TLS where the settings ask for them.
 Connections are those of ``connections.py``: none of them keeps a scrape from its answer.
 """
 
@@ -24,7 +24,7 @@ from embedder_assets.network.tls import load_pair, read_named
 from embedder_assets.settings import Settings
 from embedder_assets.telemetry.exporter.collector import RecordCollector
 from embedder_assets.telemetry.exporter.connections import App, BoundedServer
-from embedder_assets.telemetry.exporter.endpoint_key import key_of, proving
+from embedder_assets.telemetry.exporter.endpoint_key import key_of, with_proof
 from embedder_assets.telemetry.exporter.shared_scrape import SharedScrape
 
 METRICS_PATH = "/metrics"
@@ -34,23 +34,23 @@ USER = "prometheus"  # nothing depends on who scrapes; the password is the secre
 
 
 @contextlib.contextmanager
-def served(
-    collector: RecordCollector, settings: Settings, *, lasting: bool, beside: Collector | None = None
+def serve_metrics(
+    collector: RecordCollector, settings: Settings, *, long_running: bool, extra: Collector | None = None
 ) -> Iterator[str]:
     """Serves a collector while the context lasts, and gives the base address to reach it at.
 
     Args:
-        collector: What is served.
+        collector: What is serving.
         settings: Address, port, authentication and TLS.
-        lasting: Whether it is the long-running exporter, as it tells those who ask for a run.
-        beside: Served at ``/metrics`` too.
+        long_running: Whether it is the long-running exporter, as it tells those who ask for a run.
+        extra: Served at ``/metrics`` too.
 
     Raises:
         TelemetryError: The port is taken, or the home's key cannot be read.
         SettingsError: A file of the password or of TLS cannot be used.
     """
     key_of(settings.home)  # one that cannot be used is said now
-    app = _protected(proving(_routes(collector, beside, lasting=lasting), settings.home), settings)
+    app = _protected(with_proof(_routes(collector, extra, long_running=long_running), settings.home), settings)
     tls = _server_tls(settings)
     address, port = settings.metrics_address, settings.metrics_port
     try:
@@ -95,16 +95,16 @@ def client_tls(settings: Settings) -> ssl.SSLContext | None:
     return context
 
 
-def _routes(collector: RecordCollector, beside: Collector | None, *, lasting: bool) -> App:
+def _routes(collector: RecordCollector, extra: Collector | None, *, long_running: bool) -> App:
     registry = CollectorRegistry()
-    registry.register(SharedScrape([each for each in (collector, beside) if each is not None]))
+    registry.register(SharedScrape([each for each in (collector, extra) if each is not None]))
     exposition = make_wsgi_app(registry)
 
     def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
         if path.startswith(RUNS_PATH):
             samples = collector.samples_of_run(path.removeprefix(RUNS_PATH))
-            body = json.dumps({"lasting": lasting, "samples": samples}).encode()
+            body = json.dumps({"long_running": long_running, "samples": samples}).encode()
             start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
             return [body]
         if path != METRICS_PATH:

@@ -119,7 +119,7 @@ class Export(Section):
 
 
 class SpanEntry(Section):
-    """A span of a stage, as it is in ``spans.jsonl`` beside the manifest."""
+    """A span of a stage, as it is in ``spans.jsonl`` extra the manifest."""
 
     status: Literal["active", "recorded"] = Field(description="`active`: in the file. `recorded`: v4.0 claims it.")
     attributes: dict[str, Attribute]
@@ -140,7 +140,7 @@ class MetricEntry(EmissionStatus):
     status: Literal["emitted", "skipped"]
 
     @model_validator(mode="after")
-    def _proved_or_explained(self) -> MetricEntry:
+    def _scraped_or_explained(self) -> MetricEntry:
         if self.status == "emitted" and self.samples < 1:
             raise ValueError("'emitted' needs at least one sample that a scrape has shown")
         if self.status == "skipped" and self.reason is None:
@@ -169,13 +169,13 @@ class GpuBaseline(Section):
     """GPU memory (10^9 bytes) against the soft limit."""
 
     peak_memory_used_gb: NonNegativeFloat | None = Field(description="The largest of all devices; null without a GPU.")
-    soft_limit_gb: NonNegativeFloat | None = Field(description="A device; null if v4.0 did not record it.")
+    soft_limit_gb: NonNegativeFloat | None = Field(description="Per device; null if v4.0 did not record it.")
     soft_limit_exceeded: bool
     soft_limit_devices: list[str] = Field(description="Devices that went above the limit.")
     status: GpuStatus
-    devices: dict[str, NonNegativeFloat] = Field(default_factory=dict, description="Peak a device.")
+    devices: dict[str, NonNegativeFloat] = Field(default_factory=dict, description="Peak per device.")
     stages: dict[StageName, dict[str, NonNegativeFloat]] = Field(
-        default_factory=dict, description="Peak a device in each stage."
+        default_factory=dict, description="Peak per device in each stage."
     )
 
     @model_serializer(mode="wrap")
@@ -220,7 +220,7 @@ class MitigationEntry(Section):
     model: str
     reason: str
     batch_size: NonNegativeInt = Field(
-        description="Texts a request from then on; 0 where it is not about their number."
+        description="Texts per request from then on; 0 where it is not about their number."
     )
     at: Instant
     items: list[str] = Field(description="Ids of the chunks that failed.")

@@ -54,7 +54,7 @@ def stage_section(section: type[Run], record: StageRecord | None) -> Run | None:
 
 def telemetry_section(settings: Settings, spans: SpanReport, metrics: dict[StageName, EmissionStatus]) -> Telemetry:
     """Which spans were written, with their attributes, and whether each stage's metrics were seen in a scrape."""
-    scraped = any(status.proof in ("seen", "missing") for status in metrics.values())
+    scraped = any(status.scrape in ("complete", "incomplete") for status in metrics.values())
     return Telemetry(
         spans={name: SpanEntry(status="active", attributes=found) for name, found in spans.attributes.items()},
         metrics={stage: Metric.model_validate(status.model_dump()) for stage, status in metrics.items()},
@@ -64,7 +64,7 @@ def telemetry_section(settings: Settings, spans: SpanReport, metrics: dict[Stage
 
 
 def performance_baseline(settings: Settings, records: Sequence[StageRecord]) -> PerformanceBaseline:
-    """Latency percentiles a stage in milliseconds, GPU memory against the soft limit, host memory without a GPU."""
+    """Latency percentiles per stage in milliseconds, GPU memory against the soft limit, host memory without a GPU."""
     latencies = {record.stage: _percentiles(record.batch_latencies_s) for record in records if record.batch_latencies_s}
     host = max((record.host_peak_bytes for record in records if record.host_peak_bytes is not None), default=None)
     gpu = _gpu(settings, records)

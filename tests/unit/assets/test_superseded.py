@@ -19,7 +19,7 @@ from embedder_assets.assets.support.superseded import noted_versions, superseded
 from embedder_assets.automation.jobs import rag_tables
 from embedder_assets.checks import blocking
 from embedder_assets.definitions import defs
-from embedder_assets.instance.sqlite_event_log import kept_instance
+from embedder_assets.instance.sqlite_event_log import open_instance
 from embedder_assets.partitions import collections_of_run, register
 from embedder_assets.run import DAGSTER_CONFIG, QUIET
 from embedder_assets.run_context import Pipeline
@@ -126,7 +126,7 @@ class World:
         folder = self.root / f"dagster-{home}"
         folder.mkdir(exist_ok=True)
         (folder / "dagster.yaml").write_text(DAGSTER_CONFIG, "utf-8")
-        with kept_instance(folder) as instance:
+        with open_instance(folder) as instance:
             register(instance, ["kb"])
             result = defs.resolve_job_def(rag_tables.name).execute_in_process(
                 instance=instance,
@@ -227,7 +227,7 @@ def test_another_process_knows_what_earlier_steps_have_read(world):
     result, pipeline = world.run()
     known = pipeline.noted_versions[result.run_id]
     pipeline.noted_versions.clear()
-    with kept_instance(world.root / "dagster-home") as instance:
+    with open_instance(world.root / "dagster-home") as instance:
         again = noted_versions(pipeline, instance, result.run_id)
         assert vars(again) == vars(known)
         assert superseded(pipeline, instance, result.run_id, "kb") is None

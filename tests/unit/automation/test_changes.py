@@ -34,7 +34,7 @@ def test_a_new_collection_waits_until_it_has_kept_still() -> None:
     assert look({"kb": "a"}, SETTLE_S, first.cursor).run_keys == {"kb": "kb/1/a"}
 
 
-def test_a_growing_file_waits_for_as_long_as_it_grows() -> None:
+def test_growing_file_waits() -> None:
     cursor = SensorCursor()
     for step in range(10):
         decision = look({"kb": f"size {step}"}, step * 20, cursor)
@@ -43,16 +43,16 @@ def test_a_growing_file_waits_for_as_long_as_it_grows() -> None:
     assert list(look({"kb": "size 9"}, 9 * 20 + SETTLE_S, cursor).run_keys) == ["kb"]
 
 
-def test_a_state_is_asked_for_once() -> None:
+def test_state_is_requested_once() -> None:
     cursor = settled({"kb": "a"})
     assert look({"kb": "a"}, 10_000, cursor).run_keys == {}
 
 
-def test_a_change_during_a_run_is_asked_for_after_it() -> None:
+def test_change_during_run_is_requested_afterwards() -> None:
     changed = look({"kb": "b"}, 200, settled({"kb": "a"}), {"kb"})
     during = look({"kb": "b"}, 300, changed.cursor, {"kb"})
     assert during.run_keys == {}
-    assert "a run of it is on" in during.waiting["kb"]
+    assert "a run of it is in progress" in during.waiting["kb"]
     assert list(look({"kb": "b"}, 400, during.cursor).run_keys) == ["kb"]
 
 
@@ -60,7 +60,7 @@ def test_a_run_of_another_collection_holds_nothing_back() -> None:
     assert list(look({"kb": "a"}, 100, look({"kb": "a"}, 0).cursor, {"other"}).run_keys) == ["kb"]
 
 
-def test_files_that_come_back_to_a_former_state_get_a_key_of_their_own() -> None:
+def test_return_to_earlier_state_has_new_key() -> None:
     cursor, keys = SensorCursor(), []
     for step, digest in enumerate("aba"):
         cursor = look({"kb": digest}, step * 100, cursor).cursor
@@ -70,7 +70,7 @@ def test_files_that_come_back_to_a_former_state_get_a_key_of_their_own() -> None
     assert len(set(keys)) == 3
 
 
-def test_a_collection_that_cannot_be_read_waits_and_is_remembered() -> None:
+def test_unreadable_collection_waits_and_is_remembered() -> None:
     cursor = settled({"kb": "a"})
     unread = look({"kb": None}, 200, cursor)
     assert unread.run_keys == {}
@@ -83,15 +83,15 @@ def test_a_collection_that_is_gone_is_remembered() -> None:
     assert look({"kb": "a"}, 300, look({}, 200, cursor).cursor).run_keys == {}
 
 
-def test_a_cursor_of_another_version_asks_for_every_collection_anew() -> None:
-    assert SensorCursor.of_cursor('{"version": 0}') == SensorCursor()
-    assert SensorCursor.of_cursor("no json") == SensorCursor()
+def test_unknown_cursor_requests_every_collection() -> None:
+    assert SensorCursor.parse('{"version": 0}') == SensorCursor()
+    assert SensorCursor.parse("no json") == SensorCursor()
     kept = settled({"kb": "a"})
-    assert SensorCursor.of_cursor(kept.model_dump_json()) == kept
+    assert SensorCursor.parse(kept.model_dump_json()) == kept
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 60), st.booleans()), min_size=1, max_size=40))
-def test_the_last_state_is_asked_for_in_the_end_and_never_while_a_run_is_on(
+def test_last_state_is_requested_once_idle(
     looks: list[tuple[str, int, bool]],
 ) -> None:
     cursor, time, asked = SensorCursor(), 0.0, ""
@@ -111,9 +111,7 @@ def test_the_last_state_is_asked_for_in_the_end_and_never_while_a_run_is_on(
     assert asked == looks[-1][0]
 
 
-def test_the_sensor_goes_on_without_collections_that_it_cannot_take(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_sensor_skips_unusable_collections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("good", "a...b", "locked"):
         (tmp_path / "corpus" / name).mkdir(parents=True)
     (tmp_path / "corpus" / "locked").chmod(0)
@@ -121,10 +119,10 @@ def test_the_sensor_goes_on_without_collections_that_it_cannot_take(
     monkeypatch.setenv("EMBEDDER_HOME", str(tmp_path / "home"))
     with dg.DagsterInstance.ephemeral() as instance, permissions_count():
         found = collection_changes(dg.build_sensor_context(instance=instance))
-    assert SensorCursor.of_cursor(found.cursor).collections.keys() == {"good"}
+    assert SensorCursor.parse(found.cursor).collections.keys() == {"good"}
 
 
-def test_a_clock_ahead_delays_a_run_by_the_settling_time() -> None:
+def test_clock_ahead_delays_by_settling_time() -> None:
     first = look({"kb": "a"}, 864_000)
     again = look({"kb": "a"}, 0, first.cursor)
     assert again.waiting == {"kb": "its files changed, and have kept still for 0 s"}

@@ -3,7 +3,6 @@
 import dagster as dg
 import polars as pl
 import pytest
-from dagster._core.storage.tags import BACKFILL_ID_TAG
 
 from embedder_assets.automation.jobs import MAIN
 from embedder_assets.automation.shards import shard_vectors, sharded_collections
@@ -11,6 +10,7 @@ from embedder_assets.definitions import defs
 from embedder_assets.embedding.dense import DenseEncoder
 from embedder_assets.embedding.publish import embed_together
 from embedder_assets.embedding.stage import EmbeddingStage
+from embedder_assets.instance.dagster_private import BACKFILL_ID_TAG
 from embedder_assets.partitions import COLLECTION_TAG, SHARD_TAG, SHARDS, collections_of_run
 from embedder_assets.tables.digest_ranges import ALL, MOST, digest_ranges, equal_ranges
 from embedder_assets.tables.store import TableStore

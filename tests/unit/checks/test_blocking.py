@@ -8,12 +8,13 @@ import dagster as dg
 import pytest
 
 from embedder_assets.checks import blocking, telemetry
+from embedder_assets.checks.blocking import Finding
 from embedder_assets.checks.proof import Proof
 from embedder_assets.errors import TableError
 from embedder_assets.tables.store import TableStore
 
 
-def unreadable(pipeline: object, collection: str) -> str | None:
+def unreadable(pipeline: object, collection: str) -> Finding | None:
     """A rule whose table cannot be read."""
     try:
         raise OSError("not a Parquet file")
@@ -21,12 +22,12 @@ def unreadable(pipeline: object, collection: str) -> str | None:
         raise TableError("table 'chunks'", expected="readable files", got=str(error), remedy="Restore it.") from error
 
 
-def holds(pipeline: object, collection: str) -> str | None:
+def holds(pipeline: object, collection: str) -> Finding | None:
     """A rule that finds nothing wrong."""
     return None
 
 
-def of_bad_code(pipeline: object, collection: str) -> str | None:
+def of_bad_code(pipeline: object, collection: str) -> Finding | None:
     """A rule with a mistake in it."""
     raise KeyError("chunk_id")
 
@@ -35,7 +36,7 @@ def of_bad_code(pipeline: object, collection: str) -> str | None:
     ("rule", "words"),
     [
         (unreadable, "kb: table 'chunks': expected readable files, got not a Parquet file. Restore it."),
-        (of_bad_code, "kb: it could not be asked: KeyError: 'chunk_id'"),
+        (of_bad_code, "kb: the check could not be evaluated: KeyError: 'chunk_id'"),
     ],
 )
 def test_a_rule_that_raises_has_failed(rule, words, monkeypatch, tmp_path):
@@ -72,5 +73,5 @@ def test_a_proof_that_cannot_be_read_has_failed(monkeypatch):
     assert not result.success
     assert len(evaluations) == len(telemetry.RULES)
     assert {each.description for each in evaluations} == {
-        "it could not be asked: ValueError: spans.jsonl: line 3 is no JSON"
+        "the check could not be evaluated: ValueError: spans.jsonl: line 3 is no JSON"
     }

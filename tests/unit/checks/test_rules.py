@@ -3,7 +3,6 @@ import pytest
 
 from embedder_assets.checks import rules
 from embedder_assets.checks.data import RULES
-from embedder_assets.checks.verdict import Note
 from embedder_assets.embedding.lexical import lexical_model
 from embedder_assets.export.export import ExportStage, export_folder
 from embedder_assets.retrieval.fusion import RetrievalModels
@@ -109,31 +108,31 @@ def test_every_rule_says_what_must_hold(rule):
 )
 def test_a_repeated_id_fails(pipeline, rule, table, example):
     repeat(pipeline, table)
-    assert rule(pipeline, "kb").startswith("1 keys that occur more than once, for example ")
-    assert example in rule(pipeline, "kb")
+    assert rule(pipeline, "kb").text.startswith("1 keys that occur more than once, for example ")
+    assert example in rule(pipeline, "kb").text
 
 
 @pytest.mark.parametrize("column", ["start", "end"])
-def test_an_offset_that_is_off_by_one_fails_and_names_the_chunk(pipeline, column):
+def test_wrong_offset_names_the_chunk(pipeline, column):
     change(pipeline, "chunks", first_becomes(column, pl.col(column) + 1))
-    assert FIRST in rules.offsets_reproduce_text(pipeline, "kb")
+    assert FIRST in rules.offsets_reproduce_text(pipeline, "kb").text
 
 
 def test_a_chunk_of_no_document_fails(pipeline):
     drop(pipeline, "documents", pl.col("doc_id") == "a.md")
-    assert rules.offsets_reproduce_text(pipeline, "kb").startswith("3 chunks whose offsets")
+    assert rules.offsets_reproduce_text(pipeline, "kb").text.startswith("3 chunks whose offsets")
 
 
 def test_a_document_with_text_and_no_chunk_fails(pipeline):
     pipeline.store.append("documents", make_documents(b="text", c="more text", d="\u3000"))
-    verdict = rules.every_document_has_chunks(pipeline, "kb")
-    assert verdict == "2 documents with text and without a chunk, for example b.md, c.md"
+    found = rules.every_document_has_chunks(pipeline, "kb")
+    assert found.text == "2 documents with text and without a chunk, for example b.md, c.md"
 
 
 def test_a_chunk_without_its_document_fails(pipeline):
     pipeline.store.append("chunks", make_chunks("text", doc_id="gone.md"))
-    verdict = rules.every_document_has_chunks(pipeline, "kb")
-    assert verdict == "1 documents that have chunks and are not in the table, for example gone.md"
+    found = rules.every_document_has_chunks(pipeline, "kb")
+    assert found.text == "1 documents that have chunks and are not in the table, for example gone.md"
 
 
 @pytest.mark.parametrize(("tokens", "fails"), [(256, False), (257, True)])
@@ -142,12 +141,12 @@ def test_a_chunk_over_the_token_budget_fails(pipeline, tokens, fails):
     assert (rules.within_token_budget(pipeline, "kb") is not None) == fails
 
 
-def test_a_chunk_longer_than_what_a_second_dense_model_reads_fails(pipeline, tmp_path):
+def test_chunk_over_second_model_budget_fails(pipeline, tmp_path):
     pipeline.settings = make_settings(tmp_path, dense_models=(DENSE, SECOND))
     pipeline.triton.token_budgets[SECOND] = 100
     assert rules.within_token_budget(pipeline, "kb") is None
     change(pipeline, "chunks", first_becomes("token_count", 101))
-    assert "1 chunks of more than 100 tokens" in rules.within_token_budget(pipeline, "kb")
+    assert "1 chunks of more than 100 tokens" in rules.within_token_budget(pipeline, "kb").text
 
 
 COVERAGE = [(rules.dense_coverage, "dense_embeddings"), (rules.sparse_coverage, "sparse_embeddings")]
@@ -157,7 +156,7 @@ COVERAGE = [(rules.dense_coverage, "dense_embeddings"), (rules.sparse_coverage, 
 @pytest.mark.parametrize("column", ["model", "model_fingerprint", "content_sha256", "chunk_id"])
 def test_a_chunk_without_a_current_row_fails(pipeline, rule, table, column):
     change(pipeline, table, first_becomes(column, pl.lit("other")))
-    assert rule(pipeline, "kb").endswith(f"1 of 3 chunks without a row, for example {FIRST}")
+    assert rule(pipeline, "kb").text.endswith(f"1 of 3 chunks without a row, for example {FIRST}")
 
 
 def list_failure(pipeline, model: str, fingerprint: str, chunk: str = FIRST, text: str = TEXTS[0]) -> None:
@@ -173,27 +172,27 @@ LISTED = [
 
 
 @pytest.mark.parametrize(("rule", "table", "model", "fingerprint"), LISTED)
-def test_a_missing_row_that_the_model_is_known_to_fail_on_is_a_note(pipeline, rule, table, model, fingerprint):
+def test_missing_row_of_known_failure_is_note(pipeline, rule, table, model, fingerprint):
     drop(pipeline, table, pl.col("chunk_id") == FIRST)
     list_failure(pipeline, model, fingerprint)
-    verdict = rule(pipeline, "kb")
-    assert isinstance(verdict, Note)
-    assert verdict.startswith(f"model '{model}': 1 of 3 chunks without a row because the model fails on them")
-    assert FIRST in verdict
+    found = rule(pipeline, "kb")
+    assert found.level == "note"
+    assert found.text.startswith(f"model '{model}': 1 of 3 chunks without a row because the model fails on them")
+    assert FIRST in found.text
 
 
 @pytest.mark.parametrize(("rule", "table", "model", "fingerprint"), LISTED)
-def test_a_missing_row_beside_a_listed_one_fails(pipeline, rule, table, model, fingerprint):
+def test_missing_row_next_to_known_failure_fails(pipeline, rule, table, model, fingerprint):
     drop(pipeline, table, pl.col("chunk_id").is_in([FIRST, chunk_id("a.md", 1)]))
     list_failure(pipeline, model, fingerprint)
-    verdict = rule(pipeline, "kb")
-    assert not isinstance(verdict, Note)
-    assert verdict == f"model '{model}': 1 of 3 chunks without a row, for example {chunk_id('a.md', 1)}"
+    found = rule(pipeline, "kb")
+    assert found.level == "error"
+    assert found.text == f"model '{model}': 1 of 3 chunks without a row, for example {chunk_id('a.md', 1)}"
 
 
 @pytest.mark.parametrize(("rule", "table", "model", "fingerprint"), LISTED)
 @pytest.mark.parametrize("of", ["another model", "an older fingerprint", "an older text"])
-def test_what_is_listed_of_another_model_or_text_excuses_nothing(pipeline, rule, table, model, fingerprint, of):
+def test_known_failure_of_another_model_excuses_nothing(pipeline, rule, table, model, fingerprint, of):
     drop(pipeline, table, pl.col("chunk_id") == FIRST)
     if of == "another model":
         list_failure(pipeline, "other", fingerprint)
@@ -201,18 +200,18 @@ def test_what_is_listed_of_another_model_or_text_excuses_nothing(pipeline, rule,
         list_failure(pipeline, model, "older")
     else:
         list_failure(pipeline, model, fingerprint, text="before the edit")
-    assert not isinstance(rule(pipeline, "kb"), Note)
-    assert "1 of 3 chunks without a row" in rule(pipeline, "kb")
+    assert rule(pipeline, "kb").level == "error"
+    assert "1 of 3 chunks without a row" in rule(pipeline, "kb").text
 
 
 @pytest.mark.parametrize(("rule", "table"), COVERAGE)
 def test_a_chunk_with_two_rows_fails(pipeline, rule, table):
     repeat(pipeline, table)
-    assert "more than once" in rule(pipeline, "kb")
+    assert "more than once" in rule(pipeline, "kb").text
 
 
 @pytest.mark.parametrize(("rule", "table"), COVERAGE)
-def test_rows_of_an_older_model_beside_the_current_ones_do_not_fail(pipeline, rule, table):
+def test_rows_of_older_model_do_not_fail(pipeline, rule, table):
     older = pipeline.store.read(table, "kb").with_columns(model_fingerprint=pl.lit("older"))
     pipeline.store.append(table, older)
     assert rule(pipeline, "kb") is None
@@ -227,28 +226,28 @@ def lexical(pipeline, tmp_path) -> None:
     change(pipeline, "sparse_embeddings", *(first_becomes(name, pl.lit(value)) for name, value in labels.items()))
 
 
-def test_a_lexical_vector_covers_a_chunk_and_is_told(pipeline, lexical):
-    verdict = rules.sparse_coverage(pipeline, "kb")
-    assert isinstance(verdict, Note)
-    assert verdict == f"1 chunks have a lexical vector in the place of one of model '{SPARSE}'"
+def test_lexical_vector_covers_chunk_and_is_noted(pipeline, lexical):
+    found = rules.sparse_coverage(pipeline, "kb")
+    assert found.level == "note"
+    assert found.text == f"1 chunks have a lexical vector in the place of one of model '{SPARSE}'"
 
 
-def test_a_lexical_vector_covers_nothing_where_the_fallback_is_forbidden(pipeline, lexical):
+def test_lexical_vector_without_fallback_covers_nothing(pipeline, lexical):
     pipeline.settings = pipeline.settings.model_copy(update={"sparse_fallback": False})
-    assert "1 of 3 chunks without a row" in rules.sparse_coverage(pipeline, "kb")
+    assert "1 of 3 chunks without a row" in rules.sparse_coverage(pipeline, "kb").text
 
 
-def test_a_lexical_vector_over_another_vocabulary_covers_nothing(pipeline, lexical):
+def test_lexical_vector_of_other_vocabulary_covers_nothing(pipeline, lexical):
     change(pipeline, "sparse_embeddings", first_becomes("model_fingerprint", pl.lit("another")))
-    assert "1 of 3 chunks without a row" in rules.sparse_coverage(pipeline, "kb")
+    assert "1 of 3 chunks without a row" in rules.sparse_coverage(pipeline, "kb").text
 
 
-def test_a_lexical_vector_beside_one_of_the_model_fails(pipeline, lexical):
+def test_lexical_and_model_vector_together_fail(pipeline, lexical):
     rows = pipeline.store.read("sparse_embeddings", "kb").filter(pl.col("chunk_id") == FIRST)
     pipeline.store.append(
         "sparse_embeddings", rows.with_columns(model=pl.lit(SPARSE), model_fingerprint=pl.lit("sparse-1"))
     )
-    assert "more than once" in rules.sparse_coverage(pipeline, "kb")
+    assert "more than once" in rules.sparse_coverage(pipeline, "kb").text
 
 
 def of_second_model(pipeline) -> pl.DataFrame:
@@ -257,15 +256,15 @@ def of_second_model(pipeline) -> pl.DataFrame:
     return pipeline.store.read("dense_embeddings", "kb").sort("chunk_id").with_columns(vectors, **labels)
 
 
-def test_each_configured_dense_model_needs_a_row_for_every_chunk(pipeline, tmp_path):
+def test_each_dense_model_covers_every_chunk(pipeline, tmp_path):
     pipeline.settings = make_settings(tmp_path, dense_models=(DENSE, SECOND))
     pipeline.store.append("dense_embeddings", of_second_model(pipeline).tail(2))
-    problem = rules.dense_coverage(pipeline, "kb")
+    problem = rules.dense_coverage(pipeline, "kb").text
     assert problem.startswith(f"model '{SECOND}': 1 of 3 chunks without a row, for example ")
     assert DENSE not in problem
 
 
-def test_several_dense_models_with_a_row_for_every_chunk_pass_also_with_other_dimensions(pipeline, tmp_path):
+def test_models_of_other_dimensions_pass(pipeline, tmp_path):
     pipeline.settings = make_settings(tmp_path, dense_models=(DENSE, SECOND))
     pipeline.store.append("dense_embeddings", of_second_model(pipeline))
     for rule in RULES["dense_embeddings"]:
@@ -273,14 +272,14 @@ def test_several_dense_models_with_a_row_for_every_chunk_pass_also_with_other_di
 
 
 @pytest.mark.parametrize(("table", "model"), [("dense_embeddings", DENSE), ("sparse_embeddings", SPARSE)])
-def test_two_fingerprints_of_one_model_fail_and_both_are_named(pipeline, table, model):
+def test_two_fingerprints_of_one_model_fail(pipeline, table, model):
     (rule,) = (rule for rule in RULES[table] if rule.__name__ == "one_fingerprint_per_model")
     older = pipeline.store.read(table, "kb").head(1).with_columns(model_fingerprint=pl.lit("stale"))
     pipeline.store.append(table, older.with_columns(collection=pl.lit("another")))
     assert rule(pipeline, "kb") is None
     pipeline.store.append(table, older)
     current = {"dense_embeddings": "dense-1", "sparse_embeddings": "sparse-1"}[table]
-    assert rule(pipeline, "kb") == f"model '{model}' has rows of {current} and stale"
+    assert rule(pipeline, "kb").text == f"model '{model}' has rows of {current} and stale"
 
 
 @pytest.mark.parametrize("factor", [0.0, 1.01, float("nan"), float("inf")])
@@ -288,23 +287,23 @@ def test_a_vector_not_of_length_one_fails(pipeline, factor):
     change(
         pipeline, "dense_embeddings", first_becomes("embedding", pl.col("embedding").list.eval(pl.element() * factor))
     )
-    assert rules.dense_unit_vectors(pipeline, "kb").endswith(f"for example {FIRST}")
+    assert rules.dense_unit_vectors(pipeline, "kb").text.endswith(f"for example {FIRST}")
 
 
 def test_vectors_of_different_dimensions_fail(pipeline):
     change(pipeline, "dense_embeddings", first_becomes("embedding", pl.lit([1.0], pl.List(pl.Float32))))
-    assert rules.dense_unit_vectors(pipeline, "kb") == f"model '{DENSE}': vectors of different dimensions"
+    assert rules.dense_unit_vectors(pipeline, "kb").text == f"model '{DENSE}': vectors of different dimensions"
 
 
 @pytest.mark.parametrize("weight", [0.0, -1.0, float("nan"), float("inf")])
 def test_a_wrong_sparse_weight_fails(pipeline, weight):
     change(pipeline, "sparse_embeddings", first_becomes("values", pl.lit([2.0, weight], pl.List(pl.Float32))))
-    assert rules.sparse_weights(pipeline, "kb").startswith("1 rows with weights")
+    assert rules.sparse_weights(pipeline, "kb").text.startswith("1 rows with weights")
 
 
 def test_a_weight_without_an_index_fails(pipeline):
     change(pipeline, "sparse_embeddings", first_becomes("values", pl.lit([2.0], pl.List(pl.Float32))))
-    assert rules.sparse_weights(pipeline, "kb").startswith("1 rows with unequal numbers")
+    assert rules.sparse_weights(pipeline, "kb").text.startswith("1 rows with unequal numbers")
 
 
 RANKED = [(rules.fused_every_query, "fused_candidates"), (rules.reranked_every_query, "reranked_candidates")]
@@ -313,25 +312,25 @@ RANKED = [(rules.fused_every_query, "fused_candidates"), (rules.reranked_every_q
 @pytest.mark.parametrize(("rule", "table"), RANKED)
 def test_a_query_without_a_candidate_fails(pipeline, rule, table):
     drop(pipeline, table, pl.col("query_id") == "q1")
-    assert rule(pipeline, "kb") == "1 queries without a candidate, for example q1"
+    assert rule(pipeline, "kb").text == "1 queries without a candidate, for example q1"
 
 
 @pytest.mark.parametrize(("rule", "table"), RANKED)
 @pytest.mark.parametrize("rank", [0, 2, 4])
-def test_ranks_that_do_not_count_up_from_one_fail(pipeline, rule, table, rank):
+def test_ranks_with_gaps_fail(pipeline, rule, table, rank):
     condition = (pl.col("query_id") == "q1") & (pl.col("rank") == 1)
     change(pipeline, table, pl.when(condition).then(rank).otherwise(pl.col("rank")).alias("rank"))
-    assert rule(pipeline, "kb").endswith("for example q1")
+    assert rule(pipeline, "kb").text.endswith("for example q1")
 
 
 def test_a_changed_missing_or_undescribed_export_fails(pipeline):
     folder = export_folder(pipeline.settings.home, "kb")
     (folder / "dense.npz").write_bytes(b"changed")
-    assert "for example dense.npz" in rules.export_digests(pipeline, "kb")
+    assert "for example dense.npz" in rules.export_digests(pipeline, "kb").text
     (folder / "dense.npz").unlink()
-    assert "for example dense.npz" in rules.export_digests(pipeline, "kb")
+    assert "for example dense.npz" in rules.export_digests(pipeline, "kb").text
     (folder / "manifest.json").unlink()
-    assert "no readable manifest" in rules.export_digests(pipeline, "kb")
+    assert "no readable manifest" in rules.export_digests(pipeline, "kb").text
 
 
 @pytest.mark.parametrize(
@@ -342,10 +341,10 @@ def test_a_query_without_candidates_that_the_models_are_known_to_fail_on_is_a_no
     drop(pipeline, table, pl.col("query_id") == "q1")
     row = ("kb", "fuse", None, None, "q1", DENSE, "dense-1", "out of luck")
     pipeline.store.append("inference_issues", pl.DataFrame([row], schema=SCHEMAS["inference_issues"], orient="row"))
-    verdict = rule(pipeline, "kb")
-    assert isinstance(verdict, Note)
-    assert "q1" in verdict
+    found = rule(pipeline, "kb")
+    assert found.level == "note"
+    assert "q1" in found.text
     drop(pipeline, table, pl.col("query_id") == "q0")
-    verdict = rule(pipeline, "kb")
-    assert not isinstance(verdict, Note)
-    assert verdict == "1 queries without a candidate, for example q0"
+    found = rule(pipeline, "kb")
+    assert found.level == "error"
+    assert found.text == "1 queries without a candidate, for example q0"

@@ -10,14 +10,14 @@ import pytest
 
 from embedder_assets.cli import doctor_storage
 from embedder_assets.cli.doctor import examine
-from embedder_assets.cli.doctor_storage import Finding
-from embedder_assets.instance.sqlite_event_log import kept_instance
+from embedder_assets.cli.doctor_storage import Diagnosis
+from embedder_assets.instance.sqlite_event_log import open_instance
 from tests.support.factories import make_settings
 from tests.support.processes import free_ports
 
 
 def findings(settings, thing: str) -> list[tuple[str, str]]:
-    found: list[Finding] = [finding for finding in examine(settings) if finding.thing == thing]
+    found: list[Diagnosis] = [finding for finding in examine(settings) if finding.thing == thing]
     return [(finding.level, finding.found) for finding in found]
 
 
@@ -73,7 +73,7 @@ def dagster_home(tmp_path, monkeypatch):
     folder = tmp_path / "dagster"
     folder.mkdir()
     monkeypatch.setenv("DAGSTER_HOME", str(folder))
-    with kept_instance(folder) as instance:
+    with open_instance(folder) as instance:
         instance.get_runs(limit=1)
         instance.get_dynamic_partitions("collections")
         instance.all_instigator_state()

@@ -10,8 +10,7 @@ import sys
 import pytest
 from rich.live import Live
 
-from embedder_assets import interrupt
-from embedder_assets.cli import display
+from embedder_assets.cli import display, interrupt
 
 INTERRUPTED = """
 import os, signal
@@ -77,7 +76,7 @@ def test_interrupt_of_the_first_drawing_ends_the_bars(monkeypatch):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupt_of_work_is_an_exception(number: signal.Signals) -> None:
-    interrupt.ends_at_once()
-    interrupt.raises()
+    interrupt.exit_immediately()
+    interrupt.raise_keyboard_interrupt()
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(number)

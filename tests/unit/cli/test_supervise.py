@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from embedder_assets.cli import supervise
-from embedder_assets.cli.supervise import Part, SupervisedProcess
+from embedder_assets.cli.supervise import Component, SupervisedProcess
 from embedder_assets.errors import StackError
 from tests.support.processes import eventually, processes_of
 
@@ -21,8 +21,8 @@ STAYS = "echo started >> starts; exec sleep 600"
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervise, "FIRST_PAUSE_S", 0.01)
-    monkeypatch.setattr(supervise, "LONGEST_PAUSE_S", 0.05)
+    monkeypatch.setattr(supervise, "INITIAL_BACKOFF_S", 0.01)
+    monkeypatch.setattr(supervise, "MAX_BACKOFF_S", 0.05)
 
 
 @pytest.fixture
@@ -33,8 +33,8 @@ def supervised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Call
     made: list[SupervisedProcess] = []
 
     def start(line: str, **options: object) -> SupervisedProcess:
-        part = Part("the part", ["sh", "-c", line], tmp_path / "part.log", **options)  # type: ignore[arg-type]
-        made.append(SupervisedProcess(part))
+        component = Component("the component", ["sh", "-c", line], tmp_path / "component.log", **options)  # type: ignore[arg-type]
+        made.append(SupervisedProcess(component))
         made[-1].start()
         return made[-1]
 
@@ -59,12 +59,12 @@ def test_killed_process_is_started_again(tmp_path: Path, supervised: Callable[..
     said = list(process.wait_until_ready())
     assert eventually(lambda: starts(tmp_path) == 1)
     os.kill(pid_of(process), signal.SIGKILL)
-    assert eventually(lambda: bool(said.extend(process.look()) or "answers again" in "".join(said[-1:])))
+    assert eventually(lambda: bool(said.extend(process.poll()) or "answers again" in "".join(said[-1:])))
     assert eventually(lambda: starts(tmp_path) == 2)
     assert said == [
-        "the part has ended (killed by SIGKILL); it is started again in 0 s. "
-        f"Its log {tmp_path / 'part.log'} ends with: (nothing)",
-        "the part answers again: at its place",
+        "the component has ended (killed by SIGKILL); it is started again in 0 s. "
+        f"Its log {tmp_path / 'component.log'} ends with: (nothing)",
+        "the component answers again: at its place",
     ]
 
 
@@ -77,21 +77,21 @@ def test_a_process_that_keeps_ending_is_given_up(
 
     def look_until_given_up() -> None:
         while True:
-            list(process.look())
+            list(process.poll())
             time.sleep(0.01)
 
     with pytest.raises(StackError) as caught:
         look_until_given_up()
     assert "5 ends within 300 s, the last one: exit status 3" in caught.value.got
     assert caught.value.got.endswith("its log ends with: reason 1 | reason 2 | reason 3 | red")
-    assert "part.log" in caught.value.remedy
+    assert "component.log" in caught.value.remedy
 
 
 def test_pauses_grow_and_old_ends_are_forgotten(
     supervised: Callable[..., SupervisedProcess], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supervise, "FIRST_PAUSE_S", 1.0)
-    monkeypatch.setattr(supervise, "LONGEST_PAUSE_S", 6.0)
+    monkeypatch.setattr(supervise, "INITIAL_BACKOFF_S", 1.0)
+    monkeypatch.setattr(supervise, "MAX_BACKOFF_S", 6.0)
     process = supervised("exit 1")
     words = [process._ended(at, "why") for at in (0.0, 10.0, 20.0, 30.0, 400.0, 410.0)]
     assert [each.split("started again in ")[1].split(".")[0] for each in words] == [
@@ -105,7 +105,7 @@ def test_pauses_grow_and_old_ends_are_forgotten(
 
 
 def test_a_part_that_does_not_start_is_named(tmp_path: Path, supervised: Callable[..., SupervisedProcess]) -> None:
-    (tmp_path / "part.log").write_text("of the last time\n")
+    (tmp_path / "component.log").write_text("of the last time\n")
     process = supervised("echo no such option >&2; exit 2", answers=lambda: False)
     with pytest.raises(StackError, match=r"to start, got its end \(exit status 2") as caught:
         list(process.wait_until_ready())
@@ -116,11 +116,11 @@ def test_a_part_that_does_not_start_is_named(tmp_path: Path, supervised: Callabl
 def test_waiting_is_said_with_the_last_line_of_the_log(
     supervised: Callable[..., SupervisedProcess], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supervise, "SAY_EVERY_S", 0.3)
+    monkeypatch.setattr(supervise, "REPORT_EVERY_S", 0.3)
     monkeypatch.setattr(supervise, "READY_TIMEOUT_S", 2.0)
     process = supervised("echo loading modules; exec sleep 600", answers=lambda: False)
     waiting = process.wait_until_ready()
-    assert next(waiting) == "waiting for the part … 0 s (its log: loading modules)"
+    assert next(waiting) == "waiting for the component … 0 s (its log: loading modules)"
     with pytest.raises(StackError, match="an answer within 2 s, got none"):
         list(waiting)
 
@@ -135,8 +135,8 @@ def test_start_that_gives_no_answer_is_an_end_too(
     monkeypatch.setattr(supervise, "READY_TIMEOUT_S", 0.2)
     os.kill(pid_of(process), signal.SIGKILL)
     said: list[str] = []
-    assert eventually(lambda: bool(said.extend(process.look()) or any("no answer within" in each for each in said)))
-    assert eventually(lambda: bool(list(process.look()) or starts(tmp_path) >= 3))
+    assert eventually(lambda: bool(said.extend(process.poll()) or any("no answer within" in each for each in said)))
+    assert eventually(lambda: bool(list(process.poll()) or starts(tmp_path) >= 3))
 
 
 def test_a_process_on_the_port_of_a_part_is_not_it(
@@ -148,14 +148,14 @@ def test_a_process_on_the_port_of_a_part_is_not_it(
     assert eventually(lambda: starts(tmp_path) == 1)
     os.kill(pid_of(process), signal.SIGKILL)
     said: list[str] = []
-    assert eventually(lambda: bool(said.extend(process.look()) or len(said) == 3))
+    assert eventually(lambda: bool(said.extend(process.poll()) or len(said) == 3))
     assert "has ended (killed by SIGKILL)" in said[0]
-    assert all("the part was not started (something else answers at its place)" in each for each in said[1:])
+    assert all("the component was not started (something else answers at its place)" in each for each in said[1:])
     assert starts(tmp_path) == 1
     answers[0] = False
-    assert eventually(lambda: bool(list(process.look()) or starts(tmp_path) == 2))
+    assert eventually(lambda: bool(list(process.poll()) or starts(tmp_path) == 2))
     answers[0] = True
-    assert eventually(lambda: bool(said.extend(process.look()) or said[-1] == "the part answers again"))
+    assert eventually(lambda: bool(said.extend(process.poll()) or said[-1] == "the component answers again"))
 
 
 def test_part_that_hangs_at_every_start_is_given_up(
@@ -172,7 +172,7 @@ def test_part_that_hangs_at_every_start_is_given_up(
     def look_until_given_up() -> None:
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
-            list(process.look())
+            list(process.poll())
             time.sleep(0.02)
 
     with pytest.raises(StackError, match="an answer within 0 s, got none at 5 starts in a row"):
@@ -185,12 +185,12 @@ def test_next_start_waits_until_the_place_is_free(tmp_path: Path, supervised: Ca
     list(process.wait_until_ready())
     assert eventually(lambda: starts(tmp_path) == 1)
     os.kill(pid_of(process), signal.SIGKILL)
-    assert eventually(lambda: bool(list(process.look())))
+    assert eventually(lambda: bool(list(process.poll())))
     time.sleep(0.1)
-    assert list(process.look()) == []
+    assert list(process.poll()) == []
     assert starts(tmp_path) == 1
     free[0] = True
-    assert eventually(lambda: bool(list(process.look()) or starts(tmp_path) == 2))
+    assert eventually(lambda: bool(list(process.poll()) or starts(tmp_path) == 2))
 
 
 def test_nothing_is_left_of_a_part_whose_watchdog_is_killed(
@@ -209,7 +209,7 @@ def test_nothing_is_left_of_a_part_whose_watchdog_is_killed(
 def test_signal_and_status_are_told_apart(tmp_path: Path) -> None:
     ends = {"exit 0": "exit status 0", "exit 77": "exit status 77", "kill -TERM $$": "killed by SIGTERM"}
     for line, words in ends.items():
-        process = SupervisedProcess(Part("the part", ["sh", "-c", line], tmp_path / "log"))
+        process = SupervisedProcess(Component("the component", ["sh", "-c", line], tmp_path / "log"))
         process.start()
         assert process._process is not None
         assert eventually(lambda process=process: not process._process.running)
@@ -218,8 +218,10 @@ def test_signal_and_status_are_told_apart(tmp_path: Path) -> None:
 
 
 def test_program_that_is_not_there(tmp_path: Path) -> None:
-    process = SupervisedProcess(Part("the part", [str(tmp_path / "gone")], tmp_path / "log", answers=lambda: False))
+    process = SupervisedProcess(
+        Component("the component", [str(tmp_path / "gone")], tmp_path / "log", answers=lambda: False)
+    )
     process.start()
-    with pytest.raises(StackError, match="the part: expected to start"):
+    with pytest.raises(StackError, match="the component: expected to start"):
         list(process.wait_until_ready())
     process.stop()

@@ -5,8 +5,7 @@ import polars as pl
 import pytest
 
 from embedder_assets.checks import quality
-from embedder_assets.checks.retrieval import QUALITY_RULES
-from embedder_assets.checks.verdict import Note, Worry
+from embedder_assets.checks.data import QUALITY_RULES
 from embedder_assets.embedding.dense import DenseEncoder
 from embedder_assets.errors import QualityError
 from embedder_assets.evaluation.baseline import accept, drop
@@ -54,16 +53,16 @@ def test_every_rule_says_what_must_hold(rule):
 @pytest.mark.parametrize("rule", QUALITY_RULES)
 def test_without_judgements_a_rule_passes_and_says_so(tmp_path, rule):
     pipeline = judged_pipeline(tmp_path, "")
-    verdict = rule(pipeline, "kb")
-    assert isinstance(verdict, Note)
-    assert "no judged queries" in verdict
+    found = rule(pipeline, "kb")
+    assert found.level == "note"
+    assert "no judged queries" in found.text
 
 
 @pytest.mark.parametrize("rule", QUALITY_RULES)
 def test_tables_that_were_not_evaluated_fail(make, rule):
-    verdict = rule(make(), "kb")
-    assert not isinstance(verdict, Note)
-    assert "materialize the asset `evaluation`" in verdict
+    found = rule(make(), "kb")
+    assert found.level == "error"
+    assert "materialize the asset `evaluation`" in found.text
 
 
 # reranked_not_below_fused
@@ -79,20 +78,20 @@ def test_reranked_may_be_below_fused_by_the_tolerance(make, tolerance, fails):
 def test_a_fall_below_fused_names_what_a_person_needs(make):
     pipeline = make()
     reranked(pipeline, WORSE)
-    verdict = quality.reranked_not_below_fused(pipeline, "kb")
-    assert f"reranked nDCG@10 is {WORSE_NDCG:.4f} over 2 judged queries, the fused ranking has 1.0000" in verdict
-    assert "EMBEDDER_QUALITY_TOLERANCE allows 0.02 less" in verdict
-    assert f"Queries that lost most: q0 (1.000 to {2 * WORSE_NDCG - 1:.3f})." in verdict
-    assert "dense_minilm dense-1, rerank_cross_encoder rerank-1" in verdict
-    assert "[evidence]" in verdict
+    found = quality.reranked_not_below_fused(pipeline, "kb")
+    assert f"reranked nDCG@10 is {WORSE_NDCG:.4f} over 2 judged queries, the fused ranking has 1.0000" in found.text
+    assert "EMBEDDER_QUALITY_TOLERANCE allows 0.02 less" in found.text
+    assert f"Queries that lost most: q0 (1.000 to {2 * WORSE_NDCG - 1:.3f})." in found.text
+    assert "dense_minilm dense-1, rerank_cross_encoder rerank-1" in found.text
+    assert "[evidence]" in found.text
 
 
 def test_with_rerank_off_there_is_nothing_to_hold_against_fused(make):
     pipeline = make(enable_rerank=False)
     evaluate(pipeline)
-    verdict = quality.reranked_not_below_fused(pipeline, "kb")
-    assert isinstance(verdict, Note)
-    assert "off" in verdict
+    found = quality.reranked_not_below_fused(pipeline, "kb")
+    assert found.level == "note"
+    assert "off" in found.text
 
 
 def fallen_back(pipeline, order=GOOD) -> None:
@@ -106,9 +105,9 @@ def fallen_back(pipeline, order=GOOD) -> None:
 def test_where_the_rerank_model_failed_the_rule_passes_and_says_nothing_of_it(make):
     pipeline = make()
     fallen_back(pipeline)
-    verdict = quality.reranked_not_below_fused(pipeline, "kb")
-    assert isinstance(verdict, Note)
-    assert "the rerank model failed and the fused order stands in its place" in verdict
+    found = quality.reranked_not_below_fused(pipeline, "kb")
+    assert found.level == "note"
+    assert "the rerank model failed and the fused order stands in its place" in found.text
 
 
 # quality_not_below_baseline
@@ -125,9 +124,9 @@ def test_where_the_rerank_model_failed_fused_is_held_against_fused(make):
 def test_without_a_baseline_the_rule_passes_and_names_the_command(make):
     pipeline = make()
     reranked(pipeline, WORSE)
-    verdict = quality.quality_not_below_baseline(pipeline, "kb")
-    assert isinstance(verdict, Note)
-    assert "`embedder baseline accept --collection kb`" in verdict
+    found = quality.quality_not_below_baseline(pipeline, "kb")
+    assert found.level == "note"
+    assert "`embedder baseline accept --collection kb`" in found.text
 
 
 @pytest.mark.parametrize(("tolerance", "fails"), [(FALL + 0.001, False), (FALL, False), (FALL - 0.001, True)])
@@ -157,23 +156,24 @@ def test_a_fall_below_the_baseline_names_what_a_person_needs(make):
     pipeline = make()
     accepted(pipeline, rerank={"rerank_cross_encoder": "rerank-0"})
     reranked(pipeline, WORSE)
-    verdict = quality.quality_not_below_baseline(pipeline, "kb")
-    assert f"reranked nDCG@10 is {WORSE_NDCG:.4f} over 2 judged queries, the baseline accepted on 20" in verdict
-    assert "has 1.0000, and EMBEDDER_QUALITY_TOLERANCE allows 0.02 less" in verdict
-    assert f"Queries that lost most: q0 (1.000 to {2 * WORSE_NDCG - 1:.3f})." in verdict
-    assert "Models now: dense_minilm dense-1, rerank_cross_encoder rerank-1; " in verdict
-    assert "of the baseline: dense_minilm dense-1, rerank_cross_encoder rerank-0." in verdict
-    assert "embedder models compare" in verdict
-    assert "`embedder baseline accept --collection kb`" in verdict
-    assert "judgements are not those of then" not in verdict
+    found = quality.quality_not_below_baseline(pipeline, "kb")
+    assert f"reranked nDCG@10 is {WORSE_NDCG:.4f} over 2 judged queries, the baseline accepted on 20" in found.text
+    assert "has 1.0000, and EMBEDDER_QUALITY_TOLERANCE allows 0.02 less" in found.text
+    assert f"Queries that lost most: q0 (1.000 to {2 * WORSE_NDCG - 1:.3f})." in found.text
+    assert "Models now: dense_minilm dense-1, rerank_cross_encoder rerank-1; " in found.text
+    assert "of the baseline: dense_minilm dense-1, rerank_cross_encoder rerank-0." in found.text
+    assert "embedder models compare" in found.text
+    assert "`embedder baseline accept --collection kb`" in found.text
+    assert "judgements are not those of then" not in found.text
 
 
 def test_a_fall_with_the_same_models_says_that_something_else_differs(make):
     pipeline = make()
     accepted(pipeline)
     reranked(pipeline, WORSE)
-    assert "the same, so a setting, the documents or the judgements differ" in quality.quality_not_below_baseline(
-        pipeline, "kb"
+    assert (
+        "the same, so a setting, the documents or the judgements differ"
+        in quality.quality_not_below_baseline(pipeline, "kb").text
     )
 
 
@@ -182,7 +182,7 @@ def test_changed_judgements_are_told(make, tmp_path):
     accepted(pipeline)
     write_qrels(tmp_path, "q0\td.md\t1\n")
     reranked(pipeline, GOOD)
-    assert "The judgements are not those of then." in quality.quality_not_below_baseline(pipeline, "kb")
+    assert "The judgements are not those of then." in quality.quality_not_below_baseline(pipeline, "kb").text
 
 
 def test_with_rerank_off_the_fused_order_is_held_against_the_fused_baseline(make, tmp_path):
@@ -193,9 +193,9 @@ def test_with_rerank_off_the_fused_order_is_held_against_the_fused_baseline(make
     assert quality.quality_not_below_baseline(pipeline, "kb") is None
     rank(pipeline, "2", fused=WORSE)
     evaluate(pipeline)
-    verdict = quality.quality_not_below_baseline(pipeline, "kb")
-    assert verdict.startswith(f"fused nDCG@10 is {WORSE_NDCG:.4f}")
-    assert "has 1.0000" in verdict
+    found = quality.quality_not_below_baseline(pipeline, "kb")
+    assert found.text.startswith(f"fused nDCG@10 is {WORSE_NDCG:.4f}")
+    assert "has 1.0000" in found.text
 
 
 def test_a_baseline_without_reranking_is_held_by_its_final_order(make):
@@ -204,9 +204,9 @@ def test_a_baseline_without_reranking_is_held_by_its_final_order(make):
     accept(pipeline.store, pipeline.settings, ["kb"], accepted_by="ana", note="")
     pipeline.settings = pipeline.settings.model_copy(update={"enable_rerank": True})
     reranked(pipeline, WORSE)
-    verdict = quality.quality_not_below_baseline(pipeline, "kb")
-    assert "reranked nDCG@10 is" in verdict
-    assert "has (fused) 1.0000" in verdict
+    found = quality.quality_not_below_baseline(pipeline, "kb")
+    assert "reranked nDCG@10 is" in found.text
+    assert "has (fused) 1.0000" in found.text
 
 
 # While a baseline counts, what cannot be measured is not exported
@@ -234,15 +234,15 @@ def test_lost_judgements_keep_the_exports_back_while_a_baseline_counts(make, tmp
     else:
         pipeline.store.overwrite("queries", "kb", [])
     evaluate(pipeline)
-    verdict = quality.quality_not_below_baseline(pipeline, "kb")
-    assert not isinstance(verdict, Note | Worry)
-    assert "over 2 judged queries, and now no judged query is left" in verdict
-    assert "Bring back queries.jsonl and qrels.tsv" in verdict
-    assert "`embedder baseline drop --collection kb`" in verdict
+    found = quality.quality_not_below_baseline(pipeline, "kb")
+    assert found.level == "error"
+    assert "over 2 judged queries, and now no judged query is left" in found.text
+    assert "Bring back queries.jsonl and qrels.tsv" in found.text
+    assert "`embedder baseline drop --collection kb`" in found.text
     with pytest.raises(QualityError, match="no judged query is left"):
         refuse_below_baseline(pipeline.store, pipeline.settings, "kb")
     drop(pipeline.store, ["kb"])
-    assert isinstance(quality.quality_not_below_baseline(pipeline, "kb"), Note)
+    assert quality.quality_not_below_baseline(pipeline, "kb").level == "note"
     refuse_below_baseline(pipeline.store, pipeline.settings, "kb")
 
 
@@ -264,7 +264,7 @@ def test_judgements_that_cannot_be_read_keep_the_exports_back(make, tmp_path):
     pipeline = make()
     accepted(pipeline)
     (tmp_path / "corpus" / "kb" / "qrels.tsv").write_text("no header\n")
-    assert "qrels.tsv" in quality.quality_not_below_baseline(pipeline, "kb")
+    assert "qrels.tsv" in quality.quality_not_below_baseline(pipeline, "kb").text
     with pytest.raises(QualityError, match=r"qrels\.tsv"):
         refuse_below_baseline(pipeline.store, pipeline.settings, "kb")
 
@@ -282,9 +282,9 @@ def test_fewer_judged_queries_than_the_baseline_has_are_a_warning(make, tmp_path
     accepted(pipeline)
     write_qrels(tmp_path, "q1\tc.md\t1\n")
     evaluate(pipeline)
-    verdict = quality.quality_not_below_baseline(pipeline, "kb")
-    assert isinstance(verdict, Worry)
-    assert "1 judged queries are left of the 2 of the baseline" in verdict
+    found = quality.quality_not_below_baseline(pipeline, "kb")
+    assert found.level == "warning"
+    assert "1 judged queries are left of the 2 of the baseline" in found.text
     refuse_below_baseline(pipeline.store, pipeline.settings, "kb")
     accept(pipeline.store, pipeline.settings, [], accepted_by="ana", note="fewer on purpose")
     assert quality.quality_not_below_baseline(pipeline, "kb") is None
@@ -318,7 +318,7 @@ def test_an_evaluation_with_a_wrong_clock_hides_no_later_one(make, clock):
         rank(pipeline, f"edit {number}", reranked=GOOD if number % 2 else WORSE)
         now = evaluate(pipeline)
         assert now is not None
-        assert quality.quality_not_below_baseline(pipeline, "kb").startswith("no baseline is accepted")
+        assert quality.quality_not_below_baseline(pipeline, "kb").text.startswith("no baseline is accepted")
         assert newest_figures(pipeline.store, "evaluation", "kb") == now
         assert now.ndcg("reranked") == pytest.approx(1 if number % 2 else WORSE_NDCG)
 

@@ -13,7 +13,7 @@ from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventL
 from sqlalchemy import event
 from sqlalchemy.pool import Pool
 
-from embedder_assets.instance.sqlite_event_log import DATABASES_KEPT, KeptSqliteEventLogStorage, kept_instance
+from embedder_assets.instance.sqlite_event_log import MAX_OPEN_DATABASES, PooledSqliteEventLogStorage, open_instance
 from embedder_assets.run import dagster_instance
 from embedder_assets.settings import load_settings
 
@@ -31,9 +31,9 @@ def instance(tmp_path, monkeypatch) -> Iterator[DagsterInstance]:
         yield opened
 
 
-def log_of(instance: DagsterInstance) -> KeptSqliteEventLogStorage:
+def log_of(instance: DagsterInstance) -> PooledSqliteEventLogStorage:
     storage = instance.event_log_storage
-    assert isinstance(storage, KeptSqliteEventLogStorage)
+    assert isinstance(storage, PooledSqliteEventLogStorage)
     return storage
 
 
@@ -89,7 +89,7 @@ def test_what_dagsters_own_class_writes_is_seen_at_once(instance):
 
 
 def test_more_runs_than_databases_are_kept_can_all_be_read(instance):
-    runs = [materialize(instance) for _ in range(DATABASES_KEPT + 2)]
+    runs = [materialize(instance) for _ in range(MAX_OPEN_DATABASES + 2)]
     lengths = {len(instance.all_logs(run_id)) for run_id in [*runs, *runs]}
     assert len(lengths) == 1
     assert lengths.pop() > 5
@@ -144,7 +144,7 @@ def test_an_instance_on_another_storage_is_left_alone(tmp_path):
         "  class: ConsolidatedSqliteEventLogStorage\n"
         f"  config: {{base_dir: {folder}}}\n"
     )
-    with kept_instance(tmp_path) as opened:
+    with open_instance(tmp_path) as opened:
         assert isinstance(opened.event_log_storage, ConsolidatedSqliteEventLogStorage)
 
 

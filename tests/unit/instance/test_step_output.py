@@ -12,7 +12,7 @@ import pytest
 import yaml
 from dagster import DagsterInstance
 
-from embedder_assets.instance.sqlite_event_log import kept_instance
+from embedder_assets.instance.sqlite_event_log import open_instance
 from embedder_assets.instance.step_output import TeeComputeLogManager
 from tests.support.processes import processes_of
 
@@ -91,7 +91,7 @@ def test_folder_of_the_instance_is_respected(tmp_path: Path) -> None:
     local = {"module": "dagster.core.storage.local_compute_log_manager", "class": "LocalComputeLogManager"}
     config = {"compute_logs": {**local, "config": {"base_dir": str(tmp_path / "elsewhere")}}}
     (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(config), "utf-8")
-    manager = manager_of(kept_instance(tmp_path))
+    manager = manager_of(open_instance(tmp_path))
     assert isinstance(manager, TeeComputeLogManager)
     assert manager.get_captured_local_path(LOG_KEY, "out").startswith(str(tmp_path / "elsewhere"))
 
@@ -99,7 +99,7 @@ def test_folder_of_the_instance_is_respected(tmp_path: Path) -> None:
 def test_another_manager_of_the_instance_stays(tmp_path: Path) -> None:
     other = {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}
     (tmp_path / "dagster.yaml").write_text(yaml.safe_dump({"compute_logs": other}), "utf-8")
-    assert type(manager_of(kept_instance(tmp_path))).__name__ == "NoOpComputeLogManager"
+    assert type(manager_of(open_instance(tmp_path))).__name__ == "NoOpComputeLogManager"
 
 
 @dg.op
@@ -113,7 +113,7 @@ def talking() -> None:
 
 
 def test_ui_finds_the_output_of_a_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    with kept_instance(tmp_path) as instance:
+    with open_instance(tmp_path) as instance:
         run = talking.execute_in_process(instance=instance)
     assert "from the step" in capfd.readouterr().out
     # As the webserver does: with Dagster's own class, in another process.

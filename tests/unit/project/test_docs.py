@@ -13,8 +13,7 @@ from pathlib import Path
 import click
 import pytest
 
-from embedder_assets.checks.data import RULES
-from embedder_assets.checks.retrieval import QUALITY_RULES
+from embedder_assets.checks.data import QUALITY_RULES, RULES
 from embedder_assets.checks.telemetry import RULES as PROOF_RULES
 from embedder_assets.cli.main import main
 from embedder_assets.definitions import defs
@@ -216,7 +215,7 @@ def test_every_manifest_field_is_documented() -> None:
 
 def test_every_skip_reason_is_documented() -> None:
     documented = section(page(RUNBOOK), "Footer")
-    phrases = {phrase for function in ("emit", "_reason_without_samples", "_status") for phrase in phrases_of(function)}
+    phrases = {phrase for function in ("emit", "_reason_for_no_samples", "_status") for phrase in phrases_of(function)}
     assert "up to date, nothing to compute" in phrases
     assert {phrase for phrase in phrases if phrase not in documented} == set()
     assert "disabled via " in documented

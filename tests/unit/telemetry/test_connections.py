@@ -11,9 +11,9 @@ import pytest
 from embedder_assets.network import loopback
 from embedder_assets.telemetry.emission import emit
 from embedder_assets.telemetry.exporter import connections
-from embedder_assets.telemetry.exporter.collector import of_run
+from embedder_assets.telemetry.exporter.collector import run_collector
 from embedder_assets.telemetry.exporter.connections import BoundedServer
-from embedder_assets.telemetry.exporter.server import METRICS_PATH, served
+from embedder_assets.telemetry.exporter.server import METRICS_PATH, serve_metrics
 from embedder_assets.telemetry.exporter.shared_scrape import SharedScrape
 from tests.support.certificates import Authority
 from tests.support.factories import make_settings
@@ -86,7 +86,7 @@ def closed(connection: socket.socket) -> bool:
     "sending", [b"", HALF_A_HEAD, HELLO, b"G"], ids=["nothing", "half a head", "half a hello", "G"]
 )
 def test_connections_that_stand_still_stop_no_scrape_and_are_closed(settings, short_times, scraped, sending):
-    with served(of_run(RUN_ID, ALL_STAGES), settings, lasting=True) as url:
+    with serve_metrics(run_collector(RUN_ID, ALL_STAGES), settings, long_running=True) as url:
         assert scraped(url)
         with opened(settings.metrics_port, 8, sending=sending) as standing:
             assert scraped(url)
@@ -98,7 +98,7 @@ def test_connections_that_stand_still_stop_no_scrape_and_are_closed(settings, sh
     "sent", [b"GET /" + b"a" * 65000, b"GET / HTTP/1.1\r\n" + b"A: " + b"a" * 30000 + b"\r\nB: " + b"a" * 34000]
 )
 def test_an_endless_request_is_cut_and_not_kept(settings, scraped, sent):
-    with served(of_run(RUN_ID, ALL_STAGES), settings, lasting=True) as url:
+    with serve_metrics(run_collector(RUN_ID, ALL_STAGES), settings, long_running=True) as url:
         with opened(settings.metrics_port, 1) as (endless,):
             with suppress(OSError):
                 endless.sendall(sent)
@@ -111,7 +111,7 @@ def test_an_endless_request_is_cut_and_not_kept(settings, scraped, sent):
 @pytest.mark.parametrize("address", ["::1", "::"])
 def test_metrics_are_served_over_ipv6_too(tmp_path, scraped, address):
     settings = make_settings(tmp_path, metrics_port=free_port(), metrics_address=address)
-    with served(of_run(RUN_ID, ALL_STAGES), settings, lasting=True) as url:
+    with serve_metrics(run_collector(RUN_ID, ALL_STAGES), settings, long_running=True) as url:
         assert scraped(url)
         assert scraped(f"http://[::1]:{settings.metrics_port}")
     assert emit(settings, RUN_ID, ALL_STAGES)["dense"].status == "emitted"
@@ -119,7 +119,7 @@ def test_metrics_are_served_over_ipv6_too(tmp_path, scraped, address):
 
 def test_500_idle_connections_stop_no_scrape_and_use_few_threads(settings, scraped):
     before = threading.active_count()
-    with served(of_run(RUN_ID, ALL_STAGES), settings, lasting=True) as url:
+    with serve_metrics(run_collector(RUN_ID, ALL_STAGES), settings, long_running=True) as url:
         with opened(settings.metrics_port, 250) as first, opened(settings.metrics_port, 250, sending=HALF_A_HEAD):
             assert scraped(url)
             assert eventually(lambda: threading.active_count() <= before + 1 + connections.MOST_CONNECTIONS)
@@ -128,7 +128,10 @@ def test_500_idle_connections_stop_no_scrape_and_use_few_threads(settings, scrap
 
 
 def test_a_byte_now_and_then_does_not_keep_a_connection(settings, short_times):
-    with served(of_run(RUN_ID, ALL_STAGES), settings, lasting=True), opened(settings.metrics_port, 1) as (slow,):
+    with (
+        serve_metrics(run_collector(RUN_ID, ALL_STAGES), settings, long_running=True),
+        opened(settings.metrics_port, 1) as (slow,),
+    ):
         with pytest.raises(OSError, match=r"\w"):
             for _ in range(200):
                 slow.sendall(b"x")
@@ -187,7 +190,7 @@ def test_who_has_asked_stays_while_others_come_and_wait():
 
 def test_a_client_that_breaks_off_its_handshake_is_no_news(tls_settings, scraped, capfd):
     port = tls_settings.metrics_port
-    with served(of_run(RUN_ID, ALL_STAGES), tls_settings, lasting=True) as url:
+    with serve_metrics(run_collector(RUN_ID, ALL_STAGES), tls_settings, long_running=True) as url:
         strict = ssl.create_default_context()
         with opened(port, 1) as (raw,), pytest.raises(ssl.SSLError):
             strict.wrap_socket(raw, server_hostname="localhost")

@@ -15,13 +15,13 @@ import pytest
 
 from embedder_assets.errors import SettingsError, TelemetryError
 from embedder_assets.network import loopback
-from embedder_assets.redact import SecretUrl
+from embedder_assets.sanitize import SecretUrl
 from embedder_assets.telemetry import emission as endpoint
 from embedder_assets.telemetry.emission import EmissionStatus, emit, scrape
-from embedder_assets.telemetry.exporter.collector import of_run
+from embedder_assets.telemetry.exporter.collector import run_collector
 from embedder_assets.telemetry.exporter.metrics import LATENCY_METRICS, StageMetrics
 from embedder_assets.telemetry.exporter.pushgateway import push
-from embedder_assets.telemetry.exporter.server import METRICS_PATH, served
+from embedder_assets.telemetry.exporter.server import METRICS_PATH, serve_metrics
 from tests.support.factories import make_record, make_settings
 from tests.support.processes import free_port
 from tests.unit.telemetry.test_telemetry import ALL_STAGES, OFF, RUN_ID, with_off
@@ -35,17 +35,17 @@ def settings(tmp_path):
 # The endpoint
 
 
-def test_what_is_served_can_be_scraped_until_the_context_ends(settings):
-    with served(of_run(RUN_ID, ALL_STAGES), settings, lasting=False) as url:
+def test_endpoint_is_scraped_until_context_ends(settings):
+    with serve_metrics(run_collector(RUN_ID, ALL_STAGES), settings, long_running=False) as url:
         assert scrape(url + METRICS_PATH, settings)["rag_dense_latency_seconds_count"] == 2
     with pytest.raises(ConnectionRefusedError):
         scrape(url + METRICS_PATH, settings)
 
 
 def test_a_taken_port_is_named_with_the_setting(settings):
-    taken = served(of_run(RUN_ID, []), settings, lasting=True)
+    taken = serve_metrics(run_collector(RUN_ID, []), settings, long_running=True)
     with (
-        served(of_run(RUN_ID, []), settings, lasting=True),
+        serve_metrics(run_collector(RUN_ID, []), settings, long_running=True),
         pytest.raises(TelemetryError, match=rf"127.0.0.1:{settings.metrics_port}.*EMBEDDER_METRICS_PORT"),
         taken,
     ):
@@ -53,11 +53,11 @@ def test_a_taken_port_is_named_with_the_setting(settings):
 
 
 def test_only_metrics_and_runs_are_served(settings):
-    with served(of_run(RUN_ID, ALL_STAGES), settings, lasting=True) as url:
+    with serve_metrics(run_collector(RUN_ID, ALL_STAGES), settings, long_running=True) as url:
         with loopback.get(f"{url}/runs/{RUN_ID}", 5) as response:
-            assert json.load(response) == {"lasting": True, "samples": dict.fromkeys(LATENCY_METRICS, 2)}
+            assert json.load(response) == {"long_running": True, "samples": dict.fromkeys(LATENCY_METRICS, 2)}
         with loopback.get(f"{url}/runs/unknown", 5) as response:
-            assert json.load(response) == {"lasting": True, "samples": None}
+            assert json.load(response) == {"long_running": True, "samples": None}
         with pytest.raises(urllib.error.HTTPError, match="404"):
             loopback.get(f"{url}/secrets", 5)
 
@@ -66,7 +66,7 @@ def test_with_a_password_nobody_reads_without_the_password(tmp_path):
     (tmp_path / "password").write_text("s3cret\n")
     chosen = {"metrics_password_file": tmp_path / "password"}
     settings = make_settings(tmp_path, metrics_port=free_port(), **chosen)
-    with served(of_run(RUN_ID, ALL_STAGES), settings, lasting=False) as url:
+    with serve_metrics(run_collector(RUN_ID, ALL_STAGES), settings, long_running=False) as url:
         assert scrape(url + METRICS_PATH, settings)["rag_dense_latency_seconds_count"] == 2
         for headers in ({}, {"Authorization": "Basic cHJvbWV0aGV1czp3cm9uZw=="}):
             with pytest.raises(urllib.error.HTTPError, match="401"):
@@ -86,7 +86,7 @@ def certificate(tmp_path):
 
 def test_with_a_certificate_the_endpoint_speaks_tls(tmp_path, certificate):
     settings = make_settings(tmp_path, metrics_port=free_port(), **certificate)
-    with served(of_run(RUN_ID, ALL_STAGES), settings, lasting=False) as url:
+    with serve_metrics(run_collector(RUN_ID, ALL_STAGES), settings, long_running=False) as url:
         assert url.startswith("https://")
         with pytest.raises(urllib.error.URLError, match="certificate verify failed"):
             loopback.get(url + METRICS_PATH, 5, tls=ssl.create_default_context())
@@ -100,7 +100,10 @@ def test_with_a_certificate_the_endpoint_speaks_tls(tmp_path, certificate):
 def test_a_protection_that_cannot_work_is_refused(tmp_path, name, words):
     (tmp_path / "file").write_bytes(b"\xff" if name == "metrics_password_file" else b"x")
     settings = make_settings(tmp_path, metrics_port=free_port(), **{name: str(tmp_path / "file")})
-    with pytest.raises(SettingsError, match=f"{name}.*{words}"), served(of_run(RUN_ID, []), settings, lasting=True):
+    with (
+        pytest.raises(SettingsError, match=f"{name}.*{words}"),
+        serve_metrics(run_collector(RUN_ID, []), settings, long_running=True),
+    ):
         pass
 
 
@@ -109,18 +112,18 @@ def test_a_password_file_that_is_missing_is_named(tmp_path):
     settings = make_settings(tmp_path, metrics_port=free_port(), **chosen)
     with (
         pytest.raises(SettingsError, match=r"metrics_password_file.*nowhere"),
-        served(of_run(RUN_ID, []), settings, lasting=True),
+        serve_metrics(run_collector(RUN_ID, []), settings, long_running=True),
     ):
         pass
 
 
-def test_a_proxy_of_the_environment_does_not_see_the_scrape(settings, monkeypatch):
+def test_scrape_bypasses_the_environment_proxy(settings, monkeypatch):
     monkeypatch.setattr(urllib.request, "_opener", None)  # keeps the proxies of its first use
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    with served(of_run(RUN_ID, ALL_STAGES), settings, lasting=False) as url:
+    with serve_metrics(run_collector(RUN_ID, ALL_STAGES), settings, long_running=False) as url:
         assert scrape(url + METRICS_PATH, settings)["rag_dense_latency_seconds_count"] == 2
 
 
@@ -129,13 +132,13 @@ def test_a_proxy_of_the_environment_does_not_see_the_scrape(settings, monkeypatc
 
 def test_samples_that_a_scrape_has_shown_are_emitted(settings):
     assert emit(settings, RUN_ID, ALL_STAGES) == {
-        stage: EmissionStatus(status="emitted", metric=metric, samples=2, proof="seen")
+        stage: EmissionStatus(status="emitted", metric=metric, samples=2, scrape="complete")
         for stage, metric in LATENCY_METRICS.items()
     }
 
 
 @pytest.mark.parametrize(("times", "seen"), [(0, 0), (2, 4)])
-def test_without_exactly_the_samples_in_the_scrape_nothing_counts_as_emitted(settings, monkeypatch, times, seen):
+def test_wrong_sample_count_is_not_emitted(settings, monkeypatch, times, seen):
     observe = StageMetrics.observe
     monkeypatch.setattr(StageMetrics, "observe", lambda self, record: [observe(self, record) for _ in range(times)])
     for status in emit(settings, RUN_ID, ALL_STAGES).values():
@@ -162,7 +165,7 @@ def test_a_stage_without_samples_says_why(settings, record, reason):
     assert statuses["dense"].status == "emitted"
 
 
-def test_a_stage_that_failed_midway_has_still_emitted_its_samples(settings):
+def test_failed_stage_still_emits_its_samples(settings):
     record = make_record("dense", "failed", reason="x", batch_latencies_s=[0.1])
     assert emit(settings, RUN_ID, [record])["dense"].status == "emitted"
 
@@ -172,8 +175,8 @@ def test_a_stage_that_was_not_reached_did_not_run(settings):
     assert {status.reason for status in statuses.values()} == {"the stage did not run"}
 
 
-def test_disabled_metrics_open_no_endpoint_and_name_who_disabled_them(tmp_path, monkeypatch):
-    monkeypatch.setattr(endpoint, "served", None)
+def test_disabled_metrics_open_no_endpoint(tmp_path, monkeypatch):
+    monkeypatch.setattr(endpoint, "serve_metrics", None)
     off = make_settings(tmp_path, "env:EMBEDDER_METRICS_ENABLED", metrics_enabled=False)
     statuses = emit(off, RUN_ID, with_off(OFF))
     assert statuses["dense"].reason == "metrics disabled via env:EMBEDDER_METRICS_ENABLED"
@@ -181,22 +184,22 @@ def test_disabled_metrics_open_no_endpoint_and_name_who_disabled_them(tmp_path, 
 
 
 def test_an_exporter_that_listens_is_asked_and_not_replaced(settings):
-    with served(of_run(RUN_ID, ALL_STAGES[:2]), settings, lasting=True):
+    with serve_metrics(run_collector(RUN_ID, ALL_STAGES[:2]), settings, long_running=True):
         statuses = emit(settings, RUN_ID, ALL_STAGES)
-    assert (statuses["dense"].status, statuses["dense"].proof) == ("emitted", "seen")
-    assert (statuses["rerank"].reason, statuses["rerank"].proof) == ("the scrape showed 0 of 2 samples", "missing")
+    assert (statuses["dense"].status, statuses["dense"].scrape) == ("emitted", "complete")
+    assert (statuses["rerank"].reason, statuses["rerank"].scrape) == ("the scrape showed 0 of 2 samples", "incomplete")
 
 
 def test_an_exporter_of_another_instance_is_no_proof(settings):
-    with served(of_run("another", ALL_STAGES), settings, lasting=True):
+    with serve_metrics(run_collector("another", ALL_STAGES), settings, long_running=True):
         status = emit(settings, RUN_ID, ALL_STAGES)["dense"]
-    assert (status.status, status.proof) == ("skipped", "unreachable")
+    assert (status.status, status.scrape) == ("skipped", "unreachable")
     assert "it follows another Dagster instance" in status.reason
 
 
-def test_another_run_that_serves_its_own_records_is_waited_for(settings, monkeypatch):
+def test_endpoint_of_another_run_is_awaited(settings, monkeypatch):
     monkeypatch.setattr(endpoint, "BUSY_S", 0.3)
-    with served(of_run("another", ALL_STAGES), settings, lasting=False):
+    with serve_metrics(run_collector("another", ALL_STAGES), settings, long_running=False):
         status = emit(settings, RUN_ID, ALL_STAGES)["dense"]
     assert status.reason == (
         f"the endpoint could not be scraped: another run's endpoint stays at http://127.0.0.1:{settings.metrics_port}"
@@ -209,21 +212,21 @@ def test_something_else_on_the_port_skips_with_the_reason(settings, monkeypatch)
     monkeypatch.setattr(endpoint, "BUSY_S", 0.1)
     with socket.create_server(("127.0.0.1", settings.metrics_port)):
         statuses = emit(settings, RUN_ID, with_off(OFF))
-    assert (statuses["dense"].status, statuses["dense"].proof) == ("skipped", "unreachable")
+    assert (statuses["dense"].status, statuses["dense"].scrape) == ("skipped", "unreachable")
     assert re.match(
         r"the endpoint could not be scraped: .* does not answer as our exporter: ", statuses["dense"].reason
     )
     assert statuses["rerank"].reason == OFF.reason
 
 
-def test_an_address_that_is_not_here_skips_with_the_reason(tmp_path, monkeypatch):
+def test_foreign_address_skips_with_reason(tmp_path, monkeypatch):
     monkeypatch.setattr(endpoint, "BUSY_S", 0.0)
     settings = make_settings(tmp_path, metrics_address="127.0.0.1", metrics_port=free_port())
 
     def refused(*_args, **_kwargs):
         raise TelemetryError("the endpoint", expected="a free port", got="none", remedy="None.")
 
-    monkeypatch.setattr(endpoint, "served", refused)
+    monkeypatch.setattr(endpoint, "serve_metrics", refused)
     assert "expected a free port" in emit(settings, RUN_ID, ALL_STAGES)["dense"].reason
 
 
@@ -244,7 +247,7 @@ def test_a_stage_that_fell_back_says_why(settings, stage, latencies, reason):
     assert statuses["dense"].status == "emitted"
 
 
-def test_a_reranker_that_failed_midway_has_still_emitted_its_samples(settings):
+def test_failed_reranker_still_emits_its_samples(settings):
     record = make_record("rerank", batch_latencies_s=[0.1], fallback_used=True, fallback_reason="inference_failed")
     assert emit(settings, RUN_ID, [record])["rerank"].status == "emitted"
 
@@ -252,7 +255,7 @@ def test_a_reranker_that_failed_midway_has_still_emitted_its_samples(settings):
 # Push
 
 
-def test_a_push_replaces_the_group_of_this_host_with_everything(settings):
+def test_push_replaces_the_group_of_host(settings):
     bodies = []
 
     class Gateway(http.server.BaseHTTPRequestHandler):
@@ -266,7 +269,7 @@ def test_a_push_replaces_the_group_of_this_host_with_everything(settings):
 
     with http.server.HTTPServer(("127.0.0.1", 0), Gateway) as gateway:
         threading.Thread(target=gateway.handle_request).start()
-        assert push(of_run(RUN_ID, ALL_STAGES), SecretUrl(f"http://127.0.0.1:{gateway.server_port}")) is None
+        assert push(run_collector(RUN_ID, ALL_STAGES), SecretUrl(f"http://127.0.0.1:{gateway.server_port}")) is None
     ((path, text),) = bodies
     assert path == f"/metrics/job/embedder_assets/instance/{socket.gethostname()}"
     assert "rag_dense_latency_seconds_count 2.0" in text
@@ -282,10 +285,10 @@ def test_a_real_pushgateway_shows_what_was_pushed(settings):
     url = f"http://127.0.0.1:{port}"
     try:
         deadline = time.monotonic() + 20
-        while push(of_run(RUN_ID, ALL_STAGES), SecretUrl(url)) is not None and time.monotonic() < deadline:
+        while push(run_collector(RUN_ID, ALL_STAGES), SecretUrl(url)) is not None and time.monotonic() < deadline:
             time.sleep(0.1)
         # Again: a gateway replaces a group and adds nothing up.
-        assert push(of_run(RUN_ID, ALL_STAGES), SecretUrl(url)) is None
+        assert push(run_collector(RUN_ID, ALL_STAGES), SecretUrl(url)) is None
         with loopback.get(f"{url}/metrics", 5) as response:
             lines = response.read().decode().splitlines()
     finally:
@@ -296,6 +299,6 @@ def test_a_real_pushgateway_shows_what_was_pushed(settings):
     assert 'job="embedder_assets"' in count
 
 
-def test_a_gateway_that_is_down_is_named_and_harms_nothing():
+def test_unreachable_gateway_is_named():
     url = f"http://127.0.0.1:{free_port()}"
-    assert re.match(f"metrics were not pushed to {url}: .*refused", push(of_run(RUN_ID, []), SecretUrl(url)))
+    assert re.match(f"metrics were not pushed to {url}: .*refused", push(run_collector(RUN_ID, []), SecretUrl(url)))

@@ -21,9 +21,9 @@ from embedder_assets.network import loopback
 from embedder_assets.telemetry import emission as endpoint
 from embedder_assets.telemetry.emission import emit
 from embedder_assets.telemetry.exporter import endpoint_key
-from embedder_assets.telemetry.exporter.collector import of_run
+from embedder_assets.telemetry.exporter.collector import run_collector
 from embedder_assets.telemetry.exporter.metrics import LATENCY_METRICS
-from embedder_assets.telemetry.exporter.server import METRICS_PATH, served
+from embedder_assets.telemetry.exporter.server import METRICS_PATH, serve_metrics
 from tests.support.factories import make_settings
 from tests.support.processes import eventually, free_port
 from tests.unit.telemetry.test_telemetry import ALL_STAGES, RUN_ID
@@ -41,7 +41,7 @@ class Impostor(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         counts = "".join(f"{metric}_count 2.0\n" for metric in LATENCY_METRICS.values())
-        answers = {"lasting": True, "samples": dict.fromkeys(LATENCY_METRICS, 2)}
+        answers = {"long_running": True, "samples": dict.fromkeys(LATENCY_METRICS, 2)}
         body = (counts if self.path == METRICS_PATH else json.dumps(answers)).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
@@ -70,12 +70,12 @@ def test_an_impostor_on_the_port_is_no_proof(settings, monkeypatch, proof):
     monkeypatch.setattr(Impostor, "proof", proof)
     with listening(settings, Impostor):
         status = emit(settings, RUN_ID, ALL_STAGES)["dense"]
-    assert (status.status, status.proof) == ("skipped", "unreachable")
+    assert (status.status, status.scrape) == ("skipped", "unreachable")
     assert "does not answer as our exporter: the answer lacks the proof that it is of this home." in status.reason
 
 
 def test_a_proof_that_was_overheard_is_of_no_use(settings, tmp_path, monkeypatch):
-    with served(of_run(RUN_ID, ALL_STAGES), settings, lasting=True) as url:
+    with serve_metrics(run_collector(RUN_ID, ALL_STAGES), settings, long_running=True) as url:
         asked = {"X-Embedder-Challenge": "00" * 16}
         with loopback.get(url + METRICS_PATH, 5, headers=asked) as response:
             body, proof = response.read(), response.headers["X-Embedder-Proof"]
@@ -90,15 +90,15 @@ def test_a_proof_that_was_overheard_is_of_no_use(settings, tmp_path, monkeypatch
     assert not endpoint_key.is_proof(proof, b"another key", "00" * 16, METRICS_PATH, body)
     monkeypatch.setattr(Impostor, "proof", proof)
     with listening(settings, Impostor):
-        assert emit(settings, RUN_ID, ALL_STAGES)["dense"].proof == "unreachable"
+        assert emit(settings, RUN_ID, ALL_STAGES)["dense"].scrape == "unreachable"
 
 
 def test_an_exporter_of_another_home_is_no_proof(settings, tmp_path, monkeypatch):
     monkeypatch.setattr(endpoint, "BUSY_S", 600.0)  # said at once
     other = make_settings(tmp_path / "other", metrics_port=settings.metrics_port)
-    with served(of_run(RUN_ID, ALL_STAGES), other, lasting=True):
+    with serve_metrics(run_collector(RUN_ID, ALL_STAGES), other, long_running=True):
         status = emit(settings, RUN_ID, ALL_STAGES)["dense"]
-    assert status.proof == "unreachable"
+    assert status.scrape == "unreachable"
     assert "an exporter of another home has to have another port" in status.reason
 
 
@@ -106,7 +106,7 @@ def test_the_own_endpoint_of_another_home_is_waited_for(settings, tmp_path, monk
     monkeypatch.setattr(endpoint, "BUSY_S", 60.0)
     other = make_settings(tmp_path / "other", metrics_port=settings.metrics_port)
     with ThreadPoolExecutor(1) as thread:
-        with served(of_run(RUN_ID, ALL_STAGES), other, lasting=False):
+        with serve_metrics(run_collector(RUN_ID, ALL_STAGES), other, long_running=False):
             emitted = thread.submit(emit, settings, RUN_ID, ALL_STAGES)
             time.sleep(0.3)
             assert not emitted.done()
@@ -154,7 +154,7 @@ def test_another_user_on_the_port_gets_no_password(tmp_path, monkeypatch):
         assert squatter.stdout.readline() == "listening\n"
         status = emit(settings, RUN_ID, ALL_STAGES)["dense"]
         assert squatter.stdout.readline() == "nobody came\n"
-    assert status.proof == "unreachable"
+    assert status.scrape == "unreachable"
     assert "user 65534 of this machine listens there" in status.reason
 
 
@@ -170,7 +170,7 @@ def test_a_redirection_is_not_followed(settings, monkeypatch):
             self.end_headers()
 
     with listening(settings, Elsewhere):
-        assert emit(settings, RUN_ID, ALL_STAGES)["dense"].proof == "unreachable"
+        assert emit(settings, RUN_ID, ALL_STAGES)["dense"].scrape == "unreachable"
     assert asked == [METRICS_PATH]
 
 
@@ -190,7 +190,7 @@ def test_a_damaged_key_is_named_with_the_remedy(settings, content):
 
 
 def test_a_home_made_anew_under_an_exporter_is_proved(settings):
-    with served(of_run(RUN_ID, ALL_STAGES), settings, lasting=True):
+    with serve_metrics(run_collector(RUN_ID, ALL_STAGES), settings, long_running=True):
         (settings.home / "metrics-proof.key").unlink()
         assert emit(settings, RUN_ID, ALL_STAGES)["dense"].status == "emitted"
 
@@ -227,13 +227,13 @@ def test_an_endpoint_that_goes_down_is_asked_again(settings, monkeypatch, way):
     monkeypatch.setattr(endpoint, "BUSY_S", 60.0)
     monkeypatch.setattr(Interrupted, "way", way)
     looks = []
-    look = endpoint._look
+    look = endpoint._scrape_run
 
     def looked(*args):
         looks.append(args)
         return look(*args)
 
-    monkeypatch.setattr(endpoint, "_look", looked)
+    monkeypatch.setattr(endpoint, "_scrape_run", looked)
     with ThreadPoolExecutor(1) as thread:
         with listening(settings, Interrupted):
             emitted = thread.submit(emit, settings, RUN_ID, ALL_STAGES)
@@ -245,7 +245,7 @@ def test_what_never_answers_is_named_at_the_deadline(settings, monkeypatch):
     monkeypatch.setattr(endpoint, "BUSY_S", 0.3)
     with listening(settings, Interrupted):
         status = emit(settings, RUN_ID, ALL_STAGES)["dense"]
-    assert status.proof == "unreachable"
+    assert status.scrape == "unreachable"
     assert "does not answer as our exporter: " in status.reason
 
 
@@ -260,7 +260,7 @@ def test_another_service_on_the_port_is_named_at_once(settings, monkeypatch, ans
 
     with listening(settings, Other):
         status = emit(settings, RUN_ID, ALL_STAGES)["dense"]
-    assert status.proof == "unreachable"
+    assert status.scrape == "unreachable"
     assert "does not answer as our exporter: " in status.reason
 
 

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from embedder_assets.run import dagster_instance
 from embedder_assets.settings import load_settings
 from embedder_assets.telemetry.event_log import ASSET_OF_STAGE, as_observation
-from embedder_assets.telemetry.exporter.collector import RecordCollector, following
+from embedder_assets.telemetry.exporter.collector import RecordCollector, event_log_collector
 from embedder_assets.telemetry.exporter.live_state import StateCollector
 from embedder_assets.telemetry.stage_record import StageRecord
 from tests.support.factories import make_record
@@ -61,7 +61,7 @@ def rows_of(state: StateCollector) -> dict[str, float]:
 
 @pytest.mark.parametrize("fails", [True, False])
 def test_a_deleted_run_hides_no_later_run(instance, fails):
-    collector = following(instance)
+    collector = event_log_collector(instance)
     run(instance)
     deleted = run(instance, batches=5, fails=fails)
     before = scraped(collector)
@@ -77,7 +77,7 @@ def test_a_deleted_run_hides_no_later_run(instance, fails):
 
 def test_runs_deleted_one_after_the_other_are_all_counted(instance):
     """A run that is deleted and made again has the very same event ids."""
-    collector = following(instance)
+    collector = event_log_collector(instance)
     for number in range(1, 5):
         run_id = run(instance)
         assert scraped(collector)["dense"] == 2 * number
@@ -86,7 +86,7 @@ def test_runs_deleted_one_after_the_other_are_all_counted(instance):
 
 
 def test_a_deleted_run_that_was_never_read_hides_nothing(instance):
-    collector = following(instance)
+    collector = event_log_collector(instance)
     run(instance)
     assert scraped(collector)["dense"] == 2
     instance.delete_run(run(instance, batches=7))
@@ -98,7 +98,7 @@ def test_a_deleted_run_that_was_never_read_hides_nothing(instance):
 
 
 def test_after_a_wiped_log_every_run_counts(instance):
-    collector = following(instance)
+    collector = event_log_collector(instance)
     for _ in range(3):
         run(instance)
     assert scraped(collector)["dense"] == 6
@@ -112,7 +112,7 @@ def test_after_a_wiped_log_every_run_counts(instance):
 
 
 def test_an_asset_wiped_while_the_clock_was_ahead_hides_nothing(instance, monkeypatch):
-    collector = following(instance)
+    collector = event_log_collector(instance)
     run(instance)
     scraped(collector)
     with monkeypatch.context() as ahead:
@@ -127,7 +127,7 @@ def test_an_asset_wiped_while_the_clock_was_ahead_hides_nothing(instance, monkey
 
 
 def test_a_new_instance_in_the_same_place_is_followed(instance, tmp_path, monkeypatch):
-    collector = following(instance)
+    collector = event_log_collector(instance)
     run(instance)
     run(instance)
     assert scraped(collector)["dense"] == 4
@@ -141,7 +141,7 @@ def test_a_new_instance_in_the_same_place_is_followed(instance, tmp_path, monkey
 
 
 def test_a_run_with_its_clock_ahead_hides_no_later_run(instance, monkeypatch):
-    collector = following(instance)
+    collector = event_log_collector(instance)
     real = time.time
     with monkeypatch.context() as ahead:
         ahead.setattr(time, "time", lambda: real() + DAYS_AHEAD)
@@ -167,7 +167,7 @@ def test_rows_follow_the_run_that_reuses_deleted_ids(instance):
 def test_a_follower_with_small_pages_reads_all_again(instance, monkeypatch):
     monkeypatch.setattr("embedder_assets.telemetry.event_log.PAGE", 2)
     monkeypatch.setattr("embedder_assets.telemetry.event_log.OVERLAP", 0)
-    collector = following(instance)
+    collector = event_log_collector(instance)
     runs = [run(instance) for _ in range(5)]
     assert scraped(collector)["dense"] == 10
     for run_id in runs[2:]:

@@ -9,8 +9,8 @@ import pytest
 from dagster._core.test_utils import create_run_for_test
 from prometheus_client import CollectorRegistry
 
+from embedder_assets.telemetry.check_results import RESULTS_KEY, CollectionResult, as_metadata
 from embedder_assets.telemetry.exporter.live_state import GAUGES, StateCollector
-from embedder_assets.telemetry.verdicts import VERDICTS_KEY, Verdict, as_metadata
 
 COLLECTIONS = dg.StaticPartitionsDefinition(["kb", "other"])
 NDCG = {"dense": 0.5, "reranked": 0.75}
@@ -33,11 +33,11 @@ def evaluation() -> dg.MaterializeResult[None]:
 
 @dg.asset_check(asset=chunks)
 def whole(context: dg.AssetCheckExecutionContext, config: Numbers) -> dg.AssetCheckResult:
-    verdicts = {context.run.tags["dagster/partition"]: Verdict(passed=config.passed, severity="warn")}
+    results = {context.run.tags["dagster/partition"]: CollectionResult(passed=config.passed, severity="warn")}
     return dg.AssetCheckResult(
         passed=config.passed,
         severity=dg.AssetCheckSeverity.WARN,
-        metadata={VERDICTS_KEY: as_metadata(verdicts)},
+        metadata={RESULTS_KEY: as_metadata(results)},
     )
 
 

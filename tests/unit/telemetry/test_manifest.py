@@ -6,19 +6,16 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from hypothesis import given
-from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from embedder_assets.cli.main import main
 from embedder_assets.errors import TelemetryError
 from embedder_assets.settings import PROJECT_ROOT
-from embedder_assets.telemetry.exporter.metrics import LATENCY_METRICS
 from embedder_assets.telemetry.footer import render_footer
 from embedder_assets.telemetry.manifest.build import RunFacts, summarize_run
 from embedder_assets.telemetry.manifest.file import find_manifest, read_manifest_file, write_manifest
 from embedder_assets.telemetry.manifest.schema import Manifest
-from embedder_assets.telemetry.manifest.v40 import NOT_RECORDED, UNPROVED, WARNING, upgrade
+from embedder_assets.telemetry.manifest.v40 import WARNING
 from embedder_assets.telemetry.manifest.validation import SCHEMA_FILE, json_schema, problems_of
 from embedder_assets.telemetry.stage_record import LeaseEvent, Mitigation, StageRecord
 from tests.conftest import PROJECT
@@ -89,13 +86,13 @@ def embedder(*arguments: str) -> tuple[int, str]:
 # The published schema
 
 
-def test_the_published_schema_is_what_the_generator_gives():
+def test_published_schema_is_generated():
     build = runpy.run_path(str(PROJECT_ROOT / "docs" / "build_manifest_schema.py"))
     assert build["TARGET"].read_text("utf-8") == json_schema(), "run `python docs/build_manifest_schema.py`"
 
 
 @pytest.mark.parametrize("records", [RECORDS, [], [make_record("dense", "failed", reason="no answer")]])
-def test_the_published_schema_accepts_what_a_run_writes(summarize, records):
+def test_published_schema_accepts_written_manifests(summarize, records):
     schema = json.loads((PROJECT_ROOT / SCHEMA_FILE).read_text("utf-8"))
     Draft202012Validator.check_schema(schema)
     content = json.loads(summarize(*records, **FACTS)[1].read_text("utf-8"))
@@ -137,7 +134,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize(("damage", "place"), DAMAGES.items(), ids=lambda value: getattr(value, "__name__", None))
-def test_the_published_schema_and_our_own_reader_refuse_the_same(home, manifest, damage, place):
+def test_schema_and_reader_refuse_the_same(home, manifest, damage, place):
     path = home / "runs" / "latest.json"
     content = json.loads(path.read_text("utf-8"))
     damage(content)
@@ -153,7 +150,7 @@ def test_the_published_schema_and_our_own_reader_refuse_the_same(home, manifest,
 # What is written
 
 
-def test_leases_and_mitigations_of_all_stages_are_in_the_manifest_in_the_order_of_time(home, manifest):
+def test_leases_and_mitigations_are_ordered_by_time(home, manifest):
     content = json.loads((home / "runs" / "latest.json").read_text("utf-8"))
     assert content["lease_events"] == [
         {
@@ -181,7 +178,7 @@ def test_leases_and_mitigations_of_all_stages_are_in_the_manifest_in_the_order_o
     ]
 
 
-def test_gpu_memory_is_told_by_device_and_stage_and_host_memory_where_there_is_no_gpu(summarize, manifest):
+def test_memory_is_reported_by_device_and_stage(summarize, manifest):
     gpu = manifest.performance_baseline.gpu
     assert gpu.devices == {"0": 3.0, "1": 1.0}
     assert gpu.stages == {"dense": {"0": 3.0, "1": 1.0}, "sparse": {"0": 2.0}}
@@ -193,7 +190,7 @@ def test_gpu_memory_is_told_by_device_and_stage_and_host_memory_where_there_is_n
 
 
 @pytest.mark.parametrize("change", [{"chunk_count": "many"}, {"chunk_count": float("nan")}, {"collections": None}])
-def test_a_manifest_that_does_not_fit_is_not_written_and_the_former_stays(home, manifest, change):
+def test_invalid_manifest_leaves_the_earlier_one(home, manifest, change):
     path = home / "runs" / "latest.json"
     before = path.read_bytes()
     misfit = manifest.model_copy(update={"run_id": OTHER_RUN, **change})
@@ -203,105 +200,13 @@ def test_a_manifest_that_does_not_fit_is_not_written_and_the_former_stays(home, 
     assert not (home / "runs" / OTHER_RUN).exists()
 
 
-def test_a_record_that_does_not_fit_the_schema_ends_in_our_own_error(summarize):
+def test_invalid_record_is_our_own_error(summarize):
     with pytest.raises(TelemetryError, match="surprise"):
         summarize(make_record("dense", attributes={"surprise": 1}))
 
 
 def test_what_is_read_is_what_was_written(home, manifest):
     assert read_manifest_file(home / "runs" / RUN_ID / "processing_summary.json") == manifest
-
-
-# v4.0
-
-
-def test_no_metric_of_v40_comes_out_as_emitted_and_no_span_as_active():
-    manifest = read_manifest_file(BOTH_STAGES)
-    assert {entry.status for entry in manifest.telemetry.metrics.values()} == {"skipped"}
-    assert {stage: entry.reason for stage, entry in manifest.telemetry.metrics.items()} == {
-        "dense": UNPROVED,
-        "sparse": UNPROVED,
-        "rerank": UNPROVED,
-        "export": NOT_RECORDED,
-    }
-    assert {span.status for span in manifest.telemetry.spans.values()} == {"recorded"}
-    assert manifest.compatibility.upgraded_from == "v4.0"
-    assert WARNING in manifest.warnings
-
-
-def test_what_v40_recorded_is_kept():
-    manifest = read_manifest_file(BOTH_STAGES)
-    assert (manifest.collections, manifest.chunk_count, manifest.status) == (["handbook"], 1432, "unknown")
-    assert manifest.generated_at == "2025-10-24T09:12:44.103911+00:00"
-    assert manifest.dense_run and manifest.sparse_run and manifest.rerank_run
-    assert manifest.dense_run.models_executed == ["jina-code", "bge-m3"]
-    assert (manifest.sparse_run.coverage_ratio, manifest.sparse_run.fallback_reason) == (0.9085, "metadata")
-    assert (manifest.dense_run.status, manifest.dense_run.reason) == ("unknown", f"status {NOT_RECORDED}")
-    assert (manifest.rerank_run.status, manifest.rerank_run.candidate_count) == ("ok", 100)
-    assert (manifest.rerank_run.latency_ms, manifest.rerank_run.batch_size) == (1843.2, 32)
-    assert manifest.rerank_run.models == {"jina-reranker-v3": NOT_RECORDED}
-    gpu = manifest.performance_baseline.gpu
-    assert (gpu.status, gpu.soft_limit_devices, gpu.devices) == ("exceeded_soft_limit", ["0"], {"0": 11.5, "1": 4.0})
-    assert "low disk space" in manifest.warnings
-    assert "gpu_lease_events: 2 entries of v4.0 are left out; they name no stage" in manifest.warnings
-
-
-def test_a_query_text_that_v40_recorded_is_left_out():
-    assert "how are leases released" in BOTH_STAGES.read_text("utf-8")
-    assert "how are leases released" not in read_manifest_file(BOTH_STAGES).model_dump_json()
-
-
-def test_v40_without_version_under_old_names_and_with_parts_missing_reads():
-    manifest = read_manifest_file(OLD_NAMES)
-    assert manifest.sparse_run is None
-    assert manifest.rerank_run is not None
-    assert (manifest.rerank_run.status, manifest.rerank_run.reason) == ("unknown", "status 'staged' of v4.0")
-    assert set(manifest.telemetry.spans) == {"rag.rerank"}
-    assert manifest.telemetry.metrics["sparse"].reason == "disabled via EMBEDDER_ENABLE_SPARSE"
-    assert manifest.feature_toggles.model_dump(exclude_none=True) == {
-        "enable_sparse": {"value": False, "provenance": "EMBEDDER_ENABLE_SPARSE"},
-        "enable_rerank": {"value": True, "provenance": NOT_RECORDED},
-    }
-    assert manifest.performance_baseline.gpu.status == "no_gpu"
-    assert f"chunk_count: {NOT_RECORDED}" in manifest.warnings
-    assert "rag.rerank: skipped (not recorded by v4.0)" in render_footer(manifest)
-
-
-json_values = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats()
-    | st.sampled_from(["", "emitted", "x", "failed", "2025-01-01"]),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(
-            st.sampled_from(["status", "name", "enabled", "vectors", "spans", "gpu", "models", "dense"]), inner
-        )
-    ),
-    max_leaves=8,
-)
-TOP = [
-    *(
-        "run_id",
-        "generated_at",
-        "collections",
-        "collection",
-        "chunk_count",
-        "feature_toggles",
-        "dense_run",
-        "telemetry",
-    ),
-    *("sparse_stage", "rerank_run", "performance_baseline", "lease_events", "warnings"),
-]
-
-
-@given(st.dictionaries(st.sampled_from(TOP), json_values))
-def test_whatever_a_v40_manifest_holds_the_upgrade_fits_and_proves_nothing(old):
-    upgraded = {key: value for key, value in upgrade(old, NOW).items() if value is not None}
-    assert problems_of(upgraded) == []
-    assert {entry["status"] for entry in upgraded["telemetry"]["metrics"].values()} == {"skipped"}
-    assert set(upgraded["telemetry"]["metrics"]) == set(LATENCY_METRICS)
 
 
 # Files that are no manifest
@@ -319,7 +224,7 @@ def test_whatever_a_v40_manifest_holds_the_upgrade_fits_and_proves_nothing(old):
         (b"\xff\xfe", "a manifest in JSON"),
     ],
 )
-def test_a_file_that_is_no_manifest_is_named_with_the_remedy(tmp_path, content, complaint):
+def test_invalid_file_is_named_with_remedy(tmp_path, content, complaint):
     path = tmp_path / "broken.json"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(TelemetryError, match=f"broken.json: expected .*{complaint}") as caught:
@@ -335,7 +240,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
 # Finding one
 
 
-def test_a_manifest_is_found_by_id_by_its_first_letters_by_folder_and_by_path(home, summarize):
+def test_manifest_is_found_by_id_or_path(home, summarize):
     path = summarize(run_id=RUN_ID)[1]
     summarize(run_id=OTHER_RUN)
     for wanted in (RUN_ID, RUN_ID[:8], str(path), str(path.parent)):
@@ -343,7 +248,7 @@ def test_a_manifest_is_found_by_id_by_its_first_letters_by_folder_and_by_path(ho
     assert find_manifest(home, None) == find_manifest(home, "latest") == home / "runs" / "latest.json"
 
 
-def test_a_typo_in_a_run_id_is_answered_with_the_nearest(home, summarize):
+def test_misspelt_run_id_suggests_the_nearest(home, summarize):
     summarize(run_id=RUN_ID)
     typo = RUN_ID.replace("9d4a", "9d4b")
     with pytest.raises(TelemetryError, match=f"run '{typo}': .* no such run. The nearest: {RUN_ID}"):
@@ -360,7 +265,7 @@ def test_first_letters_of_several_runs_name_them(home, summarize):
 # The command
 
 
-def test_show_says_what_a_person_asks_first_and_the_footer_last(manifest):
+def test_show_ends_with_the_footer(manifest):
     code, output = embedder("show")
     assert code == 0
     for words in (
@@ -370,21 +275,21 @@ def test_show_says_what_a_person_asks_first_and_the_footer_last(manifest):
         "3 computed, 1 failed",
         "GPU memory: 0 3 GB, 1 1 GB (soft limit 12 GB a device)",
         "Lease: dense waited 2.5 s (exclusive, with m)",
-        "Mitigation: dense: m batch_halved to 32 texts a request (out_of_memory)",
-        "item_failed to 1 texts a request (out_of_memory, 1 chunks)",
+        "Mitigation: dense: m batch_halved to 32 texts per request (out_of_memory)",
+        "item_failed to 1 texts per request (out_of_memory, 1 chunks)",
         "warning kb: 1 documents could not be used",
     ):
         assert words in output
     assert output.endswith(render_footer(manifest) + "\n")
 
 
-def test_show_json_prints_the_file_and_a_v40_one_as_v41(home, manifest):
+def test_show_json_upgrades_v40(home, manifest):
     assert json.loads(embedder("show", "--json")[1]) == json.loads((home / "runs" / "latest.json").read_text("utf-8"))
     code, output = embedder("show", str(BOTH_STAGES), "--json")
     assert (code, json.loads(output)["schema_version"]) == (0, "v4.1")
 
 
-def test_show_of_a_v40_manifest_warns_that_nothing_is_proved():
+def test_show_of_v40_warns():
     code, output = embedder("show", str(BOTH_STAGES))
     assert (code, WARNING in output, "0.908" in output) == (0, True, True)
 

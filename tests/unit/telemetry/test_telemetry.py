@@ -8,8 +8,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from embedder_assets.embedding.fallback import REASONS
-from embedder_assets.telemetry.event_log import ASSET_OF_STAGE, RecordFollower, as_observation, records_of_run
-from embedder_assets.telemetry.exporter.collector import following
+from embedder_assets.telemetry.event_log import ASSET_OF_STAGE, RecordReader, as_observation, records_of_run
+from embedder_assets.telemetry.exporter.collector import event_log_collector
 from embedder_assets.telemetry.exporter.metrics import FALLBACK_REASONS, RUN_STATUSES, StageMetrics
 from embedder_assets.telemetry.footer import render_footer
 from embedder_assets.telemetry.manifest.build import RunFacts, summarize_run
@@ -73,7 +73,7 @@ def test_the_meter_keeps_every_batch_and_the_largest_size():
 
 
 @pytest.mark.parametrize("days", [-30, 30])
-def test_what_a_stage_took_does_not_change_with_the_clock(monkeypatch, days):
+def test_stage_duration_ignores_clock_changes(monkeypatch, days):
     meter = make_meter()
     meter.count("computed", 3)
     real = time.time
@@ -102,7 +102,7 @@ def test_a_record_does_not_change_with_its_meter():
 def test_the_meter_keeps_the_highest_gpu_memory_a_device():
     meter = StageMeter("dense", [])
     for reading in ({"a": 3, "b": 1}, {"a": 2}, {"a": 1, "b": 9}):
-        meter.see_gpu(reading)
+        meter.record_gpu_memory(reading)
     assert meter.record().gpu_peak_bytes == {"a": 3, "b": 9}
 
 
@@ -186,7 +186,7 @@ def test_the_manifest_has_every_section_of_v41(summarize):
     )
 
 
-def test_a_stage_that_was_off_has_no_section_but_its_toggle_says_why(tmp_path, summarize):
+def test_disabled_stage_has_toggle_without_section(tmp_path, summarize):
     chosen = make_settings(tmp_path, "cli:--disable-rerank", enable_rerank=False, metrics_port=free_port())
     content = json.loads(summarize(*with_off(OFF), chosen=chosen)[1].read_text())
     assert "rerank_run" not in content
@@ -269,7 +269,7 @@ RICH = make_record(
 
 
 @pytest.mark.parametrize("then_raise", [False, True])
-def test_a_record_comes_back_from_the_event_log_also_when_the_asset_fails(instance, then_raise):
+def test_record_of_failed_asset_is_logged(instance, then_raise):
     run_id = leave(instance, RICH, then_raise=then_raise)
     assert records_of_run(instance, run_id) == [RICH]
 
@@ -288,7 +288,7 @@ def test_observations_of_others_are_passed_over(instance):
 
     run_id = dg.materialize([chunks], instance=instance).run_id
     assert records_of_run(instance, run_id) == []
-    assert list(RecordFollower(instance).new_records()) == []
+    assert list(RecordReader(instance).new_records()) == []
 
 
 def test_the_event_describes_itself():
@@ -298,7 +298,7 @@ def test_the_event_describes_itself():
 
 def test_the_follower_reads_each_record_once(instance, monkeypatch):
     monkeypatch.setattr("embedder_assets.telemetry.event_log.PAGE", 2)
-    follower = RecordFollower(instance)
+    follower = RecordReader(instance)
     assert list(follower.new_records()) == []
     for _ in range(5):
         leave(instance, RICH)
@@ -310,7 +310,7 @@ def test_the_follower_reads_each_record_once(instance, monkeypatch):
 
 def exporter_registry(instance: dg.DagsterInstance) -> CollectorRegistry:
     registry = CollectorRegistry()
-    registry.register(following(instance))
+    registry.register(event_log_collector(instance))
     return registry
 
 
@@ -321,7 +321,7 @@ def dump(registry: CollectorRegistry) -> dict[tuple, float]:
     }
 
 
-def test_the_exporter_counts_over_runs_and_a_restart_changes_nothing(instance):
+def test_exporter_counts_survive_a_restart(instance):
     registry = exporter_registry(instance)
     leave(instance, RICH)
     assert dump(registry)[("rag_dense_latency_seconds_count",)] == 2
@@ -335,7 +335,7 @@ def test_the_exporter_counts_over_runs_and_a_restart_changes_nothing(instance):
     assert dump(exporter_registry(instance)) == values
 
 
-def test_the_exporter_counts_a_run_that_failed_once_however_often_it_is_scraped(instance):
+def test_failed_run_is_counted_once(instance):
     registry = exporter_registry(instance)
 
     @dg.op
@@ -351,8 +351,8 @@ def test_the_exporter_counts_a_run_that_failed_once_however_often_it_is_scraped(
         assert dump(registry)["rag_runs_total", ("status", "failure")] == 1
 
 
-def test_the_samples_of_a_run_are_what_the_histograms_took(instance, monkeypatch):
-    collector = following(instance)
+def test_samples_of_run_match_the_histograms(instance, monkeypatch):
+    collector = event_log_collector(instance)
     run_id = leave(instance, RICH)
     assert collector.samples_of_run(run_id) == {"dense": 2, "sparse": 0, "rerank": 0, "export": 0}
     assert collector.samples_of_run("of another instance") is None
@@ -383,7 +383,7 @@ def test_the_words_of_fallbacks_are_those_of_the_stages():
     assert set(FALLBACK_REASONS) == set(REASONS.values())
 
 
-def test_series_of_a_fallback_and_of_the_ends_of_runs_begin_at_zero(metrics):
+def test_fallback_and_run_series_begin_at_zero(metrics):
     value = metrics.registry.get_sample_value
     assert {value("rag_rerank_fallback_total", {"reason": reason}) for reason in FALLBACK_REASONS} == {0}
     assert {value("rag_runs_total", {"status": status}) for status in RUN_STATUSES} == {0}

@@ -148,7 +148,7 @@ def test_one_that_fails_is_asked_nothing_until_it_is_back_with_its_models(connec
     assert eventually(lambda: made.most_in_flight == 6)
     assert clients["a"].loaded == [MODEL]
     assert {made.infer(MODEL, [("x",)]) for _ in range(2)} == {"a:1", "b:1"}
-    assert done(made) == [("endpoint_back", "a:1")]
+    assert done(made) == [("endpoint_restored", "a:1")]
 
 
 def test_one_that_comes_back_with_another_model_is_refused_by_name(connected, clients, refusals):

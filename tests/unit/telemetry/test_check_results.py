@@ -1,4 +1,4 @@
-"""Verdicts of checks on each collection: over real runs of small assets on a real SQLite instance."""
+"""Results of checks for each collection: over real runs of small assets on a real SQLite instance."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ import dagster as dg
 import pytest
 
 from embedder_assets.checks import blocking
-from embedder_assets.checks.verdict import Note, Worry
+from embedder_assets.checks.blocking import Finding
 from embedder_assets.partitions import PARTITIONS_NAME, collections
 from embedder_assets.run import dagster_instance
 from embedder_assets.settings import load_settings
-from embedder_assets.telemetry import verdicts
+from embedder_assets.telemetry import check_results
+from embedder_assets.telemetry.check_results import RECENT
 from embedder_assets.telemetry.exporter.live_state import StateCollector
-from embedder_assets.telemetry.verdicts import RECENT
 
-SAID: dict[str, str | None] = {}
+FINDINGS: dict[str, Finding | None] = {}
 
 
-def no_fall(pipeline: object, collection: str) -> str | None:
+def no_fall(pipeline: object, collection: str) -> Finding | None:
     """What the test wants it to say."""
-    return SAID.get(collection)
+    return FINDINGS.get(collection)
 
 
 @dg.asset(partitions_def=collections, backfill_policy=dg.BackfillPolicy.single_run())
@@ -43,7 +43,7 @@ def instance(tmp_path, monkeypatch) -> Iterator[dg.DagsterInstance]:
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
     monkeypatch.setenv("EMBEDDER_CORPUS_DIR", str(tmp_path / "none"))
     monkeypatch.setattr(blocking, "superseded", lambda *_: None)
-    SAID.clear()
+    FINDINGS.clear()
     with dagster_instance(load_settings({"home": (tmp_path, "test")}, environ={})) as opened:
         opened.add_dynamic_partitions(PARTITIONS_NAME, ["a", "b", "c"])
         yield opened
@@ -77,7 +77,7 @@ def shown(result: dg.ExecuteInProcessResult) -> dg.AssetCheckEvaluation:
 @pytest.mark.parametrize("restarted", [False, True])
 def test_a_good_run_over_another_collection_clears_nothing(instance, restarted):
     state = state_of(instance)
-    SAID["a"] = "nDCG@10 fell"
+    FINDINGS["a"] = Finding("error", "nDCG@10 fell")
     assert not run(instance, "a").success
     assert gauge(state) == {("a", "error"): 0}
 
@@ -90,16 +90,16 @@ def test_a_good_run_over_another_collection_clears_nothing(instance, restarted):
         assert gauge(state_of(instance) if restarted else state)["a", "error"] == 0
         assert gauge(state)[name, "error"] == 1
 
-    SAID.clear()
+    FINDINGS.clear()
     assert shown(run(instance, "a")).passed
     assert gauge(state) == {("a", "error"): 1, ("b", "error"): 1, ("c", "error"): 1}
     assert shown(run(instance, "b")).description is None
 
 
 def test_many_good_runs_later_the_failure_still_shows(instance, monkeypatch):
-    monkeypatch.setattr("embedder_assets.telemetry.verdicts.RECENT", 2)
-    monkeypatch.setattr("embedder_assets.telemetry.verdicts.PAGE", 2)
-    SAID["a"] = "nDCG@10 fell"
+    monkeypatch.setattr("embedder_assets.telemetry.check_results.RECENT", 2)
+    monkeypatch.setattr("embedder_assets.telemetry.check_results.PAGE", 2)
+    FINDINGS["a"] = Finding("error", "nDCG@10 fell")
     run(instance, "a")
     for _ in range(5):
         result = run(instance, "b")
@@ -107,24 +107,28 @@ def test_many_good_runs_later_the_failure_still_shows(instance, monkeypatch):
     assert gauge(state_of(instance)) == {("a", "error"): 0, ("b", "error"): 1}
 
 
-def test_of_one_run_each_collection_has_its_own_verdict(instance):
-    SAID.update(a="nDCG@10 fell", b=Worry("an index is old"), c=Note("nothing to compare with"))
+def test_each_collection_has_its_own_result(instance):
+    FINDINGS.update(
+        a=Finding("error", "nDCG@10 fell"),
+        b=Finding("warning", "an index is old"),
+        c=Finding("note", "nothing to compare with"),
+    )
     result = run(instance, "a", "c")
     assert not result.success
     assert shown(result).description == "a: nDCG@10 fell\nb: an index is old"
     assert gauge(state_of(instance)) == {("a", "error"): 0, ("b", "warn"): 0, ("c", "error"): 1}
 
 
-def test_a_warning_of_an_earlier_run_is_repeated_as_one(instance):
-    SAID["b"] = Worry("an index is old")
+def test_earlier_warning_stays_a_warning(instance):
+    FINDINGS["b"] = Finding("warning", "an index is old")
     assert run(instance, "b").success
     result = run(instance, "a")
     assert (result.success, shown(result).description) == (True, "b, in an earlier run: an index is old")
     assert gauge(state_of(instance)) == {("a", "error"): 1, ("b", "warn"): 0}
 
 
-def test_a_dropped_collection_has_no_verdict(instance):
-    SAID["a"] = "nDCG@10 fell"
+def test_a_dropped_collection_has_no_result(instance):
+    FINDINGS["a"] = Finding("error", "nDCG@10 fell")
     run(instance, "a")
     run(instance, "b")
     instance.delete_dynamic_partition(PARTITIONS_NAME, "a")
@@ -134,7 +138,7 @@ def test_a_dropped_collection_has_no_verdict(instance):
 
 def test_deleting_the_run_that_failed_clears_nothing(instance):
     state = state_of(instance)
-    SAID["a"] = "nDCG@10 fell"
+    FINDINGS["a"] = Finding("error", "nDCG@10 fell")
     failed = run(instance, "a")
     assert gauge(state)["a", "error"] == 0
     instance.delete_run(failed.run_id)
@@ -143,16 +147,16 @@ def test_deleting_the_run_that_failed_clears_nothing(instance):
         assert gauge(each) == {("a", "error"): 0, ("b", "error"): 1}
 
 
-def test_a_run_that_began_earlier_and_ends_later_is_heard(instance):
+def test_late_end_of_earlier_run_counts(instance):
     """Dagster orders evaluations by when their run began."""
     state = state_of(instance)
     seen: list[dict[tuple[str, str], float]] = []
 
-    def no_fall(pipeline: object, collection: str) -> str | None:
+    def no_fall(pipeline: object, collection: str) -> Finding | None:
         if collection == "a":
             run(instance, "b")
             seen.append(gauge(state))
-            return "nDCG@10 fell"
+            return Finding("error", "nDCG@10 fell")
         return None
 
     check = blocking.blocking_checks("evaluation", [no_fall])
@@ -168,15 +172,15 @@ def test_a_run_that_began_earlier_and_ends_later_is_heard(instance):
 
 
 @pytest.mark.parametrize("restarted", [False, True])
-def test_the_slowest_of_a_long_queue_is_heard(instance, restarted):
+def test_slowest_run_of_queue_counts(instance, restarted):
     """Its evaluation is far behind those that are looked at first."""
     state = state_of(instance)
 
-    def no_fall(pipeline: object, collection: str) -> str | None:
+    def no_fall(pipeline: object, collection: str) -> Finding | None:
         for _ in range(RECENT + 2):
             run(instance, "b")
         gauge(state)
-        return "nDCG@10 fell"
+        return Finding("error", "nDCG@10 fell")
 
     dg.materialize(
         [evaluation, blocking.blocking_checks("evaluation", [no_fall])],
@@ -199,18 +203,18 @@ def test_runs_that_ended_before_their_checks_are_not_awaited(instance):
         tags={"dagster/asset_partition_range_start": "a", "dagster/asset_partition_range_end": "a"},
     )
     assert run(instance, "b").success
-    assert verdicts.DUE_SINCE_KEY in shown(run(instance, "b")).metadata
+    assert check_results.DUE_SINCE_KEY in shown(run(instance, "b")).metadata
     instance.report_run_failed(dead)
-    assert verdicts.DUE_SINCE_KEY not in shown(run(instance, "b")).metadata
+    assert check_results.DUE_SINCE_KEY not in shown(run(instance, "b")).metadata
 
 
-def test_a_wiped_log_has_no_verdict_until_the_next_run(instance):
+def test_wiped_log_has_no_result(instance):
     state = state_of(instance)
     run(instance, "a", "c")
     assert len(gauge(state)) == 3
     instance.wipe()
     assert gauge(state) == {}
     instance.add_dynamic_partitions(PARTITIONS_NAME, ["a", "b", "c"])
-    SAID["b"] = "nDCG@10 fell"
+    FINDINGS["b"] = Finding("error", "nDCG@10 fell")
     run(instance, "b")
     assert gauge(state) == {("b", "error"): 0}

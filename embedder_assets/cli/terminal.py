@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from embedder_assets.plain import plain, plain_json
+from embedder_assets.sanitize import plain, plain_json
 
 if TYPE_CHECKING:
     from rich.console import Console

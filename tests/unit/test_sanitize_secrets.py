@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from embedder_assets.assets.links import run_links
+from embedder_assets.assets.processing_summary import run_links
 from embedder_assets.cli.doctor import examine
 from embedder_assets.errors import EmbedderError, SettingsError
-from embedder_assets.redact import SecretUrl, redact
+from embedder_assets.sanitize import SecretUrl, redact
 from embedder_assets.serving.server.embedded import _server_environment, _tracing
 from embedder_assets.settings import FIELDS, load_settings
-from embedder_assets.telemetry.exporter.collector import of_run
+from embedder_assets.telemetry.exporter.collector import run_collector
 from embedder_assets.telemetry.exporter.pushgateway import push
 from embedder_assets.telemetry.otlp import export
 from tests.support.processes import free_ports
@@ -129,8 +129,8 @@ def test_a_pushgateway_gets_user_and_password_as_a_header() -> None:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     url = SecretUrl(f"http://me:p%40ss{SECRET}@127.0.0.1:{server.server_port}")
     try:
-        assert push(of_run("r", []), url) is None
-        problem = push(of_run("r", []), url)
+        assert push(run_collector("r", []), url) is None
+        problem = push(run_collector("r", []), url)
     finally:
         server.shutdown()
         server.server_close()
@@ -142,7 +142,7 @@ def test_a_pushgateway_gets_user_and_password_as_a_header() -> None:
 @pytest.mark.parametrize("host", ["127.0.0.1:nothing", "[::1", "127.0.0.1:{port}"])
 def test_a_push_that_fails_is_a_warning_without_the_password(host: str) -> None:
     (port,) = free_ports(1)
-    problem = push(of_run("r", []), SecretUrl(f"http://me:{SECRET}@{host.format(port=port)}/?token={SECRET}2"))
+    problem = push(run_collector("r", []), SecretUrl(f"http://me:{SECRET}@{host.format(port=port)}/?token={SECRET}2"))
     assert problem is not None
     assert SECRET not in problem
 

@@ -13,7 +13,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _CLEAR_LINE_AND_SHOW_CURSOR = b"\r\x1b[2K\x1b[?25h"
 
 
-def ends_at_once() -> None:
+def exit_immediately() -> None:
     """From now on an interrupt ends the process with a sentence: for where nothing has to be ended with it.
 
     As an exception it may come up inside a callback of the import system, where Python prints and forgets it.
@@ -22,7 +22,7 @@ def ends_at_once() -> None:
         signal.signal(each, _end)
 
 
-def raises() -> None:
+def raise_keyboard_interrupt() -> None:
     """From now on an interrupt is a ``KeyboardInterrupt``, so that everything that was started is ended."""
     for each in _SIGNALS:
         signal.signal(each, signal.default_int_handler)

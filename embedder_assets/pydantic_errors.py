@@ -9,7 +9,7 @@ from pydantic import ValidationError
 LONGEST_SHOWN = 200
 
 
-class Misfit(NamedTuple):
+class FieldError(NamedTuple):
     """The first field that does not fit a schema, in words.
 
     Attributes:
@@ -23,7 +23,7 @@ class Misfit(NamedTuple):
     got: str
 
 
-def first_misfit(error: ValidationError) -> Misfit:
+def first_field_error(error: ValidationError) -> FieldError:
     """The first thing that a validation found; a field that nobody knows before one that is missing: it is misspelt."""
     found = error.errors()
     first = next((each for each in found if each["type"] == "extra_forbidden"), found[0])
@@ -40,6 +40,6 @@ def first_misfit(error: ValidationError) -> Misfit:
     if len(got) > LONGEST_SHOWN:
         got = f"{got[:LONGEST_SHOWN]}…"
     more = len(found) - 1
-    return Misfit(
+    return FieldError(
         field, expected, got + (f" ({more} more that {'does' if more == 1 else 'do'} not fit)" if more else "")
     )

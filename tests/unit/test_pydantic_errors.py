@@ -7,7 +7,7 @@ from typing import Literal
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from embedder_assets.validation import LONGEST_SHOWN, first_misfit
+from embedder_assets.pydantic_errors import LONGEST_SHOWN, first_field_error
 
 
 class Inner(BaseModel):
@@ -44,10 +44,10 @@ class Outer(BaseModel):
 def test_the_first_misfit_names_field_expectation_and_value(given, field, expected, got):
     with pytest.raises(ValidationError) as caught:
         Outer.model_validate(given)
-    assert first_misfit(caught.value) == (field, expected, got)
+    assert first_field_error(caught.value) == (field, expected, got)
 
 
 def test_a_long_value_is_cut():
     with pytest.raises(ValidationError) as caught:
         Outer(name="x" * 10_000)
-    assert len(first_misfit(caught.value).got) == LONGEST_SHOWN + 1
+    assert len(first_field_error(caught.value).got) == LONGEST_SHOWN + 1

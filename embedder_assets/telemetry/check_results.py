@@ -1,8 +1,8 @@
-"""What the asset checks say of each collection, as their evaluations keep it.
+"""The results of the asset checks for each collection, as the metadata of their evaluations keeps them.
 
-A check of Dagster has one newest evaluation, and that may be of a run over other collections. So each evaluation says
-in its metadata which collections its run has asked about and what came out for each, and the newest word on a
-collection is what counts. See docs/adr/0030.
+A check of Dagster has one latest evaluation, and that may be of a run over other collections. So each evaluation says
+in its metadata which collections its run has checked and with what result, and the latest result of a collection is
+what counts. See docs/adr/0030.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import dagster as dg
-from dagster._core.storage.asset_check_execution_record import (
+from pydantic import BaseModel, ConfigDict
+
+from embedder_assets.instance.dagster_private import (
+    NOT_FINISHED_STATUSES,
     AssetCheckExecutionRecord,
     AssetCheckExecutionRecordStatus,
 )
-from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
-from pydantic import BaseModel, ConfigDict
 
-VERDICTS_KEY = "verdicts"
+RESULTS_KEY = "results_by_collection"
 EARLIER_KEY = "failed_in_earlier_runs"
 # The oldest evaluation that was still due when this one was made: a queue ends its runs in another order than they
 # came, and what a slow run says last must not be missed.
@@ -29,46 +30,46 @@ PAGE = 100
 RECENT = 5
 
 
-class Verdict(BaseModel):
-    """What a check says of one collection.
+class CollectionResult(BaseModel):
+    """The result of a check for one collection.
 
     Attributes:
-        passed: Whether it holds.
+        passed: Whether the check has passed.
         severity: ``error`` blocks what follows, ``warn`` does not.
-        words: What is wrong, or a remark.
+        description: What is wrong, or a remark.
     """
 
     model_config = ConfigDict(frozen=True)
 
     passed: bool
     severity: Literal["error", "warn"] = "error"
-    words: str | None = None
+    description: str | None = None
 
 
-Verdicts = dict[str, Verdict]
+CollectionResults = dict[str, CollectionResult]
 
 
-def as_metadata(verdicts: Mapping[str, Verdict]) -> dg.JsonMetadataValue:
-    """Verdicts by collection, as an evaluation keeps them."""
-    return dg.MetadataValue.json({name: each.model_dump(exclude_none=True) for name, each in verdicts.items()})
+def as_metadata(results: Mapping[str, CollectionResult]) -> dg.JsonMetadataValue:
+    """Results by collection, as an evaluation keeps them."""
+    return dg.MetadataValue.json({name: each.model_dump(exclude_none=True) for name, each in results.items()})
 
 
 class EarlierFailures(NamedTuple):
-    """What a check has against collections that the present run is not about.
+    """Failures of a check for collections that the present run is not about.
 
     Attributes:
-        verdicts: Those that failed, the newest word on each.
+        results: Those that failed, the latest result of each.
         due_since: Id of the oldest evaluation of another run that is still due; None where there is none.
     """
 
-    verdicts: Verdicts
+    results: CollectionResults
     due_since: int | None
 
 
 def earlier_failures(
     instance: dg.DagsterInstance, check: dg.AssetCheckKey, collections: Collection[str], run_id: str
 ) -> EarlierFailures:
-    """What a check has against collections, as earlier evaluations and those of other runs that are on say."""
+    """Failures of a check for collections, by earlier evaluations and those of other runs in progress."""
     if not collections:
         return EarlierFailures({}, None)
     records: list[AssetCheckExecutionRecord] = []
@@ -79,15 +80,15 @@ def earlier_failures(
         # The newest evaluation repeats what those before it had, but for those that were still due then.
         if newest is not None and page[-1].id <= _due_since(newest):
             break
-    found = _verdicts(newest, EARLIER_KEY) if newest else {}
+    found = _results(newest, EARLIER_KEY) if newest else {}
     for record in reversed(records):
-        found.update(_verdicts(record, VERDICTS_KEY))
+        found.update(_results(record, RESULTS_KEY))
     failed = {name: each for name, each in found.items() if name in collections and not each.passed}
     return EarlierFailures(failed, _oldest_due(instance, [each for each in records if each.run_id != run_id]))
 
 
-class NewestVerdicts:
-    """The newest word of each check on each collection; later reads look only at what is new.
+class LatestResults:
+    """The latest result of each check for each collection; later reads look only at what is new.
 
     Args:
         instance: Whose evaluations are read.
@@ -98,36 +99,36 @@ class NewestVerdicts:
         self._instance = instance
         self._checks = list(checks)
         self._newest: dict[dg.AssetCheckKey, tuple[object, ...]] = {}
-        self._verdicts: dict[dg.AssetCheckKey, Verdicts] = {}
+        self._results: dict[dg.AssetCheckKey, CollectionResults] = {}
         # The oldest evaluation that was due at the last call, of a run that began before the newest evaluation's.
         self._due_since: dict[dg.AssetCheckKey, int] = {}
 
-    def read(self, known: Collection[str]) -> Mapping[dg.AssetCheckKey, Verdicts]:
-        """Check to collection to verdict, of those collections that there are."""
+    def read(self, known: Collection[str]) -> Mapping[dg.AssetCheckKey, CollectionResults]:
+        """Check to collection to result, of those collections that exist."""
         summaries = self._instance.event_log_storage.get_asset_check_summary_records(self._checks)
         for check, summary in summaries.items():
             newest = summary.last_completed_check_execution_record
             if newest is None:
-                self._verdicts.pop(check, None)
+                self._results.pop(check, None)
                 self._newest.pop(check, None)
             elif check in self._due_since or _identity(newest) != self._newest.get(check):
-                self._verdicts[check] = self._read(check, known)
+                self._results[check] = self._read(check, known)
                 self._newest[check] = _identity(newest)
         return {
-            check: {name: verdict for name, verdict in verdicts.items() if name in known}
-            for check, verdicts in self._verdicts.items()
+            check: {name: result for name, result in results.items() if name in known}
+            for check, results in self._results.items()
         }
 
-    def _read(self, check: dg.AssetCheckKey, known: Collection[str]) -> Verdicts:
+    def _read(self, check: dg.AssetCheckKey, known: Collection[str]) -> CollectionResults:
         """Back to all that was due at the last call and the newest evaluation of then, or until all are found."""
         newest, due_since = self._newest.get(check), self._due_since.pop(check, None)
-        found: Verdicts = {}
+        found: CollectionResults = {}
         records: list[AssetCheckExecutionRecord] = []
         met = False
         for page in _pages(self._instance, check):
             records += page
             for record in page:
-                found = {**_verdicts(record, VERDICTS_KEY), **found}
+                found = {**_results(record, RESULTS_KEY), **found}
             met = met or any(_identity(record) == newest for record in page)
             settled = met and (due_since is None or page[-1].id <= due_since)
             if settled or found.keys() >= set(known):
@@ -135,7 +136,7 @@ class NewestVerdicts:
         due = _oldest_due(self._instance, records)
         if due is not None:
             self._due_since[check] = due
-        return {**self._verdicts[check], **found} if met else found
+        return {**self._results[check], **found} if met else found
 
 
 def _pages(instance: dg.DagsterInstance, check: dg.AssetCheckKey) -> Iterator[Sequence[AssetCheckExecutionRecord]]:
@@ -163,11 +164,15 @@ def _due_since(record: AssetCheckExecutionRecord) -> int:
     return value.value if isinstance(value, dg.IntMetadataValue) and value.value is not None else record.id
 
 
-def _verdicts(record: AssetCheckExecutionRecord, key: str) -> Verdicts:
+def _results(record: AssetCheckExecutionRecord, key: str) -> CollectionResults:
     evaluation = record.evaluation if record.status in COMPLETED else None
     value = evaluation.metadata.get(key) if evaluation else None
     content = value.value if isinstance(value, dg.JsonMetadataValue) else None
-    return {name: Verdict.model_validate(each) for name, each in content.items()} if isinstance(content, dict) else {}
+    return (
+        {name: CollectionResult.model_validate(each) for name, each in content.items()}
+        if isinstance(content, dict)
+        else {}
+    )
 
 
 def _identity(record: AssetCheckExecutionRecord) -> tuple[object, ...]:
