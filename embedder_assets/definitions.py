@@ -21,7 +21,6 @@ from embedder_assets.automation.schedules import nightly_maintenance, nightly_re
 from embedder_assets.automation.sensors import collection_changes, downstream_tables, lost_runs
 from embedder_assets.automation.shards import shard_vectors, sharded_collections
 from embedder_assets.checks.data import data_checks
-from embedder_assets.checks.retrieval import retrieval_checks
 from embedder_assets.checks.telemetry import telemetry_checks
 from embedder_assets.resources import PipelineResource
 
@@ -40,7 +39,7 @@ defs = dg.Definitions(
         processing_summary,
         table_maintenance,
     ],
-    asset_checks=[*data_checks, *retrieval_checks, telemetry_checks],
+    asset_checks=[*data_checks, telemetry_checks],
     jobs=[rag_tables, shard_vectors, maintenance],
     schedules=[nightly_refresh, nightly_maintenance],
     sensors=[collection_changes, downstream_tables, lost_runs, sharded_collections],

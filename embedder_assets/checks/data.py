@@ -1,8 +1,8 @@
-"""The checks of what every table and every export must hold."""
+"""The checks of what every table, index and export must hold, and of how well the rankings answer judged queries."""
 
 from collections.abc import Sequence
 
-from embedder_assets.checks import rules
+from embedder_assets.checks import hnsw_index, quality_gate, rules
 from embedder_assets.checks.blocking import blocking_checks
 from embedder_assets.checks.verdict import Rule
 
@@ -28,6 +28,11 @@ RULES: dict[str, Sequence[Rule]] = {
     "reranked_candidates": [rules.reranked_every_query],
     "exports": [rules.export_digests],
 }
+QUALITY_RULES: Sequence[Rule] = [quality_gate.reranked_not_below_fused, quality_gate.quality_not_below_baseline]
 TOGGLES = {"sparse_embeddings": "enable_sparse", "reranked_candidates": "enable_rerank"}
 
-data_checks = [blocking_checks(table, table_rules, TOGGLES.get(table)) for table, table_rules in RULES.items()]
+data_checks = [
+    *(blocking_checks(table, table_rules, TOGGLES.get(table)) for table, table_rules in RULES.items()),
+    blocking_checks("evaluation", QUALITY_RULES),
+    blocking_checks("dense_index", [hnsw_index.hnsw_index_finds_exact_neighbours]),
+]

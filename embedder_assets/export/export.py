@@ -17,7 +17,7 @@ import polars as pl
 
 from embedder_assets.embedding.dense import as_matrix
 from embedder_assets.embedding.keys import KEY, MODEL_KEY, Model, is_of, vectors_of
-from embedder_assets.evaluation.export_gate import refuse_below_baseline
+from embedder_assets.evaluation.quality_gate import enforce_quality_gate
 from embedder_assets.export.npz import write_npz
 from embedder_assets.export.s3_delivery import MANIFEST, Delivery
 from embedder_assets.retrieval.fusion import RetrievalModels
@@ -80,7 +80,7 @@ class ExportStage:
         previous = read_manifest(folder)
         if previous is not None and previous["input_digest"] == digest and _whole(folder, previous):
             return ExportOutcome(folder, _sizes(previous), written=False)
-        refuse_below_baseline(self._store, self._settings, collection)
+        enforce_quality_gate(self._store, self._settings, collection)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / MANIFEST).unlink(missing_ok=True)
         with _parts_of(folder, self._blocks(collection)) as parts:

@@ -20,10 +20,9 @@ from embedder_assets.embedding.failures import TABLE as ISSUES
 from embedder_assets.embedding.failures import known_failures
 from embedder_assets.embedding.keys import KEY, Model, is_of
 from embedder_assets.errors import IncompleteTableError, StorageError, TableError
-from embedder_assets.retrieval.approximate import ApproximateStage, graph_of
 from embedder_assets.retrieval.exact_index import ChunkIndex, DenseBlock, SparseBlock
 from embedder_assets.retrieval.fusion import RetrievalModels
-from embedder_assets.retrieval.hnsw_index import Graph
+from embedder_assets.retrieval.hnsw_index import HnswIndex, HnswIndexStage, usable_index
 from embedder_assets.settings import Settings
 from embedder_assets.tables.digest_ranges import digest_ranges
 from embedder_assets.tables.history import Commit, commits_of
@@ -168,12 +167,12 @@ class _Reader:
             IncompleteTableError: Another chunk has no vector of a model.
         """
         chunks = store.read(CHUNKS, self.collection)
-        approximate = left_out is None and ApproximateStage(store, self.settings).wanted(self.collection)
+        approximate = left_out is None and HnswIndexStage(store, self.settings).wanted(self.collection)
         dense: list[list[DenseBlock]] = []
         for model in self.models.dense:
-            graph = self._graph(store, model, chunks) if approximate else None
+            index = self._index(store, model, chunks) if approximate else None
             exact = ChunkIndex.of_tables(store, [self.collection], [model], [], left_out)
-            dense.append([graph] if graph is not None else list(exact.dense[0]))
+            dense.append([index] if index is not None else list(exact.dense[0]))
         rest = ChunkIndex.of_tables(store, [self.collection], [], self.models.sparse_sources, left_out)
         return SearchableCollection(self.collection, chunks, dense, None if rest.sparse is None else list(rest.sparse))
 
@@ -184,12 +183,12 @@ class _Reader:
             frames.append(_lacking(store, self.collection, SPARSE, self.models.sparse_sources))
         return pl.concat(frames).unique()
 
-    def _graph(self, store: TableStore, model: Model, chunks: pl.DataFrame) -> Graph | None:
-        """The graph of a model, where it holds the very chunks: it follows the vectors, which may be of other ones."""
-        graph = graph_of(store, self.collection, model)
-        if graph is None or graph.chunks.join(chunks, on=KEY, how="anti").height:
+    def _index(self, store: TableStore, model: Model, chunks: pl.DataFrame) -> HnswIndex | None:
+        """The index of a model, if it holds exactly these chunks: it follows the vectors, which may be of others."""
+        index = usable_index(store, self.collection, model)
+        if index is None or index.chunks.join(chunks, on=KEY, how="anti").height:
             return None
-        return None if _lacking(store, self.collection, DENSE, [model]).height else graph
+        return None if _lacking(store, self.collection, DENSE, [model]).height else index
 
 
 def _lacking(store: TableStore, collection: str, table: str, models: Sequence[Model]) -> pl.DataFrame:

@@ -6,7 +6,7 @@ from click.testing import CliRunner
 from embedder_assets.cli.main import main
 from embedder_assets.errors import TableError
 from embedder_assets.evaluation.baseline import accept
-from embedder_assets.evaluation.results import newest_figures
+from embedder_assets.evaluation.results import latest_result
 from tests.support.factories import make_documents
 from tests.support.judged import GOOD, MODELS, WORSE, evaluate, judged_pipeline, rank
 
@@ -32,7 +32,7 @@ def test_accept_takes_the_newest_evaluation_whole(pipeline, baseline):
     rank(pipeline, "2", reranked=GOOD)
     newest = evaluate(pipeline, models={**MODELS, "rerank": {"other": "rerank-2"}})
     assert baseline("accept", "--note", "a better reranker").exit_code == 0
-    counts = newest_figures(pipeline.store, "quality_baselines", "kb")
+    counts = latest_result(pipeline.store, "quality_baselines", "kb")
     assert counts.values == newest.values
     assert (counts.models, counts.input_digest, counts.queries) == (newest.models, newest.input_digest, 2)
     rows = pipeline.store.read("quality_baselines", "kb")
@@ -59,7 +59,7 @@ def test_the_history_stays_and_the_newest_counts(pipeline, baseline):
         evaluate(pipeline)
         baseline("accept", "--by", name)
     assert set(pipeline.store.read("quality_baselines", "kb")["accepted_by"]) == {"ana", "bo"}
-    assert newest_figures(pipeline.store, "quality_baselines", "kb").ndcg("reranked") == pytest.approx(1)
+    assert latest_result(pipeline.store, "quality_baselines", "kb").ndcg("reranked") == pytest.approx(1)
     shown = baseline("show").output
     assert "by bo" in shown
     assert "ana" not in shown
@@ -125,11 +125,11 @@ def test_drop_gives_up_what_counts_after_a_question(pipeline, baseline):
     refused = baseline("drop", "--collection", "kb")
     assert refused.exit_code == 1
     assert "Give up the baseline of 'kb'?" in refused.output
-    assert newest_figures(pipeline.store, "quality_baselines", "kb") is not None
+    assert latest_result(pipeline.store, "quality_baselines", "kb") is not None
     dropped = baseline("drop", "--collection", "kb", "--yes")
     assert dropped.exit_code == 0
     assert "by ana" in dropped.output
-    assert newest_figures(pipeline.store, "quality_baselines", "kb") is None
+    assert latest_result(pipeline.store, "quality_baselines", "kb") is None
     assert baseline("accept").exit_code == 0
 
 
@@ -141,4 +141,4 @@ def test_drop_names_the_collections_that_have_a_baseline(pipeline, baseline):
     assert "the baseline of collection 'other': expected a collection with a baseline: kb, got none" in " ".join(
         result.output.split()
     )
-    assert newest_figures(pipeline.store, "quality_baselines", "kb") is not None
+    assert latest_result(pipeline.store, "quality_baselines", "kb") is not None

@@ -223,11 +223,11 @@ def test_results_by_query_that_are_gone_come_back_without_a_new_evaluation(pipel
 
 
 def test_other_judgements_make_a_new_evaluation(pipeline, tmp_path):
-    former = evaluate(pipeline)
+    earlier = evaluate(pipeline)
     write_qrels(tmp_path, "q0\td.md\t1\n")
     newest = evaluate(pipeline)
     assert (newest.queries, newest.ndcg("reranked")) == (1, pytest.approx(1))
-    assert newest.qrels_digest != former.qrels_digest
+    assert newest.qrels_digest != earlier.qrels_digest
 
 
 @pytest.mark.parametrize("lines", ["", "q0\ta.md\t0\n", "unknown\ta.md\t1\n"])
@@ -269,9 +269,9 @@ def test_tables_that_were_not_evaluated_have_no_current_evaluation(pipeline):
 
 def test_judgements_that_name_nothing_are_told(pipeline, tmp_path):
     stage = EvaluateStage(pipeline.store, pipeline.settings)
-    assert stage.idle_judgements("kb") == []
+    assert stage.unmatched_judgements("kb") == []
     write_qrels(tmp_path, "q0\ta.md\t1\nq7\tgone.md\t1\n")
-    assert stage.idle_judgements("kb") == [
+    assert stage.unmatched_judgements("kb") == [
         "1 queries of qrels.tsv are not in queries.jsonl, and do not count, for example q7",
         "1 documents of qrels.tsv are not in the collection, and cannot be found, for example gone.md",
     ]

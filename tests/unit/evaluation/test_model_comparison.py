@@ -15,7 +15,7 @@ def test_differences_pair_the_queries_by_name():
     before = results({"a": 0.2, "b": 0.5, "c": 1.0})
     after = results({"c": 0.8, "a": 0.6, "b": 0.5})
     (found,) = differences(before, after)
-    assert (found.former, found.candidate) == pytest.approx((17 / 30, 19 / 30))
+    assert (found.current, found.candidate) == pytest.approx((17 / 30, 19 / 30))
     assert (found.better, found.worse) == (1, 1)
 
 

@@ -13,8 +13,7 @@ from pathlib import Path
 import click
 import pytest
 
-from embedder_assets.checks.data import RULES
-from embedder_assets.checks.retrieval import QUALITY_RULES
+from embedder_assets.checks.data import QUALITY_RULES, RULES
 from embedder_assets.checks.telemetry import RULES as PROOF_RULES
 from embedder_assets.cli.main import main
 from embedder_assets.definitions import defs

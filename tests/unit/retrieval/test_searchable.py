@@ -14,7 +14,7 @@ from embedder_assets.embedding.publish import embed_together
 from embedder_assets.embedding.sparse import SparseEncoder
 from embedder_assets.embedding.stage import EmbeddingStage
 from embedder_assets.errors import IncompleteTableError, TableError
-from embedder_assets.retrieval.approximate import ApproximateStage
+from embedder_assets.retrieval.hnsw_index import HnswIndexStage
 from embedder_assets.retrieval.search import Search
 from embedder_assets.retrieval.searchable import needed_versions
 from embedder_assets.tables import maintenance
@@ -260,7 +260,7 @@ def test_the_approximate_index_of_other_chunks_is_not_searched(tmp_path):
     rows = candidates.with_columns(dense_ranks=pl.concat_list(pl.lit(1, pl.Int64)))
     empty = [pl.lit(None, kind).alias(name) for name, kind in kinds.items() if name not in rows.columns]
     store.replace("fused_candidates", "kb", rows.with_columns(empty))
-    (outcome,) = ApproximateStage(store, world.settings).run("kb", [model]).values()
+    (outcome,) = HnswIndexStage(store, world.settings).run("kb", [model]).values()
     assert outcome.recall.enough
     assert world.found() == {"kb": set(texts)}
     world.cut("kb", *texts[:-1])  # the index still holds the chunk that went

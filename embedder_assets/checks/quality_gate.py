@@ -5,14 +5,14 @@ from __future__ import annotations
 from embedder_assets.checks.verdict import Note, Worry
 from embedder_assets.errors import EmbedderError
 from embedder_assets.evaluation.evaluate import EvaluateStage
-from embedder_assets.evaluation.export_gate import (
-    Comparison,
+from embedder_assets.evaluation.quality_gate import (
+    Reference,
     accept_command,
-    fall,
-    models_then,
-    problem_with_baseline,
+    baseline_models,
+    export_problem,
+    regression,
 )
-from embedder_assets.evaluation.results import Figures, newest_figures
+from embedder_assets.evaluation.results import EvaluationResult, latest_result
 from embedder_assets.run_context import Pipeline
 
 
@@ -29,18 +29,18 @@ def reranked_not_below_fused(pipeline: Pipeline, collection: str) -> str | None:
         "Compare with other rerank models (`embedder models compare`), lower the weights under [evidence] in the "
         "model's model.toml, or do without it: EMBEDDER_ENABLE_RERANK=false."
     )
-    baseline = newest_figures(pipeline.store, "quality_baselines", collection)
-    models = f"Models now: {now.models_named}" + (models_then(now, baseline) if baseline else "")
-    return fall(
-        pipeline.store, pipeline.settings, now, Comparison(now, "fused", "the fused ranking has", models, remedy)
+    baseline = latest_result(pipeline.store, "quality_baselines", collection)
+    models = f"Models now: {now.model_list}" + (baseline_models(now, baseline) if baseline else "")
+    return regression(
+        pipeline.store, pipeline.settings, now, Reference(now, "fused", "the fused ranking has", models, remedy)
     )
 
 
 def quality_not_below_baseline(pipeline: Pipeline, collection: str) -> str | None:
     """On the judged queries, nDCG@10 of the final order is not below the accepted baseline, within a tolerance."""
-    baseline = newest_figures(pipeline.store, "quality_baselines", collection)
+    baseline = latest_result(pipeline.store, "quality_baselines", collection)
     if baseline is not None:
-        problem = problem_with_baseline(pipeline.store, pipeline.settings, collection)
+        problem = export_problem(pipeline.store, pipeline.settings, collection)
         return problem or _fewer_queries(_evaluated(pipeline, collection), baseline)
     now = _evaluated(pipeline, collection)
     if isinstance(now, str):
@@ -49,7 +49,7 @@ def quality_not_below_baseline(pipeline: Pipeline, collection: str) -> str | Non
     return Note(f"no baseline is accepted, so nothing to compare with; {accept} accepts this evaluation")
 
 
-def _fewer_queries(now: Figures | str, baseline: Figures) -> Worry | None:
+def _fewer_queries(now: EvaluationResult | str, baseline: EvaluationResult) -> Worry | None:
     """A gate that measures less than it did lets more through, and should not do so in silence."""
     if isinstance(now, str) or now.queries >= baseline.queries:
         return None
@@ -60,10 +60,10 @@ def _fewer_queries(now: Figures | str, baseline: Figures) -> Worry | None:
     )
 
 
-def _evaluated(pipeline: Pipeline, collection: str) -> Figures | str:
-    """The figures of the tables as they are, or why there are none."""
+def _evaluated(pipeline: Pipeline, collection: str) -> EvaluationResult | str:
+    """The evaluation of the tables as they are, or why there are none."""
     try:
-        figures = EvaluateStage(pipeline.store, pipeline.settings).current(collection)
+        result = EvaluateStage(pipeline.store, pipeline.settings).current(collection)
     except EmbedderError as error:
         return str(error)
-    return figures or Note("no judged queries, so nothing to compare")
+    return result or Note("no judged queries, so nothing to compare")

@@ -4,15 +4,15 @@ from datetime import datetime, timedelta
 import polars as pl
 import pytest
 
-from embedder_assets.checks import quality
-from embedder_assets.checks.retrieval import QUALITY_RULES
+from embedder_assets.checks import quality_gate
+from embedder_assets.checks.data import QUALITY_RULES
 from embedder_assets.checks.verdict import Note, Worry
 from embedder_assets.embedding.dense import DenseEncoder
 from embedder_assets.errors import QualityError
 from embedder_assets.evaluation.baseline import accept, drop
-from embedder_assets.evaluation.export_gate import refuse_below_baseline
 from embedder_assets.evaluation.model_gate import ModelGate
-from embedder_assets.evaluation.results import newest_figures
+from embedder_assets.evaluation.quality_gate import enforce_quality_gate
+from embedder_assets.evaluation.results import latest_result
 from tests.support.factories import FakeTriton, make_meter
 from tests.support.judged import GOOD, MODELS, WORSE, evaluate, judged_pipeline, rank, write_qrels
 
@@ -73,13 +73,13 @@ def test_tables_that_were_not_evaluated_fail(make, rule):
 def test_reranked_may_be_below_fused_by_the_tolerance(make, tolerance, fails):
     pipeline = make(quality_tolerance=tolerance)
     reranked(pipeline, WORSE)
-    assert (quality.reranked_not_below_fused(pipeline, "kb") is not None) == fails
+    assert (quality_gate.reranked_not_below_fused(pipeline, "kb") is not None) == fails
 
 
 def test_a_fall_below_fused_names_what_a_person_needs(make):
     pipeline = make()
     reranked(pipeline, WORSE)
-    verdict = quality.reranked_not_below_fused(pipeline, "kb")
+    verdict = quality_gate.reranked_not_below_fused(pipeline, "kb")
     assert f"reranked nDCG@10 is {WORSE_NDCG:.4f} over 2 judged queries, the fused ranking has 1.0000" in verdict
     assert "EMBEDDER_QUALITY_TOLERANCE allows 0.02 less" in verdict
     assert f"Queries that lost most: q0 (1.000 to {2 * WORSE_NDCG - 1:.3f})." in verdict
@@ -90,7 +90,7 @@ def test_a_fall_below_fused_names_what_a_person_needs(make):
 def test_with_rerank_off_there_is_nothing_to_hold_against_fused(make):
     pipeline = make(enable_rerank=False)
     evaluate(pipeline)
-    verdict = quality.reranked_not_below_fused(pipeline, "kb")
+    verdict = quality_gate.reranked_not_below_fused(pipeline, "kb")
     assert isinstance(verdict, Note)
     assert "off" in verdict
 
@@ -106,7 +106,7 @@ def fallen_back(pipeline, order=GOOD) -> None:
 def test_where_the_rerank_model_failed_the_rule_passes_and_says_nothing_of_it(make):
     pipeline = make()
     fallen_back(pipeline)
-    verdict = quality.reranked_not_below_fused(pipeline, "kb")
+    verdict = quality_gate.reranked_not_below_fused(pipeline, "kb")
     assert isinstance(verdict, Note)
     assert "the rerank model failed and the fused order stands in its place" in verdict
 
@@ -119,13 +119,13 @@ def test_where_the_rerank_model_failed_fused_is_held_against_fused(make):
     rank(pipeline, "2", fused=WORSE)
     accepted(pipeline, GOOD)
     fallen_back(pipeline, WORSE)
-    assert quality.quality_not_below_baseline(pipeline, "kb") is None
+    assert quality_gate.quality_not_below_baseline(pipeline, "kb") is None
 
 
 def test_without_a_baseline_the_rule_passes_and_names_the_command(make):
     pipeline = make()
     reranked(pipeline, WORSE)
-    verdict = quality.quality_not_below_baseline(pipeline, "kb")
+    verdict = quality_gate.quality_not_below_baseline(pipeline, "kb")
     assert isinstance(verdict, Note)
     assert "`embedder baseline accept --collection kb`" in verdict
 
@@ -135,14 +135,14 @@ def test_the_final_order_may_be_below_the_baseline_by_the_tolerance(make, tolera
     pipeline = make(quality_tolerance=tolerance)
     accepted(pipeline)
     reranked(pipeline, WORSE)
-    assert (quality.quality_not_below_baseline(pipeline, "kb") is not None) == fails
+    assert (quality_gate.quality_not_below_baseline(pipeline, "kb") is not None) == fails
 
 
 def test_a_rise_above_the_baseline_passes(make):
     pipeline = make()
     accepted(pipeline, WORSE)
     reranked(pipeline, GOOD)
-    assert quality.quality_not_below_baseline(pipeline, "kb") is None
+    assert quality_gate.quality_not_below_baseline(pipeline, "kb") is None
 
 
 def test_accepting_the_fall_opens_the_gate(make):
@@ -150,14 +150,14 @@ def test_accepting_the_fall_opens_the_gate(make):
     accepted(pipeline)
     reranked(pipeline, WORSE)
     accept(pipeline.store, pipeline.settings, [], accepted_by="ana", note="smaller model on purpose")
-    assert quality.quality_not_below_baseline(pipeline, "kb") is None
+    assert quality_gate.quality_not_below_baseline(pipeline, "kb") is None
 
 
 def test_a_fall_below_the_baseline_names_what_a_person_needs(make):
     pipeline = make()
     accepted(pipeline, rerank={"rerank_cross_encoder": "rerank-0"})
     reranked(pipeline, WORSE)
-    verdict = quality.quality_not_below_baseline(pipeline, "kb")
+    verdict = quality_gate.quality_not_below_baseline(pipeline, "kb")
     assert f"reranked nDCG@10 is {WORSE_NDCG:.4f} over 2 judged queries, the baseline accepted on 20" in verdict
     assert "has 1.0000, and EMBEDDER_QUALITY_TOLERANCE allows 0.02 less" in verdict
     assert f"Queries that lost most: q0 (1.000 to {2 * WORSE_NDCG - 1:.3f})." in verdict
@@ -172,7 +172,7 @@ def test_a_fall_with_the_same_models_says_that_something_else_differs(make):
     pipeline = make()
     accepted(pipeline)
     reranked(pipeline, WORSE)
-    assert "the same, so a setting, the documents or the judgements differ" in quality.quality_not_below_baseline(
+    assert "the same, so a setting, the documents or the judgements differ" in quality_gate.quality_not_below_baseline(
         pipeline, "kb"
     )
 
@@ -182,7 +182,7 @@ def test_changed_judgements_are_told(make, tmp_path):
     accepted(pipeline)
     write_qrels(tmp_path, "q0\td.md\t1\n")
     reranked(pipeline, GOOD)
-    assert "The judgements are not those of then." in quality.quality_not_below_baseline(pipeline, "kb")
+    assert "The judgements are not those of then." in quality_gate.quality_not_below_baseline(pipeline, "kb")
 
 
 def test_with_rerank_off_the_fused_order_is_held_against_the_fused_baseline(make, tmp_path):
@@ -190,10 +190,10 @@ def test_with_rerank_off_the_fused_order_is_held_against_the_fused_baseline(make
     accepted(pipeline, WORSE)
     pipeline.settings = pipeline.settings.model_copy(update={"enable_rerank": False})
     evaluate(pipeline)
-    assert quality.quality_not_below_baseline(pipeline, "kb") is None
+    assert quality_gate.quality_not_below_baseline(pipeline, "kb") is None
     rank(pipeline, "2", fused=WORSE)
     evaluate(pipeline)
-    verdict = quality.quality_not_below_baseline(pipeline, "kb")
+    verdict = quality_gate.quality_not_below_baseline(pipeline, "kb")
     assert verdict.startswith(f"fused nDCG@10 is {WORSE_NDCG:.4f}")
     assert "has 1.0000" in verdict
 
@@ -204,7 +204,7 @@ def test_a_baseline_without_reranking_is_held_by_its_final_order(make):
     accept(pipeline.store, pipeline.settings, ["kb"], accepted_by="ana", note="")
     pipeline.settings = pipeline.settings.model_copy(update={"enable_rerank": True})
     reranked(pipeline, WORSE)
-    verdict = quality.quality_not_below_baseline(pipeline, "kb")
+    verdict = quality_gate.quality_not_below_baseline(pipeline, "kb")
     assert "reranked nDCG@10 is" in verdict
     assert "has (fused) 1.0000" in verdict
 
@@ -234,16 +234,16 @@ def test_lost_judgements_keep_the_exports_back_while_a_baseline_counts(make, tmp
     else:
         pipeline.store.overwrite("queries", "kb", [])
     evaluate(pipeline)
-    verdict = quality.quality_not_below_baseline(pipeline, "kb")
+    verdict = quality_gate.quality_not_below_baseline(pipeline, "kb")
     assert not isinstance(verdict, Note | Worry)
     assert "over 2 judged queries, and now no judged query is left" in verdict
     assert "Bring back queries.jsonl and qrels.tsv" in verdict
     assert "`embedder baseline drop --collection kb`" in verdict
     with pytest.raises(QualityError, match="no judged query is left"):
-        refuse_below_baseline(pipeline.store, pipeline.settings, "kb")
+        enforce_quality_gate(pipeline.store, pipeline.settings, "kb")
     drop(pipeline.store, ["kb"])
-    assert isinstance(quality.quality_not_below_baseline(pipeline, "kb"), Note)
-    refuse_below_baseline(pipeline.store, pipeline.settings, "kb")
+    assert isinstance(quality_gate.quality_not_below_baseline(pipeline, "kb"), Note)
+    enforce_quality_gate(pipeline.store, pipeline.settings, "kb")
 
 
 def test_a_new_model_is_refused_while_judgements_are_lost(make, tmp_path):
@@ -264,9 +264,9 @@ def test_judgements_that_cannot_be_read_keep_the_exports_back(make, tmp_path):
     pipeline = make()
     accepted(pipeline)
     (tmp_path / "corpus" / "kb" / "qrels.tsv").write_text("no header\n")
-    assert "qrels.tsv" in quality.quality_not_below_baseline(pipeline, "kb")
+    assert "qrels.tsv" in quality_gate.quality_not_below_baseline(pipeline, "kb")
     with pytest.raises(QualityError, match=r"qrels\.tsv"):
-        refuse_below_baseline(pipeline.store, pipeline.settings, "kb")
+        enforce_quality_gate(pipeline.store, pipeline.settings, "kb")
 
 
 def test_tables_that_were_not_evaluated_keep_the_exports_back(make):
@@ -274,7 +274,7 @@ def test_tables_that_were_not_evaluated_keep_the_exports_back(make):
     accepted(pipeline)
     rank(pipeline, "edited", reranked=WORSE)
     with pytest.raises(QualityError, match="materialize the asset `evaluation`"):
-        refuse_below_baseline(pipeline.store, pipeline.settings, "kb")
+        enforce_quality_gate(pipeline.store, pipeline.settings, "kb")
 
 
 def test_fewer_judged_queries_than_the_baseline_has_are_a_warning(make, tmp_path):
@@ -282,12 +282,12 @@ def test_fewer_judged_queries_than_the_baseline_has_are_a_warning(make, tmp_path
     accepted(pipeline)
     write_qrels(tmp_path, "q1\tc.md\t1\n")
     evaluate(pipeline)
-    verdict = quality.quality_not_below_baseline(pipeline, "kb")
+    verdict = quality_gate.quality_not_below_baseline(pipeline, "kb")
     assert isinstance(verdict, Worry)
     assert "1 judged queries are left of the 2 of the baseline" in verdict
-    refuse_below_baseline(pipeline.store, pipeline.settings, "kb")
+    enforce_quality_gate(pipeline.store, pipeline.settings, "kb")
     accept(pipeline.store, pipeline.settings, [], accepted_by="ana", note="fewer on purpose")
-    assert quality.quality_not_below_baseline(pipeline, "kb") is None
+    assert quality_gate.quality_not_below_baseline(pipeline, "kb") is None
 
 
 # The newest is the last one that was written, whatever the clock says
@@ -318,8 +318,8 @@ def test_an_evaluation_with_a_wrong_clock_hides_no_later_one(make, clock):
         rank(pipeline, f"edit {number}", reranked=GOOD if number % 2 else WORSE)
         now = evaluate(pipeline)
         assert now is not None
-        assert quality.quality_not_below_baseline(pipeline, "kb").startswith("no baseline is accepted")
-        assert newest_figures(pipeline.store, "evaluation", "kb") == now
+        assert quality_gate.quality_not_below_baseline(pipeline, "kb").startswith("no baseline is accepted")
+        assert latest_result(pipeline.store, "evaluation", "kb") == now
         assert now.ndcg("reranked") == pytest.approx(1 if number % 2 else WORSE_NDCG)
 
 
@@ -329,9 +329,9 @@ def test_the_last_baseline_counts_whatever_the_clock_said(make, clock):
     accepted(pipeline)
     clock(0)
     reranked(pipeline, WORSE)
-    assert quality.quality_not_below_baseline(pipeline, "kb") is not None
+    assert quality_gate.quality_not_below_baseline(pipeline, "kb") is not None
     accept(pipeline.store, pipeline.settings, [], accepted_by="ana", note="on purpose")
-    assert quality.quality_not_below_baseline(pipeline, "kb") is None
+    assert quality_gate.quality_not_below_baseline(pipeline, "kb") is None
 
 
 def test_rows_from_before_there_was_a_sequence_are_older(make, clock):
@@ -343,5 +343,5 @@ def test_rows_from_before_there_was_a_sequence_are_older(make, clock):
     clock(0)
     rank(pipeline, "edit", reranked=GOOD)
     now = evaluate(pipeline)
-    assert newest_figures(pipeline.store, "evaluation", "kb") == now
+    assert latest_result(pipeline.store, "evaluation", "kb") == now
     assert now.ndcg("reranked") == pytest.approx(1)
