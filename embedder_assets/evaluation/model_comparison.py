@@ -18,7 +18,7 @@ from embedder_assets.embedding.stage import EmbeddingStage
 from embedder_assets.errors import ModelBuildError, TableError
 from embedder_assets.evaluation.evaluate import EvaluateStage, Qrels, candidate_rankings, evaluate_rankings
 from embedder_assets.retrieval.exact_index import ChunkIndex, Reiterable
-from embedder_assets.retrieval.fusion import FuseStage, RetrievalModels, documents_of, named_candidates
+from embedder_assets.retrieval.fusion import FuseStage, RetrievalModels, documents_of, with_query_and_doc_ids
 from embedder_assets.retrieval.rerank import RerankStage
 from embedder_assets.serving.client.session import TritonSession
 from embedder_assets.serving.models.description import Stage
@@ -134,7 +134,7 @@ class ModelComparison:
         queries = self._store.read("queries", collection).filter(pl.col("query_id").is_in(list(qrels)))
         fuse = FuseStage(self._store, self._triton, settings, models)
         candidates = fuse.rank(index, queries, fuse.encoder(self._meter))
-        candidates = named_candidates(candidates, documents_of(self._store, collection, candidates), queries)
+        candidates = with_query_and_doc_ids(candidates, documents_of(self._store, collection, candidates), queries)
         reranked = self._rerank(settings, collection, queries, candidates, index) if settings.enable_rerank else None
         rankings = candidate_rankings(candidates, reranked, sparse=settings.enable_sparse)
         return evaluate_rankings(rankings, qrels)

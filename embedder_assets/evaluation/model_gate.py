@@ -17,7 +17,7 @@ from embedder_assets.evaluation.evaluate import EvaluateStage, evaluate_rankings
 from embedder_assets.evaluation.quality_gate import unmeasured_remedy
 from embedder_assets.evaluation.results import NDCG, latest_result
 from embedder_assets.retrieval.exact_index import ChunkIndex
-from embedder_assets.retrieval.fusion import documents_of, named_candidates
+from embedder_assets.retrieval.fusion import documents_of, with_query_and_doc_ids
 from embedder_assets.retrieval.query_embeddings import QueryEncoder
 from embedder_assets.serving.client.session import TritonSession
 from embedder_assets.settings import Settings
@@ -91,4 +91,4 @@ class ModelGate:
             ranking = ChunkIndex.of_rows([rows]).rank_dense(0, encoder.dense(own, queries), depth)
         else:
             ranking = ChunkIndex.of_rows([], rows).rank_sparse(encoder.sparse(own, queries), depth)
-        return named_candidates(ranking, documents_of(self._store, collection, ranking), queries)
+        return with_query_and_doc_ids(ranking, documents_of(self._store, collection, ranking), queries)

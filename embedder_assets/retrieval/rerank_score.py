@@ -20,15 +20,15 @@ Floats = NDArray[np.float64]
 FORMULA = "1"
 
 
-def combine(scored: pl.DataFrame, vectors: NDArray[np.float32], evidence: Evidence) -> pl.DataFrame:
+def combine(scored: pl.DataFrame, vectors: NDArray[np.float32], weights: Evidence) -> pl.DataFrame:
     """Final score and rank of each candidate.
 
     Args:
         scored: Columns query_id, fused_rank, cross_encoder_score, and any others. A score that is null counts as the
-            mean of the query's others: that is evidence for nothing.
+            mean of the query's others: that changes nothing.
         vectors: Unit vectors of the candidates by the first dense model, float32 [rows of ``scored``, dimension];
             NaN for one without a vector, which agrees with the others as much as they do on average.
-        evidence: The weights.
+        weights: Of the terms.
 
     Returns:
         The rows with the columns ``score`` and ``rank`` (from 1), sorted by query and rank. Scores compare within a
@@ -38,11 +38,11 @@ def combine(scored: pl.DataFrame, vectors: NDArray[np.float32], evidence: Eviden
     logit = scored["cross_encoder_score"].to_numpy(writable=True)
     score = np.zeros(scored.height)
     for rows in scored.with_row_index("row").group_by("query_id").agg("row")["row"]:
-        at = rows.to_numpy()
-        lacking = np.isnan(logit[at])
+        own = rows.to_numpy()
+        lacking = np.isnan(logit[own])
         # Where no candidate has a score, any one for all says the same.
-        logit[at[lacking]] = 0.0 if lacking.all() else logit[at[~lacking]].mean()
-        score[at] = final_scores(fused_rank[at], logit[at], vectors[at], evidence)
+        logit[own[lacking]] = 0.0 if lacking.all() else logit[own[~lacking]].mean()
+        score[own] = final_scores(fused_rank[own], logit[own], vectors[own], weights)
     ranked = scored.with_columns(score=pl.Series(score, dtype=pl.Float64)).sort(
         ["query_id", "score", "fused_rank"], descending=[False, True, False]
     )
@@ -61,7 +61,7 @@ def final_scores(
         weights: Of the terms.
     """
     rank: Floats = -np.log(fused_rank)
-    # A logit whose scale was learnt beside the rank says how sure it is; of any other model only the order counts.
+    # The scale of a logit means something only where it was learnt together with the rank; else only the order counts.
     if weights.standardize:
         rank, logit = standardized(rank), standardized(logit)
     own = rank + weights.cross_encoder * logit
@@ -73,7 +73,7 @@ def final_scores(
 
 
 def _agreement(softmax_weights: Floats, vectors: NDArray[np.float32]) -> Floats:
-    """How close each candidate is to those that are softmax_weights in, [n]."""
+    """How close each candidate is to the candidates with a high weight, [n]."""
     lacking = np.isnan(vectors).any(axis=1)
     if not lacking.any():
         close: Floats = vectors @ (softmax_weights @ vectors)

@@ -136,9 +136,9 @@ class Search:
         """
         lexical = self._fallback(self._settings.sparse_fallback, "a lexical query stands in for the sparse model")
         encoder = self._fuse.encoder(StageMeter("fuse", []))
-        asked = pl.DataFrame({"query_id": [""], "text": [query]})
-        with ThreadPoolExecutor(1) as beside:
-            fused = self._fuse.rank(self._index, asked, encoder, lexical, beside)
+        queries = pl.DataFrame({"query_id": [""], "text": [query]})
+        with ThreadPoolExecutor(1) as executor:
+            fused = self._fuse.rank(self._index, queries, encoder, lexical, executor)
         if encoder.failed and not fused.height:
             raise InferenceError(
                 "the query",
@@ -165,8 +165,8 @@ class Search:
 
     def _reranked(self, stage: RerankStage, pairs: pl.DataFrame) -> pl.DataFrame:
         vectors = self._index.vectors(0, pairs["chunk_id"])
-        unmoved = self._fallback(self._settings.rerank_fallback, "the fused order stands")
-        return unmoved.instead(
+        fallback = self._fallback(self._settings.rerank_fallback, "the fused order stands")
+        return fallback.instead(
             lambda: stage.rerank(pairs, vectors, "", StageMeter("rerank", [])), lambda: in_fused_order(pairs)
         )
 
