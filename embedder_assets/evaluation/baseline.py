@@ -1,4 +1,4 @@
-"""Accepting what a collection reaches as the baseline that later runs are held against."""
+"""Accepting what a collection reaches as the baseline that later runs are compared with."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def accepted_baselines(store: TableStore) -> Iterator[Baseline]:
 
 
 def drop(store: TableStore, names: Sequence[str]) -> list[Baseline]:
-    """Gives up the baselines of some collections: they are exported again without being held against anything.
+    """Gives up the baselines of some collections: they are exported again without a comparison.
 
     Returns:
         What counted until now.

@@ -140,16 +140,16 @@ class EvaluateStage:
 
     def judgements(self, collection: str) -> Qrels:
         """The judgements of those queries in the table that have a document of grade 1 or more."""
-        asked = set(self._store.read("queries", collection, ["query_id"])["query_id"])
+        query_ids = set(self._store.read("queries", collection, ["query_id"])["query_id"])
         qrels = load_qrels(find_collection(self._settings.corpus_dir, collection))
-        return {query: grades for query, grades in qrels.items() if query in asked and _is_judged(grades)}
+        return {query: grades for query, grades in qrels.items() if query in query_ids and _is_judged(grades)}
 
     def unmatched_judgements(self, collection: str) -> list[str]:
         """A sentence for each kind of judgement that names something which is not there."""
         qrels = load_qrels(find_collection(self._settings.corpus_dir, collection))
         known = set(self._store.read("documents", collection, ["doc_id"])["doc_id"])
-        asked = set(self._store.read("queries", collection, ["query_id"])["query_id"])
-        queries = sorted(qrels.keys() - asked)
+        query_ids = set(self._store.read("queries", collection, ["query_id"])["query_id"])
+        queries = sorted(qrels.keys() - query_ids)
         documents = sorted({document for grades in qrels.values() for document in grades} - known)
         return [
             f"{len(names)} {what}, for example {names[0]}"
@@ -166,7 +166,7 @@ class EvaluateStage:
         reranked = None
         if self._settings.enable_rerank:
             rows = self._store.read("reranked_candidates", collection, [*columns, "fallback_used"])
-            # Where the fused order stood in, there is nothing to say about the reranker.
+            # The fused order as a fallback says nothing about the reranker.
             reranked = None if rows["fallback_used"].any() else rows.select(columns)
         return candidate_rankings(fused, reranked, sparse=self._settings.enable_sparse)
 
@@ -194,8 +194,8 @@ def _is_judged(grades: Mapping[str, int]) -> bool:
 
 def _best_documents(ranking: pl.DataFrame, queries: list[str]) -> dict[str, dict[str, float]]:
     """Query to document to 1 / rank, where documents are ranked by their best chunk without a gap or a tie."""
-    asked = ranking.filter(pl.col("query_id").is_in(queries))
-    best = asked.group_by("query_id", "doc_id").agg(pl.col("rank").min()).sort("query_id", "rank", "doc_id")
+    query_ids = ranking.filter(pl.col("query_id").is_in(queries))
+    best = query_ids.group_by("query_id", "doc_id").agg(pl.col("rank").min()).sort("query_id", "rank", "doc_id")
     best = best.with_columns(rank=pl.int_range(1, pl.len() + 1).over("query_id"))
     documents: dict[str, dict[str, float]] = {}
     for query, document, rank in best.filter(pl.col("rank") <= DEEPEST_RANK).iter_rows():

@@ -1,4 +1,7 @@
-"""What the rankings of a collection have to reach before they are exported."""
+"""The quality gate: decides whether the rankings of a collection are good enough to be exported.
+
+``enforce_quality_gate`` refuses an export; the asset checks (``checks.quality_gate``) report the same decision earlier.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ class Reference:
     """What the final ranking of an evaluation is compared with, and the words for it.
 
     Attributes:
-        result: Of this one, ``ranking`` has to be reached.
+        result: The evaluation or baseline whose ``ranking`` has to be reached.
         label: Says whose value it is.
         models: Names the models, now and then.
         remedy: What to do about a regression.
@@ -34,7 +37,7 @@ class Reference:
 
 
 def export_problem(store: TableStore, settings: Settings, collection: str) -> str | None:
-    """Why a collection must not be exported as it is, or None: also where no baseline is accepted.
+    """Why a collection must not be exported as it is; None if it may be, and if no baseline is accepted.
 
     While a baseline counts, what cannot be measured is not exported: judgements that got lost would open the gate.
     """
@@ -49,7 +52,7 @@ def export_problem(store: TableStore, settings: Settings, collection: str) -> st
 
 
 def enforce_quality_gate(store: TableStore, settings: Settings, collection: str) -> None:
-    """The same for who is about to write the exports, whether the checks were asked in this run or not.
+    """Refuses the export of a collection for which ``export_problem`` has a reason, whether checks ran before or not.
 
     Raises:
         QualityError: The collection must not be exported as it is.
@@ -83,7 +86,7 @@ def regression(store: TableStore, settings: Settings, now: EvaluationResult, ref
             f"{now.final} {NDCG} is {reached:.4f} over {now.queries} judged queries, {reference.label} {required:.4f},",
             f"and EMBEDDER_QUALITY_TOLERANCE allows {tolerance:g} less.",
             *([f"Queries that lost most: {', '.join(lost)}."] if lost else []),
-            *(["The judgements are not those of then."] if now.qrels_digest != reference.result.qrels_digest else []),
+            *(["The judgements have changed since."] if now.qrels_digest != reference.result.qrels_digest else []),
             reference.models + ".",
             f"The exports stay as they were. {reference.remedy}",
         ]

@@ -289,25 +289,25 @@ def _rows(
     models: Sequence[Model],
     excluded: pl.DataFrame | None,
 ) -> Iterator[pl.DataFrame]:
-    """The rows of an embedding table that some models have of all chunks but some, or those that stand in."""
+    """The rows by some models in an embedding table: for each chunk not excluded, that of the first model with one."""
     for collection in collections:
         failures = known_failures(store, collection, models[0])
         for part in digest_ranges(store.count("chunks", collection)):
             chunks = store.read("chunks", collection, KEY, where=part.rows)
             chunks = chunks if excluded is None else chunks.join(excluded, on=KEY, how="anti")
             rows = vectors_of(store, table, collection, models, where=part.rows).join(chunks, on=KEY, how="semi")
-            lacking = chunks.join(rows, on=KEY, how="anti").join(failures, on=KEY, how="anti")
-            if lacking.height:
-                raise _incomplete(table, collection, models[0], lacking)
+            missing = chunks.join(rows, on=KEY, how="anti").join(failures, on=KEY, how="anti")
+            if missing.height:
+                raise _incomplete(table, collection, models[0], missing)
             if rows.height:
                 yield rows
 
 
-def _incomplete(table: str, collection: str, model: Model, lacking: pl.DataFrame) -> IncompleteTableError:
+def _incomplete(table: str, collection: str, model: Model, missing: pl.DataFrame) -> IncompleteTableError:
     return IncompleteTableError(
         f"table '{table}', collection '{collection}'",
         expected=f"a row of model '{model[0]}' with fingerprint {model[1]} for each chunk",
-        got=f"none for {lacking.height} of them at least, for example {lacking['chunk_id'].sort()[0]}",
+        got=f"none for {missing.height} of them at least, for example {missing['chunk_id'].sort()[0]}",
         remedy="Run `embedder run` for this collection with this model"
         + (", or set EMBEDDER_ENABLE_SPARSE=false." if table == "sparse_embeddings" else "."),
     )

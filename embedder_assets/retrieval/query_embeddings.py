@@ -92,7 +92,7 @@ class QueryEncoder:
     """Asks the models for the vectors of queries that nobody knows yet.
 
     Attributes:
-        failed: The queries on which a model failed though each was alone: query id, model and what the server said.
+        failed: The queries on which a model failed, each sent alone: query id, model and what the server said.
     """
 
     def __init__(
@@ -129,18 +129,18 @@ class QueryEncoder:
         for row, digest in enumerate(queries["content_sha256"]):
             if digest not in present:
                 first.setdefault(digest, row)
-        asked = queries[list(first.values())]
-        if asked.height:
-            known = pl.concat([known, *self._computed(encoder, asked, queries)])
+        unknown = queries[list(first.values())]
+        if unknown.height:
+            known = pl.concat([known, *self._computed(encoder, unknown, queries)])
         if self._cache:
-            # Also where nothing was asked: a query that is new may have the text of another one.
+            # Also where nothing was unknown: a query that is new may have the text of another one.
             self._cache.put(queries, model, known)
         return queries.join(known, on="content_sha256", how="left", maintain_order="left")
 
     def _computed(
-        self, encoder: DenseEncoder | SparseEncoder, asked: pl.DataFrame, queries: pl.DataFrame
+        self, encoder: DenseEncoder | SparseEncoder, unknown: pl.DataFrame, queries: pl.DataFrame
     ) -> Iterator[pl.DataFrame]:
-        frames = list(asked.iter_slices(self._batch_size))
+        frames = list(unknown.iter_slices(self._batch_size))
         requests = ([(text,) for text in frame["text"]] for frame in frames)
         answers = self._triton.infer_many(encoder.model, requests, role="query", observer=self._meter)
         for frame, answer in zip(frames, answers, strict=True):

@@ -108,12 +108,12 @@ class RerankStage:
         if "cross_encoder_score" not in pairs.columns:
             pairs = pairs.with_columns(cross_encoder_score=pl.lit(None, pl.Float64))
         logits = pairs["cross_encoder_score"].to_numpy(writable=True)
-        asked = pairs.with_row_index("row").filter(pl.col("cross_encoder_score").is_null())
-        if not asked.height:
+        unscored = pairs.with_row_index("row").filter(pl.col("cross_encoder_score").is_null())
+        if not unscored.height:
             return pairs
         # The longest first: what remains at the end is short, so no core waits long for another.
-        asked = asked.sort("token_count", descending=True, maintain_order=True)
-        frames = list(asked.iter_slices(self._batch_size))
+        unscored = unscored.sort("token_count", descending=True, maintain_order=True)
+        frames = list(unscored.iter_slices(self._batch_size))
         requests = (list(frame.select("query_text", "text").iter_rows()) for frame in frames)
         errors: list[InferenceError] = []
         done = 0
@@ -125,7 +125,7 @@ class RerankStage:
                 meter.items_failed(self._model, frame[positions].select(_NAMED).to_series().to_list(), kind)
             meter.count("computed", answer.rows)
             done += frame.height
-            meter.progress(collection, done, asked.height)
+            meter.progress(collection, done, unscored.height)
         if len(errors) == pairs.height:
             raise errors[0]
         return pairs.with_columns(cross_encoder_score=pl.Series(logits).fill_nan(None))

@@ -1,6 +1,6 @@
 """The final score of a candidate: fused rank, cross-encoder, and the agreement of the candidates with each other.
 
-The terms and their weights are part of a rerank model's description (``[evidence]`` in its ``model.toml``), because
+The terms and their weights are part of a rerank model's description (``[score]`` in its ``model.toml``), because
 they were fitted together with it; docs/adr/0006 has the measurements. The third term follows the cluster hypothesis
 (van Rijsbergen, "Information Retrieval", 1979; as score regularization: Diaz, "Regularizing ad hoc retrieval scores",
 CIKM 2005): passages that answer a query resemble each other, so a candidate gains where it is close to those that
@@ -38,11 +38,11 @@ def combine(scored: pl.DataFrame, vectors: NDArray[np.float32], weights: Evidenc
     logit = scored["cross_encoder_score"].to_numpy(writable=True)
     score = np.zeros(scored.height)
     for rows in scored.with_row_index("row").group_by("query_id").agg("row")["row"]:
-        own = rows.to_numpy()
-        lacking = np.isnan(logit[own])
+        group = rows.to_numpy()
+        missing = np.isnan(logit[group])
         # Where no candidate has a score, any one for all says the same.
-        logit[own[lacking]] = 0.0 if lacking.all() else logit[own[~lacking]].mean()
-        score[own] = final_scores(fused_rank[own], logit[own], vectors[own], weights)
+        logit[group[missing]] = 0.0 if missing.all() else logit[group[~missing]].mean()
+        score[group] = final_scores(fused_rank[group], logit[group], vectors[group], weights)
     ranked = scored.with_columns(score=pl.Series(score, dtype=pl.Float64)).sort(
         ["query_id", "score", "fused_rank"], descending=[False, True, False]
     )
@@ -74,15 +74,15 @@ def final_scores(
 
 def _agreement(softmax_weights: Floats, vectors: NDArray[np.float32]) -> Floats:
     """How close each candidate is to the candidates with a high weight, [n]."""
-    lacking = np.isnan(vectors).any(axis=1)
-    if not lacking.any():
+    missing = np.isnan(vectors).any(axis=1)
+    if not missing.any():
         close: Floats = vectors @ (softmax_weights @ vectors)
         return close
     close = np.zeros(len(vectors))
-    if not lacking.all():
-        known = vectors[~lacking]
-        close[~lacking] = known @ (softmax_weights[~lacking] @ known)
-        close[lacking] = close[~lacking].mean()
+    if not missing.all():
+        known = vectors[~missing]
+        close[~missing] = known @ (softmax_weights[~missing] @ known)
+        close[missing] = close[~missing].mean()
     return close
 
 

@@ -40,7 +40,7 @@ def test_accept_takes_the_newest_evaluation_whole(pipeline, baseline):
     assert set(rows["note"]) == {"a better reranker"}
 
 
-def test_accept_shows_what_is_accepted_beside_what_counted_before(pipeline, baseline):
+def test_accept_shows_previous_values(pipeline, baseline):
     evaluate(pipeline)
     first = baseline("accept", "--collection", "kb", "--by", "ana")
     assert "0.7587" in first.output
@@ -84,7 +84,7 @@ def test_a_collection_that_was_not_evaluated_says_so(baseline):
     assert "Run `embedder run --collection kb` first" in result.output
 
 
-def test_an_unknown_collection_gets_the_nearest_name_and_nothing_is_accepted(pipeline, baseline):
+def test_unknown_collection_suggests_nearest_name(pipeline, baseline):
     pipeline.store.replace("documents", "handbook", make_documents("handbook", a="A"))
     evaluate(pipeline)
     result = baseline("accept", "--collection", "kb", "--collection", "handbok")
@@ -93,7 +93,7 @@ def test_an_unknown_collection_gets_the_nearest_name_and_nothing_is_accepted(pip
     assert not pipeline.store.exists("quality_baselines")
 
 
-def test_a_collection_without_judgements_says_how_to_get_them(tmp_path):
+def test_missing_judgements_say_how_to_add_them(tmp_path):
     pipeline = judged_pipeline(tmp_path, "q0\ta.md\t0\n")
     with pytest.raises(TableError, match=r"judged queries: queries\.jsonl, and qrels\.tsv"):
         accept(pipeline.store, pipeline.settings, ["kb"], accepted_by="ana", note="")
@@ -133,7 +133,7 @@ def test_drop_gives_up_what_counts_after_a_question(pipeline, baseline):
     assert baseline("accept").exit_code == 0
 
 
-def test_drop_names_the_collections_that_have_a_baseline(pipeline, baseline):
+def test_drop_lists_collections_with_a_baseline(pipeline, baseline):
     evaluate(pipeline)
     baseline("accept")
     result = baseline("drop", "--collection", "kb", "--collection", "other", "--yes")

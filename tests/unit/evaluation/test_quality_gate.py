@@ -52,7 +52,7 @@ def test_every_rule_says_what_must_hold(rule):
 
 
 @pytest.mark.parametrize("rule", QUALITY_RULES)
-def test_without_judgements_a_rule_passes_and_says_so(tmp_path, rule):
+def test_rules_pass_without_judgements(tmp_path, rule):
     pipeline = judged_pipeline(tmp_path, "")
     verdict = rule(pipeline, "kb")
     assert isinstance(verdict, Note)
@@ -76,7 +76,7 @@ def test_reranked_may_be_below_fused_by_the_tolerance(make, tolerance, fails):
     assert (quality_gate.reranked_not_below_fused(pipeline, "kb") is not None) == fails
 
 
-def test_a_fall_below_fused_names_what_a_person_needs(make):
+def test_regression_below_fused_is_explained(make):
     pipeline = make()
     reranked(pipeline, WORSE)
     verdict = quality_gate.reranked_not_below_fused(pipeline, "kb")
@@ -84,10 +84,10 @@ def test_a_fall_below_fused_names_what_a_person_needs(make):
     assert "EMBEDDER_QUALITY_TOLERANCE allows 0.02 less" in verdict
     assert f"Queries that lost most: q0 (1.000 to {2 * WORSE_NDCG - 1:.3f})." in verdict
     assert "dense_minilm dense-1, rerank_cross_encoder rerank-1" in verdict
-    assert "[evidence]" in verdict
+    assert "[score]" in verdict
 
 
-def test_with_rerank_off_there_is_nothing_to_hold_against_fused(make):
+def test_disabled_rerank_has_no_comparison(make):
     pipeline = make(enable_rerank=False)
     evaluate(pipeline)
     verdict = quality_gate.reranked_not_below_fused(pipeline, "kb")
@@ -103,18 +103,18 @@ def fallen_back(pipeline, order=GOOD) -> None:
     evaluate(pipeline)
 
 
-def test_where_the_rerank_model_failed_the_rule_passes_and_says_nothing_of_it(make):
+def test_rerank_fallback_passes(make):
     pipeline = make()
     fallen_back(pipeline)
     verdict = quality_gate.reranked_not_below_fused(pipeline, "kb")
     assert isinstance(verdict, Note)
-    assert "the rerank model failed and the fused order stands in its place" in verdict
+    assert "the rerank model failed and the fused order is used instead" in verdict
 
 
 # quality_not_below_baseline
 
 
-def test_where_the_rerank_model_failed_fused_is_held_against_fused(make):
+def test_rerank_fallback_compares_fused_rankings(make):
     pipeline = make()
     rank(pipeline, "2", fused=WORSE)
     accepted(pipeline, GOOD)
@@ -122,7 +122,7 @@ def test_where_the_rerank_model_failed_fused_is_held_against_fused(make):
     assert quality_gate.quality_not_below_baseline(pipeline, "kb") is None
 
 
-def test_without_a_baseline_the_rule_passes_and_names_the_command(make):
+def test_no_baseline_passes_and_names_command(make):
     pipeline = make()
     reranked(pipeline, WORSE)
     verdict = quality_gate.quality_not_below_baseline(pipeline, "kb")
@@ -131,7 +131,7 @@ def test_without_a_baseline_the_rule_passes_and_names_the_command(make):
 
 
 @pytest.mark.parametrize(("tolerance", "fails"), [(FALL + 0.001, False), (FALL, False), (FALL - 0.001, True)])
-def test_the_final_order_may_be_below_the_baseline_by_the_tolerance(make, tolerance, fails):
+def test_baseline_tolerance_is_respected(make, tolerance, fails):
     pipeline = make(quality_tolerance=tolerance)
     accepted(pipeline)
     reranked(pipeline, WORSE)
@@ -145,7 +145,7 @@ def test_a_rise_above_the_baseline_passes(make):
     assert quality_gate.quality_not_below_baseline(pipeline, "kb") is None
 
 
-def test_accepting_the_fall_opens_the_gate(make):
+def test_accepting_a_regression_opens_the_gate(make):
     pipeline = make()
     accepted(pipeline)
     reranked(pipeline, WORSE)
@@ -153,7 +153,7 @@ def test_accepting_the_fall_opens_the_gate(make):
     assert quality_gate.quality_not_below_baseline(pipeline, "kb") is None
 
 
-def test_a_fall_below_the_baseline_names_what_a_person_needs(make):
+def test_regression_below_baseline_is_explained(make):
     pipeline = make()
     accepted(pipeline, rerank={"rerank_cross_encoder": "rerank-0"})
     reranked(pipeline, WORSE)
@@ -165,10 +165,10 @@ def test_a_fall_below_the_baseline_names_what_a_person_needs(make):
     assert "of the baseline: dense_minilm dense-1, rerank_cross_encoder rerank-0." in verdict
     assert "embedder models compare" in verdict
     assert "`embedder baseline accept --collection kb`" in verdict
-    assert "judgements are not those of then" not in verdict
+    assert "judgements have changed since" not in verdict
 
 
-def test_a_fall_with_the_same_models_says_that_something_else_differs(make):
+def test_regression_with_same_models_is_explained(make):
     pipeline = make()
     accepted(pipeline)
     reranked(pipeline, WORSE)
@@ -177,15 +177,15 @@ def test_a_fall_with_the_same_models_says_that_something_else_differs(make):
     )
 
 
-def test_changed_judgements_are_told(make, tmp_path):
+def test_changed_judgements_are_reported(make, tmp_path):
     pipeline = make()
     accepted(pipeline)
     write_qrels(tmp_path, "q0\td.md\t1\n")
     reranked(pipeline, GOOD)
-    assert "The judgements are not those of then." in quality_gate.quality_not_below_baseline(pipeline, "kb")
+    assert "The judgements have changed since." in quality_gate.quality_not_below_baseline(pipeline, "kb")
 
 
-def test_with_rerank_off_the_fused_order_is_held_against_the_fused_baseline(make, tmp_path):
+def test_disabled_rerank_compares_fused_rankings(make, tmp_path):
     pipeline = make()
     accepted(pipeline, WORSE)
     pipeline.settings = pipeline.settings.model_copy(update={"enable_rerank": False})
@@ -198,7 +198,7 @@ def test_with_rerank_off_the_fused_order_is_held_against_the_fused_baseline(make
     assert "has 1.0000" in verdict
 
 
-def test_a_baseline_without_reranking_is_held_by_its_final_order(make):
+def test_baseline_without_rerank_compares_final_order(make):
     pipeline = make(enable_rerank=False)
     evaluate(pipeline)
     accept(pipeline.store, pipeline.settings, ["kb"], accepted_by="ana", note="")
@@ -223,7 +223,7 @@ LOST = {
 
 
 @pytest.mark.parametrize("content", [*LOST.values(), "no query is left"], ids=[*LOST, "no query is left"])
-def test_lost_judgements_keep_the_exports_back_while_a_baseline_counts(make, tmp_path, content):
+def test_lost_judgements_block_exports(make, tmp_path, content):
     pipeline = make()
     accepted(pipeline)
     qrels = tmp_path / "corpus" / "kb" / "qrels.tsv"
@@ -246,7 +246,7 @@ def test_lost_judgements_keep_the_exports_back_while_a_baseline_counts(make, tmp
     enforce_quality_gate(pipeline.store, pipeline.settings, "kb")
 
 
-def test_a_new_model_is_refused_while_judgements_are_lost(make, tmp_path):
+def test_lost_judgements_block_a_model_swap(make, tmp_path):
     pipeline = make()
     accepted(pipeline)
     (tmp_path / "corpus" / "kb" / "qrels.tsv").unlink()
@@ -255,12 +255,12 @@ def test_a_new_model_is_refused_while_judgements_are_lost(make, tmp_path):
         gate("kb", [])
     drop(pipeline.store, ["kb"])
     gate("kb", [])
-    # Nobody asks for judgements that nothing is held against.
+    # Nobody asks for judgements that nothing is compared with.
     (tmp_path / "corpus" / "kb" / "qrels.tsv").write_text("no header\n")
     gate("kb", [])
 
 
-def test_judgements_that_cannot_be_read_keep_the_exports_back(make, tmp_path):
+def test_unreadable_judgements_block_exports(make, tmp_path):
     pipeline = make()
     accepted(pipeline)
     (tmp_path / "corpus" / "kb" / "qrels.tsv").write_text("no header\n")
@@ -269,7 +269,7 @@ def test_judgements_that_cannot_be_read_keep_the_exports_back(make, tmp_path):
         enforce_quality_gate(pipeline.store, pipeline.settings, "kb")
 
 
-def test_tables_that_were_not_evaluated_keep_the_exports_back(make):
+def test_unevaluated_tables_block_exports(make):
     pipeline = make()
     accepted(pipeline)
     rank(pipeline, "edited", reranked=WORSE)
@@ -277,7 +277,7 @@ def test_tables_that_were_not_evaluated_keep_the_exports_back(make):
         enforce_quality_gate(pipeline.store, pipeline.settings, "kb")
 
 
-def test_fewer_judged_queries_than_the_baseline_has_are_a_warning(make, tmp_path):
+def test_fewer_judged_queries_are_a_warning(make, tmp_path):
     pipeline = make()
     accepted(pipeline)
     write_qrels(tmp_path, "q1\tc.md\t1\n")
@@ -311,7 +311,7 @@ def clock(monkeypatch):
     return lambda days: monkeypatch.setattr(Clock, "ahead", timedelta(days=days))
 
 
-def test_an_evaluation_with_a_wrong_clock_hides_no_later_one(make, clock):
+def test_wrong_clock_hides_no_later_evaluation(make, clock):
     pipeline = make(quality_tolerance=1)
     for number, days in enumerate([0, 10, 0, -30, 0]):
         clock(days)
@@ -323,7 +323,7 @@ def test_an_evaluation_with_a_wrong_clock_hides_no_later_one(make, clock):
         assert now.ndcg("reranked") == pytest.approx(1 if number % 2 else WORSE_NDCG)
 
 
-def test_the_last_baseline_counts_whatever_the_clock_said(make, clock):
+def test_wrong_clock_hides_no_later_baseline(make, clock):
     pipeline = make()
     clock(10)
     accepted(pipeline)
@@ -334,7 +334,7 @@ def test_the_last_baseline_counts_whatever_the_clock_said(make, clock):
     assert quality_gate.quality_not_below_baseline(pipeline, "kb") is None
 
 
-def test_rows_from_before_there_was_a_sequence_are_older(make, clock):
+def test_rows_without_a_sequence_are_older(make, clock):
     pipeline = make(quality_tolerance=1)
     clock(10)
     reranked(pipeline, WORSE)

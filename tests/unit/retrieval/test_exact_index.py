@@ -93,7 +93,7 @@ def test_pruning_drops_none_of_the_best(monkeypatch):
     assert index_of(vectors, sizes=cut(60, 7)).rank_dense(0, vectors, 4).equals(whole)
 
 
-def test_more_queries_than_a_block_are_all_ranked():
+def test_more_queries_than_a_block():
     vectors = np.random.default_rng(1).integers(0, 9, (300, 3)).astype(np.float32)
     found = index_of(vectors).rank_dense(0, vectors, 2)
     assert numbered(found).rows() == brute_force(vectors @ vectors.T, 2, drop_zero=False)
@@ -107,7 +107,7 @@ def test_unknown_chunks_have_nan_vectors():
         assert np.isnan(found[1]).all()
 
 
-def test_a_chunk_without_a_common_term_is_not_ranked():
+def test_no_common_term_no_rank():
     chunks, queries = csr_array(np.eye(3, dtype=np.float32)), csr_array(np.array([[0, 1, 0], [0, 0, 0]], np.float32))
     found = index_of(np.eye(3), chunks).rank_sparse(queries, 10)
     assert numbered(found).select("query", "chunk_id", "rank").rows() == [(0, 1, 1)]
@@ -123,13 +123,13 @@ def test_negative_cosines_are_ranked_too():
     assert numbered(found).select("query", "chunk_id", "rank").rows() == [(0, 1, 1), (0, 0, 2), (1, 1, 1), (1, 0, 2)]
 
 
-def test_a_query_without_a_dense_vector_has_no_ranking():
+def test_no_dense_vector_no_ranking():
     queries = np.array([[np.nan, np.nan], [0.0, 1.0]], np.float32)
     found = index_of(np.eye(2)).rank_dense(0, queries, 1)
     assert numbered(found).select("query", "chunk_id", "rank").rows() == [(1, 1, 1)]
 
 
-def test_a_missing_sparse_row_is_one_without_entries():
+def test_missing_sparse_row_has_no_entries():
     rows = pl.DataFrame(
         {"indices": [[1], None], "values": [[0.5], None]},
         schema={"indices": pl.List(pl.Int32), "values": pl.List(pl.Float32)},

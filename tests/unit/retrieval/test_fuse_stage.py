@@ -81,7 +81,7 @@ def test_index_pairs_vectors_with_their_chunks(store):
             assert set(sparse.vectors[[at[2]]].indices) == {term(word) for word in text.split()}
 
 
-def test_a_chunk_without_a_vector_of_the_model_is_refused(store):
+def test_missing_vector_is_refused(store):
     with pytest.raises(TableError, match=f"'{DENSE}' with fingerprint other for each chunk, got none for 3 of them"):
         walk(ChunkIndex.of_tables(store, ["kb"], [(DENSE, "other")], []))
     with pytest.raises(TableError, match="'other' with fingerprint dense-1 for each chunk, got none for 3 of them"):
@@ -174,7 +174,7 @@ def test_search_reports_failure_of_all_models(store, tmp_path):
     assert search.search("blue sky", 1)[0].chunk_id == chunk_id("a.md", 2)
 
 
-def test_a_query_that_still_fails_changes_nothing(store, tmp_path):
+def test_repeated_query_failure_changes_nothing(store, tmp_path):
     store.replace("queries", "kb", make_queries("red", "poison"))
     rows = run(store, FakeTriton(poison=["poison"]), tmp_path)
     again = run(store, FakeTriton(poison=["poison"]), tmp_path)
@@ -191,7 +191,7 @@ def test_candidates_have_ids_and_source_ranks(store, triton, tmp_path):
     assert store.count("fused_candidates", "kb") == rows.height == 6
 
 
-def test_without_the_sparse_model_only_the_dense_one_is_asked(store, triton, tmp_path):
+def test_disabled_sparse_stage_asks_dense_only(store, triton, tmp_path):
     store.replace("queries", "kb", make_queries("apple"))
     rows = run(store, triton, tmp_path, models=RetrievalModels(MODELS.dense, None))
     assert (len(triton.requests), rows["sparse_rank"].null_count()) == (1, 3)
@@ -216,7 +216,7 @@ def test_two_dense_models_both_count(store, triton, tmp_path):
     assert best["score"] == pytest.approx(3 / 61)
 
 
-def test_another_dense_model_makes_the_candidates_stale(store, triton, tmp_path):
+def test_new_dense_model_invalidates_candidates(store, triton, tmp_path):
     store.replace("queries", "kb", make_queries("apple"))
     run(store, triton, tmp_path)
     assert run(store, triton, tmp_path, models=BOTH)["dense_ranks"].list.len().unique().to_list() == [2]
@@ -285,7 +285,7 @@ def test_query_vectors_lost_by_restore_are_recomputed(store, triton, tmp_path):
     assert again.equals(first.select(again.columns))
 
 
-def test_a_new_query_with_a_known_text_has_its_own_row(store, triton, tmp_path):
+def test_duplicate_query_text_has_its_own_row(store, triton, tmp_path):
     store.replace("queries", "kb", make_queries("apple"))
     run(store, triton, tmp_path)
     store.replace("queries", "kb", make_queries("apple", "apple"))
@@ -301,7 +301,7 @@ def test_removed_model_loses_its_query_vectors(store, triton, tmp_path):
     assert set(store.read("query_embeddings", "kb")["model"]) == {DENSE, SPARSE}
 
 
-def test_requests_hold_no_more_queries_than_allowed(store, triton, tmp_path):
+def test_requests_respect_the_batch_size(store, triton, tmp_path):
     store.replace("queries", "kb", make_queries("one", "two", "three"))
     meter = make_meter("fuse")
     run(store, triton, tmp_path, meter, request_batch_size=2)
