@@ -34,7 +34,7 @@ def evaluate_rankings(rankings: Mapping[str, pl.DataFrame], qrels: Qrels) -> pl.
 
     Args:
         rankings: Name to columns query_id, doc_id, rank (from 1, gaps allowed). A document may be there several times,
-            once a chunk; its smallest rank counts.
+            once per chunk; its smallest rank counts.
         qrels: The judgements. nDCG takes the grade itself as the gain; for the others every grade above 0 is alike.
 
     Returns:

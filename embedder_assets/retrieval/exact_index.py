@@ -62,10 +62,10 @@ class Block(Generic[Matrix]):
     @functools.cached_property
     def position(self) -> dict[str, int]:
         """The row of each chunk, by its id."""
-        return row_of_each(self.chunks["chunk_id"])
+        return row_by_id(self.chunks["chunk_id"])
 
 
-def row_of_each(chunk_ids: pl.Series) -> dict[str, int]:
+def row_by_id(chunk_ids: pl.Series) -> dict[str, int]:
     """Where each chunk is, by its id."""
     return {chunk: row for row, chunk in enumerate(chunk_ids)}
 
@@ -116,7 +116,7 @@ class SparseBlock(Block["csr_array"]):
     """Some chunks with a sparse vector each."""
 
     @functools.cached_property
-    def by_term(self) -> csr_array:
+    def inverted_index(self) -> csr_array:
         """The same entries by vocabulary entry, [vocabulary, chunks]: a query looks only at the terms that it has."""
         return self.vectors.T.tocsr()
 
@@ -224,10 +224,14 @@ class ChunkIndex:
         for block in self.sparse or []:
             # Terms that no chunk has cannot match. A slice is a copy, so none is taken of all rows.
             known = queries[:, : block.vectors.shape[1]]
-            by_term = block.by_term if known.shape[1] == block.vectors.shape[1] else block.by_term[: known.shape[1]]
+            inverted_index = (
+                block.inverted_index
+                if known.shape[1] == block.vectors.shape[1]
+                else block.inverted_index[: known.shape[1]]
+            )
             for start in range(0, queries.shape[0], QUERY_BLOCK):
                 some = known[start : start + QUERY_BLOCK]
-                scores = (some @ by_term).toarray()
+                scores = (some @ inverted_index).toarray()
                 row, chunk = _top(scores, depth, 0.0)
                 matches = scores[row, chunk] > 0
                 row, chunk = row[matches], chunk[matches]

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from embedder_assets.embedding.dense import as_matrix
 from embedder_assets.embedding.keys import KEY, Model, is_of
-from embedder_assets.retrieval.exact_index import ChunkIndex, row_of_each
+from embedder_assets.retrieval.exact_index import ChunkIndex, row_by_id
 from embedder_assets.settings import Settings
 from embedder_assets.tables.store import TableStore
 
@@ -126,7 +126,7 @@ class HnswIndex:
     @functools.cached_property
     def position(self) -> dict[str, int]:
         """The row of each chunk, by its id."""
-        return row_of_each(self.keys["chunk_id"])
+        return row_by_id(self.keys["chunk_id"])
 
     def search(self, queries: NDArray[np.float32], depth: int) -> tuple[NDArray[Any], NDArray[Any]]:
         """Row of the query and row of the chunk for about the ``depth`` nearest, in any order."""
@@ -273,7 +273,7 @@ class HnswIndexStage:
         if added.height:
             self._add(index, added, collection, model)
         if recall is None or not recall.enough or removed.height or added.height:
-            recall = self._tuned(index, collection, model, position)
+            recall = self._tune_expansion(index, collection, model, position)
             save_index(index, recall, folder)
         return HnswIndexOutcome(index.keys.height, added.height, removed.height, recall, index.expansion)
 
@@ -288,7 +288,7 @@ class HnswIndexStage:
             if rows.height:
                 index.add(rows)
 
-    def _tuned(self, index: HnswIndex, collection: str, model: Model, position: int) -> Recall:
+    def _tune_expansion(self, index: HnswIndex, collection: str, model: Model, position: int) -> Recall:
         """Lets a query look at as many nodes as it takes to find enough, and at no more."""
         recall = Recall(None, 0)
         for expansion in EXPANSIONS:

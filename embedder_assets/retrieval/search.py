@@ -11,7 +11,7 @@ import polars as pl
 
 from embedder_assets.embedding.fallback import Fallback
 from embedder_assets.errors import InferenceError, StorageError, TableError
-from embedder_assets.retrieval.exact_index import ChunkIndex, row_of_each
+from embedder_assets.retrieval.exact_index import ChunkIndex, row_by_id
 from embedder_assets.retrieval.fusion import FuseStage, RetrievalModels
 from embedder_assets.retrieval.rerank import RerankStage, in_fused_order
 from embedder_assets.retrieval.searchable import SearchableCollection, State, searchable
@@ -93,7 +93,7 @@ class Search:
         self._chunks = pl.concat(
             [each.chunks.drop("content_sha256").with_columns(state=pl.lit(each.state)) for each in found]
         )
-        self._position = row_of_each(self._chunks["chunk_id"])
+        self._position = row_by_id(self._chunks["chunk_id"])
         self._fuse = FuseStage(store, triton, settings, models)
         dense = [[block for each in found for block in each.dense[at]] for at in range(len(models.dense))]
         sparse = [block for each in found for block in each.sparse or []] if models.sparse_sources else None
