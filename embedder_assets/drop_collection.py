@@ -8,7 +8,7 @@ from pathlib import Path
 
 from embedder_assets.errors import TableError
 from embedder_assets.export.export import export_folder
-from embedder_assets.retrieval.hnsw_index import forget_graphs
+from embedder_assets.retrieval.hnsw_index import remove_indexes
 from embedder_assets.tables.exclusive_work import run_exclusively
 from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.store import TableStore
@@ -72,6 +72,6 @@ def _drop(store: TableStore, collection: str) -> dict[str, int]:
     _remove_exports(export_folder(store.home, collection))
     for table in reversed(rows):
         store.remove(table, collection)
-    forget_graphs(store.home, collection, [])
+    remove_indexes(store.home, collection, [])
     store.forget_staged(collection)
     return rows

@@ -18,7 +18,7 @@ import numpy as np
 from embedder_assets.serving.models import golden
 from embedder_assets.serving.models.checkpoint import read_checkpoint
 from embedder_assets.serving.models.description import load_description
-from embedder_assets.serving.models.onnx import torch_export as export_torch
+from embedder_assets.serving.models.onnx import torch_export
 from embedder_assets.serving.models.sources import fetch
 
 
@@ -36,12 +36,12 @@ def write_reference(folder: Path, checkpoint_folder: Path | None) -> None:
         else:
             checkpoint = fetch(description.source, folder, Path(scratch))
         feeds = list(golden.encode(checkpoint.tokenizer, description))
-        reference = export_torch.versions()
+        reference = torch_export.versions()
         if description.pooling == "interaction":
             outputs = interaction_outputs(checkpoint.folder, feeds)
             reference = f"training/interaction_ranker.py, {reference}"
         else:
-            outputs = export_torch.reference_outputs(export_torch.load_module(checkpoint, description), feeds)
+            outputs = torch_export.reference_outputs(torch_export.load_module(checkpoint, description), feeds)
     golden.write_golden(folder, description, reference, outputs)
 
 

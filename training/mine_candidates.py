@@ -27,12 +27,12 @@ from embedder_assets.serving.models.build import require_built
 from training.pools import (
     LONGEST_QUERY,
     Pool,
-    letters,
+    duplicate_key,
     question_pool,
     read_pairs,
     sections,
     sentences,
-    stable,
+    stable_hash,
     titles,
     topics,
 )
@@ -41,7 +41,7 @@ DENSE, SPARSE = "dense_minilm", "sparse_splade"
 SEED = 7
 RRF_K = 60
 DEPTH = 100
-KEPT = 40
+CANDIDATES_PER_QUERY = 40
 MAX_TOKENS = 200
 ROWS = 4
 VOCABULARY = 30522
@@ -49,7 +49,7 @@ SENTENCES = {"squad": 2500, "medquad": 2500, "nq": 1500, "pubmedqa": 2500}
 
 
 class Encoder:
-    """A model of the repository, run directly: sorted by length, a few rows a call, one worker a core."""
+    """A model of the repository, run directly: sorted by length, a few rows per call, one worker per core."""
 
     def __init__(self, folder: Path) -> None:
         import onnxruntime
@@ -121,32 +121,32 @@ def _fused(rankings: Iterable[NDArray[np.float32]]) -> list[int]:
         best = np.argpartition(-scores, depth - 1)[:depth]
         for rank, at in enumerate(best[np.argsort(-scores[best])], start=1):
             score[int(at)] += 1 / (RRF_K + rank)
-    return sorted(score, key=lambda at: -score[at])[:KEPT]
+    return sorted(score, key=lambda at: -score[at])[:CANDIDATES_PER_QUERY]
 
 
 def make_pools(data: Path, documents: Path) -> list[Pool]:
     """The pools of all sources, with every kind of query."""
     rng = random.Random(SEED)
     squad, _ = read_pairs(data / "squad11.jsonl.gz")
-    chosen = set(sorted({passage for passages in squad.values() for passage in passages}, key=stable)[:7000])
+    chosen = set(sorted({passage for passages in squad.values() for passage in passages}, key=stable_hash)[:7000])
     squad = {query: passages for query, passages in squad.items() if passages[0] in chosen}
     medquad, _ = read_pairs(data / "medquad.jsonl.gz")
-    asked = {query: medquad[query] for query in sorted(medquad, key=stable)[:9000]}
+    medquad_questions = {query: medquad[query] for query in sorted(medquad, key=stable_hash)[:9000]}
     natural, others = read_pairs(data / "qed_nq.jsonl.gz")
     selqa = [read_pairs(data / f"selqa_{part}.jsonl.gz") for part in ("test", "dev")]
     pubmed, abstracts = read_pairs(data / "pubmedqa.jsonl.gz")
     pools = {
         "squad": question_pool("squad", squad, (), 7000, rng),
-        "medquad": question_pool("medquad", asked, (), 9000, rng),
+        "medquad": question_pool("medquad", medquad_questions, (), 9000, rng),
         "nq": question_pool("nq", natural, others, 7000, rng),
         "selqa": question_pool("selqa", selqa[0][0] | selqa[1][0], selqa[0][1] + selqa[1][1], 5000, rng),
         "pubmedqa": question_pool("pubmedqa", pubmed, abstracts, 4000, rng),
         "sections": sections(documents, 4000, rng),
     }
-    pools["medquad"].asked["topic"] = topics(medquad, pools["medquad"])
-    pools["nq"].asked["title"] = titles(pools["nq"])
+    pools["medquad"].queries["topic"] = topics(medquad, pools["medquad"])
+    pools["nq"].queries["title"] = titles(pools["nq"])
     for name, count in SENTENCES.items():
-        pools[name].asked["sentence"] = list(sentences(pools[name], count, rng))
+        pools[name].queries["sentence"] = list(sentences(pools[name], count, rng))
     return list(pools.values())
 
 
@@ -159,12 +159,14 @@ def write_lines(path: Path, rows: Iterable[Any]) -> None:
 def mine(pool: Pool, encoders: tuple[Encoder, Encoder], excluded: set[str], out: Path) -> None:
     """Writes ``POOL.passages.jsonl.gz``, and ``POOL.KIND.jsonl.gz`` for each kind of query.
 
-    Queries whose positive is among the excluded passages are left out.
+    Queries whose positive is among the excluded passages are dropped.
     """
     write_lines(out / f"{pool.name}.passages.jsonl.gz", pool.passages)
     stage = FirstStage(*encoders, pool.passages)
-    for kind, asked in pool.asked.items():
-        kept = [each for each in asked if not any(letters(pool.passages[at]) in excluded for at in each.positives)]
+    for kind, queries in pool.queries.items():
+        kept = [
+            each for each in queries if not any(duplicate_key(pool.passages[at]) in excluded for at in each.positives)
+        ]
         candidates = stage.candidates([each.query[:LONGEST_QUERY] for each in kept]) if kept else []
         rows = (
             {"query": each.query, "positives": each.positives, "candidates": found, "rest": each.rest}
@@ -185,7 +187,7 @@ def main() -> None:
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     rows = [json.loads(line) for path in args.exclude for line in path.open("rb")]
-    excluded = {letters(row["text"]) for row in rows}
+    excluded = {duplicate_key(row["text"]) for row in rows}
     for name in (DENSE, SPARSE):
         require_built(args.models, name)
     encoders = Encoder(args.models / DENSE), Encoder(args.models / SPARSE)

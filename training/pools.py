@@ -40,7 +40,7 @@ guide level explanation|future work|how we teach this
 
 
 @dataclass(frozen=True)
-class Asked:
+class TrainingQuery:
     """A query; ``positives`` are positions in its pool, ``rest`` stands for the positive where that held the query."""
 
     query: str
@@ -54,18 +54,18 @@ class Pool:
 
     name: str
     passages: list[str]
-    asked: dict[str, list[Asked]] = field(default_factory=dict)
+    queries: dict[str, list[TrainingQuery]] = field(default_factory=dict)
 
 
 Pairs: TypeAlias = dict[str, list[str]]
 
 
-def stable(text: str) -> int:
+def stable_hash(text: str) -> int:
     """A number of a text that is the same in every process."""
     return int(hashlib.md5(text.encode()).hexdigest()[:8], 16)
 
 
-def letters(text: str) -> str:
+def duplicate_key(text: str) -> str:
     """What identifies a passage across editions: its first letters and digits."""
     return re.sub(r"\W+", "", text)[:150]
 
@@ -86,37 +86,37 @@ def read_pairs(path: Path) -> tuple[Pairs, list[str]]:
 def question_pool(name: str, pairs: Pairs, others: Iterable[str], limit: int, rng: random.Random) -> Pool:
     """The passages of some questions, filled up with others to ``limit``."""
     places: dict[str, int] = {}
-    asked = []
+    queries = []
     for query in rng.sample(list(pairs), len(pairs)):
         wanted = list(dict.fromkeys(pairs[query]))
         new = [passage for passage in wanted if passage not in places]
         if len(places) + len(new) <= limit or not new:
             for passage in new:
                 places[passage] = len(places)
-            asked.append(Asked(query, [places[passage] for passage in wanted]))
+            queries.append(TrainingQuery(query, [places[passage] for passage in wanted]))
     for passage in others:
         if len(places) < limit:
             places.setdefault(passage, len(places))
-    return Pool(name, list(places), {"question": asked})
+    return Pool(name, list(places), {"question": queries})
 
 
-def topics(pairs: Pairs, pool: Pool) -> list[Asked]:
+def topics(pairs: Pairs, pool: Pool) -> list[TrainingQuery]:
     """MedQuAD asks several questions about a disease: its name, with the answers to all of them."""
-    places = {passage: at for at, passage in enumerate(pool.passages)}
+    places = {passage: position for position, passage in enumerate(pool.passages)}
     found: dict[str, set[int]] = defaultdict(set)
     for query, passages in pairs.items():
         if match := TOPIC.match(query):
             found[match.group(1).strip()] |= {places[passage] for passage in passages if passage in places}
-    return [Asked(topic, sorted(at)) for topic, at in found.items() if len(at) >= 2]
+    return [TrainingQuery(topic, sorted(at)) for topic, at in found.items() if len(at) >= 2]
 
 
-def titles(pool: Pool) -> list[Asked]:
+def titles(pool: Pool) -> list[TrainingQuery]:
     """The titles that passages begin with ("Wild card (sports). 1980 …"), with every passage of the article."""
     found: dict[str, list[int]] = defaultdict(list)
     for at, passage in enumerate(pool.passages):
         if match := TITLED.match(passage):
             found[match.group(1)].append(at)
-    return [Asked(title, at) for title, at in found.items() if len(at) <= 8]
+    return [TrainingQuery(title, at) for title, at in found.items() if len(at) <= 8]
 
 
 def without_title(passage: str) -> str:
@@ -126,7 +126,7 @@ def without_title(passage: str) -> str:
 
 
 def sections(folder: Path, limit: int, rng: random.Random) -> Pool:
-    """Sections of Markdown files, asked for by their headings; a file's name asks for all of its sections."""
+    """Sections of Markdown files, with their headings as queries; a file's name is a query for all of its sections."""
     found: dict[tuple[str, str], list[str]] = defaultdict(list)
     for path in sorted(folder.rglob("*.md")):
         title = path.stem.split("-", 1)[-1].replace("-", " ")
@@ -136,21 +136,21 @@ def sections(folder: Path, limit: int, rng: random.Random) -> Pool:
                 found[title, heading].append(body[:LONGEST_SECTION])
     places: dict[str, int] = {}
     by_title: dict[str, list[int]] = defaultdict(list)
-    asked = []
+    queries = []
     for title, heading in rng.sample(list(found), min(limit, len(found))):
         for body in found[title, heading][:2]:
             at = places.setdefault(body, len(places))
             by_title[title].append(at)
             if heading.lower() not in USUAL_HEADINGS and len(heading) > 8:
-                asked.append(Asked(heading, [at]))
-    asked += [Asked(title, at) for title, at in by_title.items() if len(at) >= 2]
-    return Pool("sections", list(places), {"heading": asked})
+                queries.append(TrainingQuery(heading, [at]))
+    queries += [TrainingQuery(title, at) for title, at in by_title.items() if len(at) >= 2]
+    return Pool("sections", list(places), {"heading": queries})
 
 
-def sentences(pool: Pool, count: int, rng: random.Random) -> Iterator[Asked]:
+def sentences(pool: Pool, count: int, rng: random.Random) -> Iterator[TrainingQuery]:
     """Sentences as queries for the rest of their passage: the first one, or any."""
     for at in rng.sample(range(len(pool.passages)), min(count, len(pool.passages))):
         parts = SENTENCE.split(without_title(pool.passages[at]) if pool.name == "nq" else pool.passages[at])
         chosen = rng.randrange(len(parts)) if rng.random() < 0.6 else 0
         if len(parts) >= 4 and 40 <= len(parts[chosen]) <= 300:
-            yield Asked(parts[chosen], [at], " ".join(parts[:chosen] + parts[chosen + 1 :]))
+            yield TrainingQuery(parts[chosen], [at], " ".join(parts[:chosen] + parts[chosen + 1 :]))

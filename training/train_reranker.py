@@ -22,7 +22,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from training.pools import LEAKING_KINDS, stable, without_title
+from training.pools import LEAKING_KINDS, stable_hash, without_title
 
 # Share of the groups, in percent.
 WEIGHTS = {
@@ -114,8 +114,8 @@ def load_sources(mined: Path) -> list[Source]:
             pool = name.split(".")[0]
             source = Source(name, list(read_lines(mined / f"{pool}.passages.jsonl.gz")))
             for row in read_lines(path):
-                (source.train if stable(row["query"]) % HELD_OUT else source.held_out).append(row)
-            source.held_out = sorted(source.held_out, key=lambda row: stable(row["query"]))[:VALIDATION_QUERIES]
+                (source.train if stable_hash(row["query"]) % HELD_OUT else source.held_out).append(row)
+            source.held_out = sorted(source.held_out, key=lambda row: stable_hash(row["query"]))[:VALIDATION_QUERIES]
             if source.train:
                 sources.append(source)
     return sources

@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 from benchmarks.verdict import in_words
 from embedder_assets.embedding.dense import as_matrix
 from embedder_assets.embedding.keys import Model
-from embedder_assets.retrieval.approximate import ApproximateStage
 from embedder_assets.retrieval.exact_index import ChunkIndex
 from embedder_assets.retrieval.fusion import RetrievalModels
+from embedder_assets.retrieval.hnsw_index import HnswIndexStage
 from embedder_assets.retrieval.search import Search
 from embedder_assets.serving.client.grpc import UNOBSERVED, Answer, RequestObserver, Row
 from embedder_assets.serving.client.session import TritonSession
@@ -155,7 +155,7 @@ def built(store: TableStore, settings: Settings, models: RetrievalModels) -> str
             store, "fused_candidates", exact.height, query_id=ids, chunk_id=list(exact["chunk_id"]), dense_ranks=ranks
         )
     started = time.perf_counter()
-    done = ApproximateStage(store, WAYS["approximate"](settings)).run(COLLECTION, list(models.dense))
+    done = HnswIndexStage(store, WAYS["approximate"](settings)).run(COLLECTION, list(models.dense))
     rate = sum(each.rows for each in done.values()) / (time.perf_counter() - started)
     found = ", ".join(f"{each.recall.at_10:.3f} of the ten nearest at {each.expansion}" for each in done.values())
     return f"{rate:.0f} vectors/s built; {found}"

@@ -4,9 +4,8 @@ import dagster as dg
 
 from embedder_assets.assets.fused_candidates import fused_candidates
 from embedder_assets.assets.support.materialize import Events, Metadata, collection_asset, materialize_each
-from embedder_assets.retrieval.approximate import ApproximateStage, installed
 from embedder_assets.retrieval.fusion import RetrievalModels
-from embedder_assets.retrieval.hnsw_index import graph_folder
+from embedder_assets.retrieval.hnsw_index import HnswIndexStage, index_folder, usearch_installed
 from embedder_assets.run_context import Pipeline
 from embedder_assets.sanitize import one_line
 
@@ -23,11 +22,11 @@ def dense_index(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pi
     settings = pipeline.settings
 
     def work(collection: str) -> Metadata:
-        stage = ApproximateStage(pipeline.store, settings)
+        stage = HnswIndexStage(pipeline.store, settings)
         models = RetrievalModels.of(settings, pipeline.triton).dense
         outcomes = stage.run(collection, models)
         if not outcomes:
-            if not installed() and stage.wanted(collection):
+            if not usearch_installed() and stage.wanted(collection):
                 context.log.warning(one_line(LIBRARY_MISSING.format(collection, settings.approximate_above)))
             return {"search": "exact"}
         first = outcomes[settings.dense_models[0]]
@@ -39,7 +38,7 @@ def dense_index(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pi
             **({} if first.recall.at_10 is None else {"recall_at_10_of_exact": first.recall.at_10}),
             "judged_queries": first.recall.queries,
             "expansion_search": first.expansion,
-            "folder": dg.MetadataValue.path(graph_folder(settings.home, collection, models[0]).parent),
+            "folder": dg.MetadataValue.path(index_folder(settings.home, collection, models[0]).parent),
         }
 
     yield from materialize_each(context, pipeline, work)

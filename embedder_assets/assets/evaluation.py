@@ -10,7 +10,7 @@ from embedder_assets.assets.support.materialize import Events, Metadata, collect
 from embedder_assets.assets.support.preview import table_preview
 from embedder_assets.embedding.keys import is_of
 from embedder_assets.evaluation.evaluate import EvaluateStage
-from embedder_assets.evaluation.results import Figures, Models, changes_by_query, newest_figures
+from embedder_assets.evaluation.results import EvaluationResult, Models, changes_by_query, latest_result
 from embedder_assets.retrieval.fusion import RetrievalModels
 from embedder_assets.run_context import Pipeline
 from embedder_assets.sanitize import one_line
@@ -32,12 +32,15 @@ def evaluation(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pip
     def work(collection: str) -> Metadata:
         stage = EvaluateStage(pipeline.store, pipeline.settings)
         now = stage.run(collection, _models(pipeline, collection), context.run.run_id)
-        idle = stage.idle_judgements(collection)
+        idle = stage.unmatched_judgements(collection)
         for sentence in idle:
             context.log.warning(one_line(f"{collection}: {sentence}"))
         if now is None:
             return {"judged_queries": 0, "note": NO_JUDGEMENTS}
-        return {**_metadata(pipeline, now), **({"idle_judgements": "\n".join(map(one_line, idle))} if idle else {})}
+        return {
+            **_metadata(pipeline, now),
+            **({"unmatched_judgements": "\n".join(map(one_line, idle))} if idle else {}),
+        }
 
     yield from materialize_each(context, pipeline, work)
 
@@ -60,24 +63,24 @@ def _models(pipeline: Pipeline, collection: str) -> Models:
     return models
 
 
-def _metadata(pipeline: Pipeline, now: Figures) -> Metadata:
-    baseline = newest_figures(pipeline.store, "quality_baselines", now.collection)
+def _metadata(pipeline: Pipeline, now: EvaluationResult) -> Metadata:
+    baseline = latest_result(pipeline.store, "quality_baselines", now.collection)
     compared = {}
     if now.final != "fused":
         compared["worst_against_fused"] = (now.input_digest, "fused")
     if baseline is not None:
-        compared["worst_against_baseline"] = (baseline.input_digest, baseline.comparable(now.final))
+        compared["worst_against_baseline"] = (baseline.input_digest, baseline.matching_ranking(now.final))
     return {
         "judged_queries": now.queries,
         **{f"{KEYS[measure]}_{ranking}": round(value, 6) for (ranking, measure), value in now.values.items()},
         **({"ndcg_at_10_baseline": round(baseline.ndcg(baseline.final), 6)} if baseline else {}),
         "models": dg.MetadataValue.json(now.models),
-        **{title: _worst(pipeline, now, former) for title, former in compared.items()},
+        **{title: _worst(pipeline, now, before) for title, before in compared.items()},
     }
 
 
-def _worst(pipeline: Pipeline, now: Figures, former: tuple[str, str]) -> dg.TableMetadataValue:
-    changes = changes_by_query(pipeline.store, now.collection, (now.input_digest, now.final), former)
+def _worst(pipeline: Pipeline, now: EvaluationResult, before: tuple[str, str]) -> dg.TableMetadataValue:
+    changes = changes_by_query(pipeline.store, now.collection, (now.input_digest, now.final), before)
     texts = pipeline.store.read("queries", now.collection, ["query_id", "text"])
     lost = changes.filter(pl.col("change") < 0).join(texts, on="query_id", how="left", maintain_order="left")
-    return table_preview(lost, ["query_id", "former", "now", "change", "text"])
+    return table_preview(lost, ["query_id", "before", "now", "change", "text"])

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from embedder_assets.checks import approximate, quality, rules
+from embedder_assets.checks import hnsw_index, quality_gate, rules
 from embedder_assets.checks.blocking import Rule, blocking_checks
 
 RULES: dict[str, Sequence[Rule]] = {
@@ -28,11 +28,11 @@ RULES: dict[str, Sequence[Rule]] = {
     "exports": [rules.export_digests],
 }
 # The quality gate: worse rankings are not exported.
-QUALITY_RULES: Sequence[Rule] = [quality.reranked_not_below_fused, quality.quality_not_below_baseline]
+QUALITY_RULES: Sequence[Rule] = [quality_gate.reranked_not_below_fused, quality_gate.quality_not_below_baseline]
 TOGGLES = {"sparse_embeddings": "enable_sparse", "reranked_candidates": "enable_rerank"}
 
 data_checks = [
     *(blocking_checks(table, table_rules, TOGGLES.get(table)) for table, table_rules in RULES.items()),
     blocking_checks("evaluation", QUALITY_RULES),
-    blocking_checks("dense_index", [approximate.graph_finds_the_exact_neighbours]),
+    blocking_checks("dense_index", [hnsw_index.hnsw_index_finds_exact_neighbours]),
 ]

@@ -123,12 +123,12 @@ def _show_failures(store: TableStore, collection: str) -> None:
 def _show_quality(outcome: RunOutcome, pipeline: Pipeline) -> None:
     """nDCG@10 of each ranking, one line per collection that brings judged queries."""
     from embedder_assets.evaluation.evaluate import EvaluateStage
-    from embedder_assets.evaluation.results import NDCG, RANKINGS, newest_figures
+    from embedder_assets.evaluation.results import NDCG, RANKINGS, latest_result
 
     rows = []
     for now in EvaluateStage(pipeline.store, pipeline.settings).all_current(outcome.collections):
         cells = [f"{now.ndcg(name):.4f}" if name in now.rankings else "-" for name in RANKINGS]
-        baseline = newest_figures(pipeline.store, "quality_baselines", now.collection)
+        baseline = latest_result(pipeline.store, "quality_baselines", now.collection)
         rows.append([now.collection, *cells, f"{baseline.ndcg(baseline.final):.4f}" if baseline else "none"])
     if rows:
         say_table([f"{NDCG} in", *RANKINGS, "baseline"], rows)
@@ -158,22 +158,22 @@ def show_hits(hits: Sequence[Hit], query: str) -> None:
 
 
 def show_baselines(baselines: Sequence[Baseline]) -> None:
-    """Accepted figures, each next to the one that it replaces, and who accepted them."""
+    """Accepted results, each next to the one that it replaces, and who accepted them."""
     from embedder_assets.evaluation.results import MEASURES
 
     rows = []
     for baseline in baselines:
-        figures, former = baseline.figures, baseline.former
-        for ranking, values in figures.by_ranking().items():
-            was = former.by_ranking().get(ranking, {}) if former else {}
+        result, previous = baseline.result, baseline.previous
+        for ranking, values in result.by_ranking().items():
+            was = previous.by_ranking().get(ranking, {}) if previous else {}
             cells = [f"{values[name]:.4f}" + (f" (was {was[name]:.4f})" if was else "") for name in MEASURES]
-            rows.append([figures.collection, ranking, *cells])
+            rows.append([result.collection, ranking, *cells])
     say_table(["collection", "ranking", *MEASURES], rows)
     for baseline in baselines:
-        figures, note = baseline.figures, f": {baseline.note}" if baseline.note else ""
-        by = f"accepted {figures.at:%Y-%m-%d %H:%M} UTC by {baseline.accepted_by}{note}"
-        say(f"{figures.collection}: {by}")
-        say(f"  over {figures.queries} judged queries, with {figures.models_named}")
+        result, note = baseline.result, f": {baseline.note}" if baseline.note else ""
+        by = f"accepted {result.at:%Y-%m-%d %H:%M} UTC by {baseline.accepted_by}{note}"
+        say(f"{result.collection}: {by}")
+        say(f"  over {result.queries} judged queries, with {result.model_list}")
 
 
 def show_models(states: Sequence[ModelState]) -> None:
@@ -213,13 +213,13 @@ def show_versions(versions: Sequence[Version]) -> None:
 
 def show_comparison(comparison: Comparison) -> None:
     """What a candidate model changes on a collection's judged queries."""
-    former, candidate = comparison.models
+    current, candidate = comparison.models
     rows = []
     for row in comparison.differences:
-        change = row.candidate - row.former
-        figures = [f"{row.former:.4f}", f"{row.candidate:.4f}", f"{change:+.4f}", f"{row.p_value:.3f}"]
+        change = row.candidate - row.current
+        figures = [f"{row.current:.4f}", f"{row.candidate:.4f}", f"{change:+.4f}", f"{row.p_value:.3f}"]
         rows.append([row.ranking, row.measure, *figures, str(row.better), str(row.worse)])
-    say_table(["ranking", "measure", former, candidate, "difference", "p", "better", "worse"], rows)
+    say_table(["ranking", "measure", current, candidate, "difference", "p", "better", "worse"], rows)
     marks = ", ".join(f"{name} {mark}" for name, mark in zip(comparison.models, comparison.fingerprints, strict=True))
     say(f"{comparison.collection}: {comparison.queries} judged queries; {marks}")
     variable = variable_of(comparison.setting)

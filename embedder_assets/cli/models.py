@@ -123,11 +123,11 @@ def models_tune(names: tuple[str, ...], seconds: float, write: bool) -> None:
 
 
 @models.command("compare")
-@click.argument("former")
+@click.argument("current")
 @click.argument("candidate")
 @click.option("--collection", required=True, metavar="NAME", help="A collection with judged queries.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
-def models_compare(former: str, candidate: str, collection: str, as_json: bool) -> None:
+def models_compare(current: str, candidate: str, collection: str, as_json: bool) -> None:
     """Try CANDIDATE in the place of FORMER on judged queries; the tables stay as they are."""
     from embedder_assets.evaluation.model_comparison import ModelComparison
     from embedder_assets.run_context import Pipeline
@@ -138,14 +138,14 @@ def models_compare(former: str, candidate: str, collection: str, as_json: bool) 
 
     settings = load_settings()
     require_models(settings)
-    list_descriptions(settings.model_repository, [former, candidate])
+    list_descriptions(settings.model_repository, [current, candidate])
     with display.progress() as report:
         pipeline = Pipeline(settings, report)
         try:
             meter = StageMeter("dense", [collection], report=report)
             comparison = ModelComparison(pipeline.store, pipeline.triton, pipeline.settings, meter)
             found = run_exclusively(
-                pipeline.store, [collection], lambda: comparison.compare(former, candidate, collection)
+                pipeline.store, [collection], lambda: comparison.compare(current, candidate, collection)
             )
         finally:
             pipeline.close()

@@ -67,7 +67,7 @@ def drop(collection: str, yes: bool) -> None:
     """Remove COLLECTION from all tables and exports, after its folder is gone."""
     from embedder_assets.drop_collection import drop_collection, rows_of
     from embedder_assets.export.export import export_folder
-    from embedder_assets.export.s3_delivery import Delivery
+    from embedder_assets.export.s3_delivery import S3Delivery
     from embedder_assets.run import forget_collection
 
     settings = load_settings()
@@ -76,7 +76,7 @@ def drop(collection: str, yes: bool) -> None:
     if not yes:
         click.confirm(plain(f"Remove the rows of collection '{collection}' ({listed})?"), abort=True)
     if settings.exports_url:
-        Delivery(settings.exports_url).withdraw(export_folder(settings.home, collection).name)
+        S3Delivery(settings.exports_url).delete(export_folder(settings.home, collection).name)
     drop_collection(store, collection)
     forget_collection(settings, collection)
     say(f"removed: {listed}; `embedder tables restore` brings them back for {settings.history_days:g} days")

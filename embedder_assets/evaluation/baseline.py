@@ -1,4 +1,4 @@
-"""Accepting what a collection reaches as the baseline that later runs are held against."""
+"""Accepting what a collection reaches as the baseline that later runs are compared with."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import polars as pl
 
 from embedder_assets.errors import TableError
 from embedder_assets.evaluation.evaluate import EvaluateStage
-from embedder_assets.evaluation.results import Figures, newest_figures, newest_rows, next_sequence
+from embedder_assets.evaluation.results import EvaluationResult, latest_result, latest_rows, next_sequence
 from embedder_assets.settings import Settings
 from embedder_assets.tables.store import TableStore
 
@@ -23,13 +23,13 @@ class Baseline:
 
     Attributes:
         note: Why it was accepted, in the person's words; may be empty.
-        former: What counted before it, or None for the first one of a collection.
+        previous: What counted before it, or None for the first one of a collection.
     """
 
-    figures: Figures
+    result: EvaluationResult
     accepted_by: str
     note: str
-    former: Figures | None = None
+    previous: EvaluationResult | None = None
 
 
 def accept(
@@ -63,7 +63,7 @@ def accepted_baselines(store: TableStore) -> Iterator[Baseline]:
 
 
 def drop(store: TableStore, names: Sequence[str]) -> list[Baseline]:
-    """Gives up the baselines of some collections: they are exported again without being held against anything.
+    """Gives up the baselines of some collections: they are exported again without a comparison.
 
     Returns:
         What counted until now.
@@ -82,13 +82,13 @@ def drop(store: TableStore, names: Sequence[str]) -> list[Baseline]:
             )
     dropped = [_newest_baseline(store, name) for name in dict.fromkeys(names)]
     for baseline in dropped:
-        store.remove("quality_baselines", baseline.figures.collection)
+        store.remove("quality_baselines", baseline.result.collection)
     return dropped
 
 
 def _accept(store: TableStore, collection: str, accepted_by: str, note: str) -> Baseline:
-    former = newest_figures(store, "quality_baselines", collection)
-    rows = newest_rows(store, "evaluation", collection)
+    previous = latest_result(store, "quality_baselines", collection)
+    rows = latest_rows(store, "evaluation", collection)
     store.append(
         "quality_baselines",
         rows.with_columns(
@@ -98,14 +98,14 @@ def _accept(store: TableStore, collection: str, accepted_by: str, note: str) -> 
             note=pl.lit(note),
         ),
     )
-    return _newest_baseline(store, collection, former)
+    return _newest_baseline(store, collection, previous)
 
 
-def _newest_baseline(store: TableStore, collection: str, former: Figures | None = None) -> Baseline:
-    figures = newest_figures(store, "quality_baselines", collection)
-    assert figures is not None, "the caller has found rows of it"
-    first = newest_rows(store, "quality_baselines", collection).row(0, named=True)
-    return Baseline(figures, first["accepted_by"], first["note"], former)
+def _newest_baseline(store: TableStore, collection: str, previous: EvaluationResult | None = None) -> Baseline:
+    result = latest_result(store, "quality_baselines", collection)
+    assert result is not None, "the caller has found rows of it"
+    first = latest_rows(store, "quality_baselines", collection).row(0, named=True)
+    return Baseline(result, first["accepted_by"], first["note"], previous)
 
 
 def _not_evaluated(store: TableStore, settings: Settings, name: str) -> TableError:

@@ -15,7 +15,7 @@ import polars as pl
 from embedder_assets.corpus.collections import find_collection
 from embedder_assets.corpus.queries import load_qrels
 from embedder_assets.errors import EmbedderError, TableError
-from embedder_assets.evaluation.results import MEASURES, Figures, Models, newest_figures, next_sequence
+from embedder_assets.evaluation.results import MEASURES, EvaluationResult, Models, latest_result, next_sequence
 from embedder_assets.settings import Settings
 from embedder_assets.tables.input_digest import input_digest
 from embedder_assets.tables.store import TableStore
@@ -34,7 +34,7 @@ def evaluate_rankings(rankings: Mapping[str, pl.DataFrame], qrels: Qrels) -> pl.
 
     Args:
         rankings: Name to columns query_id, doc_id, rank (from 1, gaps allowed). A document may be there several times,
-            once a chunk; its smallest rank counts.
+            once per chunk; its smallest rank counts.
         qrels: The judgements. nDCG takes the grade itself as the gain; for the others every grade above 0 is alike.
 
     Returns:
@@ -80,7 +80,7 @@ class EvaluateStage:
         self._store = store
         self._settings = settings
 
-    def run(self, collection: str, models: Models, run_id: str) -> Figures | None:
+    def run(self, collection: str, models: Models, run_id: str) -> EvaluationResult | None:
         """Brings ``evaluation`` and ``evaluation_queries`` of a collection up to date.
 
         Returns:
@@ -90,7 +90,7 @@ class EvaluateStage:
         if not qrels:
             return None
         digest = self._input_digest(collection, qrels)
-        newest = newest_figures(self._store, "evaluation", collection)
+        newest = latest_result(self._store, "evaluation", collection)
         known = newest is not None and newest.input_digest == digest
         if known and digest in self._store.read("evaluation_queries", collection, ["input_digest"])["input_digest"]:
             return newest
@@ -110,9 +110,9 @@ class EvaluateStage:
                     qrels_digest=pl.lit(_digest_of(qrels)),
                 ),
             )
-        return newest_figures(self._store, "evaluation", collection)
+        return latest_result(self._store, "evaluation", collection)
 
-    def current(self, collection: str) -> Figures | None:
+    def current(self, collection: str) -> EvaluationResult | None:
         """The evaluation of the candidate tables as they are, or None where the collection brings no judged query.
 
         Raises:
@@ -121,7 +121,7 @@ class EvaluateStage:
         qrels = self.judgements(collection)
         if not qrels:
             return None
-        newest = newest_figures(self._store, "evaluation", collection)
+        newest = latest_result(self._store, "evaluation", collection)
         if newest is None or newest.input_digest != self._input_digest(collection, qrels):
             raise TableError(
                 f"table 'evaluation', collection '{collection}'",
@@ -131,7 +131,7 @@ class EvaluateStage:
             )
         return newest
 
-    def all_current(self, collections: Iterable[str]) -> Iterator[Figures]:
+    def all_current(self, collections: Iterable[str]) -> Iterator[EvaluationResult]:
         """``current`` of those collections that have one, for a display that must not fail."""
         for name in collections:
             with suppress(EmbedderError):
@@ -140,16 +140,16 @@ class EvaluateStage:
 
     def judgements(self, collection: str) -> Qrels:
         """The judgements of those queries in the table that have a document of grade 1 or more."""
-        asked = set(self._store.read("queries", collection, ["query_id"])["query_id"])
+        query_ids = set(self._store.read("queries", collection, ["query_id"])["query_id"])
         qrels = load_qrels(find_collection(self._settings.corpus_dir, collection))
-        return {query: grades for query, grades in qrels.items() if query in asked and _is_judged(grades)}
+        return {query: grades for query, grades in qrels.items() if query in query_ids and _is_judged(grades)}
 
-    def idle_judgements(self, collection: str) -> list[str]:
+    def unmatched_judgements(self, collection: str) -> list[str]:
         """A sentence for each kind of judgement that names something which is not there."""
         qrels = load_qrels(find_collection(self._settings.corpus_dir, collection))
         known = set(self._store.read("documents", collection, ["doc_id"])["doc_id"])
-        asked = set(self._store.read("queries", collection, ["query_id"])["query_id"])
-        queries = sorted(qrels.keys() - asked)
+        query_ids = set(self._store.read("queries", collection, ["query_id"])["query_id"])
+        queries = sorted(qrels.keys() - query_ids)
         documents = sorted({document for grades in qrels.values() for document in grades} - known)
         return [
             f"{len(names)} {what}, for example {names[0]}"
@@ -166,15 +166,15 @@ class EvaluateStage:
         reranked = None
         if self._settings.enable_rerank:
             rows = self._store.read("reranked_candidates", collection, [*columns, "fallback_used"])
-            # Where the fused order stood in, there is nothing to say about the reranker.
+            # The fused order as a fallback says nothing about the reranker.
             reranked = None if rows["fallback_used"].any() else rows.select(columns)
         return candidate_rankings(fused, reranked, sparse=self._settings.enable_sparse)
 
     def _keep_queries(self, collection: str, by_query: pl.DataFrame) -> None:
         """Replaces the results by query with the new ones; those of the accepted baseline stay."""
-        baseline = newest_figures(self._store, "quality_baselines", collection)
-        former = self._store.read("evaluation_queries", collection)
-        kept = former.filter(
+        baseline = latest_result(self._store, "quality_baselines", collection)
+        earlier = self._store.read("evaluation_queries", collection)
+        kept = earlier.filter(
             pl.col("input_digest").eq(baseline.input_digest if baseline else "")
             & ~pl.col("input_digest").is_in(by_query["input_digest"].unique().to_list())
         )
@@ -194,8 +194,8 @@ def _is_judged(grades: Mapping[str, int]) -> bool:
 
 def _best_documents(ranking: pl.DataFrame, queries: list[str]) -> dict[str, dict[str, float]]:
     """Query to document to 1 / rank, where documents are ranked by their best chunk without a gap or a tie."""
-    asked = ranking.filter(pl.col("query_id").is_in(queries))
-    best = asked.group_by("query_id", "doc_id").agg(pl.col("rank").min()).sort("query_id", "rank", "doc_id")
+    query_ids = ranking.filter(pl.col("query_id").is_in(queries))
+    best = query_ids.group_by("query_id", "doc_id").agg(pl.col("rank").min()).sort("query_id", "rank", "doc_id")
     best = best.with_columns(rank=pl.int_range(1, pl.len() + 1).over("query_id"))
     documents: dict[str, dict[str, float]] = {}
     for query, document, rank in best.filter(pl.col("rank") <= DEEPEST_RANK).iter_rows():

@@ -1,4 +1,4 @@
-"""Two models of one stage side by side on a collection's judged queries, before one replaces the other.
+"""Two models of one stage compared on a collection's judged queries, before one replaces the other.
 
 Nothing is published: vectors of a model that the tables do not hold are computed into the staging folder, where a later
 switch to that model finds them.
@@ -18,7 +18,7 @@ from embedder_assets.embedding.stage import EmbeddingStage
 from embedder_assets.errors import ModelBuildError, TableError
 from embedder_assets.evaluation.evaluate import EvaluateStage, Qrels, candidate_rankings, evaluate_rankings
 from embedder_assets.retrieval.exact_index import ChunkIndex, Reiterable
-from embedder_assets.retrieval.fusion import FuseStage, RetrievalModels, documents_of, named_candidates
+from embedder_assets.retrieval.fusion import FuseStage, RetrievalModels, documents_of, with_query_and_doc_ids
 from embedder_assets.retrieval.rerank import RerankStage
 from embedder_assets.serving.client.session import TritonSession
 from embedder_assets.serving.models.description import Stage
@@ -35,7 +35,7 @@ class Difference:
     """One measure of one ranking under two models.
 
     Attributes:
-        former: Mean over the judged queries with the first model, 0 to 1.
+        current: Mean over the judged queries with the first model, 0 to 1.
         candidate: The same with the second model.
         p_value: Two-sided, of a paired permutation test on the queries: how often chance alone gives such a
             difference (Smucker, Allan and Carterette, "A Comparison of Statistical Significance Tests for Information
@@ -46,7 +46,7 @@ class Difference:
 
     ranking: str
     measure: str
-    former: float
+    current: float
     candidate: float
     p_value: float
     better: int
@@ -58,7 +58,7 @@ class Comparison:
     """What ``embedder models compare`` found.
 
     Attributes:
-        models: Names of the two models, the former first.
+        models: Names of the two models, the current one first.
         fingerprints: Theirs.
         setting: Name of the setting that chooses a model of this stage.
         queries: Judged queries.
@@ -82,14 +82,14 @@ class ModelComparison:
         self._settings = settings
         self._meter = meter
 
-    def compare(self, former: str, candidate: str, collection: str) -> Comparison:
+    def compare(self, current: str, candidate: str, collection: str) -> Comparison:
         """Both models on the judged queries of a collection, all else as the settings say.
 
         Raises:
             ModelBuildError: The models are of different stages, or of one that is off.
             TableError: The collection has no judged queries, or no chunks.
         """
-        stage = self._common_stage(former, candidate)
+        stage = self._common_stage(current, candidate)
         qrels = EvaluateStage(self._store, self._settings).judgements(collection)
         if not qrels:
             raise TableError(
@@ -98,21 +98,21 @@ class ModelComparison:
                 got="none",
                 remedy="Name a collection with judgements that `embedder run` has seen; docs/evaluation.md says more.",
             )
-        figures = [self._evaluate(stage, name, collection, qrels) for name in (former, candidate)]
+        figures = [self._evaluate(stage, name, collection, qrels) for name in (current, candidate)]
         return Comparison(
             collection=collection,
-            models=(former, candidate),
-            fingerprints=(self._triton.fingerprint(former, stage), self._triton.fingerprint(candidate, stage)),
+            models=(current, candidate),
+            fingerprints=(self._triton.fingerprint(current, stage), self._triton.fingerprint(candidate, stage)),
             setting=SETTING_OF_STAGE[stage],
             queries=len(qrels),
             differences=differences(*figures),
         )
 
-    def _common_stage(self, former: str, candidate: str) -> Stage:
-        stages = [self._triton.stage(name) for name in (former, candidate)]
+    def _common_stage(self, current: str, candidate: str) -> Stage:
+        stages = [self._triton.stage(name) for name in (current, candidate)]
         if stages[0] != stages[1]:
             raise ModelBuildError(
-                f"models '{former}' and '{candidate}'",
+                f"models '{current}' and '{candidate}'",
                 expected="two models of one stage",
                 got=f"'{stages[0]}' and '{stages[1]}'",
                 remedy="`embedder models list` shows the stage of each model.",
@@ -134,7 +134,7 @@ class ModelComparison:
         queries = self._store.read("queries", collection).filter(pl.col("query_id").is_in(list(qrels)))
         fuse = FuseStage(self._store, self._triton, settings, models)
         candidates = fuse.rank(index, queries, fuse.encoder(self._meter))
-        candidates = named_candidates(candidates, documents_of(self._store, collection, candidates), queries)
+        candidates = with_query_and_doc_ids(candidates, documents_of(self._store, collection, candidates), queries)
         reranked = self._rerank(settings, collection, queries, candidates, index) if settings.enable_rerank else None
         rankings = candidate_rankings(candidates, reranked, sparse=settings.enable_sparse)
         return evaluate_rankings(rankings, qrels)
@@ -167,15 +167,15 @@ class ModelComparison:
         return stage.rerank(pairs, index.vectors(0, pairs["chunk_id"]), "", self._meter)
 
 
-def differences(former: pl.DataFrame, candidate: pl.DataFrame) -> list[Difference]:
+def differences(current: pl.DataFrame, candidate: pl.DataFrame) -> list[Difference]:
     """The measures of two evaluations of the same queries, side by side.
 
     Args:
-        former: Columns query_id, ranking, measure, value, as ``evaluate_rankings`` returns them.
+        current: Columns query_id, ranking, measure, value, as ``evaluate_rankings`` returns them.
         candidate: The same with another model.
     """
     keys = ["query_id", "ranking", "measure"]
-    both = former.join(candidate, on=keys, suffix="_candidate", maintain_order="left")
+    both = current.join(candidate, on=keys, suffix="_candidate", maintain_order="left")
     found = []
     for (ranking, measure), rows in both.group_by("ranking", "measure", maintain_order=True):
         before, after = rows["value"].to_numpy(), rows["value_candidate"].to_numpy()
@@ -183,7 +183,7 @@ def differences(former: pl.DataFrame, candidate: pl.DataFrame) -> list[Differenc
             Difference(
                 ranking=str(ranking),
                 measure=str(measure),
-                former=float(before.mean()),
+                current=float(before.mean()),
                 candidate=float(after.mean()),
                 p_value=paired_p_value(before, after),
                 better=int((after > before).sum()),
@@ -194,7 +194,7 @@ def differences(former: pl.DataFrame, candidate: pl.DataFrame) -> list[Differenc
 
 
 def paired_p_value(before: NDArray[np.float64], after: NDArray[np.float64]) -> float:
-    """Two-sided p-value of a paired permutation test on the mean difference; 1 where nothing can be told."""
+    """Two-sided p-value of a paired permutation test on the mean difference; 1 where nothing differs."""
     from scipy.stats import permutation_test
 
     if len(before) < 2 or np.allclose(before, after):

@@ -1,7 +1,7 @@
 """The gate before a model swap: vectors that retrieve worse than the accepted baseline do not replace the old ones.
 
-The checks of ``evaluation`` hold the final ranking against the baseline, but by then the tables are the new ones. This
-holds a new embedding model's own ranking against it before the commit; old rows stay, and the new ones stay staged.
+The checks of ``evaluation`` compare the final ranking with the baseline, but by then the tables are the new ones. This
+compares a new embedding model's own ranking with it before the commit; old rows stay, and the new ones stay staged.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from embedder_assets.embedding.dense import DenseEncoder
 from embedder_assets.embedding.stage import Encoder
 from embedder_assets.errors import QualityError
 from embedder_assets.evaluation.evaluate import EvaluateStage, evaluate_rankings
-from embedder_assets.evaluation.export_gate import unmeasured_remedy
-from embedder_assets.evaluation.results import NDCG, newest_figures
+from embedder_assets.evaluation.quality_gate import unmeasured_remedy
+from embedder_assets.evaluation.results import NDCG, latest_result
 from embedder_assets.retrieval.exact_index import ChunkIndex
-from embedder_assets.retrieval.fusion import documents_of, named_candidates
+from embedder_assets.retrieval.fusion import documents_of, with_query_and_doc_ids
 from embedder_assets.retrieval.query_embeddings import QueryEncoder
 from embedder_assets.serving.client.session import TritonSession
 from embedder_assets.settings import Settings
@@ -42,7 +42,7 @@ class ModelGate:
     def __call__(self, collection: str, rows: Iterable[pl.DataFrame]) -> None:
         """Lets the rows pass, or raises.
 
-        Without an accepted baseline there is nothing to hold them against.
+        Without an accepted baseline there is nothing to compare them with.
 
         Args:
             collection: Name of the collection.
@@ -52,8 +52,8 @@ class ModelGate:
             QualityError: Their ranking is worse than the baseline's by more than the tolerance, or cannot be measured.
         """
         kind = "dense" if isinstance(self._encoder, DenseEncoder) else "sparse"
-        baseline = newest_figures(self._store, "quality_baselines", collection)
-        # The figure of several dense models is theirs together; one of them cannot be held against it.
+        baseline = latest_result(self._store, "quality_baselines", collection)
+        # The figure of several dense models is theirs together; one of them cannot be compared with it.
         several = kind == "dense" and len(self._settings.dense_models) > 1
         if baseline is None or kind not in baseline.rankings or several:
             return
@@ -67,17 +67,17 @@ class ModelGate:
             )
         ranking = self._ranking(kind, collection, rows, list(qrels))
         measured = evaluate_rankings({kind: ranking}, qrels).filter(measure=NDCG)["value"].mean()
-        demanded, tolerance = baseline.ndcg(kind), self._settings.quality_tolerance
-        reached = float(measured)  # type: ignore[arg-type]
-        if demanded - reached <= tolerance + ROUNDING:
+        required, tolerance = baseline.ndcg(kind), self._settings.quality_tolerance
+        measured_ndcg = float(measured)  # type: ignore[arg-type]
+        if required - measured_ndcg <= tolerance + ROUNDING:
             return
         raise QualityError(
             f"model '{self._encoder.model}' with fingerprint {self._encoder.fingerprint}",
-            expected=f"{kind} {NDCG} of at least {demanded:.4f} less EMBEDDER_QUALITY_TOLERANCE ({tolerance:g}), the "
-            f"baseline accepted on {baseline.at:%Y-%m-%d} with {baseline.models_named}",
-            got=f"{reached:.4f} over {len(qrels)} judged queries",
+            expected=f"{kind} {NDCG} of at least {required:.4f} less EMBEDDER_QUALITY_TOLERANCE ({tolerance:g}), the "
+            f"baseline accepted on {baseline.at:%Y-%m-%d} with {baseline.model_list}",
+            got=f"{measured_ndcg:.4f} over {len(qrels)} judged queries",
             remedy="The table is as it was, and the new vectors stay staged. Compare the models "
-            "(`embedder models compare`), or go back to the former one. To take the new one on purpose, run once with "
+            "(`embedder models compare`), or go back to the earlier one. To take the new one on purpose, run once with "
             "EMBEDDER_QUALITY_TOLERANCE=1, then `embedder baseline accept`.",
         )
 
@@ -91,4 +91,4 @@ class ModelGate:
             ranking = ChunkIndex.of_rows([rows]).rank_dense(0, encoder.dense(own, queries), depth)
         else:
             ranking = ChunkIndex.of_rows([], rows).rank_sparse(encoder.sparse(own, queries), depth)
-        return named_candidates(ranking, documents_of(self._store, collection, ranking), queries)
+        return with_query_and_doc_ids(ranking, documents_of(self._store, collection, ranking), queries)

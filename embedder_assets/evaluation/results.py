@@ -1,4 +1,4 @@
-"""The figures of an evaluation, and of an accepted baseline, as the tables hold them."""
+"""The result of an evaluation, and of an accepted baseline, as the tables hold them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Models = dict[str, dict[str, str]]
 
 
 @dataclass(frozen=True)
-class Figures:
+class EvaluationResult:
     """What one collection reached.
 
     Attributes:
@@ -60,24 +60,24 @@ class Figures:
         return {name: {measure: self.values[name, measure] for measure in MEASURES} for name in self.rankings}
 
     @property
-    def models_named(self) -> str:
+    def model_list(self) -> str:
         """Every model with its fingerprint, for a message."""
         return ", ".join(f"{name} {mark}" for stage in self.models.values() for name, mark in stage.items())
 
-    def comparable(self, ranking: str) -> str:
-        """The ranking of these figures to hold another evaluation's ``ranking`` against: the same, or the final one."""
+    def matching_ranking(self, ranking: str) -> str:
+        """The ranking of this result to compare another evaluation's ``ranking`` with: the same, or the final one."""
         return ranking if ranking in self.rankings else self.final
 
 
-def newest_figures(
+def latest_result(
     store: TableStore, table: Literal["evaluation", "quality_baselines"], collection: str
-) -> Figures | None:
+) -> EvaluationResult | None:
     """The newest evaluation or the newest accepted baseline of a collection, or None without one."""
-    rows = newest_rows(store, table, collection)
+    rows = latest_rows(store, table, collection)
     if not rows.height:
         return None
     first = rows.row(0, named=True)
-    return Figures(
+    return EvaluationResult(
         collection=collection,
         values={(ranking, measure): value for ranking, measure, value in rows.select(_NAMED).iter_rows()},
         queries=first["queries"],
@@ -88,7 +88,7 @@ def newest_figures(
     )
 
 
-def newest_rows(store: TableStore, table: Literal["evaluation", "quality_baselines"], collection: str) -> pl.DataFrame:
+def latest_rows(store: TableStore, table: Literal["evaluation", "quality_baselines"], collection: str) -> pl.DataFrame:
     """The rows of the newest evaluation or of the newest accepted baseline; empty without one.
 
     The newest is the last one that was written. Its time says nothing of that: a clock may have been wrong.
@@ -106,17 +106,17 @@ def next_sequence(store: TableStore, table: Literal["evaluation", "quality_basel
     return 1 + (newest if isinstance(newest, int) else 0)
 
 
-def changes_by_query(store: TableStore, collection: str, now: tuple[str, str], former: tuple[str, str]) -> pl.DataFrame:
+def changes_by_query(store: TableStore, collection: str, now: tuple[str, str], before: tuple[str, str]) -> pl.DataFrame:
     """How nDCG@10 of each query differs between two rankings, those that lost most first.
 
     Args:
         store: The tables.
         collection: Name of the collection.
         now: (input digest of the evaluation, ranking).
-        former: The same of what it is held against.
+        before: The same of what it is compared with.
 
     Returns:
-        Columns query_id, former, now, change; empty where ``evaluation_queries`` does not hold one of them.
+        Columns query_id, before, now, change; empty where ``evaluation_queries`` does not hold one of them.
     """
     rows = store.read("evaluation_queries", collection).filter(pl.col("measure") == NDCG)
 
@@ -124,8 +124,8 @@ def changes_by_query(store: TableStore, collection: str, now: tuple[str, str], f
         chosen = rows.filter((pl.col("input_digest") == which[0]) & (pl.col("ranking") == which[1]))
         return chosen.select("query_id", pl.col("value").alias(column))
 
-    both = of(former, "former").join(of(now, "now"), on="query_id")
-    return both.with_columns(change=pl.col("now") - pl.col("former")).sort("change", "query_id")
+    both = of(before, "before").join(of(now, "now"), on="query_id")
+    return both.with_columns(change=pl.col("now") - pl.col("before")).sort("change", "query_id")
 
 
 _NAMED = ["ranking", "measure", "value"]

@@ -17,9 +17,9 @@ import polars as pl
 
 from embedder_assets.embedding.dense import as_matrix
 from embedder_assets.embedding.keys import KEY, MODEL_KEY, Model, is_of, vectors_of
-from embedder_assets.evaluation.export_gate import refuse_below_baseline
+from embedder_assets.evaluation.quality_gate import enforce_quality_gate
 from embedder_assets.export.npz import write_npz
-from embedder_assets.export.s3_delivery import MANIFEST, Delivery
+from embedder_assets.export.s3_delivery import MANIFEST, S3Delivery
 from embedder_assets.retrieval.fusion import RetrievalModels
 from embedder_assets.settings import Settings
 from embedder_assets.tables.digest_ranges import DigestRange, digest_ranges
@@ -56,7 +56,7 @@ class ExportStage:
         # A stage that is off leaves its last good table; what is exported is what this run stands for.
         self._candidates = ["fused_candidates", *(["reranked_candidates"] if settings.enable_rerank else [])]
         self._models = models
-        self._delivery = Delivery(settings.exports_url) if settings.exports_url else None
+        self._delivery = S3Delivery(settings.exports_url) if settings.exports_url else None
 
     def run(self, collection: str) -> ExportOutcome:
         """Brings the export folder up to date, and its copy in a bucket where the settings name one.
@@ -78,9 +78,9 @@ class ExportStage:
         folder = export_folder(self._settings.home, collection)
         digest = self._input_digest(collection)
         previous = read_manifest(folder)
-        if previous is not None and previous["input_digest"] == digest and _whole(folder, previous):
+        if previous is not None and previous["input_digest"] == digest and _is_complete(folder, previous):
             return ExportOutcome(folder, _sizes(previous), written=False)
-        refuse_below_baseline(self._store, self._settings, collection)
+        enforce_quality_gate(self._store, self._settings, collection)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / MANIFEST).unlink(missing_ok=True)
         with _parts_of(folder, self._blocks(collection)) as parts:
@@ -106,7 +106,7 @@ class ExportStage:
         )
 
     def _chunk_parts(self, collection: str) -> Iterator[str]:
-        """What is exported of the chunks beside their vectors, which their keys stand for; a text a range."""
+        """What is exported of the chunks but their vectors, which their keys stand for; one text per range."""
         columns = [*KEY, "start", "end", "heading", "token_count"]
         for part in self._ranges(collection):
             chunks = self._store.read("chunks", collection, columns, where=part.rows)
@@ -120,7 +120,7 @@ class ExportStage:
             yield "\n".join(map(str, chunks.sort(KEY).iter_rows()))
 
     def _blocks(self, collection: str) -> Iterator[pl.DataFrame]:
-        """The chunks that have all vectors, with these beside them, a frame a range of digests."""
+        """The chunks that have all vectors, with these as columns, one frame per range of digests."""
         for part in self._ranges(collection):
             chunks = self._store.read("chunks", collection, where=part.rows).drop("document_sha256", "chunking")
             for table, models in self._sources():
@@ -249,6 +249,6 @@ def _sizes(manifest: dict[str, Any]) -> dict[str, int]:
     return {entry["name"]: entry["size_bytes"] for entry in manifest["files"]}
 
 
-def _whole(folder: Path, manifest: dict[str, Any]) -> bool:
+def _is_complete(folder: Path, manifest: dict[str, Any]) -> bool:
     paths = [folder / name for name in _sizes(manifest)]
     return all(path.is_file() for path in paths) and [_file_entry(path) for path in paths] == manifest["files"]

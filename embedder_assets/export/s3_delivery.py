@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.json"
 
 
-class Delivery:
+class S3Delivery:
     """Where exports are delivered to.
 
     Args:
@@ -44,8 +44,8 @@ class Delivery:
         with translate_object_store_errors(f"the exports at {self._url}"):
             return self._deliver(open_objects(self._url), folder, manifest)
 
-    def withdraw(self, name: str) -> None:
-        """Takes away what was delivered of a collection, the manifest first.
+    def delete(self, name: str) -> None:
+        """Deletes what was delivered of a collection, the manifest first.
 
         Args:
             name: Of its export folder.
@@ -62,9 +62,9 @@ class Delivery:
         import obstore
         from obstore.exceptions import AlreadyExistsError, PreconditionError
 
-        place = f"{folder.name}/{MANIFEST}"
-        former, tag = _manifest(store, place)
-        if former.get("input_digest") == manifest["input_digest"]:
+        key = f"{folder.name}/{MANIFEST}"
+        earlier, tag = _manifest(store, key)
+        if earlier.get("input_digest") == manifest["input_digest"]:
             return False
         own = uuid.uuid4().hex
         files = [{**entry, "name": f"{own}/{entry['name']}"} for entry in manifest["files"]]
@@ -72,25 +72,25 @@ class Delivery:
             obstore.put(store, f"{folder.name}/{own}/{entry['name']}", folder / entry["name"])
         body = json.dumps({**manifest, "files": files}, indent=2).encode()
         try:
-            obstore.put(store, place, body, mode={"e_tag": tag} if tag else "create")
+            obstore.put(store, key, body, mode={"e_tag": tag} if tag else "create")
         except (AlreadyExistsError, PreconditionError) as error:
             _remove(store, folder.name, files)
             raise CommitConflictError(
-                f"the export {self._url}/{place}",
+                f"the export {self._url}/{key}",
                 expected="nobody else to deliver it at the same time",
                 got="another manifest than a moment ago",
                 remedy="Nothing of this was delivered. Run again when the other run has ended.",
             ) from error
-        _remove(store, folder.name, former.get("files", []))
+        _remove(store, folder.name, earlier.get("files", []))
         return True
 
 
-def _manifest(store: ObjectStore, place: str) -> tuple[dict[str, Any], str | None]:
+def _manifest(store: ObjectStore, key: str) -> tuple[dict[str, Any], str | None]:
     """The manifest in the bucket with its tag; an empty one without a tag where there is none."""
     import obstore
 
     try:
-        found = obstore.get(store, place)
+        found = obstore.get(store, key)
     except FileNotFoundError:
         return {}, None
     try:

@@ -1,4 +1,8 @@
-"""From vectors to rankings: exact and approximate search, fusion, reranking, and the search that a person asks.
+"""From vectors to rankings: search in an index, fusion of rankings, reranking, and the hybrid search of a user's query.
 
-How good a ranking is belongs to ``evaluation``.
+``exact_index`` and ``hnsw_index`` find the nearest chunks, ``query_embeddings`` asks the models about queries,
+``fusion`` joins the rankings, ``rerank`` asks the cross-encoder and ``rerank_score`` computes the final score;
+``search`` puts them together over what ``searchable`` finds in the tables, and ``snippet`` cuts the passage to show. A
+formula that joins rankings belongs to ``fusion``, next to reciprocal rank fusion; another kind of index next to
+``hnsw_index``. How chunks get their vectors belongs to ``embedding``, how good a ranking is to ``evaluation``.
 """

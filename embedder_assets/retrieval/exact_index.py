@@ -62,10 +62,10 @@ class Block(Generic[Matrix]):
     @functools.cached_property
     def position(self) -> dict[str, int]:
         """The row of each chunk, by its id."""
-        return row_of_each(self.chunks["chunk_id"])
+        return row_by_id(self.chunks["chunk_id"])
 
 
-def row_of_each(chunk_ids: pl.Series) -> dict[str, int]:
+def row_by_id(chunk_ids: pl.Series) -> dict[str, int]:
     """Where each chunk is, by its id."""
     return {chunk: row for row, chunk in enumerate(chunk_ids)}
 
@@ -116,7 +116,7 @@ class SparseBlock(Block["csr_array"]):
     """Some chunks with a sparse vector each."""
 
     @functools.cached_property
-    def by_term(self) -> csr_array:
+    def inverted_index(self) -> csr_array:
         """The same entries by vocabulary entry, [vocabulary, chunks]: a query looks only at the terms that it has."""
         return self.vectors.T.tocsr()
 
@@ -140,7 +140,7 @@ class ChunkIndex:
         collections: Sequence[str],
         dense: Sequence[Model],
         sparse_sources: Sequence[Model],
-        left_out: pl.DataFrame | None = None,
+        excluded: pl.DataFrame | None = None,
     ) -> ChunkIndex:
         """The chunks of some collections with their vectors of the given models, read anew in every search.
 
@@ -153,11 +153,11 @@ class ChunkIndex:
             dense: The dense models.
             sparse_sources: The sparse model, then those whose rows count where a chunk has none of it; empty when the
                 stage is off.
-            left_out: Chunks that are in no ranking: columns chunk_id, content_sha256.
+            excluded: Chunks that are in no ranking: columns chunk_id, content_sha256.
         """
 
         def rows(table: str, models: Sequence[Model]) -> Reiterable[pl.DataFrame]:
-            return Reiterable(lambda: _rows(store, table, collections, models, left_out))
+            return Reiterable(lambda: _rows(store, table, collections, models, excluded))
 
         sparse = rows("sparse_embeddings", sparse_sources) if sparse_sources else None
         return cls.of_rows([rows("dense_embeddings", [model]) for model in dense], sparse)
@@ -191,11 +191,11 @@ class ChunkIndex:
         found = np.empty((len(chunk_ids), 0), np.float32)
         for block in self.dense[model]:
             rows = np.array([block.position.get(chunk, -1) for chunk in chunk_ids], np.int64)
-            there = rows >= 0
-            if there.any():
-                vectors = block.vectors_at(rows[there])
+            present = rows >= 0
+            if present.any():
+                vectors = block.vectors_at(rows[present])
                 found = found if found.size else np.full((len(rows), vectors.shape[1]), np.nan, np.float32)
-                found[there] = vectors
+                found[present] = vectors
         return found
 
     def rank_dense(self, model: int, queries: NDArray[np.float32], depth: int) -> pl.DataFrame:
@@ -204,16 +204,16 @@ class ChunkIndex:
         Args:
             model: Position of the dense model.
             queries: Its unit vectors of the queries, [queries, dimension]; NaN for a query without one.
-            depth: Chunks a query.
+            depth: Chunks per query.
 
         Returns:
             Columns query (position), chunk_id, content_sha256, rank (from 1), score.
         """
-        asked = np.flatnonzero(~np.isnan(queries).any(axis=1)) if queries.size else np.empty(0, np.int64)
+        answerable = np.flatnonzero(~np.isnan(queries).any(axis=1)) if queries.size else np.empty(0, np.int64)
         best = TopK(depth)
-        for block in self.dense[model] if len(asked) else []:
-            for start in range(0, len(asked), QUERY_BLOCK):
-                some = asked[start : start + QUERY_BLOCK]
+        for block in self.dense[model] if len(answerable) else []:
+            for start in range(0, len(answerable), QUERY_BLOCK):
+                some = answerable[start : start + QUERY_BLOCK]
                 row, chunk = block.search(queries[some], depth)
                 best.add(some[row], block.chunks[chunk], _cosines(queries, some[row], block, chunk))
         return best.ranking()
@@ -224,10 +224,14 @@ class ChunkIndex:
         for block in self.sparse or []:
             # Terms that no chunk has cannot match. A slice is a copy, so none is taken of all rows.
             known = queries[:, : block.vectors.shape[1]]
-            by_term = block.by_term if known.shape[1] == block.vectors.shape[1] else block.by_term[: known.shape[1]]
+            inverted_index = (
+                block.inverted_index
+                if known.shape[1] == block.vectors.shape[1]
+                else block.inverted_index[: known.shape[1]]
+            )
             for start in range(0, queries.shape[0], QUERY_BLOCK):
                 some = known[start : start + QUERY_BLOCK]
-                scores = (some @ by_term).toarray()
+                scores = (some @ inverted_index).toarray()
                 row, chunk = _top(scores, depth, 0.0)
                 matches = scores[row, chunk] > 0
                 row, chunk = row[matches], chunk[matches]
@@ -261,17 +265,17 @@ class TopK:
         kept, *added = (frame.height for frame in self._found)
         # As many as are kept, or sorting them again and again would cost more than they.
         if sum(added) > max(PAIRS_IN_MEMORY, kept):
-            self._forget_others()
+            self._prune()
 
-    def _forget_others(self) -> None:
-        """Keeps as many chunks a query as are wanted, sorted by query and rank."""
+    def _prune(self) -> None:
+        """Keeps as many chunks per query as are wanted, sorted by query and rank."""
         order = ["query", "score", "content_sha256", "chunk_id"]
         found = pl.concat(self._found).sort(order, descending=[False, True, False, False])
         self._found = [found.filter(_ranks(found) <= self._depth)]
 
     def ranking(self) -> pl.DataFrame:
         """The columns of ``RANKING_SCHEMA``, sorted by query and rank."""
-        self._forget_others()
+        self._prune()
         (found,) = self._found
         return found.hstack([_ranks(found)]).select(list(RANKING_SCHEMA))
 
@@ -287,27 +291,27 @@ def _rows(
     table: str,
     collections: Sequence[str],
     models: Sequence[Model],
-    left_out: pl.DataFrame | None,
+    excluded: pl.DataFrame | None,
 ) -> Iterator[pl.DataFrame]:
-    """The rows of an embedding table that some models have of all chunks but some, or those that stand in."""
+    """The rows by some models in an embedding table: for each chunk not excluded, that of the first model with one."""
     for collection in collections:
         failures = known_failures(store, collection, models[0])
         for part in digest_ranges(store.count("chunks", collection)):
             chunks = store.read("chunks", collection, KEY, where=part.rows)
-            chunks = chunks if left_out is None else chunks.join(left_out, on=KEY, how="anti")
+            chunks = chunks if excluded is None else chunks.join(excluded, on=KEY, how="anti")
             rows = vectors_of(store, table, collection, models, where=part.rows).join(chunks, on=KEY, how="semi")
-            lacking = chunks.join(rows, on=KEY, how="anti").join(failures, on=KEY, how="anti")
-            if lacking.height:
-                raise _incomplete(table, collection, models[0], lacking)
+            missing = chunks.join(rows, on=KEY, how="anti").join(failures, on=KEY, how="anti")
+            if missing.height:
+                raise _incomplete(table, collection, models[0], missing)
             if rows.height:
                 yield rows
 
 
-def _incomplete(table: str, collection: str, model: Model, lacking: pl.DataFrame) -> IncompleteTableError:
+def _incomplete(table: str, collection: str, model: Model, missing: pl.DataFrame) -> IncompleteTableError:
     return IncompleteTableError(
         f"table '{table}', collection '{collection}'",
         expected=f"a row of model '{model[0]}' with fingerprint {model[1]} for each chunk",
-        got=f"none for {lacking.height} of them at least, for example {lacking['chunk_id'].sort()[0]}",
+        got=f"none for {missing.height} of them at least, for example {missing['chunk_id'].sort()[0]}",
         remedy="Run `embedder run` for this collection with this model"
         + (", or set EMBEDDER_ENABLE_SPARSE=false." if table == "sparse_embeddings" else "."),
     )

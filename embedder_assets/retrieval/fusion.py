@@ -20,7 +20,7 @@ from embedder_assets.embedding.fallback import Fallback
 from embedder_assets.embedding.keys import KEY, Model, is_of
 from embedder_assets.embedding.lexical import LexicalEncoder, lexical_model
 from embedder_assets.retrieval.exact_index import EMPTY_RANKING, ChunkIndex
-from embedder_assets.retrieval.query_embeddings import QueryEncoder, QueryMemory, all_known, with_digest
+from embedder_assets.retrieval.query_embeddings import QueryEmbeddingCache, QueryEncoder, is_complete, with_digest
 from embedder_assets.serving.client.session import TritonSession
 from embedder_assets.settings import Settings
 from embedder_assets.tables.digest_ranges import digest_ranges
@@ -94,19 +94,19 @@ class FuseStage:
         digest = self._input_digest(collection, queries)
         current = self._store.read("fused_candidates", collection, ["input_digest"])
         is_current = current.height and current["input_digest"].unique().to_list() == [digest]
-        if is_current and all_known(self._store, collection, with_digest(queries), self._models.all):
+        if is_current and is_complete(self._store, collection, with_digest(queries), self._models.all):
             meter.count("reused", queries.height)
             return self._store.read("fused_candidates", collection)
-        memory = QueryMemory(self._store, collection)
-        encoder = self.encoder(meter, memory)
+        cache = QueryEmbeddingCache(self._store, collection)
+        encoder = self.encoder(meter, cache)
         fallback = Fallback(self._settings.sparse_fallback, meter.fell_back, collection)
         fused = self.rank(self.index([collection]), queries, encoder, fallback)
-        memory.forget_others(with_digest(queries), self._models.all)
+        cache.evict_others(with_digest(queries), self._models.all)
         if fallback.used or encoder.failed:
             failed = sorted(f"{query} {model}" for query, model, _ in encoder.failed)
             digest = input_digest([digest, *([FALLBACK] if fallback.used else []), *failed])
         meter.count("computed", queries.height)
-        rows = named_candidates(fused, documents_of(self._store, collection, fused), queries).with_columns(
+        rows = with_query_and_doc_ids(fused, documents_of(self._store, collection, fused), queries).with_columns(
             collection=pl.lit(collection), input_digest=pl.lit(digest)
         )
         list_failures(self._store, collection, "fuse", self._failures(encoder))
@@ -117,9 +117,9 @@ class FuseStage:
         """The chunks of some collections with their vectors of the configured models, read from the tables."""
         return ChunkIndex.of_tables(self._store, collections, self._models.dense, self._models.sparse_sources)
 
-    def encoder(self, meter: StageMeter, memory: QueryMemory | None = None) -> QueryEncoder:
+    def encoder(self, meter: StageMeter, cache: QueryEmbeddingCache | None = None) -> QueryEncoder:
         """What asks the models about queries for ``rank``."""
-        return QueryEncoder(self._triton, self._settings.request_batch_size, meter, memory)
+        return QueryEncoder(self._triton, self._settings.request_batch_size, meter, cache)
 
     def rank(
         self,
@@ -127,7 +127,7 @@ class FuseStage:
         queries: pl.DataFrame,
         encoder: QueryEncoder,
         fallback: Fallback | None = None,
-        beside: Executor | None = None,
+        executor: Executor | None = None,
     ) -> pl.DataFrame:
         """Fused ranking of an index: columns query (position), chunk_id, rank, score, … .
 
@@ -138,22 +138,22 @@ class FuseStage:
             queries: Columns query_id, text.
             encoder: Asks the models, and notes on which queries they failed.
             fallback: Lets lexical queries stand in where the sparse model fails; without it the failure comes out.
-            beside: Ranks the chunks of a dense model while the next model computes. The index has to be in memory: the
-                tables are read by one thread at a time.
+            executor: Ranks the chunks of a dense model while the next model computes. The index has to be in memory:
+                the tables are read by one thread at a time.
 
         Raises:
             InferenceError: A model fails for any text.
         """
         if not queries.height or index.empty:
-            return fuse([EMPTY_RANKING] * len(self._models.dense), EMPTY_RANKING)
-        submit = beside.submit if beside else _done
+            return reciprocal_rank_fusion([EMPTY_RANKING] * len(self._models.dense), EMPTY_RANKING)
+        submit = executor.submit if executor else _run_now
         ranked = [
             submit(index.rank_dense, position, encoder.dense(model, queries), self._depth)
             for position, model in enumerate(self._models.dense)
         ]
         terms = self._query_terms(index, queries, encoder, fallback)
         dense = [each.result() for each in ranked]
-        return fuse(dense, EMPTY_RANKING if terms is None else index.rank_sparse(terms, self._depth))
+        return reciprocal_rank_fusion(dense, EMPTY_RANKING if terms is None else index.rank_sparse(terms, self._depth))
 
     def _query_terms(
         self, index: ChunkIndex, queries: pl.DataFrame, encoder: QueryEncoder, fallback: Fallback | None
@@ -180,7 +180,7 @@ class FuseStage:
         )
 
     def _chunk_parts(self, collection: str) -> Iterator[str]:
-        """The keys of all chunks, a text a range of digests."""
+        """The keys of all chunks, one text per range of digests."""
         for part in digest_ranges(self._store.count("chunks", collection)):
             keys = self._store.read("chunks", collection, KEY, where=part.rows).sort(KEY)
             yield "\n".join(keys.select(pl.concat_str(KEY, separator="\x1f")).to_series())
@@ -206,23 +206,23 @@ class FuseStage:
         return [f"{model} {chunk}" for model, chunks in failed.items() for chunk in chunks]
 
 
-def _done(work: Callable[..., pl.DataFrame], *arguments: object) -> Future[pl.DataFrame]:
+def _run_now(work: Callable[..., pl.DataFrame], *arguments: object) -> Future[pl.DataFrame]:
     """The result of some work that is done at once."""
     future: Future[pl.DataFrame] = Future()
     future.set_result(work(*arguments))
     return future
 
 
-def fuse(dense: Sequence[pl.DataFrame], sparse: pl.DataFrame) -> pl.DataFrame:
+def reciprocal_rank_fusion(dense: Sequence[pl.DataFrame], sparse: pl.DataFrame) -> pl.DataFrame:
     """Reciprocal rank fusion of any number of rankings; keeps every chunk that one of them holds.
 
     Args:
-        dense: One ranking a dense model: columns query, chunk_id, content_sha256, rank (from 1).
+        dense: One ranking per dense model: columns query, chunk_id, content_sha256, rank (from 1).
         sparse: The same of the sparse ranking; may be empty.
 
     Returns:
         Columns query, chunk_id, content_sha256, rank, score, dense_rank (the best of the dense ranks), dense_ranks
-        (list, one a dense model), sparse_rank, null where a ranking lacks the chunk; sorted by query and rank. Equal
+        (list, one per dense model), sparse_rank, null where a ranking lacks the chunk; sorted by query and rank. Equal
         scores are ordered by the dense rank, then by the digest of the chunk's text, then by its id.
     """
     keys = ["query", "chunk_id", "content_sha256"]
@@ -246,8 +246,8 @@ def fuse(dense: Sequence[pl.DataFrame], sparse: pl.DataFrame) -> pl.DataFrame:
     return ranked.select(*keys, "rank", "score", "dense_rank", "dense_ranks", "sparse_rank").collect()
 
 
-def named_candidates(ranking: pl.DataFrame, chunks: pl.DataFrame, queries: pl.DataFrame) -> pl.DataFrame:
-    """A ranking with the ids of its queries and the documents of its chunks beside them.
+def with_query_and_doc_ids(ranking: pl.DataFrame, chunks: pl.DataFrame, queries: pl.DataFrame) -> pl.DataFrame:
+    """Adds query_id and doc_id to a ranking.
 
     Args:
         ranking: Columns query (position), chunk_id, and any others.

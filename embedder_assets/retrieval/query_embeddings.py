@@ -1,4 +1,4 @@
-"""Vectors of queries, each distinct text computed once a model however often the chunks change."""
+"""Vectors of queries, each distinct text computed once per model, however often the chunks change."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def with_digest(queries: pl.DataFrame) -> pl.DataFrame:
     return queries.with_columns(content_sha256=pl.Series(digests, dtype=pl.String))
 
 
-def all_known(store: TableStore, collection: str, queries: pl.DataFrame, models: list[Model]) -> bool:
+def is_complete(store: TableStore, collection: str, queries: pl.DataFrame, models: list[Model]) -> bool:
     """Whether ``query_embeddings`` holds the queries of a collection by all models, and no others: not after a restore.
 
     Args:
@@ -50,7 +50,7 @@ def all_known(store: TableStore, collection: str, queries: pl.DataFrame, models:
     return store.read(TABLE, collection, keys).sort(keys).equals(expected.sort(keys))
 
 
-class QueryMemory:
+class QueryEmbeddingCache:
     """The vectors of a collection's queries that are known, in the table ``query_embeddings``."""
 
     def __init__(self, store: TableStore, collection: str) -> None:
@@ -58,19 +58,19 @@ class QueryMemory:
         self._collection = collection
         self._rows = store.read(TABLE, collection)
 
-    def known(self, model: Model) -> pl.DataFrame:
+    def get(self, model: Model) -> pl.DataFrame:
         """What a model has made of texts: columns content_sha256, embedding, indices, values."""
         # By fingerprint alone: a model under a new name has the values already.
         rows = self._rows.filter(pl.col("model_fingerprint") == model[1])
         return rows.select("content_sha256", *_VALUES).unique("content_sha256", keep="any")
 
-    def keep(self, queries: pl.DataFrame, model: Model, values: pl.DataFrame) -> None:
+    def put(self, queries: pl.DataFrame, model: Model, values: pl.DataFrame) -> None:
         """Makes some vectors the only ones of a model, in the table too; those of other models stay.
 
         Args:
             queries: Columns query_id, content_sha256.
             model: Name and fingerprint.
-            values: What it made of their texts: columns as of ``known``.
+            values: What it made of their texts: columns as of ``get``.
         """
         own = queries.select("query_id", "content_sha256").join(values, on="content_sha256")
         own = own.with_columns(
@@ -80,7 +80,7 @@ class QueryMemory:
         self._rows = pl.concat([others, own.select(list(SCHEMAS[TABLE]))])
         self._store.replace(TABLE, self._collection, self._rows)
 
-    def forget_others(self, queries: pl.DataFrame, models: list[Model]) -> None:
+    def evict_others(self, queries: pl.DataFrame, models: list[Model]) -> None:
         """Removes the vectors of queries and models that are gone."""
         names = [name for name, _ in models]
         kept = self._rows.filter(pl.col("model").is_in(names))
@@ -92,16 +92,16 @@ class QueryEncoder:
     """Asks the models for the vectors of queries that nobody knows yet.
 
     Attributes:
-        failed: The queries on which a model failed though each was alone: query id, model and what the server said.
+        failed: The queries on which a model failed, each sent alone: query id, model and what the server said.
     """
 
     def __init__(
-        self, triton: TritonSession, batch_size: int, meter: StageMeter, memory: QueryMemory | None = None
+        self, triton: TritonSession, batch_size: int, meter: StageMeter, cache: QueryEmbeddingCache | None = None
     ) -> None:
         self._triton = triton
         self._batch_size = batch_size
         self._meter = meter
-        self._memory = memory
+        self._cache = cache
         self.failed: list[tuple[str, str, str]] = []
 
     def dense(self, model: Model, queries: pl.DataFrame) -> NDArray[np.float32]:
@@ -121,26 +121,26 @@ class QueryEncoder:
         return sparse_matrix(self._values(SparseEncoder(*model), queries), LARGEST_VOCABULARY)
 
     def _values(self, encoder: DenseEncoder | SparseEncoder, queries: pl.DataFrame) -> pl.DataFrame:
-        """A row a query, in their order: columns embedding, indices, values."""
+        """A row per query, in their order: columns embedding, indices, values."""
         model = (encoder.model, encoder.fingerprint)
         queries = with_digest(queries)
-        known = self._memory.known(model) if self._memory else _nothing()
+        known = self._cache.get(model) if self._cache else _nothing()
         present, first = set(known["content_sha256"]), dict[str, int]()
         for row, digest in enumerate(queries["content_sha256"]):
             if digest not in present:
                 first.setdefault(digest, row)
-        asked = queries[list(first.values())]
-        if asked.height:
-            known = pl.concat([known, *self._computed(encoder, asked, queries)])
-        if self._memory:
-            # Also where nothing was asked: a query that is new may have the text of another one.
-            self._memory.keep(queries, model, known)
+        unknown = queries[list(first.values())]
+        if unknown.height:
+            known = pl.concat([known, *self._computed(encoder, unknown, queries)])
+        if self._cache:
+            # Also where nothing was unknown: a query that is new may have the text of another one.
+            self._cache.put(queries, model, known)
         return queries.join(known, on="content_sha256", how="left", maintain_order="left")
 
     def _computed(
-        self, encoder: DenseEncoder | SparseEncoder, asked: pl.DataFrame, queries: pl.DataFrame
+        self, encoder: DenseEncoder | SparseEncoder, unknown: pl.DataFrame, queries: pl.DataFrame
     ) -> Iterator[pl.DataFrame]:
-        frames = list(asked.iter_slices(self._batch_size))
+        frames = list(unknown.iter_slices(self._batch_size))
         requests = ([(text,) for text in frame["text"]] for frame in frames)
         answers = self._triton.infer_many(encoder.model, requests, role="query", observer=self._meter)
         for frame, answer in zip(frames, answers, strict=True):

@@ -1,7 +1,7 @@
-"""Reranking: a cross-encoder reads query and passage together; its logit is one piece of evidence beside the rank.
+"""Reranking: a cross-encoder reads query and passage together; its logit is one term of the score, next to the rank.
 
 A small cross-encoder that replaces the fused order harms topical queries, and helps every kind when its logit is
-combined with the first stage's evidence (``retrieval/rerank_score.py``).
+combined with the fused rank (``retrieval/rerank_score.py``).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class RerankStage:
         self._triton = triton
         self._model, self._fingerprint = model
         self._depth = settings.rerank_depth
-        self._evidence = triton.evidence(self._model)
+        self._weights = triton.evidence(self._model)
         self._dense_model = settings.dense_models[0]
         self._batch_size = settings.request_batch_size
         self._may_fall_back = settings.rerank_fallback
@@ -89,7 +89,7 @@ class RerankStage:
     ) -> pl.DataFrame:
         """Adds the columns ``cross_encoder_score`` (float64 logit), ``score`` and ``rank``.
 
-        A pair on which the model fails, though it is alone, has no logit, and is judged by the rest of its evidence.
+        A pair on which the model fails, though it is alone, has no logit, and is scored by the other terms.
 
         Args:
             pairs: Columns query_id, chunk_id, query_text, text, token_count, fused_rank, and any others. Where there is
@@ -102,18 +102,18 @@ class RerankStage:
         Raises:
             InferenceError: The model fails for any pair, or for all of these.
         """
-        return combine(self._score(pairs, collection, meter), vectors, self._evidence)
+        return combine(self._score(pairs, collection, meter), vectors, self._weights)
 
     def _score(self, pairs: pl.DataFrame, collection: str, meter: StageMeter) -> pl.DataFrame:
         if "cross_encoder_score" not in pairs.columns:
             pairs = pairs.with_columns(cross_encoder_score=pl.lit(None, pl.Float64))
         logits = pairs["cross_encoder_score"].to_numpy(writable=True)
-        asked = pairs.with_row_index("row").filter(pl.col("cross_encoder_score").is_null())
-        if not asked.height:
+        unscored = pairs.with_row_index("row").filter(pl.col("cross_encoder_score").is_null())
+        if not unscored.height:
             return pairs
         # The longest first: what remains at the end is short, so no core waits long for another.
-        asked = asked.sort("token_count", descending=True, maintain_order=True)
-        frames = list(asked.iter_slices(self._batch_size))
+        unscored = unscored.sort("token_count", descending=True, maintain_order=True)
+        frames = list(unscored.iter_slices(self._batch_size))
         requests = (list(frame.select("query_text", "text").iter_rows()) for frame in frames)
         errors: list[InferenceError] = []
         done = 0
@@ -125,7 +125,7 @@ class RerankStage:
                 meter.items_failed(self._model, frame[positions].select(_NAMED).to_series().to_list(), kind)
             meter.count("computed", answer.rows)
             done += frame.height
-            meter.progress(collection, done, asked.height)
+            meter.progress(collection, done, unscored.height)
         if len(errors) == pairs.height:
             raise errors[0]
         return pairs.with_columns(cross_encoder_score=pl.Series(logits).fill_nan(None))
@@ -143,8 +143,8 @@ class RerankStage:
     def _vectors(self, collection: str, pairs: pl.DataFrame) -> NDArray[np.float32]:
         wanted = (pl.col("model") == self._dense_model) & pl.col("chunk_id").is_in(pairs["chunk_id"].unique().implode())
         rows = self._store.read("dense_embeddings", collection, ["chunk_id", "embedding"], where=wanted)
-        beside = pairs.select("chunk_id").join(rows, on="chunk_id", how="left", maintain_order="left")
-        return as_matrix(beside["embedding"])
+        aligned = pairs.select("chunk_id").join(rows, on="chunk_id", how="left", maintain_order="left")
+        return as_matrix(aligned["embedding"])
 
     def _input_digest(self, fused: pl.DataFrame) -> str:
         parts = [*sorted(fused["input_digest"].unique()), self._model, self._fingerprint, str(self._depth), FORMULA]

@@ -1,6 +1,6 @@
 """The final score of a candidate: fused rank, cross-encoder, and the agreement of the candidates with each other.
 
-The terms and their weights are part of a rerank model's description (``[evidence]`` in its ``model.toml``), because
+The terms and their weights are part of a rerank model's description (``[score]`` in its ``model.toml``), because
 they were fitted together with it; docs/adr/0006 has the measurements. The third term follows the cluster hypothesis
 (van Rijsbergen, "Information Retrieval", 1979; as score regularization: Diaz, "Regularizing ad hoc retrieval scores",
 CIKM 2005): passages that answer a query resemble each other, so a candidate gains where it is close to those that
@@ -20,15 +20,15 @@ Floats = NDArray[np.float64]
 FORMULA = "1"
 
 
-def combine(scored: pl.DataFrame, vectors: NDArray[np.float32], evidence: Evidence) -> pl.DataFrame:
+def combine(scored: pl.DataFrame, vectors: NDArray[np.float32], weights: Evidence) -> pl.DataFrame:
     """Final score and rank of each candidate.
 
     Args:
         scored: Columns query_id, fused_rank, cross_encoder_score, and any others. A score that is null counts as the
-            mean of the query's others: that is evidence for nothing.
+            mean of the query's others: that changes nothing.
         vectors: Unit vectors of the candidates by the first dense model, float32 [rows of ``scored``, dimension];
             NaN for one without a vector, which agrees with the others as much as they do on average.
-        evidence: The weights.
+        weights: Of the terms.
 
     Returns:
         The rows with the columns ``score`` and ``rank`` (from 1), sorted by query and rank. Scores compare within a
@@ -38,11 +38,11 @@ def combine(scored: pl.DataFrame, vectors: NDArray[np.float32], evidence: Eviden
     logit = scored["cross_encoder_score"].to_numpy(writable=True)
     score = np.zeros(scored.height)
     for rows in scored.with_row_index("row").group_by("query_id").agg("row")["row"]:
-        at = rows.to_numpy()
-        lacking = np.isnan(logit[at])
+        group = rows.to_numpy()
+        missing = np.isnan(logit[group])
         # Where no candidate has a score, any one for all says the same.
-        logit[at[lacking]] = 0.0 if lacking.all() else logit[at[~lacking]].mean()
-        score[at] = final_scores(fused_rank[at], logit[at], vectors[at], evidence)
+        logit[group[missing]] = 0.0 if missing.all() else logit[group[~missing]].mean()
+        score[group] = final_scores(fused_rank[group], logit[group], vectors[group], weights)
     ranked = scored.with_columns(score=pl.Series(score, dtype=pl.Float64)).sort(
         ["query_id", "score", "fused_rank"], descending=[False, True, False]
     )
@@ -61,7 +61,7 @@ def final_scores(
         weights: Of the terms.
     """
     rank: Floats = -np.log(fused_rank)
-    # A logit whose scale was learnt beside the rank says how sure it is; of any other model only the order counts.
+    # The scale of a logit means something only where it was learnt together with the rank; else only the order counts.
     if weights.standardize:
         rank, logit = standardized(rank), standardized(logit)
     own = rank + weights.cross_encoder * logit
@@ -73,16 +73,16 @@ def final_scores(
 
 
 def _agreement(softmax_weights: Floats, vectors: NDArray[np.float32]) -> Floats:
-    """How close each candidate is to those that are softmax_weights in, [n]."""
-    lacking = np.isnan(vectors).any(axis=1)
-    if not lacking.any():
+    """How close each candidate is to the candidates with a high weight, [n]."""
+    missing = np.isnan(vectors).any(axis=1)
+    if not missing.any():
         close: Floats = vectors @ (softmax_weights @ vectors)
         return close
     close = np.zeros(len(vectors))
-    if not lacking.all():
-        known = vectors[~lacking]
-        close[~lacking] = known @ (softmax_weights[~lacking] @ known)
-        close[lacking] = close[~lacking].mean()
+    if not missing.all():
+        known = vectors[~missing]
+        close[~missing] = known @ (softmax_weights[~missing] @ known)
+        close[missing] = close[~missing].mean()
     return close
 
 

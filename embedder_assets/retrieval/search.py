@@ -11,7 +11,7 @@ import polars as pl
 
 from embedder_assets.embedding.fallback import Fallback
 from embedder_assets.errors import InferenceError, StorageError, TableError
-from embedder_assets.retrieval.exact_index import ChunkIndex, row_of_each
+from embedder_assets.retrieval.exact_index import ChunkIndex, row_by_id
 from embedder_assets.retrieval.fusion import FuseStage, RetrievalModels
 from embedder_assets.retrieval.rerank import RerankStage, in_fused_order
 from embedder_assets.retrieval.searchable import SearchableCollection, State, searchable
@@ -93,7 +93,7 @@ class Search:
         self._chunks = pl.concat(
             [each.chunks.drop("content_sha256").with_columns(state=pl.lit(each.state)) for each in found]
         )
-        self._position = row_of_each(self._chunks["chunk_id"])
+        self._position = row_by_id(self._chunks["chunk_id"])
         self._fuse = FuseStage(store, triton, settings, models)
         dense = [[block for each in found for block in each.dense[at]] for at in range(len(models.dense))]
         sparse = [block for each in found for block in each.sparse or []] if models.sparse_sources else None
@@ -136,9 +136,9 @@ class Search:
         """
         lexical = self._fallback(self._settings.sparse_fallback, "a lexical query stands in for the sparse model")
         encoder = self._fuse.encoder(StageMeter("fuse", []))
-        asked = pl.DataFrame({"query_id": [""], "text": [query]})
-        with ThreadPoolExecutor(1) as beside:
-            fused = self._fuse.rank(self._index, asked, encoder, lexical, beside)
+        queries = pl.DataFrame({"query_id": [""], "text": [query]})
+        with ThreadPoolExecutor(1) as executor:
+            fused = self._fuse.rank(self._index, queries, encoder, lexical, executor)
         if encoder.failed and not fused.height:
             raise InferenceError(
                 "the query",
@@ -165,8 +165,8 @@ class Search:
 
     def _reranked(self, stage: RerankStage, pairs: pl.DataFrame) -> pl.DataFrame:
         vectors = self._index.vectors(0, pairs["chunk_id"])
-        unmoved = self._fallback(self._settings.rerank_fallback, "the fused order stands")
-        return unmoved.instead(
+        fallback = self._fallback(self._settings.rerank_fallback, "the fused order stands")
+        return fallback.instead(
             lambda: stage.rerank(pairs, vectors, "", StageMeter("rerank", [])), lambda: in_fused_order(pairs)
         )
 

@@ -20,10 +20,9 @@ from embedder_assets.embedding.failures import TABLE as ISSUES
 from embedder_assets.embedding.failures import known_failures
 from embedder_assets.embedding.keys import KEY, Model, is_of
 from embedder_assets.errors import IncompleteTableError, StorageError, TableError
-from embedder_assets.retrieval.approximate import ApproximateStage, graph_of
 from embedder_assets.retrieval.exact_index import ChunkIndex, DenseBlock, SparseBlock
 from embedder_assets.retrieval.fusion import RetrievalModels
-from embedder_assets.retrieval.hnsw_index import Graph
+from embedder_assets.retrieval.hnsw_index import HnswIndex, HnswIndexStage, usable_index
 from embedder_assets.settings import Settings
 from embedder_assets.tables.digest_ranges import digest_ranges
 from embedder_assets.tables.history import Commit, commits_of
@@ -33,7 +32,7 @@ State = Literal["newest", "earlier", "partial"]
 Versions = Mapping[str, int | None]
 CHUNKS, DENSE, SPARSE = "chunks", "dense_embeddings", "sparse_embeddings"
 # How many changes of the chunks a search goes back at most: each look reads the keys of a collection.
-LONGEST_WAY_BACK = 50
+MAX_CHANGES_BACK = 50
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ class SearchableCollection:
     state: State = "newest"
     note: str | None = None
 
-    def noted(self, state: State, words: str) -> SearchableCollection:
+    def with_note(self, state: State, words: str) -> SearchableCollection:
         """The same, which is not the newest state, with a sentence about it."""
         note = f"collection '{self.name}' is being brought up to date, or its last run did not end: it is {words}"
         return replace(self, state=state, note=f"{note}. `embedder run` brings it up to date.")
@@ -78,7 +77,7 @@ def searchable(store: TableStore, settings: Settings, models: RetrievalModels, c
     """
     reader = _Reader(settings, models, collection)
     try:
-        return reader.loaded(store.at({}))
+        return reader.load(store.at({}))
     except StorageError:
         raise
     except TableError as error:
@@ -86,19 +85,21 @@ def searchable(store: TableStore, settings: Settings, models: RetrievalModels, c
     # Somebody may have committed between the looks at two tables, or removed old files.
     newest = store.at({})
     with suppress(TableError):
-        return reader.loaded(newest)
+        return reader.load(newest)
     for versions, commit in earlier_states(store, collection):
         with suppress(TableError):
             state = store.at(versions)
-            if not reader.lacking(state).height:
-                return reader.loaded(state).noted("earlier", f"searched as it was at {commit.at:%Y-%m-%d %H:%M:%S} UTC")
+            if not reader.missing(state).height:
+                return reader.load(state).with_note(
+                    "earlier", f"searched as it was at {commit.at:%Y-%m-%d %H:%M:%S} UTC"
+                )
     if not isinstance(problem, IncompleteTableError):
         raise problem
-    lacking, total = reader.lacking(newest), newest.count(CHUNKS, collection)
-    if lacking.height >= total:
+    missing, total = reader.missing(newest), newest.count(CHUNKS, collection)
+    if missing.height >= total:
         raise problem
-    words = f"searched without {lacking.height} of its {total} chunks, which have no vectors yet"
-    return reader.loaded(newest, lacking).noted("partial", words)
+    words = f"searched without {missing.height} of its {total} chunks, which have no vectors yet"
+    return reader.load(newest, missing).with_note("partial", words)
 
 
 def earlier_states(store: TableStore, collection: str) -> Iterator[tuple[Versions, Commit]]:
@@ -110,7 +111,7 @@ def earlier_states(store: TableStore, collection: str) -> Iterator[tuple[Version
     """
     changes = {table: commits_of(store, table, collection) for table in (CHUNKS, DENSE, SPARSE)}
     following: int | None = None
-    for commit in changes[CHUNKS][:LONGEST_WAY_BACK]:
+    for commit in changes[CHUNKS][:MAX_CHANGES_BACK]:
         dense, sparse = (_made_before(changes[table], following) for table in (DENSE, SPARSE))
         for pair in itertools.product(dense, sparse):
             issues = [made.made_from[ISSUES] for made in pair if made and ISSUES in made.made_from]
@@ -157,42 +158,42 @@ class _Reader:
     models: RetrievalModels
     collection: str
 
-    def loaded(self, store: TableStore, left_out: pl.DataFrame | None = None) -> SearchableCollection:
+    def load(self, store: TableStore, excluded: pl.DataFrame | None = None) -> SearchableCollection:
         """In memory, but for the dense vectors of a collection that is searched by its approximate index.
 
         Args:
             store: The tables.
-            left_out: The keys of chunks that are not searched.
+            excluded: The keys of chunks that are not searched.
 
         Raises:
             IncompleteTableError: Another chunk has no vector of a model.
         """
         chunks = store.read(CHUNKS, self.collection)
-        approximate = left_out is None and ApproximateStage(store, self.settings).wanted(self.collection)
+        approximate = excluded is None and HnswIndexStage(store, self.settings).wanted(self.collection)
         dense: list[list[DenseBlock]] = []
         for model in self.models.dense:
-            graph = self._graph(store, model, chunks) if approximate else None
-            exact = ChunkIndex.of_tables(store, [self.collection], [model], [], left_out)
-            dense.append([graph] if graph is not None else list(exact.dense[0]))
-        rest = ChunkIndex.of_tables(store, [self.collection], [], self.models.sparse_sources, left_out)
+            index = self._index(store, model, chunks) if approximate else None
+            exact = ChunkIndex.of_tables(store, [self.collection], [model], [], excluded)
+            dense.append([index] if index is not None else list(exact.dense[0]))
+        rest = ChunkIndex.of_tables(store, [self.collection], [], self.models.sparse_sources, excluded)
         return SearchableCollection(self.collection, chunks, dense, None if rest.sparse is None else list(rest.sparse))
 
-    def lacking(self, store: TableStore) -> pl.DataFrame:
+    def missing(self, store: TableStore) -> pl.DataFrame:
         """The keys of the chunks that lack a vector of some model which is not known to fail on them."""
-        frames = [_lacking(store, self.collection, DENSE, [model]) for model in self.models.dense]
+        frames = [_missing(store, self.collection, DENSE, [model]) for model in self.models.dense]
         if self.models.sparse_sources:
-            frames.append(_lacking(store, self.collection, SPARSE, self.models.sparse_sources))
+            frames.append(_missing(store, self.collection, SPARSE, self.models.sparse_sources))
         return pl.concat(frames).unique()
 
-    def _graph(self, store: TableStore, model: Model, chunks: pl.DataFrame) -> Graph | None:
-        """The graph of a model, where it holds the very chunks: it follows the vectors, which may be of other ones."""
-        graph = graph_of(store, self.collection, model)
-        if graph is None or graph.chunks.join(chunks, on=KEY, how="anti").height:
+    def _index(self, store: TableStore, model: Model, chunks: pl.DataFrame) -> HnswIndex | None:
+        """The index of a model, if it holds exactly these chunks: it follows the vectors, which may be of others."""
+        index = usable_index(store, self.collection, model)
+        if index is None or index.chunks.join(chunks, on=KEY, how="anti").height:
             return None
-        return None if _lacking(store, self.collection, DENSE, [model]).height else graph
+        return None if _missing(store, self.collection, DENSE, [model]).height else index
 
 
-def _lacking(store: TableStore, collection: str, table: str, models: Sequence[Model]) -> pl.DataFrame:
+def _missing(store: TableStore, collection: str, table: str, models: Sequence[Model]) -> pl.DataFrame:
     failures = known_failures(store, collection, models[0])
     any_model = pl.any_horizontal([is_of(model) for model in models])
     found = [failures.select(KEY).clear()]

@@ -15,8 +15,8 @@ _SHORT = 0.6
 # "batch" is "batching", and "log" is "logs".
 _STEM_LETTERS = 5
 # Words of two letters say little, and so do these, by their stems.
-_LITTLE_WEIGHT = 0.1
-_LITTLE = set(
+_STOP_WORD_WEIGHT = 0.1
+_STOP_WORDS = set(
     re.findall(
         r"\w+",
         "about all and any are been being but can could did doe for from get had ha have her him his how into it long "
@@ -25,7 +25,7 @@ _LITTLE = set(
     )
 )
 # A word that comes again in a passage adds so much, up to this many times: there its matter is discussed.
-_AGAIN_WEIGHT, _AGAIN = 0.15, 3
+_REPEAT_WEIGHT, _MAX_REPEATS = 0.15, 3
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]+|[^\W\u3040-\u30ff\u3400-\u9fff]+")
 _BLOCK = re.compile(r"\n\s*\n|\n(?=\s*(?:[-*+#>|]|\d+[.)]\s))")
 _SENTENCE_END = re.compile(r"""[.!?…]["')\]»”\u2019]*\s+(?![a-z])|[。\uff01\uff1f]""")
@@ -40,17 +40,17 @@ def snippet(text: str, query: str) -> str:
     found = [(at, stem) for at, stem in _stems(flat) if stem in wanted]
     weights = {stem: _weight(stem) / count**0.5 for stem, count in Counter(stem for _, stem in found).items()}
 
-    def worth(start: int) -> tuple[float, bool, int]:
+    def score_at(start: int) -> tuple[float, bool, int]:
         end = _end(flat, starts, start)
         inside = [(at - start, stem) for at, stem in found if start <= at < end]
         first = {stem: at for at, stem in reversed(inside)}
         soon = SNIPPET_CHARACTERS if end == len(flat) else _LATE * SNIPPET_CHARACTERS
         score = sum(weights[stem] * (1.0 if at < soon else _LATE_WEIGHT) for stem, at in first.items())
         again = Counter(stem for at, stem in inside if at < soon)
-        score += sum(weights[stem] * _AGAIN_WEIGHT * min(count - 1, _AGAIN) for stem, count in again.items())
+        score += sum(weights[stem] * _REPEAT_WEIGHT * min(count - 1, _MAX_REPEATS) for stem, count in again.items())
         return round(score, 6), min(first.values(), default=len(flat)) < SNIPPET_CHARACTERS // 4, -start
 
-    start = max(starts, key=worth)
+    start = max(starts, key=score_at)
     end = _end(flat, starts, start)
     if end == len(flat):
         start = starts[min(bisect_right(starts, end - SNIPPET_CHARACTERS - 1), starts.index(start))]
@@ -109,4 +109,4 @@ def _stems(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _weight(stem: str) -> float:
-    return _LITTLE_WEIGHT if stem in _LITTLE or (len(stem) <= 2 and stem.isascii()) else 1.0
+    return _STOP_WORD_WEIGHT if stem in _STOP_WORDS or (len(stem) <= 2 and stem.isascii()) else 1.0

@@ -12,7 +12,7 @@ import pytest
 from obstore.store import S3Store, from_url
 
 from embedder_assets.errors import CommitConflictError, StorageError
-from embedder_assets.export.s3_delivery import Delivery
+from embedder_assets.export.s3_delivery import S3Delivery
 from embedder_assets.tables.object_store import reach_objects
 from tests.support.object_store import READER, READER_SECRET, SECRET
 from tests.support.processes import free_port
@@ -48,7 +48,7 @@ def keys(url: str) -> list[str]:
 
 
 def test_a_delivery_replaces_the_one_before_and_leaves_nothing_of_it(url, tmp_path):
-    delivery = Delivery(url)
+    delivery = S3Delivery(url)
     folder, manifest = exported(tmp_path / "it's é%2Fü", "1", a="one", b="two")
     assert delivery.deliver(folder, manifest)
     assert delivered(url, folder.name) == {"a": b"one", "b": b"two"}
@@ -70,26 +70,26 @@ def test_a_delivery_that_another_has_overtaken_leaves_the_others_whole(url, tmp_
     def overtaken(store, path, *arguments, **options):
         if path == "kb/manifest.json":
             monkeypatch.setattr(obstore, "put", put)
-            assert Delivery(url).deliver(*theirs)
+            assert S3Delivery(url).deliver(*theirs)
         return put(store, path, *arguments, **options)
 
     for first in (True, False):  # once there is no manifest yet, once there is one
         monkeypatch.setattr(obstore, "put", overtaken)
         with pytest.raises(CommitConflictError, match="expected nobody else to deliver it"):
-            Delivery(url).deliver(*ours)
+            S3Delivery(url).deliver(*ours)
         assert delivered(url, "kb") == {"a": b"theirs"}
         assert len(keys(url)) == 2
         if first:
-            assert Delivery(url).deliver(*exported(tmp_path / "third" / "kb", "3", a="before"))
+            assert S3Delivery(url).deliver(*exported(tmp_path / "third" / "kb", "3", a="before"))
 
 
 def test_what_was_delivered_of_a_collection_is_withdrawn(url, tmp_path):
-    delivery = Delivery(url)
+    delivery = S3Delivery(url)
     for name in ("kb", "kb too"):
         delivery.deliver(*exported(tmp_path / name, "1", a="one"))
-    delivery.withdraw("kb")
+    delivery.delete("kb")
     assert {key.split("/")[0] for key in keys(url)} == {"kb too"}
-    delivery.withdraw("kb")
+    delivery.delete("kb")
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_a_bucket_that_does_not_take_them_is_told(url, tmp_path, monkeypatch, va
         with pytest.raises(StorageError, match=said):
             reach_objects("the exports", url)
     with pytest.raises(StorageError, match=said) as caught:
-        Delivery(url).deliver(*exported(tmp_path / "kb", "1", a="one"))
+        S3Delivery(url).deliver(*exported(tmp_path / "kb", "1", a="one"))
     assert not any(secret in str(caught.value) for secret in ("wrong-secret", SECRET, READER_SECRET))
 
 

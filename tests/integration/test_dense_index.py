@@ -7,7 +7,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from embedder_assets.retrieval.approximate import graph_of
+from embedder_assets.retrieval.hnsw_index import usable_index
 from embedder_assets.tables.store import TableStore
 from tests.conftest import PROJECT
 from tests.integration.conftest import Embedder, instance_of, write
@@ -34,7 +34,7 @@ def told(home: Path) -> dict[str, object]:
 
 
 def verdict(home: Path) -> dg.AssetCheckEvaluation:
-    key = dg.AssetCheckKey(dg.AssetKey("dense_index"), "graph_finds_the_exact_neighbours")
+    key = dg.AssetCheckKey(dg.AssetKey("dense_index"), "hnsw_index_finds_exact_neighbours")
     with instance_of(home) as instance:
         record = instance.event_log_storage.get_latest_asset_check_execution_by_key([key])[key]
         event = record.event
@@ -56,7 +56,7 @@ def test_a_large_collection_is_searched_by_its_graph_which_follows_the_documents
     assert run.returncode == 0, run.stdout + run.stderr
     store = TableStore(home)
     model = store.read("dense_embeddings", SAMPLE, ["model", "model_fingerprint"], limit=1).row(0)
-    assert graph_of(store, SAMPLE, model) is not None
+    assert usable_index(store, SAMPLE, model) is not None
     first = told(home)
     assert first["search"] == "approximate"
     assert first["dagster/row_count"] == first["added"] == store.count("chunks", SAMPLE)

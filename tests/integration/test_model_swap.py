@@ -53,11 +53,11 @@ def test_a_damaged_dense_model_is_seen_by_compare_and_stopped_before_the_swap(
     assert compared.returncode == 0, compared.stderr
     found = json.loads(compared.stdout)
     dense = next(row for row in found["differences"] if (row["ranking"], row["measure"]) == ("dense", "nDCG@10"))
-    assert dense["candidate"] < dense["former"] - 0.1
+    assert dense["candidate"] < dense["current"] - 0.1
     assert dense["p_value"] < 0.01
     assert dense["worse"] > dense["better"]
     sparse = next(row for row in found["differences"] if (row["ranking"], row["measure"]) == ("sparse", "nDCG@10"))
-    assert (sparse["former"], sparse["p_value"]) == (sparse["candidate"], 1.0)
+    assert (sparse["current"], sparse["p_value"]) == (sparse["candidate"], 1.0)
     assert TableStore(home).read("dense_embeddings", COLLECTION).sort("chunk_id").equals(before)
 
     stopped = embedder(*RUN, **repository, EMBEDDER_DENSE_MODELS="dense_damaged")

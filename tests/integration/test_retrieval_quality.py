@@ -6,7 +6,7 @@ import re
 import shlex
 from pathlib import Path
 
-from embedder_assets.evaluation.results import Figures, newest_figures
+from embedder_assets.evaluation.results import EvaluationResult, latest_result
 from embedder_assets.tables.store import TableStore
 from tests.conftest import PROJECT
 from tests.integration.conftest import Embedder
@@ -14,8 +14,8 @@ from tests.integration.conftest import Embedder
 FLOORS = {"dense": 0.77, "sparse": 0.73, "fused": 0.80}
 
 
-def evaluation(home: Path, collection: str) -> Figures:
-    figures = newest_figures(TableStore(home), "evaluation", collection)
+def evaluation(home: Path, collection: str) -> EvaluationResult:
+    figures = latest_result(TableStore(home), "evaluation", collection)
     assert figures is not None
     return figures
 

@@ -70,7 +70,7 @@ def write(path: Path, rows: list) -> None:
         file.writelines(json.dumps(row) + "\n" for row in rows)
 
 
-def test_training_lowers_the_loss_and_keeps_a_checkpoint_and_a_log(tmp_path: Path) -> None:
+def test_training_lowers_the_loss(tmp_path: Path) -> None:
     words = ["whale", "sea", "bread", "server", "model", "text", "query", "call"]
     passages = [f"the {first} from the {second} ." for first in words for second in words]
     rows = [

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from embedder_assets.evaluation.evaluate import EvaluateStage
-from embedder_assets.evaluation.results import Figures
+from embedder_assets.evaluation.results import EvaluationResult
 from embedder_assets.tables.schemas import SCHEMAS
 from tests.support.factories import make_documents, make_pipeline, make_queries
 
@@ -60,5 +60,5 @@ GOOD = {"q0": "abcd", "q1": "cabd"}
 WORSE = {"q0": "dcba", "q1": "cabd"}
 
 
-def evaluate(pipeline: SimpleNamespace, run_id: str = "run-1", models: Any = None) -> Figures | None:
+def evaluate(pipeline: SimpleNamespace, run_id: str = "run-1", models: Any = None) -> EvaluationResult | None:
     return EvaluateStage(pipeline.store, pipeline.settings).run("kb", models or MODELS, run_id)

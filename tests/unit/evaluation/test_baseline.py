@@ -6,7 +6,7 @@ from click.testing import CliRunner
 from embedder_assets.cli.main import main
 from embedder_assets.errors import TableError
 from embedder_assets.evaluation.baseline import accept
-from embedder_assets.evaluation.results import newest_figures
+from embedder_assets.evaluation.results import latest_result
 from tests.support.factories import make_documents
 from tests.support.judged import GOOD, MODELS, WORSE, evaluate, judged_pipeline, rank
 
@@ -32,7 +32,7 @@ def test_accept_takes_the_newest_evaluation_whole(pipeline, baseline):
     rank(pipeline, "2", reranked=GOOD)
     newest = evaluate(pipeline, models={**MODELS, "rerank": {"other": "rerank-2"}})
     assert baseline("accept", "--note", "a better reranker").exit_code == 0
-    counts = newest_figures(pipeline.store, "quality_baselines", "kb")
+    counts = latest_result(pipeline.store, "quality_baselines", "kb")
     assert counts.values == newest.values
     assert (counts.models, counts.input_digest, counts.queries) == (newest.models, newest.input_digest, 2)
     rows = pipeline.store.read("quality_baselines", "kb")
@@ -40,7 +40,7 @@ def test_accept_takes_the_newest_evaluation_whole(pipeline, baseline):
     assert set(rows["note"]) == {"a better reranker"}
 
 
-def test_accept_shows_what_is_accepted_beside_what_counted_before(pipeline, baseline):
+def test_accept_shows_previous_values(pipeline, baseline):
     evaluate(pipeline)
     first = baseline("accept", "--collection", "kb", "--by", "ana")
     assert "0.7587" in first.output
@@ -59,7 +59,7 @@ def test_the_history_stays_and_the_newest_counts(pipeline, baseline):
         evaluate(pipeline)
         baseline("accept", "--by", name)
     assert set(pipeline.store.read("quality_baselines", "kb")["accepted_by"]) == {"ana", "bo"}
-    assert newest_figures(pipeline.store, "quality_baselines", "kb").ndcg("reranked") == pytest.approx(1)
+    assert latest_result(pipeline.store, "quality_baselines", "kb").ndcg("reranked") == pytest.approx(1)
     shown = baseline("show").output
     assert "by bo" in shown
     assert "ana" not in shown
@@ -84,7 +84,7 @@ def test_a_collection_that_was_not_evaluated_says_so(baseline):
     assert "Run `embedder run --collection kb` first" in result.output
 
 
-def test_an_unknown_collection_gets_the_nearest_name_and_nothing_is_accepted(pipeline, baseline):
+def test_unknown_collection_suggests_nearest_name(pipeline, baseline):
     pipeline.store.replace("documents", "handbook", make_documents("handbook", a="A"))
     evaluate(pipeline)
     result = baseline("accept", "--collection", "kb", "--collection", "handbok")
@@ -93,7 +93,7 @@ def test_an_unknown_collection_gets_the_nearest_name_and_nothing_is_accepted(pip
     assert not pipeline.store.exists("quality_baselines")
 
 
-def test_a_collection_without_judgements_says_how_to_get_them(tmp_path):
+def test_missing_judgements_say_how_to_add_them(tmp_path):
     pipeline = judged_pipeline(tmp_path, "q0\ta.md\t0\n")
     with pytest.raises(TableError, match=r"judged queries: queries\.jsonl, and qrels\.tsv"):
         accept(pipeline.store, pipeline.settings, ["kb"], accepted_by="ana", note="")
@@ -125,15 +125,15 @@ def test_drop_gives_up_what_counts_after_a_question(pipeline, baseline):
     refused = baseline("drop", "--collection", "kb")
     assert refused.exit_code == 1
     assert "Give up the baseline of 'kb'?" in refused.output
-    assert newest_figures(pipeline.store, "quality_baselines", "kb") is not None
+    assert latest_result(pipeline.store, "quality_baselines", "kb") is not None
     dropped = baseline("drop", "--collection", "kb", "--yes")
     assert dropped.exit_code == 0
     assert "by ana" in dropped.output
-    assert newest_figures(pipeline.store, "quality_baselines", "kb") is None
+    assert latest_result(pipeline.store, "quality_baselines", "kb") is None
     assert baseline("accept").exit_code == 0
 
 
-def test_drop_names_the_collections_that_have_a_baseline(pipeline, baseline):
+def test_drop_lists_collections_with_a_baseline(pipeline, baseline):
     evaluate(pipeline)
     baseline("accept")
     result = baseline("drop", "--collection", "kb", "--collection", "other", "--yes")
@@ -141,4 +141,4 @@ def test_drop_names_the_collections_that_have_a_baseline(pipeline, baseline):
     assert "the baseline of collection 'other': expected a collection with a baseline: kb, got none" in " ".join(
         result.output.split()
     )
-    assert newest_figures(pipeline.store, "quality_baselines", "kb") is not None
+    assert latest_result(pipeline.store, "quality_baselines", "kb") is not None

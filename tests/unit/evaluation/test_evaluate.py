@@ -62,11 +62,11 @@ def test_each_measure_ends_at_its_depth(before, expected):
     assert evaluated([*filler(before), "a"], a=1) == pytest.approx(expected)
 
 
-def test_documents_of_grade_zero_or_less_count_as_not_relevant():
+def test_grade_zero_is_not_relevant():
     assert evaluated(["no", "bad", "a"], a=1, no=0, bad=-1) == evaluated(["x", "y", "a"], a=1)
 
 
-def test_a_document_has_the_rank_of_its_best_chunk():
+def test_document_rank_is_its_best_chunk():
     chunks = pl.DataFrame({"query_id": "q", "doc_id": ["x", "x", "a", "x", "a"], "rank": [1, 2, 3, 4, 5]})
     result = values(evaluate_rankings({"r": chunks}, {"q": {"a": 1}}))
     assert result == pytest.approx((SECOND, 1, 0.5))
@@ -78,13 +78,13 @@ def test_the_order_of_the_rows_does_not_matter():
     assert evaluate_rankings({"r": rows.reverse()}, {"q": {"a": 1}}).equals(expected)
 
 
-def test_a_query_that_a_ranking_holds_nothing_for_scores_zero():
+def test_query_without_results_scores_zero():
     result = evaluate_rankings({"r": ranking(q=["a"])}, {"q": {"a": 1}, "missing": {"a": 1}})
     assert values(result) == (1, 1, 1)
     assert values(result, "missing") == (0, 0, 0)
 
 
-def test_an_empty_ranking_scores_zero_for_every_judged_query():
+def test_empty_ranking_scores_zero():
     result = evaluate_rankings({"r": ranking()}, {"q": {"a": 1}, "p": {"b": 2}})
     assert values(result, "q") == values(result, "p") == (0, 0, 0)
 
@@ -133,7 +133,7 @@ def order(rows: pl.DataFrame) -> str:
     return "".join(rows.sort("rank")["doc_id"])
 
 
-def test_each_ranking_has_the_order_of_its_own_rank():
+def test_rankings_have_their_own_order():
     found = candidate_rankings(FUSED, None, sparse=True)
     assert {name: order(rows) for name, rows in found.items()} == {"dense": "bad", "sparse": "cdb", "fused": "abcd"}
 
@@ -142,11 +142,11 @@ def test_a_stage_that_is_off_has_no_ranking():
     assert list(candidate_rankings(FUSED, None, sparse=False)) == ["dense", "fused"]
 
 
-def test_the_reranked_candidates_come_first_and_the_other_fused_ones_behind_them():
+def test_fused_candidates_follow_reranked_ones():
     assert order(candidate_rankings(FUSED, RERANKED, sparse=True)["reranked"]) == "bacd"
 
 
-def test_without_reranked_candidates_the_reranked_order_is_the_fused_one():
+def test_no_reranked_candidates_keep_fused_order():
     assert order(candidate_rankings(FUSED, RERANKED.clear(), sparse=True)["reranked"]) == "abcd"
 
 
@@ -186,7 +186,7 @@ def test_a_second_run_writes_nothing(pipeline):
 TABLES = ("evaluation", "evaluation_queries")
 
 
-def test_the_history_tells_every_change_also_back_to_a_former_state(pipeline):
+def test_history_has_every_change(pipeline):
     for digest, order in [("1", GOOD), ("2", WORSE), ("1", GOOD)]:
         rank(pipeline, digest, reranked=order)
         evaluate(pipeline)
@@ -197,7 +197,7 @@ def test_the_history_tells_every_change_also_back_to_a_former_state(pipeline):
     assert EvaluateStage(pipeline.store, pipeline.settings).current("kb").ndcg("reranked") == pytest.approx(1)
 
 
-def test_results_by_query_are_kept_of_the_newest_and_of_the_accepted_evaluation(pipeline):
+def test_query_results_of_newest_and_baseline_stay(pipeline):
     rank(pipeline, "accepted", reranked=GOOD)
     accepted = evaluate(pipeline)
     accept(pipeline.store, pipeline.settings, ["kb"], accepted_by="ana", note="")
@@ -213,7 +213,7 @@ def test_results_by_query_are_kept_of_the_newest_and_of_the_accepted_evaluation(
     assert changes["change"][0] < 0 == changes["change"][1]
 
 
-def test_results_by_query_that_are_gone_come_back_without_a_new_evaluation(pipeline):
+def test_lost_query_results_are_recomputed(pipeline):
     evaluate(pipeline)
     by_query = rows_of(pipeline, "evaluation_queries")
     pipeline.store.replace("evaluation_queries", "kb", by_query.clear())
@@ -223,15 +223,15 @@ def test_results_by_query_that_are_gone_come_back_without_a_new_evaluation(pipel
 
 
 def test_other_judgements_make_a_new_evaluation(pipeline, tmp_path):
-    former = evaluate(pipeline)
+    earlier = evaluate(pipeline)
     write_qrels(tmp_path, "q0\td.md\t1\n")
     newest = evaluate(pipeline)
     assert (newest.queries, newest.ndcg("reranked")) == (1, pytest.approx(1))
-    assert newest.qrels_digest != former.qrels_digest
+    assert newest.qrels_digest != earlier.qrels_digest
 
 
 @pytest.mark.parametrize("lines", ["", "q0\ta.md\t0\n", "unknown\ta.md\t1\n"])
-def test_a_collection_without_judged_queries_is_not_evaluated(tmp_path, lines):
+def test_no_judged_queries_no_evaluation(tmp_path, lines):
     pipeline = judged_pipeline(tmp_path, lines)
     rank(pipeline, "1", fused=GOOD, reranked=GOOD)
     assert evaluate(pipeline) is None
@@ -239,7 +239,7 @@ def test_a_collection_without_judged_queries_is_not_evaluated(tmp_path, lines):
     assert not pipeline.store.exists("evaluation")
 
 
-def test_a_stage_that_is_off_is_not_evaluated_although_its_table_is_there(tmp_path):
+def test_disabled_stage_is_not_evaluated(tmp_path):
     pipeline = judged_pipeline(tmp_path, enable_rerank=False, enable_sparse=False)
     rank(pipeline, "1", fused=GOOD, reranked=WORSE)
     figures = evaluate(pipeline)
@@ -247,7 +247,7 @@ def test_a_stage_that_is_off_is_not_evaluated_although_its_table_is_there(tmp_pa
     assert figures.final == "fused"
 
 
-def test_a_fused_order_that_stood_in_for_the_reranker_is_not_evaluated_as_its_own(pipeline):
+def test_rerank_fallback_is_not_evaluated(pipeline):
     rows = rows_of(pipeline, "reranked_candidates").with_columns(fallback_used=pl.lit(value=True))
     pipeline.store.replace("reranked_candidates", "kb", rows)
     figures = evaluate(pipeline)
@@ -255,7 +255,7 @@ def test_a_fused_order_that_stood_in_for_the_reranker_is_not_evaluated_as_its_ow
     assert figures.final == "fused"
 
 
-def test_tables_that_were_not_evaluated_have_no_current_evaluation(pipeline):
+def test_new_tables_have_no_current_evaluation(pipeline):
     stage = EvaluateStage(pipeline.store, pipeline.settings)
     with pytest.raises(TableError, match="got none"):
         stage.current("kb")
@@ -267,11 +267,11 @@ def test_tables_that_were_not_evaluated_have_no_current_evaluation(pipeline):
     assert list(stage.all_current(["kb", "unknown"])) == []
 
 
-def test_judgements_that_name_nothing_are_told(pipeline, tmp_path):
+def test_unmatched_judgements_are_reported(pipeline, tmp_path):
     stage = EvaluateStage(pipeline.store, pipeline.settings)
-    assert stage.idle_judgements("kb") == []
+    assert stage.unmatched_judgements("kb") == []
     write_qrels(tmp_path, "q0\ta.md\t1\nq7\tgone.md\t1\n")
-    assert stage.idle_judgements("kb") == [
+    assert stage.unmatched_judgements("kb") == [
         "1 queries of qrels.tsv are not in queries.jsonl, and do not count, for example q7",
         "1 documents of qrels.tsv are not in the collection, and cannot be found, for example gone.md",
     ]

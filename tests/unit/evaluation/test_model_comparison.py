@@ -15,7 +15,7 @@ def test_differences_pair_the_queries_by_name():
     before = results({"a": 0.2, "b": 0.5, "c": 1.0})
     after = results({"c": 0.8, "a": 0.6, "b": 0.5})
     (found,) = differences(before, after)
-    assert (found.former, found.candidate) == pytest.approx((17 / 30, 19 / 30))
+    assert (found.current, found.candidate) == pytest.approx((17 / 30, 19 / 30))
     assert (found.better, found.worse) == (1, 1)
 
 
@@ -33,7 +33,7 @@ def test_the_p_value_of_few_queries_is_exact():
     assert paired_p_value(gains, np.zeros(5)) == pytest.approx(2 / 32)
 
 
-def test_noise_is_not_significant_and_a_steady_gain_is():
+def test_steady_gain_is_significant_noise_not():
     rng = np.random.default_rng(7)
     before = rng.uniform(size=100)
     assert paired_p_value(before, before + rng.normal(0, 0.1, 100)) > 0.05

@@ -79,7 +79,7 @@ def points(outcome: ExportOutcome) -> list[dict]:
     return [json.loads(line) for line in lines]
 
 
-def test_the_folder_holds_every_file_and_the_manifest(materialize, tmp_path):
+def test_folder_has_all_files_and_manifest(materialize, tmp_path):
     outcome = materialize()
     assert outcome.written
     assert outcome.folder == tmp_path / "exports" / "kb"
@@ -87,7 +87,7 @@ def test_the_folder_holds_every_file_and_the_manifest(materialize, tmp_path):
     assert outcome.files == {name: (outcome.folder / name).stat().st_size for name in ALL_FILES}
 
 
-def test_the_manifest_says_size_and_sha256_of_each_file(materialize):
+def test_manifest_has_sizes_and_digests(materialize):
     folder = materialize().folder
     manifest = json.loads((folder / "manifest.json").read_text())
     assert (manifest["collection"], manifest["chunk_count"]) == ("kb", 2)
@@ -120,12 +120,12 @@ def test_moved_offsets_rewrite_the_files(materialize, column):
 
 
 @pytest.mark.parametrize("change", [{"heading": pl.lit("Manual")}, {"token_count": pl.col("token_count") + 1}])
-def test_a_changed_column_of_the_chunks_rewrites_the_files(materialize, change):
+def test_changed_chunk_column_rewrites_the_files(materialize, change):
     materialize()
     assert materialize(chunks=make_chunks(*TEXTS).with_columns(**change)).written
 
 
-def test_a_changed_order_of_the_candidates_rewrites_the_files(materialize):
+def test_changed_candidate_order_rewrites_the_files(materialize):
     materialize(evidence=Evidence(cross_encoder=0))
     assert materialize(evidence=Evidence(cross_encoder=5)).written
 
@@ -139,7 +139,7 @@ def test_a_lost_or_cut_file_is_written_again(materialize, name, harm):
     assert set(files(folder)) == ALL_FILES | {"manifest.json"}
 
 
-def test_a_stage_that_is_off_leaves_its_part_out(materialize):
+def test_disabled_stage_is_not_exported(materialize):
     materialize()
     outcome = materialize(enable_rerank=False, enable_sparse=False)
     assert set(files(outcome.folder)) == ALL_FILES - {"reranked_candidates.parquet"} | {"manifest.json"}
@@ -147,14 +147,14 @@ def test_a_stage_that_is_off_leaves_its_part_out(materialize):
     assert "indices" not in pl.read_parquet(outcome.folder / "chunks.parquet").columns
 
 
-def test_an_export_after_a_killed_one_leaves_no_file_of_it(materialize):
+def test_export_removes_files_of_killed_export(materialize):
     folder = materialize().folder
     (folder / "manifest.json").unlink()  # what a killed export has done first
     materialize(enable_rerank=False, enable_sparse=False)
     assert set(files(folder)) == ALL_FILES - {"reranked_candidates.parquet"} | {"manifest.json"}
 
 
-def test_each_line_is_a_point_with_named_vectors_and_a_uuid(materialize):
+def test_qdrant_points_have_named_vectors(materialize):
     found = points(materialize())
     assert len(found) == 2
     for point, text in zip(found, TEXTS, strict=True):
@@ -165,7 +165,7 @@ def test_each_line_is_a_point_with_named_vectors_and_a_uuid(materialize):
         assert (point["payload"]["text"], point["payload"]["collection"]) == (text, "kb")
 
 
-def test_with_several_dense_models_each_ones_vectors_carry_its_name(materialize):
+def test_several_dense_models_have_named_vectors(materialize):
     materialize()
     outcome = materialize(dense_models=(DENSE, SECOND))
     names = {f"dense.{DENSE}": dense_vector, f"dense.{SECOND}": second_vector}
@@ -193,7 +193,7 @@ def test_the_npz_pairs_chunk_ids_with_unit_vectors(materialize):
         assert archive["embedding"] == pytest.approx(np.stack([dense_vector(text) for text in TEXTS]))
 
 
-def test_candidates_are_exported_best_first_without_our_digest(materialize):
+def test_candidates_are_exported_best_first(materialize):
     folder = materialize().folder
     for name in ("fused_candidates", "reranked_candidates"):
         rows = pl.read_parquet(folder / f"{name}.parquet")
@@ -224,7 +224,7 @@ def test_texts_of_any_script_stay_readable(materialize):
 
 
 @pytest.mark.parametrize("name", ["a/b", "../up", "two words", "it's"])
-def test_the_folder_of_any_collection_lies_directly_in_exports(tmp_path, name):
+def test_folders_lie_directly_in_exports(tmp_path, name):
     folder = export_folder(tmp_path, name)
     assert folder.resolve().parent == tmp_path / "exports"
 
@@ -235,7 +235,7 @@ def test_an_unreadable_manifest_counts_as_none(tmp_path):
     assert read_manifest(tmp_path) is None
 
 
-def test_nothing_unmeasured_is_exported_while_a_baseline_counts(materialize, tmp_path):
+def test_nothing_unmeasured_is_exported(materialize, tmp_path):
     """Also where the checks are not of the run: the exports alone were materialized."""
     materialize()
     before = {path.name: path.read_bytes() for path in export_folder(tmp_path, "kb").iterdir()}

@@ -17,20 +17,20 @@ PAIRS = {
 }
 
 
-def test_a_question_pool_holds_its_answers_and_fills_up_with_others():
+def test_question_pool_fills_up_with_others():
     pool = pools.question_pool("medquad", PAIRS, ["other one", "other two"], 5, random.Random(1))
     assert len(pool.passages) == 5
-    for asked in pool.asked["question"]:
+    for asked in pool.queries["question"]:
         assert [pool.passages[at] for at in asked.positives] == PAIRS[asked.query]
 
 
-def test_a_full_pool_takes_no_question_whose_answers_are_not_all_there():
+def test_full_pool_takes_no_partial_question():
     pool = pools.question_pool("medquad", PAIRS, [], 2, random.Random(1))
     assert len(pool.passages) <= 2
-    assert all(len(asked.positives) == len(PAIRS[asked.query]) for asked in pool.asked["question"])
+    assert all(len(asked.positives) == len(PAIRS[asked.query]) for asked in pool.queries["question"])
 
 
-def test_a_topic_has_the_answers_to_all_questions_about_it():
+def test_topic_has_answers_to_all_questions():
     pool = pools.question_pool("medquad", PAIRS, [], 9, random.Random(1))
     (topic,) = pools.topics(PAIRS, pool)
     assert topic.query == "Mumps"
@@ -41,12 +41,12 @@ def test_a_topic_has_the_answers_to_all_questions_about_it():
     }
 
 
-def test_a_title_is_asked_for_and_cut_off_its_passages():
+def test_title_query_is_cut_from_passages():
     passage = (
         f"Wild card (sports). {'The Raiders won as a wild card team in 1981, and others did later on as well. ' * 2}"
     )
     pool = pools.Pool("nq", [passage, "No title here"])
-    assert pools.titles(pool) == [pools.Asked("Wild card (sports)", [0])]
+    assert pools.titles(pool) == [pools.TrainingQuery("Wild card (sports)", [0])]
     assert pools.without_title(passage).startswith("The Raiders")
     assert pools.without_title("No title here") == "No title here"
 
@@ -56,7 +56,7 @@ def test_sections_are_asked_for_by_telling_headings(tmp_path):
     text = f"# Summary\n{body}one\n## Lease `renewal` rules\n{body}two\n## Short\nnothing\n"
     (tmp_path / "0042-gpu-leases.md").write_text(text, "utf-8")
     pool = pools.sections(tmp_path, 10, random.Random(1))
-    asked = {each.query: each.positives for each in pool.asked["heading"]}
+    asked = {each.query: each.positives for each in pool.queries["heading"]}
     assert len(pool.passages) == 2
     assert pool.passages[asked["Lease renewal rules"][0]].endswith("two")
     assert sorted(asked["gpu leases"]) == [0, 1]
@@ -77,7 +77,7 @@ def mined(tmp_path, kind: str, rows: list[dict], passages: list[str]):
     return train_reranker.load_sources(tmp_path)
 
 
-def test_the_same_queries_are_held_out_every_time_and_none_is_trained_on(tmp_path):
+def test_held_out_queries_are_stable(tmp_path):
     rows = [{"query": f"query {n}", "positives": [0], "candidates": [0, 1], "rest": None} for n in range(300)]
     (one,), (other,) = (mined(tmp_path, "question", order, ["a", "b"]) for order in (rows, rows[::-1]))
     assert one.held_out == other.held_out
@@ -85,7 +85,7 @@ def test_the_same_queries_are_held_out_every_time_and_none_is_trained_on(tmp_pat
     assert not {row["query"] for row in one.held_out} & {row["query"] for row in one.train}
 
 
-def test_a_group_has_one_positive_and_negatives_with_their_ranks(tmp_path):
+def test_group_has_one_positive_and_negatives(tmp_path):
     passages = [f"passage {n}" for n in range(50)]
     row = {"query": "q", "positives": [3, 7], "candidates": [*range(20)], "rest": None}
     rows = [row | {"query": f"which one {n} ?"} for n in range(50)]
@@ -105,7 +105,7 @@ def test_ndcg_of_a_candidate_list(relevant, value):
     assert train_reranker.ndcg(relevant) == pytest.approx(value, abs=1e-4)
 
 
-def test_mining_finds_the_answer_and_leaves_out_what_is_excluded(tmp_path):
+def test_mining_respects_exclusions(tmp_path):
     try:
         for name in ("dense_minilm", "sparse_splade"):
             require_built(PROJECT / "model_repository", name)
@@ -115,16 +115,19 @@ def test_mining_finds_the_answer_and_leaves_out_what_is_excluded(tmp_path):
         mine_candidates.Encoder(PROJECT / "model_repository" / n) for n in ("dense_minilm", "sparse_splade")
     )
     passages = ["Whales are mammals that live in the sea.", "Bread is baked from flour.", "A lease ends by itself."]
-    asked = [pools.Asked("which animals live in the ocean", [0]), pools.Asked("how is bread made", [1])]
-    pool = pools.Pool("kb", passages, {"question": asked})
-    mine_candidates.mine(pool, encoders, {pools.letters(passages[1])}, tmp_path)
+    queries = [
+        pools.TrainingQuery("which animals live in the ocean", [0]),
+        pools.TrainingQuery("how is bread made", [1]),
+    ]
+    pool = pools.Pool("kb", passages, {"question": queries})
+    mine_candidates.mine(pool, encoders, {pools.duplicate_key(passages[1])}, tmp_path)
     rows = list(train_reranker.read_lines(tmp_path / "kb.question.jsonl.gz"))
     assert [row["query"] for row in rows] == ["which animals live in the ocean"]
     assert rows[0]["candidates"][0] == 0
     assert list(train_reranker.read_lines(tmp_path / "kb.passages.jsonl.gz")) == passages
 
 
-def test_a_long_log_is_thinned_and_keeps_its_last_line(tmp_path):
+def test_thinned_log_keeps_last_line(tmp_path):
     source = tmp_path / "log.jsonl"
     source.write_text("".join(f'{{"step": {n}, "pad": "{"x" * 90}"}}\n' for n in range(5000)), "utf-8")
     thin_log(source, tmp_path / "thin.jsonl")

@@ -5,10 +5,17 @@ import polars as pl
 import pytest
 
 from embedder_assets.drop_collection import drop_collection
-from embedder_assets.retrieval import approximate
-from embedder_assets.retrieval.approximate import ApproximateStage, graph_of, measured_recall
+from embedder_assets.retrieval import hnsw_index
 from embedder_assets.retrieval.exact_index import ChunkIndex
-from embedder_assets.retrieval.hnsw_index import NEWEST, Graph, graph_folder, open_graph
+from embedder_assets.retrieval.hnsw_index import (
+    NEWEST,
+    HnswIndex,
+    HnswIndexStage,
+    index_folder,
+    measured_recall,
+    open_index,
+    usable_index,
+)
 from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.store import TableStore
 from tests.support.factories import make_settings
@@ -69,8 +76,8 @@ def store(tmp_path) -> TableStore:
     return store
 
 
-def stage(store, above=CHUNKS // 2) -> ApproximateStage:
-    return ApproximateStage(store, make_settings(store.home, approximate_above=above))
+def stage(store, above=CHUNKS // 2) -> HnswIndexStage:
+    return HnswIndexStage(store, make_settings(store.home, approximate_above=above))
 
 
 def keep(store):
@@ -78,73 +85,73 @@ def keep(store):
 
 
 def files(store) -> list[str]:
-    return sorted(file.name for file in graph_folder(store.home, KB, MODEL).glob("*"))
+    return sorted(file.name for file in index_folder(store.home, KB, MODEL).glob("*"))
 
 
-def test_it_holds_every_row_and_finds_what_exact_search_finds(store):
+def test_index_finds_what_exact_search_finds(store):
     done = keep(store)
     assert (done.rows, done.added, done.removed) == (CHUNKS, CHUNKS, 0)
     assert done.recall.queries == QUERIES
     assert done.recall.at_10 >= 0.95
-    graph = graph_of(store, KB, MODEL)
+    index = usable_index(store, KB, MODEL)
     exact = ChunkIndex.of_rows([[store.read("dense_embeddings", KB)]])
-    near = ChunkIndex([[graph]], None)
-    found, wanted = near.rank_dense(0, ASKED, 10), exact.rank_dense(0, ASKED, 10)
+    approximate = ChunkIndex([[index]], None)
+    found, wanted = approximate.rank_dense(0, ASKED, 10), exact.rank_dense(0, ASKED, 10)
     same = found.join(wanted, on=["query", "chunk_id"])
     assert same.height >= 0.95 * wanted.height
     # What is found has the score that exact search gives it, to the bit, and so the same order.
     assert same["score"].equals(same["score_right"], check_names=False)
     some = pl.Series([f"c{n:04d}" for n in (5, 300, 5)])
-    assert np.array_equal(near.vectors(0, some), exact.vectors(0, some))
+    assert np.array_equal(approximate.vectors(0, some), exact.vectors(0, some))
 
 
-def test_it_follows_the_table_row_by_row_and_does_nothing_where_nothing_changed(store):
+def test_index_follows_the_table_row_by_row(store):
     keep(store)
     before = files(store)
     done = keep(store)
     assert (done.rows, done.added, done.removed) == (CHUNKS, 0, 0)
     assert files(store) == before
-    gone = pl.DataFrame({"chunk_id": [f"c{n:04d}" for n in range(10)]})
+    removed = pl.DataFrame({"chunk_id": [f"c{n:04d}" for n in range(10)]})
     for table in ("chunks", "dense_embeddings"):
-        store.exchange(table, KB, pl.DataFrame(schema=SCHEMAS[table]), gone)
+        store.exchange(table, KB, pl.DataFrame(schema=SCHEMAS[table]), removed)
     add_chunks(store, range(CHUNKS, CHUNKS + 5))
-    assert graph_of(store, KB, MODEL) is None
+    assert usable_index(store, KB, MODEL) is None
     rank_queries(store)
     done = keep(store)
     assert (done.rows, done.added, done.removed) == (CHUNKS - 5, 5, 10)
     assert len(files(store)) == 3
-    graph = graph_of(store, KB, MODEL)
-    assert "c0003" not in graph.position
-    assert np.array_equal(graph.vectors_at(np.array([graph.position["c0402"]])), VECTORS[[402]])
+    index = usable_index(store, KB, MODEL)
+    assert "c0003" not in index.position
+    assert np.array_equal(index.vectors_at(np.array([index.position["c0402"]])), VECTORS[[402]])
 
 
-def test_after_many_removals_it_is_built_anew(store):
+def test_many_removals_cause_a_rebuild(store):
     keep(store)
     for start in (0, 60):
-        gone = pl.DataFrame({"chunk_id": [f"c{n:04d}" for n in range(start, start + 60)]})
+        removed = pl.DataFrame({"chunk_id": [f"c{n:04d}" for n in range(start, start + 60)]})
         for table in ("chunks", "dense_embeddings"):
-            store.exchange(table, KB, pl.DataFrame(schema=SCHEMAS[table]), gone)
+            store.exchange(table, KB, pl.DataFrame(schema=SCHEMAS[table]), removed)
         rank_queries(store)
         keep(store)
-    graph, _ = open_graph(graph_folder(store.home, KB, MODEL), view=False)
-    assert graph.needs_rebuild
+    index, _ = open_index(index_folder(store.home, KB, MODEL), view=False)
+    assert index.needs_rebuild
     assert keep(store).added == CHUNKS - 120
-    graph, _ = open_graph(graph_folder(store.home, KB, MODEL), view=False)
-    assert graph.removed == 0
+    index, _ = open_index(index_folder(store.home, KB, MODEL), view=False)
+    assert index.removed == 0
 
 
-def test_a_graph_that_finds_too_little_is_widened_and_in_the_end_not_searched(store, monkeypatch):
+def test_low_recall_raises_expansion_then_disables_index(store, monkeypatch):
     seen = []
 
-    def measured(store, graph, *rest):
-        seen.append(graph.expansion)
-        return measured_recall(store, graph, *rest)
+    def measured(store, index, *rest):
+        seen.append(index.expansion)
+        return measured_recall(store, index, *rest)
 
-    monkeypatch.setattr(approximate, "EXPANSIONS", (1, 2, 512))
-    monkeypatch.setattr(approximate, "measured_recall", measured)
+    monkeypatch.setattr(hnsw_index, "EXPANSIONS", (1, 2, 512))
+    monkeypatch.setattr(hnsw_index, "measured_recall", measured)
     assert keep(store).expansion == seen[-1]
     assert seen == sorted(seen)
-    # Exact ranks that no graph can find: those of other chunks.
+    # Exact ranks that no index can find: those of other chunks.
     wrong = store.read("fused_candidates", KB).with_columns(chunk_id=pl.format("x{}", "chunk_id"))
     store.overwrite("fused_candidates", KB, [wrong])
     add_chunks(store, [CHUNKS])
@@ -152,30 +159,30 @@ def test_a_graph_that_finds_too_little_is_widened_and_in_the_end_not_searched(st
     assert done.recall.at_10 == 0
     assert done.expansion == 512
     assert not done.recall.enough
-    assert graph_of(store, KB, MODEL) is None
+    assert usable_index(store, KB, MODEL) is None
 
 
-def test_without_queries_nothing_is_known_of_it_and_search_stays_exact(store):
+def test_without_queries_search_stays_exact(store):
     store.remove("fused_candidates", KB)
     done = keep(store)
     assert done.recall.at_10 is None
-    assert graph_of(store, KB, MODEL) is None
+    assert usable_index(store, KB, MODEL) is None
 
 
 @pytest.mark.parametrize("above", [0, CHUNKS])
-def test_a_collection_that_is_searched_fast_enough_has_none(store, above):
+def test_a_small_collection_has_no_index(store, above):
     keep(store)
     assert stage(store, above).run(KB, [MODEL]) == {}
     assert not (store.home / "indexes" / KB).exists()
 
 
-def test_the_graph_of_a_model_that_is_not_configured_any_more_goes(store):
+def test_index_of_a_removed_model_is_deleted(store):
     keep(store)
     stage(store).run(KB, [("dense", "dense-2")])
-    assert not graph_folder(store.home, KB, MODEL).exists()
+    assert not index_folder(store.home, KB, MODEL).exists()
 
 
-def test_a_collection_that_is_dropped_takes_it_along(store):
+def test_dropping_a_collection_deletes_its_index(store):
     keep(store)
     drop_collection(store, KB)
     assert not (store.home / "indexes" / KB).exists()
@@ -195,19 +202,19 @@ def shorten(folder):
         lambda folder: next(folder.glob("*.usearch")).unlink(),
     ],
 )
-def test_broken_files_are_not_searched_and_built_anew(store, harm):
+def test_broken_files_are_rebuilt_not_searched(store, harm):
     keep(store)
-    harm(graph_folder(store.home, KB, MODEL))
-    assert graph_of(store, KB, MODEL) is None
+    harm(index_folder(store.home, KB, MODEL))
+    assert usable_index(store, KB, MODEL) is None
     assert keep(store).added == CHUNKS
-    assert graph_of(store, KB, MODEL) is not None
+    assert usable_index(store, KB, MODEL) is not None
     assert len(files(store)) == 3
 
 
-def test_an_empty_graph_and_no_rows_are_answered(tmp_path):
-    graph = Graph.empty(4)
-    assert graph.vectors_at(np.empty(0, np.int64)).shape == (0, 4)
-    graph.add(pl.DataFrame({"chunk_id": ["a"], "content_sha256": ["s"], "embedding": [[0.0, 1.0, 0.0, 0.0]]}))
+def test_empty_index_and_no_rows_are_answered(tmp_path):
+    index = HnswIndex.empty(4)
+    assert index.vectors_at(np.empty(0, np.int64)).shape == (0, 4)
+    index.add(pl.DataFrame({"chunk_id": ["a"], "content_sha256": ["s"], "embedding": [[0.0, 1.0, 0.0, 0.0]]}))
     for queries in (1, 2):
-        row, chunk = graph.search(np.eye(4, dtype=np.float32)[:queries], 5)
+        row, chunk = index.search(np.eye(4, dtype=np.float32)[:queries], 5)
         assert (row.tolist(), chunk.tolist()) == ([*range(queries)], [0] * queries)

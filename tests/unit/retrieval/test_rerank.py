@@ -43,20 +43,20 @@ def run(store, triton, tmp_path, meter=None, fingerprint="rerank-1", **settings)
     return stage.run("kb", meter or make_meter("rerank")).sort("query_id", "rank")
 
 
-def test_every_candidate_gets_the_score_of_its_own_pair(store, tmp_path):
+def test_candidates_get_their_own_scores(store, tmp_path):
     rows = run(store, FakeTriton(Evidence(cross_encoder=100, agreement=0)), tmp_path)
     assert rows.select("fused_rank", "cross_encoder_score", "rank").rows() == [(2, 2.0, 1), (3, 1.0, 2), (1, 0.0, 3)]
     assert store.count("reranked_candidates", "kb") == 3
     assert rows["fallback_used"].to_list() == [False] * 3
 
 
-def test_only_the_best_candidates_are_sent_longest_passage_first(store, tmp_path):
+def test_best_candidates_sent_longest_first(store, tmp_path):
     triton = FakeTriton()
     assert run(store, triton, tmp_path, rerank_depth=2, request_batch_size=1)["fused_rank"].to_list() == [1, 2]
     assert triton.requests == [[("reset password", "reset the password")], [("reset password", "nothing")]]
 
 
-def test_a_pair_that_fails_has_no_logit_and_counts_as_the_mean_of_its_querys_others(store, tmp_path):
+def test_failed_pair_counts_as_query_mean(store, tmp_path):
     meter = make_meter("rerank")
     triton = FakeTriton(Evidence(cross_encoder=100, agreement=0), poison=[TEXTS[0]])
     rows = run(store, triton, tmp_path, meter)
@@ -68,7 +68,7 @@ def test_a_pair_that_fails_has_no_logit_and_counts_as_the_mean_of_its_querys_oth
     assert (event.model, event.items) == (RERANK, [f"q0 {chunk_id('a.md', 0)}"])
 
 
-def test_the_next_run_tries_a_pair_that_failed_again_and_only_that(store, tmp_path):
+def test_next_run_retries_only_failed_pairs(store, tmp_path):
     evidence = Evidence(cross_encoder=100, agreement=1)
     before = run(store, FakeTriton(evidence, poison=[TEXTS[0]]), tmp_path)
     triton, meter = FakeTriton(evidence), make_meter("rerank")
@@ -81,7 +81,7 @@ def test_the_next_run_tries_a_pair_that_failed_again_and_only_that(store, tmp_pa
     assert rows.select(sorted(rows.columns)).equals(anew.select(sorted(anew.columns)))
 
 
-def test_a_pair_that_the_model_has_seen_is_not_computed_again_wherever_its_texts_lie(store, tmp_path):
+def test_known_pairs_are_not_recomputed(store, tmp_path):
     evidence = Evidence(cross_encoder=100, agreement=1)
     run(store, FakeTriton(evidence), tmp_path)
     # The document is renamed: other chunk ids, the same texts; and one of them is edited.
@@ -101,13 +101,13 @@ def test_a_pair_that_the_model_has_seen_is_not_computed_again_wherever_its_texts
     assert rows.select(sorted(rows.columns)).equals(anew.select(sorted(anew.columns)))
 
 
-def test_where_every_pair_fails_it_is_not_the_texts(store, tmp_path):
+def test_failure_of_all_pairs_is_an_error(store, tmp_path):
     with pytest.raises(InferenceError, match="a failure"):
         run(store, FakeTriton(poison=TEXTS), tmp_path, rerank_fallback=False)
     assert store.count("reranked_candidates", "kb") == 0
 
 
-def test_a_candidate_without_a_dense_vector_is_reranked_all_the_same(store, tmp_path):
+def test_missing_dense_vector_is_reranked_anyway(store, tmp_path):
     rows = store.read("dense_embeddings", "kb").filter(pl.col("chunk_id") != chunk_id("a.md", 1))
     store.replace("dense_embeddings", "kb", rows)
     ranked = run(store, FakeTriton(Evidence(cross_encoder=100, agreement=1)), tmp_path)
@@ -115,7 +115,7 @@ def test_a_candidate_without_a_dense_vector_is_reranked_all_the_same(store, tmp_
     assert ranked["score"].is_finite().all()
 
 
-def test_candidates_that_resemble_the_best_one_rise(store, tmp_path):
+def test_candidates_like_the_best_rise(store, tmp_path):
     rows = store.read("dense_embeddings", "kb").sort("chunk_id")
     unit = [[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]]
     store.replace("dense_embeddings", "kb", rows.with_columns(embedding=pl.Series(unit, dtype=pl.List(pl.Float32))))
@@ -123,7 +123,7 @@ def test_candidates_that_resemble_the_best_one_rise(store, tmp_path):
     assert ranked["fused_rank"].to_list() == [1, 3, 2]
 
 
-def test_a_second_run_computes_nothing_until_model_or_candidates_change(store, tmp_path):
+def test_unchanged_inputs_compute_nothing(store, tmp_path):
     triton, meter = FakeTriton(), make_meter("rerank")
     first = run(store, triton, tmp_path)
     again = run(store, triton, tmp_path, meter)
@@ -136,7 +136,7 @@ def test_a_second_run_computes_nothing_until_model_or_candidates_change(store, t
     assert len(triton.requests) == 3
 
 
-def test_a_model_under_a_new_name_is_named_and_not_asked_again(store, tmp_path):
+def test_renamed_model_is_not_asked_again(store, tmp_path):
     triton = FakeTriton()
     first = run(store, triton, tmp_path)
     renamed = RerankStage(store, triton, make_settings(tmp_path), ("renamed", "rerank-1"))
@@ -146,7 +146,7 @@ def test_a_model_under_a_new_name_is_named_and_not_asked_again(store, tmp_path):
     assert len(triton.requests) == 1
 
 
-def test_without_candidates_there_is_no_inference(tmp_path):
+def test_no_candidates_no_inference(tmp_path):
     triton = FakeTriton()
     assert run(TableStore(tmp_path), triton, tmp_path).height == 0
     assert triton.requests == []
@@ -155,7 +155,7 @@ def test_without_candidates_there_is_no_inference(tmp_path):
 # When the model fails
 
 
-def test_the_fused_order_stands_where_the_model_fails(store, tmp_path):
+def test_fused_order_is_the_fallback(store, tmp_path):
     triton, meter = FakeTriton(broken={RERANK: make_error(TritonUnavailableError)}), make_meter("rerank")
     rows = run(store, triton, tmp_path, meter, rerank_depth=2)
     expected = [(1, 1, 0.1, None, True), (2, 2, 0.1, None, True)]
@@ -167,7 +167,7 @@ def test_the_fused_order_stands_where_the_model_fails(store, tmp_path):
     assert record.items == {"fallback": 2}
 
 
-def test_a_model_that_works_again_replaces_the_fused_order(store, tmp_path):
+def test_recovered_model_replaces_the_fallback(store, tmp_path):
     undisturbed = run(store, FakeTriton(), tmp_path)
     store.replace("reranked_candidates", "kb", undisturbed.clear())
     run(store, FakeTriton(broken={RERANK: make_error()}), tmp_path)
@@ -177,7 +177,7 @@ def test_a_model_that_works_again_replaces_the_fused_order(store, tmp_path):
     assert not meter.record().fallback_used
 
 
-def test_a_model_that_still_fails_is_asked_again_and_the_table_is_left_alone(store, tmp_path):
+def test_repeated_failure_leaves_the_table(store, tmp_path):
     triton, meter = FakeTriton(broken={RERANK: make_error()}), make_meter("rerank")
     first = run(store, triton, tmp_path)
     before = sorted(store.path("reranked_candidates").rglob("*"))
@@ -187,13 +187,13 @@ def test_a_model_that_still_fails_is_asked_again_and_the_table_is_left_alone(sto
     assert meter.record().fallback_reason == "inference_failed"
 
 
-def test_a_model_that_fails_midway_leaves_no_mixture(store, tmp_path):
+def test_failure_midway_leaves_no_mixture(store, tmp_path):
     rows = run(store, FakeTriton(fail_at=1), tmp_path, request_batch_size=1)
     assert rows["rank"].to_list() == rows["fused_rank"].to_list() == [1, 2, 3]
     assert rows["cross_encoder_score"].null_count() == 3
 
 
-def test_reranked_rows_that_are_up_to_date_need_no_model(store, tmp_path):
+def test_current_rows_need_no_model(store, tmp_path):
     run(store, FakeTriton(), tmp_path)
     meter = make_meter("rerank")
     rows = run(store, FakeTriton(broken={RERANK: make_error()}), tmp_path, meter)
@@ -201,7 +201,7 @@ def test_reranked_rows_that_are_up_to_date_need_no_model(store, tmp_path):
     assert not meter.record().fallback_used
 
 
-def test_where_the_fused_order_may_not_stand_in_the_error_comes_out_and_the_table_stays(store, tmp_path):
+def test_without_fallback_the_error_is_raised(store, tmp_path):
     run(store, FakeTriton(), tmp_path)
     before = store.read("reranked_candidates", "kb")
     broken = FakeTriton(broken={RERANK: make_error()})
@@ -210,12 +210,12 @@ def test_where_the_fused_order_may_not_stand_in_the_error_comes_out_and_the_tabl
     assert store.read("reranked_candidates", "kb").equals(before)
 
 
-def test_an_error_that_is_not_of_the_model_is_no_reason_to_fall_back(store, tmp_path):
+def test_other_errors_do_not_fall_back(store, tmp_path):
     with pytest.raises(EmbedderError, match="the disk"):
         run(store, FakeTriton(broken={RERANK: make_error(EmbedderError, "the disk")}), tmp_path)
 
 
-def test_another_formula_gives_new_scores_from_stored_logits(store, tmp_path, monkeypatch):
+def test_new_formula_rescores_stored_logits(store, tmp_path, monkeypatch):
     triton, meter = FakeTriton(), make_meter("rerank")
     before = run(store, triton, tmp_path)
     monkeypatch.setattr("embedder_assets.retrieval.rerank.FORMULA", "another")

@@ -29,7 +29,7 @@ def order(rows: pl.DataFrame) -> list[int]:
     return rows["fused_rank"].to_list()
 
 
-def test_the_score_adds_both_standardized_terms():
+def test_score_adds_both_standardized_terms():
     # -log of 1, 2, 4 is 0, -l, -2l: standardized sqrt(3/2), 0, -sqrt(3/2). Logits 0, 0, 3: -1, -1, 2 over sqrt(2).
     fused, low, high = math.sqrt(1.5), -1 / math.sqrt(2), 2 / math.sqrt(2)
     rows = combine(scored([1, 2, 4], [0.0, 0.0, 3.0]), apart(3), LOGIT_ONLY)
@@ -37,13 +37,13 @@ def test_the_score_adds_both_standardized_terms():
     assert rows["score"].to_list() == pytest.approx([fused + 0.9 * low, -fused + 0.9 * high, 0.9 * low])
 
 
-def test_a_heavier_weight_lets_the_cross_encoder_decide():
+def test_heavy_weight_lets_cross_encoder_decide():
     weights = Evidence(cross_encoder=100, agreement=0)
     assert order(combine(scored([1, 2, 3], [-5.0, 1.0, 4.0]), apart(3), weights)) == [3, 2, 1]
 
 
 @pytest.mark.parametrize("logit", [0.0, 0.1, -7.3])
-def test_equal_logits_keep_the_fused_order_and_add_nothing(logit):
+def test_equal_logits_keep_fused_order(logit):
     rows = combine(scored([3, 1, 2], [logit] * 3), apart(3), Evidence(cross_encoder=1000, agreement=0))
     assert order(rows) == [1, 2, 3]
     plain = combine(scored([1, 2, 3], [0.0] * 3), apart(3), NOTHING)
@@ -51,14 +51,14 @@ def test_equal_logits_keep_the_fused_order_and_add_nothing(logit):
 
 
 @given(st.lists(st.floats(-50, 50), min_size=1, max_size=30))
-def test_without_weights_the_fused_order_stays(logits):
+def test_zero_weights_keep_fused_order(logits):
     ranks = list(range(1, len(logits) + 1))
     rows = combine(scored(ranks[::-1], logits), apart(len(ranks)), NOTHING)
     assert order(rows) == rows["rank"].to_list() == ranks
 
 
 @pytest.mark.parametrize("standardize", [True, False])
-def test_a_missing_logit_counts_as_the_mean_of_the_querys_others(standardize):
+def test_missing_logit_counts_as_query_mean(standardize):
     weights = Evidence(cross_encoder=3, agreement=1, standardize=standardize)
     missing = pl.concat([scored([1, 2, 3], [4.0, None, -1.0]), scored([1, 2], [9.0, 9.0], "other")])
     filled = pl.concat([scored([1, 2, 3], [4.0, 1.5, -1.0]), scored([1, 2], [9.0, 9.0], "other")])
@@ -67,11 +67,11 @@ def test_a_missing_logit_counts_as_the_mean_of_the_querys_others(standardize):
     assert rows["cross_encoder_score"].null_count() == 1
 
 
-def test_without_any_logit_the_fused_order_stays():
+def test_no_logits_keep_fused_order():
     assert order(combine(scored([2, 1, 3], [None] * 3), apart(3), LOGIT_ONLY)) == [1, 2, 3]
 
 
-def test_a_candidate_without_a_vector_agrees_as_much_as_the_others_on_average():
+def test_missing_vector_has_mean_agreement():
     weights = Evidence(cross_encoder=0, agreement=1)
     vectors = np.array([[1, 0], [0, 1], [np.nan, np.nan]], np.float32)
     ranks, logits = np.array([1, 1, 1]), np.zeros(3)
@@ -81,7 +81,7 @@ def test_a_candidate_without_a_vector_agrees_as_much_as_the_others_on_average():
     assert final_scores(ranks, logits, np.empty((3, 0), np.float32), weights).tolist() == [0, 0, 0]
 
 
-def test_unstandardized_logits_say_how_sure_they_are():
+def test_unstandardized_logits_keep_their_scale():
     weights = Evidence(cross_encoder=1, agreement=0, standardize=False)
     unsure = combine(scored([1, 2, 3], [0.0, 0.0, 0.5]), apart(3), weights)
     sure = combine(scored([1, 2, 3], [0.0, 0.0, 5.0]), apart(3), weights)
@@ -92,20 +92,20 @@ def test_unstandardized_logits_say_how_sure_they_are():
         assert order(combine(scored([1, 2, 3], logits), apart(3), same)) == [1, 3, 2]
 
 
-def test_a_candidate_like_the_best_one_rises_above_its_equals():
+def test_agreement_breaks_ties():
     # Ranks 1 to 4; the third is almost the first, the others point elsewhere.
     vectors = np.array([[1, 0, 0], [0, 1, 0], [0.96, 0, 0.28], [0, 0, -1]], np.float32)
     assert order(combine(scored([1, 2, 3, 4], [0.0] * 4), vectors, Evidence(agreement=1))) == [1, 3, 2, 4]
 
 
-def test_agreement_cannot_unseat_a_sure_winner():
+def test_agreement_cannot_unseat_clear_winner():
     # Three candidates agree with each other, but the first is softmax_weights alone: its own likeness is the largest.
     vectors = np.array([[1, 0], [0, 1], [0, 1], [0, 1]], np.float32)
     rows = combine(scored([1, 2, 3, 4], [9.0, 0.0, 0.0, 0.0]), vectors, Evidence(cross_encoder=2, agreement=1))
     assert order(rows)[0] == 1
 
 
-def test_a_low_temperature_listens_to_the_best_candidate_only():
+def test_low_temperature_follows_the_best_candidate():
     ranks, logits = np.array([1, 2, 3]), np.array([2.0, 0.0, 0.0])
     vectors = np.array([[1, 0], [0, 1], [0.6, 0.8]], np.float32)
     cold = final_scores(ranks, logits, vectors, Evidence(agreement=1, temperature=1e-3))

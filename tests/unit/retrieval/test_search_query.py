@@ -25,7 +25,7 @@ def test_a_query_that_is_not_utf8_is_refused(query):
 
 
 @pytest.mark.parametrize("query", ["C++", "日本語", "42", "what is it?"])
-def test_a_query_with_a_letter_or_a_digit_gets_as_far_as_the_tables(query, tmp_path, monkeypatch):
+def test_query_with_letter_or_digit_is_accepted(query, tmp_path, monkeypatch):
     monkeypatch.setenv("EMBEDDER_HOME", str(tmp_path))
     result = search(query)
     assert "Run `embedder run` first" in str(result.exception)
@@ -47,7 +47,7 @@ NAMES = ["docs", "docs", "other", "docs"]
         ("summary validate", NAMES),
     ],
 )
-def test_a_name_that_is_given_twice_counts_once(command, arguments):
+def test_duplicate_collection_names_count_once(command, arguments):
     found = main
     for word in command.split():
         found = found.commands[word]

@@ -14,7 +14,7 @@ from embedder_assets.embedding.publish import embed_together
 from embedder_assets.embedding.sparse import SparseEncoder
 from embedder_assets.embedding.stage import EmbeddingStage
 from embedder_assets.errors import IncompleteTableError, TableError
-from embedder_assets.retrieval.approximate import ApproximateStage
+from embedder_assets.retrieval.hnsw_index import HnswIndexStage
 from embedder_assets.retrieval.search import Search
 from embedder_assets.retrieval.searchable import needed_versions
 from embedder_assets.tables import maintenance
@@ -117,14 +117,14 @@ def test_sparse_vectors_before_dense_ones_are_as_good(world):
     assert world.found() == {**OLD, "kb": {"white snow"}}
 
 
-def test_runs_killed_after_the_chunks_leave_the_last_complete_state(world):
+def test_killed_runs_leave_last_complete_state(world):
     for number in range(6):
         world.cut("kb", f"draft {number}", "blue sky")
         world.run("other", f"tree {number}")
     assert world.found() == {"kb": OLD["kb"], "other": {"tree 5"}}
 
 
-def test_a_change_that_needs_no_vector_is_seen_at_once(world):
+def test_change_without_new_vectors_is_immediate(world):
     texts = world.store.read("chunks", "kb")
     world.store.overwrite("chunks", "kb", texts.with_columns(heading=pl.lit("Moved")))
     world.cut("kb", "white snow")
@@ -138,7 +138,7 @@ def test_removed_chunks_are_gone_before_their_vectors(world):
     assert world.warnings == []
 
 
-def test_a_first_run_that_is_on_leaves_the_others_searchable(world):
+def test_first_run_leaves_others_searchable(world):
     world.cut("fresh", "new text")
     assert world.found() == OLD
     (warning,) = world.warnings
@@ -147,7 +147,7 @@ def test_a_first_run_that_is_on_leaves_the_others_searchable(world):
         world.found("fresh")
 
 
-def test_a_model_without_rows_is_named_and_hides_nothing(world):
+def test_model_without_rows_is_reported(world):
     world.embed("other", "dense", "2")
     world.triton.fingerprints[DENSE] = "dense-2"
     assert world.found() == {"other": OLD["other"]}
@@ -155,7 +155,7 @@ def test_a_model_without_rows_is_named_and_hides_nothing(world):
     assert "fingerprint dense-2" in world.warnings[0]
 
 
-def test_without_an_earlier_state_the_chunks_with_vectors_are_searched(world, monkeypatch):
+def test_partial_search_without_earlier_state(world, monkeypatch):
     world.cut("kb", "red apple", "white snow", "black coal")
     monkeypatch.setattr(maintenance, "SHORTEST_HOURS", 0)
     maintain(world.store, 0)
@@ -182,10 +182,10 @@ def test_maintenance_keeps_the_files_that_search_needs(world, monkeypatch, furth
     assert world.found()["kb"] == {"red apple", "white snow"}
 
 
-def test_a_restored_table_takes_search_back_to_complete_rows(world):
+def test_search_follows_a_restored_table(world):
     world.run("kb", "white snow")
-    (newest, former, *_) = commits_of(world.store, "dense_embeddings", "kb")
-    restore(world.store, "dense_embeddings", former.version, "kb")
+    (newest, earlier, *_) = commits_of(world.store, "dense_embeddings", "kb")
+    restore(world.store, "dense_embeddings", earlier.version, "kb")
     assert world.found("kb") == {"kb": {"white snow"}}
     assert "searched as it was" in world.warnings[0]
     restore(world.store, "dense_embeddings", newest.version)
@@ -193,13 +193,13 @@ def test_a_restored_table_takes_search_back_to_complete_rows(world):
     assert world.warnings == []
 
 
-def test_a_dropped_collection_is_gone_though_former_versions_hold_it(world):
+def test_dropped_collection_is_not_searched(world):
     world.cut("kb", "white snow")
     drop_collection(world.store, "kb")
     assert world.found() == {"other": OLD["other"]}
 
 
-def test_a_chunk_with_a_known_failure_leaves_the_state_complete(tmp_path):
+def test_known_failures_leave_the_state_complete(tmp_path):
     world = World(tmp_path)
     world.triton = FakeTriton(poison=["bad words"])
     world.run("kb", "red apple", "bad words")
@@ -238,7 +238,7 @@ def test_a_commit_during_a_search_gives_no_mixture(world, monkeypatch, moment):
     assert world.warnings == []
 
 
-def test_a_search_opened_before_a_run_answers_as_before(world, monkeypatch):
+def test_open_search_ignores_later_runs(world, monkeypatch):
     monkeypatch.setattr(maintenance, "SHORTEST_HOURS", 0)
     search = world.search()
     world.run("kb", "white snow")
@@ -246,7 +246,7 @@ def test_a_search_opened_before_a_run_answers_as_before(world, monkeypatch):
     assert {hit.snippet for hit in search.search("red", ALL)} == OLD["kb"] | OLD["other"]
 
 
-def test_the_approximate_index_of_other_chunks_is_not_searched(tmp_path):
+def test_hnsw_index_of_other_chunks_is_ignored(tmp_path):
     world = World(tmp_path, approximate_above=1)
     texts = [f"text {number}" for number in range(6)]
     world.run("kb", *texts)
@@ -260,7 +260,7 @@ def test_the_approximate_index_of_other_chunks_is_not_searched(tmp_path):
     rows = candidates.with_columns(dense_ranks=pl.concat_list(pl.lit(1, pl.Int64)))
     empty = [pl.lit(None, kind).alias(name) for name, kind in kinds.items() if name not in rows.columns]
     store.replace("fused_candidates", "kb", rows.with_columns(empty))
-    (outcome,) = ApproximateStage(store, world.settings).run("kb", [model]).values()
+    (outcome,) = HnswIndexStage(store, world.settings).run("kb", [model]).values()
     assert outcome.recall.enough
     assert world.found() == {"kb": set(texts)}
     world.cut("kb", *texts[:-1])  # the index still holds the chunk that went
@@ -273,7 +273,7 @@ def test_the_approximate_index_of_other_chunks_is_not_searched(tmp_path):
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_after_any_steps_search_finds_the_newest_complete_state(tmp_path, monkeypatch, seed):
+def test_search_finds_newest_complete_state(tmp_path, monkeypatch, seed):
     monkeypatch.setattr(maintenance, "SHORTEST_HOURS", 0)
     chance, world = random.Random(seed), World(tmp_path)
     words = ["red", "blue", "green", "white", "black"]
@@ -306,7 +306,7 @@ def test_after_any_steps_search_finds_the_newest_complete_state(tmp_path, monkey
         assert found.keys() == complete.keys()
 
 
-def test_two_options_for_one_collection_find_each_chunk_once(world):
+def test_duplicate_options_find_each_chunk_once(world):
     assert world.found("kb", "other", "kb") == OLD
 
 

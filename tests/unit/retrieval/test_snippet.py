@@ -7,11 +7,11 @@ from embedder_assets.retrieval.snippet import SNIPPET_CHARACTERS, query_words, s
 FILLER = "lorem " * 100
 
 
-def test_a_short_text_is_its_own_snippet_on_one_line():
+def test_short_text_is_its_own_snippet():
     assert snippet("Reset\n\n  the\tpassword.", "anything") == "Reset the password."
 
 
-def test_the_stretch_with_the_most_words_of_the_query_is_shown():
+def test_passage_with_most_query_words_wins():
     text = f"password {FILLER} reset your password here {FILLER}"
     shown = snippet(text, "reset password")
     assert "reset your password" in shown
@@ -19,7 +19,7 @@ def test_the_stretch_with_the_most_words_of_the_query_is_shown():
     assert shown.endswith("…")
 
 
-def test_the_first_of_equal_stretches_is_shown():
+def test_first_of_equal_passages_wins():
     assert snippet(f"alpha {FILLER} alpha", "alpha").startswith("alpha")
     assert snippet(FILLER, "absent").startswith("lorem")
 
@@ -36,7 +36,7 @@ def test_a_repeated_word_counts_once():
 
 
 @given(st.text(max_size=900), st.text(max_size=30))
-def test_a_snippet_is_a_stretch_of_the_text_of_limited_length(text, query):
+def test_snippet_is_a_bounded_passage(text, query):
     flat = " ".join(text.split())
     shown = snippet(text, query).removeprefix("…").removesuffix("…")
     assert shown in flat or "…" in flat
@@ -57,17 +57,17 @@ ANSWERS = {
 
 @pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
 @pytest.mark.parametrize(("before", "after"), [(BEFORE, AFTER), ("", AFTER), (BEFORE, "")])
-def test_the_passage_has_the_answer_behind_the_query_words(answer, before, after):
+def test_passage_includes_the_answer(answer, before, after):
     assert "30 days" in snippet(f"{before}{answer} {after}", QUESTION)
 
 
-def test_a_passage_begins_and_ends_with_a_sentence():
+def test_passage_begins_and_ends_with_sentences():
     shown = snippet(f"{BEFORE}Logs are kept. Then they go after 30 days. {AFTER}", QUESTION).strip("… ")
     assert shown[0].isupper()
     assert shown.endswith(".")
 
 
-def test_words_that_say_little_do_not_win():
+def test_stop_words_do_not_win():
     text = f"How it is that there are long lists of what they have. {BEFORE} Logs go after 30 days. {AFTER}"
     assert "30 days" in snippet(text, QUESTION)
 
@@ -76,6 +76,6 @@ def test_scripts_without_spaces_are_searched_too():
     assert "三十天" in snippet("鲸鱼生活在海里。" * 80 + "日志保留三十天。" + "别的内容很多。" * 80, "日志保留多久")
 
 
-def test_query_words_are_lower_case_and_leave_out_what_is_too_short():
+def test_query_words_are_lower_case_and_long():
     assert query_words("How do I re-set the VPN? Über_3") == ["how", "set", "the", "vpn", "über_3"]
     assert query_words("a b") == []

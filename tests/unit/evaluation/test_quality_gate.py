@@ -4,14 +4,14 @@ from datetime import datetime, timedelta
 import polars as pl
 import pytest
 
-from embedder_assets.checks import quality
+from embedder_assets.checks import quality_gate
 from embedder_assets.checks.data import QUALITY_RULES
 from embedder_assets.embedding.dense import DenseEncoder
 from embedder_assets.errors import QualityError
 from embedder_assets.evaluation.baseline import accept, drop
-from embedder_assets.evaluation.export_gate import refuse_below_baseline
 from embedder_assets.evaluation.model_gate import ModelGate
-from embedder_assets.evaluation.results import newest_figures
+from embedder_assets.evaluation.quality_gate import enforce_quality_gate
+from embedder_assets.evaluation.results import latest_result
 from tests.support.factories import FakeTriton, make_meter
 from tests.support.judged import GOOD, MODELS, WORSE, evaluate, judged_pipeline, rank, write_qrels
 
@@ -51,7 +51,7 @@ def test_every_rule_says_what_must_hold(rule):
 
 
 @pytest.mark.parametrize("rule", QUALITY_RULES)
-def test_without_judgements_a_rule_passes_and_says_so(tmp_path, rule):
+def test_rules_pass_without_judgements(tmp_path, rule):
     pipeline = judged_pipeline(tmp_path, "")
     found = rule(pipeline, "kb")
     assert found.level == "note"
@@ -72,24 +72,24 @@ def test_tables_that_were_not_evaluated_fail(make, rule):
 def test_reranked_may_be_below_fused_by_the_tolerance(make, tolerance, fails):
     pipeline = make(quality_tolerance=tolerance)
     reranked(pipeline, WORSE)
-    assert (quality.reranked_not_below_fused(pipeline, "kb") is not None) == fails
+    assert (quality_gate.reranked_not_below_fused(pipeline, "kb") is not None) == fails
 
 
-def test_a_fall_below_fused_names_what_a_person_needs(make):
+def test_regression_below_fused_is_explained(make):
     pipeline = make()
     reranked(pipeline, WORSE)
-    found = quality.reranked_not_below_fused(pipeline, "kb")
+    found = quality_gate.reranked_not_below_fused(pipeline, "kb")
     assert f"reranked nDCG@10 is {WORSE_NDCG:.4f} over 2 judged queries, the fused ranking has 1.0000" in found.text
     assert "EMBEDDER_QUALITY_TOLERANCE allows 0.02 less" in found.text
     assert f"Queries that lost most: q0 (1.000 to {2 * WORSE_NDCG - 1:.3f})." in found.text
     assert "dense_minilm dense-1, rerank_cross_encoder rerank-1" in found.text
-    assert "[evidence]" in found.text
+    assert "[score]" in found.text
 
 
-def test_with_rerank_off_there_is_nothing_to_hold_against_fused(make):
+def test_disabled_rerank_has_no_comparison(make):
     pipeline = make(enable_rerank=False)
     evaluate(pipeline)
-    found = quality.reranked_not_below_fused(pipeline, "kb")
+    found = quality_gate.reranked_not_below_fused(pipeline, "kb")
     assert found.level == "note"
     assert "off" in found.text
 
@@ -102,61 +102,61 @@ def fallen_back(pipeline, order=GOOD) -> None:
     evaluate(pipeline)
 
 
-def test_where_the_rerank_model_failed_the_rule_passes_and_says_nothing_of_it(make):
+def test_rerank_fallback_passes(make):
     pipeline = make()
     fallen_back(pipeline)
-    found = quality.reranked_not_below_fused(pipeline, "kb")
+    found = quality_gate.reranked_not_below_fused(pipeline, "kb")
     assert found.level == "note"
-    assert "the rerank model failed and the fused order stands in its place" in found.text
+    assert "the rerank model failed and the fused order is used instead" in found.text
 
 
 # quality_not_below_baseline
 
 
-def test_where_the_rerank_model_failed_fused_is_held_against_fused(make):
+def test_rerank_fallback_compares_fused_rankings(make):
     pipeline = make()
     rank(pipeline, "2", fused=WORSE)
     accepted(pipeline, GOOD)
     fallen_back(pipeline, WORSE)
-    assert quality.quality_not_below_baseline(pipeline, "kb") is None
+    assert quality_gate.quality_not_below_baseline(pipeline, "kb") is None
 
 
-def test_without_a_baseline_the_rule_passes_and_names_the_command(make):
+def test_no_baseline_passes_and_names_command(make):
     pipeline = make()
     reranked(pipeline, WORSE)
-    found = quality.quality_not_below_baseline(pipeline, "kb")
+    found = quality_gate.quality_not_below_baseline(pipeline, "kb")
     assert found.level == "note"
     assert "`embedder baseline accept --collection kb`" in found.text
 
 
 @pytest.mark.parametrize(("tolerance", "fails"), [(FALL + 0.001, False), (FALL, False), (FALL - 0.001, True)])
-def test_the_final_order_may_be_below_the_baseline_by_the_tolerance(make, tolerance, fails):
+def test_baseline_tolerance_is_respected(make, tolerance, fails):
     pipeline = make(quality_tolerance=tolerance)
     accepted(pipeline)
     reranked(pipeline, WORSE)
-    assert (quality.quality_not_below_baseline(pipeline, "kb") is not None) == fails
+    assert (quality_gate.quality_not_below_baseline(pipeline, "kb") is not None) == fails
 
 
 def test_a_rise_above_the_baseline_passes(make):
     pipeline = make()
     accepted(pipeline, WORSE)
     reranked(pipeline, GOOD)
-    assert quality.quality_not_below_baseline(pipeline, "kb") is None
+    assert quality_gate.quality_not_below_baseline(pipeline, "kb") is None
 
 
-def test_accepting_the_fall_opens_the_gate(make):
+def test_accepting_a_regression_opens_the_gate(make):
     pipeline = make()
     accepted(pipeline)
     reranked(pipeline, WORSE)
     accept(pipeline.store, pipeline.settings, [], accepted_by="ana", note="smaller model on purpose")
-    assert quality.quality_not_below_baseline(pipeline, "kb") is None
+    assert quality_gate.quality_not_below_baseline(pipeline, "kb") is None
 
 
-def test_a_fall_below_the_baseline_names_what_a_person_needs(make):
+def test_regression_below_baseline_is_explained(make):
     pipeline = make()
     accepted(pipeline, rerank={"rerank_cross_encoder": "rerank-0"})
     reranked(pipeline, WORSE)
-    found = quality.quality_not_below_baseline(pipeline, "kb")
+    found = quality_gate.quality_not_below_baseline(pipeline, "kb")
     assert f"reranked nDCG@10 is {WORSE_NDCG:.4f} over 2 judged queries, the baseline accepted on 20" in found.text
     assert "has 1.0000, and EMBEDDER_QUALITY_TOLERANCE allows 0.02 less" in found.text
     assert f"Queries that lost most: q0 (1.000 to {2 * WORSE_NDCG - 1:.3f})." in found.text
@@ -164,47 +164,46 @@ def test_a_fall_below_the_baseline_names_what_a_person_needs(make):
     assert "of the baseline: dense_minilm dense-1, rerank_cross_encoder rerank-0." in found.text
     assert "embedder models compare" in found.text
     assert "`embedder baseline accept --collection kb`" in found.text
-    assert "judgements are not those of then" not in found.text
+    assert "judgements have changed since" not in found.text
 
 
-def test_a_fall_with_the_same_models_says_that_something_else_differs(make):
+def test_regression_with_same_models_is_explained(make):
     pipeline = make()
     accepted(pipeline)
     reranked(pipeline, WORSE)
-    assert (
-        "the same, so a setting, the documents or the judgements differ"
-        in quality.quality_not_below_baseline(pipeline, "kb").text
+    assert "the same, so a setting, the documents or the judgements differ" in quality_gate.quality_not_below_baseline(
+        pipeline, "kb"
     )
 
 
-def test_changed_judgements_are_told(make, tmp_path):
+def test_changed_judgements_are_reported(make, tmp_path):
     pipeline = make()
     accepted(pipeline)
     write_qrels(tmp_path, "q0\td.md\t1\n")
     reranked(pipeline, GOOD)
-    assert "The judgements are not those of then." in quality.quality_not_below_baseline(pipeline, "kb").text
+    assert "The judgements have changed since." in quality_gate.quality_not_below_baseline(pipeline, "kb")
 
 
-def test_with_rerank_off_the_fused_order_is_held_against_the_fused_baseline(make, tmp_path):
+def test_disabled_rerank_compares_fused_rankings(make, tmp_path):
     pipeline = make()
     accepted(pipeline, WORSE)
     pipeline.settings = pipeline.settings.model_copy(update={"enable_rerank": False})
     evaluate(pipeline)
-    assert quality.quality_not_below_baseline(pipeline, "kb") is None
+    assert quality_gate.quality_not_below_baseline(pipeline, "kb") is None
     rank(pipeline, "2", fused=WORSE)
     evaluate(pipeline)
-    found = quality.quality_not_below_baseline(pipeline, "kb")
+    found = quality_gate.quality_not_below_baseline(pipeline, "kb")
     assert found.text.startswith(f"fused nDCG@10 is {WORSE_NDCG:.4f}")
     assert "has 1.0000" in found.text
 
 
-def test_a_baseline_without_reranking_is_held_by_its_final_order(make):
+def test_baseline_without_rerank_compares_final_order(make):
     pipeline = make(enable_rerank=False)
     evaluate(pipeline)
     accept(pipeline.store, pipeline.settings, ["kb"], accepted_by="ana", note="")
     pipeline.settings = pipeline.settings.model_copy(update={"enable_rerank": True})
     reranked(pipeline, WORSE)
-    found = quality.quality_not_below_baseline(pipeline, "kb")
+    found = quality_gate.quality_not_below_baseline(pipeline, "kb")
     assert "reranked nDCG@10 is" in found.text
     assert "has (fused) 1.0000" in found.text
 
@@ -223,7 +222,7 @@ LOST = {
 
 
 @pytest.mark.parametrize("content", [*LOST.values(), "no query is left"], ids=[*LOST, "no query is left"])
-def test_lost_judgements_keep_the_exports_back_while_a_baseline_counts(make, tmp_path, content):
+def test_lost_judgements_block_exports(make, tmp_path, content):
     pipeline = make()
     accepted(pipeline)
     qrels = tmp_path / "corpus" / "kb" / "qrels.tsv"
@@ -234,19 +233,19 @@ def test_lost_judgements_keep_the_exports_back_while_a_baseline_counts(make, tmp
     else:
         pipeline.store.overwrite("queries", "kb", [])
     evaluate(pipeline)
-    found = quality.quality_not_below_baseline(pipeline, "kb")
+    found = quality_gate.quality_not_below_baseline(pipeline, "kb")
     assert found.level == "error"
     assert "over 2 judged queries, and now no judged query is left" in found.text
     assert "Bring back queries.jsonl and qrels.tsv" in found.text
     assert "`embedder baseline drop --collection kb`" in found.text
     with pytest.raises(QualityError, match="no judged query is left"):
-        refuse_below_baseline(pipeline.store, pipeline.settings, "kb")
+        enforce_quality_gate(pipeline.store, pipeline.settings, "kb")
     drop(pipeline.store, ["kb"])
-    assert quality.quality_not_below_baseline(pipeline, "kb").level == "note"
-    refuse_below_baseline(pipeline.store, pipeline.settings, "kb")
+    assert quality_gate.quality_not_below_baseline(pipeline, "kb").level == "note"
+    enforce_quality_gate(pipeline.store, pipeline.settings, "kb")
 
 
-def test_a_new_model_is_refused_while_judgements_are_lost(make, tmp_path):
+def test_lost_judgements_block_a_model_swap(make, tmp_path):
     pipeline = make()
     accepted(pipeline)
     (tmp_path / "corpus" / "kb" / "qrels.tsv").unlink()
@@ -255,39 +254,39 @@ def test_a_new_model_is_refused_while_judgements_are_lost(make, tmp_path):
         gate("kb", [])
     drop(pipeline.store, ["kb"])
     gate("kb", [])
-    # Nobody asks for judgements that nothing is held against.
+    # Nobody asks for judgements that nothing is compared with.
     (tmp_path / "corpus" / "kb" / "qrels.tsv").write_text("no header\n")
     gate("kb", [])
 
 
-def test_judgements_that_cannot_be_read_keep_the_exports_back(make, tmp_path):
+def test_unreadable_judgements_block_exports(make, tmp_path):
     pipeline = make()
     accepted(pipeline)
     (tmp_path / "corpus" / "kb" / "qrels.tsv").write_text("no header\n")
-    assert "qrels.tsv" in quality.quality_not_below_baseline(pipeline, "kb").text
+    assert "qrels.tsv" in quality_gate.quality_not_below_baseline(pipeline, "kb").text
     with pytest.raises(QualityError, match=r"qrels\.tsv"):
-        refuse_below_baseline(pipeline.store, pipeline.settings, "kb")
+        enforce_quality_gate(pipeline.store, pipeline.settings, "kb")
 
 
-def test_tables_that_were_not_evaluated_keep_the_exports_back(make):
+def test_unevaluated_tables_block_exports(make):
     pipeline = make()
     accepted(pipeline)
     rank(pipeline, "edited", reranked=WORSE)
     with pytest.raises(QualityError, match="materialize the asset `evaluation`"):
-        refuse_below_baseline(pipeline.store, pipeline.settings, "kb")
+        enforce_quality_gate(pipeline.store, pipeline.settings, "kb")
 
 
-def test_fewer_judged_queries_than_the_baseline_has_are_a_warning(make, tmp_path):
+def test_fewer_judged_queries_are_a_warning(make, tmp_path):
     pipeline = make()
     accepted(pipeline)
     write_qrels(tmp_path, "q1\tc.md\t1\n")
     evaluate(pipeline)
-    found = quality.quality_not_below_baseline(pipeline, "kb")
+    found = quality_gate.quality_not_below_baseline(pipeline, "kb")
     assert found.level == "warning"
     assert "1 judged queries are left of the 2 of the baseline" in found.text
-    refuse_below_baseline(pipeline.store, pipeline.settings, "kb")
+    enforce_quality_gate(pipeline.store, pipeline.settings, "kb")
     accept(pipeline.store, pipeline.settings, [], accepted_by="ana", note="fewer on purpose")
-    assert quality.quality_not_below_baseline(pipeline, "kb") is None
+    assert quality_gate.quality_not_below_baseline(pipeline, "kb") is None
 
 
 # The newest is the last one that was written, whatever the clock says
@@ -311,30 +310,30 @@ def clock(monkeypatch):
     return lambda days: monkeypatch.setattr(Clock, "ahead", timedelta(days=days))
 
 
-def test_an_evaluation_with_a_wrong_clock_hides_no_later_one(make, clock):
+def test_wrong_clock_hides_no_later_evaluation(make, clock):
     pipeline = make(quality_tolerance=1)
     for number, days in enumerate([0, 10, 0, -30, 0]):
         clock(days)
         rank(pipeline, f"edit {number}", reranked=GOOD if number % 2 else WORSE)
         now = evaluate(pipeline)
         assert now is not None
-        assert quality.quality_not_below_baseline(pipeline, "kb").text.startswith("no baseline is accepted")
-        assert newest_figures(pipeline.store, "evaluation", "kb") == now
+        assert quality_gate.quality_not_below_baseline(pipeline, "kb").text.startswith("no baseline is accepted")
+        assert latest_result(pipeline.store, "evaluation", "kb") == now
         assert now.ndcg("reranked") == pytest.approx(1 if number % 2 else WORSE_NDCG)
 
 
-def test_the_last_baseline_counts_whatever_the_clock_said(make, clock):
+def test_wrong_clock_hides_no_later_baseline(make, clock):
     pipeline = make()
     clock(10)
     accepted(pipeline)
     clock(0)
     reranked(pipeline, WORSE)
-    assert quality.quality_not_below_baseline(pipeline, "kb") is not None
+    assert quality_gate.quality_not_below_baseline(pipeline, "kb") is not None
     accept(pipeline.store, pipeline.settings, [], accepted_by="ana", note="on purpose")
-    assert quality.quality_not_below_baseline(pipeline, "kb") is None
+    assert quality_gate.quality_not_below_baseline(pipeline, "kb") is None
 
 
-def test_rows_from_before_there_was_a_sequence_are_older(make, clock):
+def test_rows_without_a_sequence_are_older(make, clock):
     pipeline = make(quality_tolerance=1)
     clock(10)
     reranked(pipeline, WORSE)
@@ -343,5 +342,5 @@ def test_rows_from_before_there_was_a_sequence_are_older(make, clock):
     clock(0)
     rank(pipeline, "edit", reranked=GOOD)
     now = evaluate(pipeline)
-    assert newest_figures(pipeline.store, "evaluation", "kb") == now
+    assert latest_result(pipeline.store, "evaluation", "kb") == now
     assert now.ndcg("reranked") == pytest.approx(1)

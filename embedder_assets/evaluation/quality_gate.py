@@ -1,4 +1,7 @@
-"""What the rankings of a collection have to reach before they are exported."""
+"""The quality gate: decides whether the rankings of a collection are good enough to be exported.
+
+``enforce_quality_gate`` refuses an export; the asset checks (``checks.quality_gate``) report the same decision earlier.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from dataclasses import dataclass
 
 from embedder_assets.errors import EmbedderError, QualityError
 from embedder_assets.evaluation.evaluate import EvaluateStage
-from embedder_assets.evaluation.results import NDCG, Figures, changes_by_query, newest_figures
+from embedder_assets.evaluation.results import NDCG, EvaluationResult, changes_by_query, latest_result
 from embedder_assets.settings import Settings
 from embedder_assets.tables.store import TableStore
 
@@ -16,29 +19,29 @@ ROUNDING = 1e-9  # 0.83 - 0.81 is a little more than 0.02
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Reference:
     """What the final ranking of an evaluation is compared with, and the words for it.
 
     Attributes:
-        reference: The figures of which ``ranking`` is what has to be reached.
-        has: Says whose figure it is.
+        result: The evaluation or baseline whose ``ranking`` has to be reached.
+        label: Says whose value it is.
         models: Names the models, now and then.
-        remedy: What to do about a fall.
+        remedy: What to do about a regression.
     """
 
-    reference: Figures
+    result: EvaluationResult
     ranking: str
-    has: str
+    label: str
     models: str
     remedy: str
 
 
-def problem_with_baseline(store: TableStore, settings: Settings, collection: str) -> str | None:
-    """Why a collection must not be exported as it is, or None: also where no baseline is accepted.
+def export_problem(store: TableStore, settings: Settings, collection: str) -> str | None:
+    """Why a collection must not be exported as it is; None if it may be, and if no baseline is accepted.
 
     While a baseline counts, what cannot be measured is not exported: judgements that got lost would open the gate.
     """
-    baseline = newest_figures(store, "quality_baselines", collection)
+    baseline = latest_result(store, "quality_baselines", collection)
     if baseline is None:
         return None
     try:
@@ -48,13 +51,13 @@ def problem_with_baseline(store: TableStore, settings: Settings, collection: str
     return _unmeasured(baseline) if now is None else _below(store, settings, now, baseline)
 
 
-def refuse_below_baseline(store: TableStore, settings: Settings, collection: str) -> None:
-    """The same for who is about to write the exports, whether the checks were asked in this run or not.
+def enforce_quality_gate(store: TableStore, settings: Settings, collection: str) -> None:
+    """Refuses the export of a collection for which ``export_problem`` has a reason, whether checks ran before or not.
 
     Raises:
         QualityError: The collection must not be exported as it is.
     """
-    problem = problem_with_baseline(store, settings, collection)
+    problem = export_problem(store, settings, collection)
     if problem is not None:
         raise QualityError(
             f"the exports of collection '{collection}'",
@@ -64,14 +67,14 @@ def refuse_below_baseline(store: TableStore, settings: Settings, collection: str
         )
 
 
-def fall(store: TableStore, settings: Settings, now: Figures, held: Comparison) -> str | None:
+def regression(store: TableStore, settings: Settings, now: EvaluationResult, reference: Reference) -> str | None:
     """By how much an evaluation is below what it is compared with, or None within the tolerance."""
-    reached, demanded = now.ndcg(now.final), held.reference.ndcg(held.ranking)
+    reached, required = now.ndcg(now.final), reference.result.ndcg(reference.ranking)
     tolerance = settings.quality_tolerance
-    if demanded - reached <= tolerance + ROUNDING:
+    if required - reached <= tolerance + ROUNDING:
         return None
     changes = changes_by_query(
-        store, now.collection, (now.input_digest, now.final), (held.reference.input_digest, held.ranking)
+        store, now.collection, (now.input_digest, now.final), (reference.result.input_digest, reference.ranking)
     )
     lost = [
         f"{query} ({before:.3f} to {value:.3f})"
@@ -80,21 +83,21 @@ def fall(store: TableStore, settings: Settings, now: Figures, held: Comparison) 
     ]
     return " ".join(
         [
-            f"{now.final} {NDCG} is {reached:.4f} over {now.queries} judged queries, {held.has} {demanded:.4f},",
+            f"{now.final} {NDCG} is {reached:.4f} over {now.queries} judged queries, {reference.label} {required:.4f},",
             f"and EMBEDDER_QUALITY_TOLERANCE allows {tolerance:g} less.",
             *([f"Queries that lost most: {', '.join(lost)}."] if lost else []),
-            *(["The judgements are not those of then."] if now.qrels_digest != held.reference.qrels_digest else []),
-            held.models + ".",
-            f"The exports stay as they were. {held.remedy}",
+            *(["The judgements have changed since."] if now.qrels_digest != reference.result.qrels_digest else []),
+            reference.models + ".",
+            f"The exports stay as they were. {reference.remedy}",
         ]
     )
 
 
-def models_then(now: Figures, baseline: Figures) -> str:
+def baseline_models(now: EvaluationResult, baseline: EvaluationResult) -> str:
     """The models of a baseline, next to those of an evaluation."""
     if now.models == baseline.models:
         return "; of the baseline: the same, so a setting, the documents or the judgements differ"
-    return f"; of the baseline: {baseline.models_named}"
+    return f"; of the baseline: {baseline.model_list}"
 
 
 def accept_command(collection: str) -> str:
@@ -110,7 +113,7 @@ def unmeasured_remedy(collection: str) -> str:
     )
 
 
-def _unmeasured(baseline: Figures) -> str:
+def _unmeasured(baseline: EvaluationResult) -> str:
     return (
         f"a baseline counts, accepted on {baseline.at:%Y-%m-%d} over {baseline.queries} judged queries, and now no "
         "judged query is left, so the ranking cannot be compared with it. The exports stay as they were. "
@@ -118,12 +121,12 @@ def _unmeasured(baseline: Figures) -> str:
     )
 
 
-def _below(store: TableStore, settings: Settings, now: Figures, baseline: Figures) -> str | None:
-    ranking = baseline.comparable(now.final)
-    has = f"the baseline accepted on {baseline.at:%Y-%m-%d} has {'' if ranking == now.final else f'({ranking}) '}"
+def _below(store: TableStore, settings: Settings, now: EvaluationResult, baseline: EvaluationResult) -> str | None:
+    ranking = baseline.matching_ranking(now.final)
+    label = f"the baseline accepted on {baseline.at:%Y-%m-%d} has {'' if ranking == now.final else f'({ranking}) '}"
     remedy = (
         "Compare the models (`embedder models compare`), go back to the earlier model, setting or documents, or accept "
         f"the fall on purpose: {accept_command(now.collection)}."
     )
-    models = f"Models now: {now.models_named}" + models_then(now, baseline)
-    return fall(store, settings, now, Comparison(baseline, ranking, has.strip(), models, remedy))
+    models = f"Models now: {now.model_list}" + baseline_models(now, baseline)
+    return regression(store, settings, now, Reference(baseline, ranking, label.strip(), models, remedy))

@@ -5,14 +5,14 @@ from __future__ import annotations
 from embedder_assets.checks.blocking import Finding, error_or_none
 from embedder_assets.errors import EmbedderError
 from embedder_assets.evaluation.evaluate import EvaluateStage
-from embedder_assets.evaluation.export_gate import (
-    Comparison,
+from embedder_assets.evaluation.quality_gate import (
+    Reference,
     accept_command,
-    fall,
-    models_then,
-    problem_with_baseline,
+    baseline_models,
+    export_problem,
+    regression,
 )
-from embedder_assets.evaluation.results import Figures, newest_figures
+from embedder_assets.evaluation.results import EvaluationResult, latest_result
 from embedder_assets.run_context import Pipeline
 
 
@@ -24,24 +24,24 @@ def reranked_not_below_fused(pipeline: Pipeline, collection: str) -> Finding | N
     if now.final != "reranked":
         if pipeline.settings.enable_rerank:
             return Finding(
-                "note", "the rerank model failed and the fused order stands in its place, so nothing is said about it"
+                "note", "the rerank model failed and the fused order is used instead, so there is nothing to compare"
             )
         return Finding("note", "the rerank stage is off")
     remedy = (
-        "Compare with other rerank models (`embedder models compare`), lower the weights under [evidence] in the "
+        "Compare with other rerank models (`embedder models compare`), lower the weights under [score] in the "
         "model's model.toml, or do without it: EMBEDDER_ENABLE_RERANK=false."
     )
-    baseline = newest_figures(pipeline.store, "quality_baselines", collection)
-    models = f"Models now: {now.models_named}" + (models_then(now, baseline) if baseline else "")
-    comparison = Comparison(now, "fused", "the fused ranking has", models, remedy)
-    return error_or_none(fall(pipeline.store, pipeline.settings, now, comparison))
+    baseline = latest_result(pipeline.store, "quality_baselines", collection)
+    models = f"Models now: {now.model_list}" + (baseline_models(now, baseline) if baseline else "")
+    reference = Reference(now, "fused", "the fused ranking has", models, remedy)
+    return error_or_none(regression(pipeline.store, pipeline.settings, now, reference))
 
 
 def quality_not_below_baseline(pipeline: Pipeline, collection: str) -> Finding | None:
     """On the judged queries, nDCG@10 of the final order is not below the accepted baseline, within a tolerance."""
-    baseline = newest_figures(pipeline.store, "quality_baselines", collection)
+    baseline = latest_result(pipeline.store, "quality_baselines", collection)
     if baseline is not None:
-        problem = problem_with_baseline(pipeline.store, pipeline.settings, collection)
+        problem = export_problem(pipeline.store, pipeline.settings, collection)
         return error_or_none(problem) or _fewer_queries(_evaluated(pipeline, collection), baseline)
     now = _evaluated(pipeline, collection)
     if isinstance(now, Finding):
@@ -50,7 +50,7 @@ def quality_not_below_baseline(pipeline: Pipeline, collection: str) -> Finding |
     return Finding("note", f"no baseline is accepted, so nothing to compare with; {accept} accepts this evaluation")
 
 
-def _fewer_queries(now: Figures | Finding, baseline: Figures) -> Finding | None:
+def _fewer_queries(now: EvaluationResult | Finding, baseline: EvaluationResult) -> Finding | None:
     """A gate that measures less than it did lets more through, and should not do so in silence."""
     if isinstance(now, Finding) or now.queries >= baseline.queries:
         return None
@@ -62,10 +62,10 @@ def _fewer_queries(now: Figures | Finding, baseline: Figures) -> Finding | None:
     )
 
 
-def _evaluated(pipeline: Pipeline, collection: str) -> Figures | Finding:
-    """The figures of the tables as they are, or why there are none."""
+def _evaluated(pipeline: Pipeline, collection: str) -> EvaluationResult | Finding:
+    """The evaluation of the tables as they are, or why there is none."""
     try:
-        figures = EvaluateStage(pipeline.store, pipeline.settings).current(collection)
+        result = EvaluateStage(pipeline.store, pipeline.settings).current(collection)
     except EmbedderError as error:
         return Finding("error", str(error))
-    return figures or Finding("note", "no judged queries, so nothing to compare")
+    return result or Finding("note", "no judged queries, so nothing to compare")
