@@ -13,8 +13,8 @@ from embedder_assets.evaluation.baseline import accept, drop
 from embedder_assets.evaluation.export_gate import refuse_below_baseline
 from embedder_assets.evaluation.model_gate import ModelGate
 from embedder_assets.evaluation.results import newest_figures
+from tests.support.corpora.judged import GOOD, MODELS, WORSE, evaluate, judged_pipeline, rank, write_qrels
 from tests.support.factories import FakeTriton, make_meter
-from tests.support.judged import GOOD, MODELS, WORSE, evaluate, judged_pipeline, rank, write_qrels
 
 # What q0 loses from GOOD to WORSE, halved by the perfect q1.
 WORSE_NDCG = ((1 / math.log2(4) + 2 / math.log2(5)) / (2 + 1 / math.log2(3)) + 1) / 2
