@@ -24,10 +24,10 @@ from embedder_assets.serving.server.access import ServerAccess
 from embedder_assets.serving.server.embedded import EmbeddedTriton
 from embedder_assets.settings import load_settings
 from embedder_assets.tables.store import TableStore
-from tests.integration.conftest import instance_of
-from tests.support import postgres, redis
-from tests.support.cluster import Cluster, tell
+from tests.support.command import instance_of
 from tests.support.processes import eventually
+from tests.support.servers import postgres, redis
+from tests.support.servers.cluster import Cluster, tell
 
 COLLECTIONS = [f"collection-{number}" for number in range(8)]
 WORKERS = (1, 2)

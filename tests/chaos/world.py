@@ -19,7 +19,7 @@ from embedder_assets.network import loopback
 from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.store import TableStore
 from tests.chaos.started import Started
-from tests.support.editor import Editor
+from tests.support.corpora.editor import Editor
 from tests.support.processes import eventually, own_range, processes_of
 
 BIN = Path(sys.executable).parent

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-import dagster as dg
 import pytest
 
 from embedder_assets.serving.client.session import TritonSession
@@ -17,14 +14,11 @@ from embedder_assets.serving.models.build import build_models
 from embedder_assets.serving.server import embedded
 from embedder_assets.settings import load_settings
 from tests.conftest import PROJECT
-from tests.support.object_store import BUCKET, ObjectStore
-from tests.support.object_store import running as object_store_running
-from tests.support.postgres import Postgres, binaries, running
+from tests.support.command import BIN, Embedder, animals_and_tools_in, environment
 from tests.support.processes import own_range
-
-BIN = Path(sys.executable).parent
-
-Embedder = Callable[..., subprocess.CompletedProcess[str]]
+from tests.support.servers.object_store import BUCKET, ObjectStore
+from tests.support.servers.object_store import running as object_store_running
+from tests.support.servers.postgres import Postgres, binaries, running
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -50,14 +44,6 @@ def home(tmp_path: Path) -> Path:
 def corpus(tmp_path: Path) -> Path:
     """A corpus of two small collections, one with queries of its own."""
     return animals_and_tools_in(tmp_path / "corpus")
-
-
-def animals_and_tools_in(folder: Path) -> Path:
-    write(folder / "animals" / "cat.md", "# The cat\n\nThe cat is a small predator that purrs and hunts mice.\n")
-    write(folder / "animals" / "whale.md", "# The whale\n\nThe whale is a mammal that lives in the sea.\n")
-    write(folder / "animals" / "queries.jsonl", '{"_id": "q1", "text": "which animal purrs"}\n')
-    write(folder / "tools" / "deep" / "hammer.txt", "A hammer drives nails into wood.\n")
-    return folder
 
 
 @pytest.fixture(scope="session")
@@ -103,16 +89,6 @@ def url(object_store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     return f"s3://{BUCKET}/{tmp_path.name}"
 
 
-def write(path: Path, text: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, "utf-8")
-    return path
-
-
-def environment(home: Path, **variables: str) -> dict[str, str]:
-    return {**os.environ, "EMBEDDER_HOME": str(home), **variables}
-
-
 @pytest.fixture
 def embedder(home: Path, tmp_path: Path) -> Embedder:
     """Runs the command as a user does, in an empty working directory."""
@@ -128,8 +104,3 @@ def embedder(home: Path, tmp_path: Path) -> Embedder:
         )
 
     return run
-
-
-def instance_of(home: Path) -> dg.DagsterInstance:
-    """The Dagster instance that runs on a home have used, as Dagster's own tools open it; close it."""
-    return dg.DagsterInstance.from_config(str(home / "dagster"))

@@ -21,7 +21,7 @@ from embedder_assets.serving.models.build import build_models
 from embedder_assets.settings import load_settings
 from embedder_assets.tables.store import TableStore
 from tests.conftest import PROJECT
-from tests.integration.conftest import BIN, environment, write
+from tests.support.command import BIN, environment, write
 from tests.support.processes import eventually, free_ports
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -9,7 +9,7 @@ from embedder_assets.corpus.collections import Collection, discover_collections,
 from embedder_assets.corpus.sources import Listing, list_sources
 from embedder_assets.errors import CorpusError
 from embedder_assets.tables.store import TableStore
-from tests.support.deep import LONG_NAME, nest
+from tests.support.corpora.deep import LONG_NAME, nest
 from tests.support.factories import make_documents
 from tests.support.permissions import permissions_count
 

@@ -20,7 +20,7 @@ from embedder_assets.corpus.ingest import Ingest
 from embedder_assets.corpus.queries import load_qrels, load_queries
 from embedder_assets.errors import CorpusError, EmbedderError
 from embedder_assets.tables.store import TableStore
-from tests.support.deep import nest
+from tests.support.corpora.deep import nest
 from tests.support.factories import make_settings
 
 ERRORS = [errno.EACCES, errno.EIO, errno.ENAMETOOLONG, errno.ESTALE, errno.ELOOP]

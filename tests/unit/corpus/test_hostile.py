@@ -28,8 +28,8 @@ from embedder_assets.errors import CorpusError, DocumentError, SettingsError
 from embedder_assets.retrieval.search import Hit
 from embedder_assets.tables.store import TableStore
 from tests.conftest import PROJECT
-from tests.support import hostile
 from tests.support.checkpoints import write_tokenizer
+from tests.support.corpora import hostile
 from tests.support.factories import make_meter, make_settings
 
 GOOD = "# A good document\n\nIt has something to say.\n"

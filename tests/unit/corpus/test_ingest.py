@@ -26,7 +26,7 @@ from embedder_assets.errors import CorpusError, TableError
 from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.store import TableStore
 from tests.support.checkpoints import write_tokenizer
-from tests.support.deep import nest
+from tests.support.corpora.deep import nest
 from tests.support.factories import make_meter, make_settings
 from tests.support.permissions import permissions_count
 

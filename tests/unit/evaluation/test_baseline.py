@@ -7,8 +7,8 @@ from embedder_assets.cli.main import main
 from embedder_assets.errors import TableError
 from embedder_assets.evaluation.baseline import accept
 from embedder_assets.evaluation.results import latest_result
+from tests.support.corpora.judged import GOOD, MODELS, WORSE, evaluate, judged_pipeline, rank
 from tests.support.factories import make_documents
-from tests.support.judged import GOOD, MODELS, WORSE, evaluate, judged_pipeline, rank
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from embedder_assets.errors import TableError
 from embedder_assets.evaluation.baseline import accept
 from embedder_assets.evaluation.evaluate import EvaluateStage, candidate_rankings, evaluate_rankings
 from embedder_assets.evaluation.results import changes_by_query
-from tests.support.judged import GOOD, MODELS, WORSE, evaluate, judged_pipeline, rank, write_qrels
+from tests.support.corpora.judged import GOOD, MODELS, WORSE, evaluate, judged_pipeline, rank, write_qrels
 
 SECOND = 1 / math.log2(3)  # what a document on rank 2 is worth
 

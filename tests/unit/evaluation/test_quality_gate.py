@@ -12,8 +12,8 @@ from embedder_assets.evaluation.baseline import accept, drop
 from embedder_assets.evaluation.model_gate import ModelGate
 from embedder_assets.evaluation.quality_gate import enforce_quality_gate
 from embedder_assets.evaluation.results import latest_result
+from tests.support.corpora.judged import GOOD, MODELS, WORSE, evaluate, judged_pipeline, rank, write_qrels
 from tests.support.factories import FakeTriton, make_meter
-from tests.support.judged import GOOD, MODELS, WORSE, evaluate, judged_pipeline, rank, write_qrels
 
 # What q0 loses from GOOD to WORSE, halved by the perfect q1.
 WORSE_NDCG = ((1 / math.log2(4) + 2 / math.log2(5)) / (2 + 1 / math.log2(3)) + 1) / 2
@@ -171,9 +171,7 @@ def test_regression_with_same_models_is_explained(make):
     pipeline = make()
     accepted(pipeline)
     reranked(pipeline, WORSE)
-    assert "the same, so a setting, the documents or the judgements differ" in quality_gate.quality_not_below_baseline(
-        pipeline, "kb"
-    )
+    assert "the same, so a setting, the documents or the judgements differ" in quality_gate.quality_not_below_baseline(pipeline, "kb").text
 
 
 def test_changed_judgements_are_reported(make, tmp_path):
@@ -181,7 +179,7 @@ def test_changed_judgements_are_reported(make, tmp_path):
     accepted(pipeline)
     write_qrels(tmp_path, "q0\td.md\t1\n")
     reranked(pipeline, GOOD)
-    assert "The judgements have changed since." in quality_gate.quality_not_below_baseline(pipeline, "kb")
+    assert "The judgements have changed since." in quality_gate.quality_not_below_baseline(pipeline, "kb").text
 
 
 def test_disabled_rerank_compares_fused_rankings(make, tmp_path):

@@ -15,9 +15,9 @@ from embedder_assets.telemetry.exporter.collector import run_collector
 from embedder_assets.telemetry.exporter.connections import BoundedServer
 from embedder_assets.telemetry.exporter.server import METRICS_PATH, serve_metrics
 from embedder_assets.telemetry.exporter.shared_scrape import SharedScrape
-from tests.support.certificates import Authority
 from tests.support.factories import make_settings
 from tests.support.processes import eventually, free_port
+from tests.support.servers.certificates import Authority
 from tests.unit.telemetry.test_telemetry import ALL_STAGES, RUN_ID
 
 HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"

@@ -8,8 +8,8 @@ from embedder_assets.errors import SettingsError, TritonAccessError, TritonUnava
 from embedder_assets.serving.client.grpc import _errors_of
 from embedder_assets.serving.server.access import ClientAccess, Secret, ServerAccess
 from embedder_assets.serving.server.embedded import TritonAddress
-from tests.support.certificates import Authority
 from tests.support.factories import make_settings
+from tests.support.servers.certificates import Authority
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,114 @@
+"""The quality gate in real runs: what is accepted, what falls below it, and what the fall leaves untouched."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from embedder_assets.tables.store import TableStore
+from tests.conftest import PROJECT
+from tests.support.command import Embedder
+
+COLLECTION = "triton-cookbook"
+RUN = ("run", "--corpus", str(PROJECT / "examples" / "corpus"), "--collection", COLLECTION)
+
+
+@pytest.fixture
+def damage(embedder: Embedder, tmp_path: Path) -> dict[str, str]:
+    """Settings with a reranker that reads next to nothing and decides alone."""
+    repository = tmp_path / "damaged"
+    shutil.copytree(PROJECT / "model_repository", repository)
+    toml = repository / "rerank_cross_encoder" / "model.toml"
+    head = re.sub(r"max_tokens = \d+", "max_tokens = 8", toml.read_text("utf-8").split("[evidence]")[0])
+    source = re.search(r"\[source\][^\[]*", toml.read_text("utf-8"))[0]
+    head = head.replace(source, "")
+    toml.write_text(f"{head}\n[evidence]\ncross_encoder = 100\nagreement = 0\n\n{source}", "utf-8")
+    settings = {"EMBEDDER_MODEL_REPOSITORY": str(repository)}
+    built = embedder("models", "build", **settings)
+    assert built.returncode == 0, built.stderr
+    return settings
+
+
+def exports_of(home: Path) -> dict[str, tuple[int, bytes]]:
+    folder = home / "exports" / COLLECTION
+    return {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.iterdir()}
+
+
+def versions_of(home: Path) -> dict[str, int]:
+    """Commits of each table."""
+    return {path.parent.name: len(list(path.glob("*.json"))) for path in (home / "tables").glob("*/_delta_log")}
+
+
+def manifest_of(home: Path) -> dict:  # type: ignore[type-arg]
+    return json.loads((home / "runs" / "latest.json").read_text("utf-8"))
+
+
+def evaluations(home: Path) -> int:
+    return TableStore(home).read("evaluation", COLLECTION)["evaluated_at"].n_unique()
+
+
+def failed_checks(stdout: str) -> list[str]:
+    return [line.split()[2] for line in stdout.splitlines() if line.startswith("failed check ")]
+
+
+def test_a_damaged_ranking_fails_the_run_at_the_gate_and_leaves_the_exports(
+    embedder: Embedder, home: Path, damage: dict[str, str]
+) -> None:
+    good = embedder(*RUN)
+    assert good.returncode == 0, good.stdout
+    accepted = embedder("baseline", "accept", "--collection", COLLECTION, "--note", "first", "--by", "ana")
+    assert accepted.returncode == 0, accepted.stderr
+    exports, versions = exports_of(home), versions_of(home)
+
+    assert embedder(*RUN).returncode == 0
+    assert versions_of(home) == versions
+
+    damaged = embedder(*RUN, **damage)
+    assert damaged.returncode == 1
+    assert exports_of(home) == exports
+    assert failed_checks(damaged.stdout) == ["reranked_not_below_fused", "quality_not_below_baseline"]
+    message = next(line for line in damaged.stdout.splitlines() if "quality_not_below_baseline" in line)
+    told = [line for line in manifest_of(home)["warnings"] if line.startswith("failed: ")]
+    assert len(told) == 2
+    assert told[1] == f"failed: {message.removeprefix('failed ')}"
+    assert "DagsterAssetCheckFailedError" not in damaged.stdout
+    former = manifest_of_first(home)["rankings"]["reranked"]["nDCG@10"]
+    now = manifest_of(home)["evaluation"][COLLECTION]["rankings"]["reranked"]["nDCG@10"]
+    assert f"{COLLECTION}: reranked nDCG@10 is {now:.4f} over 32 judged queries" in message
+    assert f"has {former:.4f}, and EMBEDDER_QUALITY_TOLERANCE allows 0.02 less" in message
+    assert message.split("Queries that lost most: ")[1].split(". Models")[0].count(" to ") == 3
+    assert "dense_minilm " in message
+    assert f"`embedder baseline accept --collection {COLLECTION}`" in message
+    lines = damaged.stdout.strip().splitlines()
+    assert lines[-6] == "Metrics emission summary:"
+    assert lines[-2] == "  rag.export: skipped (the stage did not run)"
+    assert manifest_of(home)["status"] == "failed"
+    assert evaluations(home) == 2
+
+    healed = embedder(*RUN)
+    assert healed.returncode == 0, healed.stdout
+    assert evaluations(home) == 3
+
+
+def manifest_of_first(home: Path) -> dict:  # type: ignore[type-arg]
+    """The evaluation in the manifest of the oldest run."""
+    manifests = [json.loads(path.read_text("utf-8")) for path in home.glob("runs/*/processing_summary.json")]
+    return min(manifests, key=lambda manifest: manifest["generated_at"])["evaluation"][COLLECTION]
+
+
+def test_a_fall_that_is_accepted_on_purpose_passes(embedder: Embedder, home: Path) -> None:
+    assert embedder(*RUN).returncode == 0
+    assert embedder("baseline", "accept").returncode == 0
+    exports = exports_of(home)
+    shallow = {"EMBEDDER_CANDIDATE_DEPTH": "1"}
+    assert failed_checks(embedder(*RUN, **shallow).stdout) == ["quality_not_below_baseline"]
+    assert exports_of(home) == exports
+    assert "(was " in embedder("baseline", "accept", "--note", "shallow on purpose").stdout
+    result = embedder(*RUN, **shallow)
+    assert result.returncode == 0, result.stdout
+    assert exports_of(home) != exports
+    assert "shallow on purpose" in embedder("baseline", "show").stdout

@@ -1,0 +1,66 @@
+"""Retrieval quality as the asset ``evaluation`` tells it, held against what the models are known to reach."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+from embedder_assets.evaluation.results import EvaluationResult, latest_result
+from embedder_assets.tables.store import TableStore
+from tests.conftest import PROJECT
+from tests.support.command import Embedder
+
+FLOORS = {"dense": 0.77, "sparse": 0.73, "fused": 0.80}
+
+
+def evaluation(home: Path, collection: str) -> EvaluationResult:
+    figures = latest_result(TableStore(home), "evaluation", collection)
+    assert figures is not None
+    return figures
+
+
+def test_medline_reaches_the_known_figures(embedder: Embedder, home: Path, shared_data: Path) -> None:
+    result = embedder("run", "--corpus", str(shared_data / "collections" / "medline"))
+    assert result.returncode == 0, result.stdout
+    figures = evaluation(home, "medline")
+    assert figures.queries == 30
+    for ranking, floor in FLOORS.items():
+        assert figures.ndcg(ranking) >= floor, ranking
+    assert figures.ndcg("reranked") >= figures.ndcg("fused") - 0.02
+
+
+def rows_of(text: str, collection: str) -> list[list[str]]:
+    """The cells of the tables' rows about a collection."""
+    lines = [line for line in text.splitlines() if line.startswith(f"│ {collection} ")]
+    return [[cell.strip() for cell in line.strip("│").split("│")] for line in lines]
+
+
+def require_documented(printed: str, collection: str, pages: list[str]) -> None:
+    """The pages show the very figures that a run prints; another processor may round a few fused candidates away."""
+    figures = [rows_of(page, collection)[0] for page in pages]
+    counts = rows_of(printed, collection)[0]
+    assert figures[0] == figures[1]
+    assert abs(int(figures[0][6]) - int(counts[6])) <= 0.02 * int(counts[6])
+    assert figures[0][:6] + figures[0][7:] == counts[:6] + counts[7:]
+
+
+def test_the_sample_corpus_gives_the_documented_figures_and_hits(embedder: Embedder, home: Path) -> None:
+    pages = [(PROJECT / name).read_text("utf-8") for name in ("README.md", "docs/quickstart.md")]
+    result = embedder("run", "--corpus", str(PROJECT / "examples" / "corpus"))
+    assert result.returncode == 0, result.stdout
+    for name in ("rag-operations-handbook", "triton-cookbook"):
+        require_documented(result.stdout, name, pages)
+        figures = evaluation(home, name)
+        assert figures.queries == 32
+        assert figures.ndcg("reranked") >= 0.7
+        shown = next(
+            line for line in result.stdout.splitlines() if name in line and f"{figures.ndcg('fused'):.4f}" in line
+        )
+        assert [f"{figures.ndcg(ranking):.4f}" in shown for ranking in figures.rankings] == [True] * 4
+    search = re.search(r"^\$ embedder (search .+)\n((?:(?!```).*\n)+)", pages[1], re.MULTILINE)
+    assert search is not None
+    said = embedder(*shlex.split(search[1])).stdout.splitlines()
+    for line in search[2].strip().splitlines():
+        if not line.startswith("   score"):
+            assert any(each.startswith(line.removesuffix(" …")) for each in said), line

@@ -1,0 +1,471 @@
+"""Tables in a bucket that several hosts write: two homes stand for two hosts, with nothing in common but the bucket."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import obstore
+import polars as pl
+import pytest
+from deltalake import DeltaTable
+from polars.testing import assert_frame_equal
+
+from embedder_assets.drop_collection import drop_collection
+from embedder_assets.errors import CommitConflictError, StorageError, TableError
+from embedder_assets.tables import staged_objects
+from embedder_assets.tables import store as store_module
+from embedder_assets.tables.digest_ranges import equal_ranges
+from embedder_assets.tables.exclusive_work import TRIES, run_exclusively
+from embedder_assets.tables.history import restore, versions
+from embedder_assets.tables.maintenance import maintain
+from embedder_assets.tables.object_store import open_objects
+from embedder_assets.tables.schemas import SCHEMAS
+from embedder_assets.tables.staging import Staging
+from embedder_assets.tables.store import TableStore
+from tests.support.factories import make_chunks, make_documents, make_queries
+from tests.support.processes import free_port
+from tests.support.servers.object_store import BUCKET, READER, READER_SECRET, SECRET, running
+
+QUERIES = "queries"
+Change = Callable[[TableStore, str], object]
+
+
+@pytest.fixture
+def hosts(url: str, tmp_path: Path) -> tuple[TableStore, TableStore]:
+    return TableStore(tmp_path / "one", url), TableStore(tmp_path / "other", url)
+
+
+def query(text: str, collection: str) -> pl.DataFrame:
+    return make_queries(text, collection=collection).with_columns(query_id=pl.lit(text))
+
+
+def texts(store: TableStore, collection: str) -> list[str]:
+    return sorted(store.read(QUERIES, collection)["text"])
+
+
+def appended(store: TableStore, collection: str) -> object:
+    return store.append(QUERIES, query("appended", collection))
+
+
+def exchanged(store: TableStore, collection: str) -> object:
+    return store.exchange(QUERIES, collection, query("exchanged", collection), pl.DataFrame({"query_id": ["first"]}))
+
+
+def streamed(store: TableStore, collection: str) -> object:
+    """The same as frames, as a large collection is."""
+    frames = [query("streamed", collection), query("too", collection)]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(store_module, "MERGE_ROWS", 0)
+        return store.exchange(QUERIES, collection, iter(frames), pl.DataFrame({"query_id": ["first"]}))
+
+
+def replaced(store: TableStore, collection: str) -> object:
+    return store.replace(QUERIES, collection, query("replaced", collection))
+
+
+def removed(store: TableStore, collection: str) -> object:
+    return store.remove(QUERIES, collection)
+
+
+LEFT = {
+    appended: ["appended", "first"],
+    exchanged: ["exchanged"],
+    streamed: ["streamed", "too"],
+    replaced: ["replaced"],
+    removed: [],
+}
+
+
+# One host
+
+
+@pytest.mark.parametrize("name", ["kb", "it's é/ü %41 [x] a=b"])
+def test_rows_are_written_read_and_removed(hosts, name):
+    here, there = hosts
+    assert (here.exists(QUERIES), here.collections(QUERIES), here.read(QUERIES, name).height) == (False, [], 0)
+    for change, left in LEFT.items():
+        here.replace(QUERIES, name, query("first", name))
+        here.replace(QUERIES, "bystander", query("stays", "bystander"))
+        change(here, name)
+        assert (texts(here, name), texts(there, name), texts(there, "bystander")) == (left, left, ["stays"])
+
+
+def test_the_same_rows_make_no_commit(hosts):
+    here, _ = hosts
+    assert here.replace(QUERIES, "kb", query("a", "kb"))
+    before = here.newest(QUERIES).version()
+    assert not here.replace(QUERIES, "kb", query("a", "kb"))
+    here.append(QUERIES, [])
+    here.exchange(QUERIES, "kb", [], query("none", "kb").clear().select("query_id"))
+    assert here.newest(QUERIES).version() == before
+
+
+def test_a_table_without_rows_is_there(hosts):
+    here, there = hosts
+    here.replace("document_issues", "kb", pl.DataFrame(schema=store_module.SCHEMAS["document_issues"]))
+    assert there.exists("document_issues")
+    assert there.count("document_issues", "kb") == 0
+
+
+def test_history_maintenance_and_removal(hosts):
+    here, there = hosts
+    for text in ("a", "b", "c"):
+        here.append(QUERIES, query(text, "kb"))
+    here.append(QUERIES, query("stays", "other"))
+    first = [each.version for each in versions(there, [QUERIES]) if each.collection == "kb"][-1]
+    restore(there, QUERIES, first, "kb")
+    assert (texts(here, "kb"), texts(here, "other")) == (["a"], ["stays"])
+    restore(there, QUERIES, first + 1)
+    assert (texts(here, "kb"), texts(here, "other")) == (["a", "b"], [])
+    (done,) = maintain(there, history_days=7)
+    assert (done.files_before, done.files_after, done.bytes_removed) == (2, 1, None)
+    assert texts(here, "kb") == ["a", "b"]
+    assert drop_collection(there, "kb") == {QUERIES: 2}
+    assert here.collections(QUERIES) == []
+
+
+# Staged rows
+
+CHUNKS = "chunks"
+TEXT = {"text": pl.String()}
+
+
+def staged(store: TableStore, collection: str = "kb", fingerprint: str = "f1") -> Staging:
+    return store.staging(CHUNKS, collection, fingerprint)
+
+
+@pytest.mark.parametrize("name", ["kb", "it's é/ü %41 [x] a=b~c"])
+def test_what_one_host_has_staged_the_other_reads_and_clears(hosts, name):
+    here, there = (staged(host, name) for host in hosts)
+    assert here.read(SCHEMAS[CHUNKS]).schema == SCHEMAS[CHUNKS]
+    rows = make_chunks(*[f"text {number}" for number in range(20)], collection=name)
+    ranges = equal_ranges(4)
+    for part in ranges:
+        here.append(rows.filter(part.rows))
+    for part in ranges:
+        assert set(there.read(TEXT, part)["text"]) == set(rows.filter(part.rows)["text"])
+    whole = pl.concat(there.frames(SCHEMAS[CHUNKS]))
+    assert_frame_equal(whole, rows, check_row_order=False)
+    there.clear()
+    assert not here.read(TEXT).height
+
+
+def test_staged_rows_of_other_models_and_collections_are_apart(hosts):
+    here, there = hosts
+    for own in [("kb", "f1"), ("kb", "f2"), ("other", "f1")]:
+        staged(here, *own).append(make_chunks(" ".join(own)))
+    assert staged(there, "kb", "f2").read(TEXT)["text"].to_list() == ["kb f2"]
+    staged(there, "kb", "f1").clear()
+    here.forget_staged("other")
+    assert [staged(here, *own).read(TEXT).height for own in [("kb", "f1"), ("kb", "f2"), ("other", "f1")]] == [0, 1, 0]
+
+
+def test_staged_objects_that_are_over_a_week_old_are_forgotten(hosts, monkeypatch):
+    here, there = hosts
+    staged(here).append(make_chunks("one"))
+    there.forget_staged()
+    assert staged(there).read(TEXT).height == 1
+    monkeypatch.setattr(staged_objects, "KEPT_DAYS", 0)
+    there.forget_staged()
+    assert not staged(here).read(TEXT).height
+
+
+def test_a_staged_object_that_cannot_be_read_is_dropped_and_the_others_stay(hosts):
+    here, there = hosts
+    staged(here).append(make_chunks("one"))
+    prefix = staged(here).address.removeprefix(f"s3://{BUCKET}/")
+    obstore.put(open_objects(f"s3://{BUCKET}"), f"{prefix}/torn.parquet", b"PAR1 and nothing more")
+    assert [staged(there).read(TEXT)["text"].to_list() for _ in range(2)] == [["one"], ["one"]]
+    assert len(list(obstore.list(open_objects(f"s3://{BUCKET}"), prefix=prefix).collect())) == 1
+
+
+def test_nothing_staged_is_dropped_because_the_store_does_not_answer(hosts, monkeypatch):
+    here, there = hosts
+    staged(here).append(make_chunks("one"))
+    # Polars keeps a connection with its credentials for a bucket, so a reader is given others.
+    monkeypatch.setitem(there.place.reading, "aws_secret_access_key", "wrong-secret")
+    with pytest.raises(StorageError, match="staged rows at s3://"):
+        staged(there).read(TEXT)
+    monkeypatch.delitem(there.place.reading, "aws_secret_access_key")
+    with monkeypatch.context() as patched:
+        patched.setenv("AWS_SECRET_ACCESS_KEY", "wrong-secret")
+        with pytest.raises(StorageError, match=r"staged rows .*Correct AWS_ACCESS_KEY_ID"):
+            staged(there).append(make_chunks("two"))
+    assert staged(there).read(TEXT)["text"].to_list() == ["one"]
+
+
+# Two hosts
+
+
+@pytest.mark.parametrize("second", LEFT)
+@pytest.mark.parametrize("first", LEFT)
+def test_a_commit_to_another_collection_is_in_nobodys_way(hosts, first: Change, second: Change):
+    here, there = hosts
+    for name in ("kb", "other"):
+        here.append(QUERIES, query("first", name))
+    with here.transaction():
+        assert texts(here, "kb") == ["first"]
+        first(there, "other")
+        second(here, "kb")
+    assert (texts(there, "kb"), texts(there, "other")) == (LEFT[second], LEFT[first])
+
+
+@pytest.mark.parametrize("second", LEFT)
+@pytest.mark.parametrize("first", LEFT)
+def test_a_commit_to_the_same_collection_is_never_undone_or_doubled(hosts, first: Change, second: Change):
+    here, there = hosts
+    here.append(QUERIES, query("first", "kb"))
+    with here.transaction():
+        assert texts(here, "kb") == ["first"]
+        first(there, "kb")
+        if first is second and first in (removed, replaced):
+            assert not second(here, "kb"), "it is done already"
+        else:
+            with pytest.raises(CommitConflictError, match="collection 'kb': expected nobody else to write it"):
+                second(here, "kb")
+    assert texts(there, "kb") == LEFT[first]
+
+
+@pytest.mark.parametrize("name", ["kb", "other"])
+def test_a_table_that_two_make_at_once_has_the_rows_of_one_or_of_both(hosts, name):
+    here, there = hosts
+    with here.transaction():
+        assert not here.exists(QUERIES)
+        there.append(QUERIES, query("theirs", "kb"))
+        if name == "kb":
+            with pytest.raises(CommitConflictError, match="a table that was not there"):
+                here.append(QUERIES, query("ours", name))
+        else:
+            here.append(QUERIES, query("ours", name))
+    assert texts(here, "kb") == ["theirs"]
+    assert texts(here, "other") == ([] if name == "kb" else ["ours"])
+
+
+@pytest.mark.parametrize("name", ["kb", "other"])
+def test_a_table_that_another_makes_in_the_last_moment_is_seen(hosts, monkeypatch, name):
+    here, there = hosts
+    create = DeltaTable.create
+    others: list[str] = ["kb"]
+
+    def created(*arguments, **options):
+        if others:
+            there.append(QUERIES, query("theirs", others.pop()))
+        return create(*arguments, **options)
+
+    monkeypatch.setattr(DeltaTable, "create", created)
+    turns: list[list[str]] = []
+
+    def work() -> None:
+        turns.append(texts(here, name))
+        if not turns[-1]:
+            here.append(QUERIES, query("ours", name))
+
+    run_exclusively(here, [name], work)
+    assert (texts(here, "kb"), texts(here, "other")) == (["theirs"], [] if name == "kb" else ["ours"])
+    assert turns == ([[], ["theirs"]] if name == "kb" else [[]])
+
+
+def test_what_a_commit_was_computed_from_has_to_be_the_newest(hosts):
+    here, there = hosts
+    here.append("documents", make_documents(a="old"))
+    here.append("documents", make_documents("other", a="old"))
+    with here.transaction():
+        assert here.count("documents", "kb") == 1
+        there.replace("documents", "other", make_documents("other", a="new"))
+        here.append("chunks", make_chunks("of the old one"))
+        there.replace("documents", "kb", make_documents(a="new"))
+        with pytest.raises(CommitConflictError, match=r"'documents'.+a newer version than was read"):
+            here.append("chunks", make_chunks("too late"))
+    assert here.read("chunks", "kb")["text"].to_list() == ["of the old one"]
+
+
+def test_work_that_was_too_late_is_done_again(hosts):
+    here, there = hosts
+    here.append(QUERIES, query("first", "kb"))
+    turns: list[list[str]] = []
+
+    def work() -> None:
+        turns.append(texts(here, "kb"))
+        if len(turns) == 1:
+            there.append(QUERIES, query("theirs", "kb"))
+        here.append(QUERIES, query("ours", "kb"))
+
+    run_exclusively(here, ["kb"], work)
+    assert turns == [["first"], ["first", "theirs"]]
+    assert texts(there, "kb") == ["first", "ours", "theirs"]
+
+
+def test_work_that_is_always_too_late_ends_with_an_error(hosts, monkeypatch):
+    monkeypatch.setattr("embedder_assets.tables.exclusive_work.LONGEST_WAIT_S", 0.01)
+    here, there = hosts
+    here.append(QUERIES, query("0", "kb"))
+    turns: list[int] = []
+
+    def work() -> None:
+        turns.append(here.count(QUERIES, "kb"))
+        there.append(QUERIES, query(str(len(turns)), "kb"))
+        here.append(QUERIES, query("ours", "kb"))
+
+    with pytest.raises(CommitConflictError, match="Nothing of this was written"):
+        run_exclusively(here, ["kb"], work)
+    assert turns == list(range(1, TRIES + 1))
+    assert "ours" not in texts(there, "kb")
+
+
+COUNTED = 10
+
+
+def test_two_processes_that_count_in_one_collection_lose_no_number(url, tmp_path):
+    """Each reads the rows and adds the next number: without a conditional put, one would overwrite the other's."""
+    _at_once(_count_up, *[(tmp_path / name, url, "kb") for name in ("one", "other")])
+    assert texts(TableStore(tmp_path / "one", url), "kb") == sorted(str(number) for number in range(2 * COUNTED))
+
+
+ROUNDS = 6
+
+
+def test_two_that_make_the_same_new_table_at_once_do_not_double_its_rows(url, tmp_path):
+    """Also where both see that it is not there: of the two commits that make it, one counts."""
+    for number in range(ROUNDS):
+        stores = [TableStore(tmp_path / name, f"{url}/{number}") for name in ("one", "other")]
+        with ThreadPoolExecutor(len(stores)) as threads:
+            list(threads.map(_fill_once, stores))
+        assert texts(stores[0], "kb") == ["once"]
+
+
+def _fill_once(store: TableStore) -> None:
+    def fill() -> None:
+        if not store.count(QUERIES, "kb"):
+            store.append(QUERIES, query("once", "kb"))
+
+    run_exclusively(store, ["kb"], fill)
+
+
+def test_processes_that_write_different_collections_at_once_lose_nothing(url, tmp_path):
+    _at_once(_count_up, *[(tmp_path / name, url, name) for name in ("a", "b")])
+    for name in ("a", "b"):
+        assert texts(TableStore(tmp_path, url), name) == sorted(str(number) for number in range(COUNTED))
+
+
+def _at_once(target: Callable[..., None], *calls: tuple[object, ...]) -> None:
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=target, args=arguments) for arguments in calls]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(200)
+    assert [worker.exitcode for worker in workers] == [0] * len(workers)
+
+
+def _count_up(home: Path, url: str, name: str) -> None:
+    store = TableStore(home, url)
+
+    def add() -> None:
+        number = str(store.count(QUERIES, name))
+        new = query(number, name)
+        if int(number) % 3:
+            store.append(QUERIES, new)
+        else:  # all rows written anew
+            store.overwrite(QUERIES, name, [store.read(QUERIES, name), new])
+
+    for _ in range(COUNTED):
+        run_exclusively(store, [name], add)
+
+
+# What goes wrong
+
+
+def test_a_writer_that_is_killed_leaves_nothing_half(hosts, url, tmp_path):
+    here, _ = hosts
+    here.append(QUERIES, query("first", "kb"))
+    context = multiprocessing.get_context("spawn")
+    begun = context.Event()
+    writer = context.Process(target=_write_without_end, args=(tmp_path / "killed", url, begun))
+    writer.start()
+    assert begun.wait(60)
+    writer.kill()
+    writer.join(30)
+    assert writer.exitcode == -signal.SIGKILL
+    assert texts(here, "kb") == ["first"]
+    here.exchange(QUERIES, "kb", query("next", "kb"), pl.DataFrame({"query_id": ["first"]}))
+    maintain(here, history_days=0)
+    assert texts(here, "kb") == ["next"]
+
+
+def _write_without_end(home: Path, url: str, begun: threading.Event) -> None:
+    def frames() -> Iterator[pl.DataFrame]:
+        yield query("half", "kb")
+        yield query("of it", "kb")
+        begun.set()
+        time.sleep(600)
+
+    TableStore(home, url).overwrite(QUERIES, "kb", frames())
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said", "remedy"),
+    [
+        ("AWS_SECRET_ACCESS_KEY", "wrong-secret", "SignatureDoesNotMatch", "Correct AWS_ACCESS_KEY_ID"),
+        ("AWS_ACCESS_KEY_ID", "nobody", "InvalidAccessKeyId", "Correct AWS_ACCESS_KEY_ID"),
+        ("AWS_ENDPOINT_URL", None, "Connection refused", "Check that the server at AWS_ENDPOINT_URL answers"),
+    ],
+)
+def test_a_store_that_does_not_let_us_in_is_told(url, tmp_path, monkeypatch, variable, value, said, remedy):
+    TableStore(tmp_path, url).append(QUERIES, query("first", "kb"))
+    opened = TableStore(tmp_path, url)
+    assert texts(opened, "kb") == ["first"]
+    monkeypatch.setenv(variable, value or f"http://127.0.0.1:{free_port()}")
+    fresh = TableStore(tmp_path, url)
+    for use in (fresh.reach, lambda: fresh.read(QUERIES, "kb"), lambda: fresh.append(QUERIES, query("second", "kb"))):
+        with pytest.raises(StorageError, match=said) as caught:
+            use()
+        assert caught.value.remedy.startswith(remedy)
+        assert not any(secret in str(caught.value) for secret in ("wrong-secret", SECRET))
+
+
+def test_a_bucket_that_is_not_there_is_named(url, tmp_path):
+    with pytest.raises(StorageError, match=r"s3://no-such-bucket/rag: .*NoSuchBucket.*Make the bucket"):
+        TableStore(tmp_path, "s3://no-such-bucket/rag").reach()
+
+
+def test_who_may_only_read_can_read_and_is_told_at_the_first_commit(url, tmp_path, monkeypatch):
+    TableStore(tmp_path, url).append(QUERIES, query("first", "kb"))
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", READER)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", READER_SECRET)
+    store = TableStore(tmp_path, url)
+    assert texts(store, "kb") == ["first"]
+    with pytest.raises(StorageError, match=r"AccessDenied.*Correct AWS_ACCESS_KEY_ID"):
+        store.append(QUERIES, query("second", "kb"))
+
+
+def test_a_data_file_that_is_gone_is_the_tables_fault_and_not_the_stores(hosts, object_store):
+    here, there = hosts
+    here.append(QUERIES, query("first", "kb"))
+    (file,) = here.newest(QUERIES).file_uris()
+    object_store.delete(file.removeprefix(f"s3://{BUCKET}/"))
+    with pytest.raises(TableError, match="expected readable Delta Lake files") as caught:
+        there.read(QUERIES, "kb")
+    assert not isinstance(caught.value, StorageError)
+    assert "embedder tables restore queries" in caught.value.remedy
+
+
+def test_a_store_that_comes_back_has_what_was_committed(tmp_path, monkeypatch):
+    """Of a server of its own, which is killed."""
+    (tmp_path / "server").mkdir()
+    with running(tmp_path / "server") as server:
+        server.known_to(monkeypatch)
+        store = TableStore(tmp_path / "home", f"s3://{BUCKET}/rag")
+        store.append(QUERIES, query("first", "kb"))
+        server.stop()
+        with pytest.raises(StorageError, match="Check that the server at AWS_ENDPOINT_URL answers"):
+            store.append(QUERIES, query("lost", "kb"))
+        server.start()
+        assert texts(store, "kb") == ["first"]
+        store.append(QUERIES, query("second", "kb"))
+        assert texts(TableStore(tmp_path / "other", f"s3://{BUCKET}/rag"), "kb") == ["first", "second"]
