@@ -2,7 +2,7 @@
 
 A check of Dagster has one newest evaluation, and that may be of a run over other collections. So each evaluation says
 in its metadata which collections its run has asked about and what came out for each, and the newest word on a
-collection is what counts. See docs/adr/0030.
+collection is what counts. See docs/adr/0026.
 """
 
 from __future__ import annotations
