@@ -2,7 +2,7 @@
 
 A check of Dagster has one latest evaluation, and that may be of a run over other collections. So each evaluation says
 in its metadata which collections its run has checked and with what result, and the latest result of a collection is
-what counts. See docs/adr/0030.
+what counts. See docs/adr/0026.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Usage: ``python watchdog.py LOG_FILE SCRATCH_FOLDER SHM_PREFIX COMMAND…``, scratch folder and prefix possibly empty.
 With a prefix for shared memory, no process of the command widens the rights of a file. The variable
 ``EMBEDDER_HIDDEN_ARGUMENTS`` may hold more arguments of the command, as a JSON list: the command gets them, and no list
-of processes ever shows them (docs/adr/0032). Standard input is a pipe that the owner holds open. The kernel closes it
+of processes ever shows them (docs/adr/0028). Standard input is a pipe that the owner holds open. The kernel closes it
 when the owner ends in any way, ``kill -9`` included. A byte in it asks for an end at once, without the grace that a
 server takes to finish what it does. Standard library only: it starts in a few milliseconds and must not fail for want
 of a package.

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 # Their kernels take longer than the operators that they stand for: about five times as long as Add and
-# LayerNormalization (docs/adr/0007), 1.3 times as long as Add and Gelu (docs/adr/0023). A fusion more or less changes
+# LayerNormalization (docs/adr/0007), 1.3 times as long as Add and Gelu (docs/adr/0019). A fusion more or less changes
 # the last bit of an answer.
 SLOW_ON_THE_CPU = ["SkipLayerNormFusion", "BiasGeluFusion"]
 

@@ -326,7 +326,7 @@ class BertGraph:
         """Attention of projected queries to keys and values, all [batch, …, hidden], by one operator.
 
         Without a mask ONNX Runtime takes a kernel that keeps the scores in the cache. So a batch without padding, which
-        one text always is, goes without; the other branch masks (docs/adr/0023).
+        one text always is, goes without; the other branch masks (docs/adr/0019).
         """
         from onnx import TensorProto, helper
 

@@ -111,7 +111,7 @@ def _largest_logits(graph: BertGraph, x: str, weight: NDArray[np.float32], name:
 
     A slice of the vocabulary at a time, so that its logits are still in the cache when their maximum is taken; and over
     two halves of the text side by side, because ONNX Runtime takes the maximum over the middle axis three times as fast
-    where there is more than one row before it (docs/adr/0023).
+    where there is more than one row before it (docs/adr/0019).
     """
     odd = graph.node("Mod", ["length", graph.ints(2)], "splade.odd")
     # A token that is there twice changes no maximum.
