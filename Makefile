@@ -6,8 +6,8 @@ CORPUS ?=
 
 # Two halves side by side: most tests wait for processes that start, and leave a core idle.
 # tests/parity has an environment and a target of its own. A shell's `&` ignores SIGINT, which some tests send.
-HALF       := tests/chaos tests/fuzz tests/history $(wildcard tests/integration/test_[a-f]*.py) tests/ui tests/unit
-OTHER_HALF := $(wildcard tests/integration/test_[g-z]*.py)
+HALF       := tests/chaos tests/fuzz tests/history tests/ui tests/unit tests/integration/orchestration
+OTHER_HALF := $(addprefix tests/integration/,operations run serving storage)
 
 .PHONY: run test up check format lock parity bench bench-peers quality quantization rerank-bench sparse-bench telemetry-bench scrape-bench idle-bench million-bench search-bench celery-bench capacity chaos soak fuzz audit sbom clean help
 

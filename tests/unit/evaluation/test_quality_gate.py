@@ -171,7 +171,10 @@ def test_regression_with_same_models_is_explained(make):
     pipeline = make()
     accepted(pipeline)
     reranked(pipeline, WORSE)
-    assert "the same, so a setting, the documents or the judgements differ" in quality_gate.quality_not_below_baseline(pipeline, "kb").text
+    assert (
+        "the same, so a setting, the documents or the judgements differ"
+        in quality_gate.quality_not_below_baseline(pipeline, "kb").text
+    )
 
 
 def test_changed_judgements_are_reported(make, tmp_path):
