@@ -21,7 +21,6 @@ from embedder_assets.assets.support.lease import MemorySampler
 from embedder_assets.assets.support.materialize import REQUEST_TRACE_RATIO
 from embedder_assets.corpus.collections import discover_collections
 from embedder_assets.embedding.dense import DenseEncoder
-from embedder_assets.embedding.publish import embed_together
 from embedder_assets.embedding.stage import EmbeddingStage
 from embedder_assets.run_context import Pipeline
 from embedder_assets.settings import PROJECT_ROOT, load_settings
@@ -96,7 +95,7 @@ def embed(pipeline: Pipeline, collection: str, meter: StageMeter) -> None:
     """Computes and publishes every vector of the collection."""
     model = pipeline.settings.dense_models[0]
     encoder = DenseEncoder(model, pipeline.triton.fingerprint(model, "dense"))
-    embed_together([EmbeddingStage(pipeline.store, pipeline.triton, pipeline.settings, encoder)], collection, meter)
+    EmbeddingStage(pipeline.store, pipeline.triton, pipeline.settings, [encoder]).run(collection, meter)
 
 
 def end_of_run(pipeline: Pipeline) -> float:

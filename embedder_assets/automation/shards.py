@@ -15,13 +15,13 @@ from embedder_assets.assets.support.materialize import Metadata, recorded, work_
 from embedder_assets.automation.jobs import INTERVAL_S, RETRY_ALL_STEPS, SENSORS, main_assets, rag_tables
 from embedder_assets.embedding.dense import DenseEncoder
 from embedder_assets.embedding.sparse import SparseEncoder
-from embedder_assets.embedding.stage import EmbeddingStage, Encoder
+from embedder_assets.embedding.stage import EmbeddingStage, Encoder, Prepared
 from embedder_assets.errors import TableError
 from embedder_assets.instance.dagster_private import BACKFILL_ID_TAG
 from embedder_assets.partitions import COLLECTION_TAG, SHARD, SHARD_TAG, SHARDS, collections_of_run, shards
 from embedder_assets.run_context import Pipeline
 from embedder_assets.sanitize import plain
-from embedder_assets.tables.digest_ranges import DigestRange, equal_ranges
+from embedder_assets.tables.digest_ranges import equal_ranges
 from embedder_assets.tables.store import TableStore
 from embedder_assets.telemetry.stage_record import StageMeter, StageName
 
@@ -81,7 +81,9 @@ def _staged(
 
     def embed(meter: StageMeter) -> Metadata:
         _require_chunks(pipeline.store, collection)
-        models = {encoder.model: _embedded(pipeline, encoder, collection, part, meter) for encoder in encoders}
+        meter.models.update({encoder.model: encoder.fingerprint for encoder in encoders})
+        embedding = EmbeddingStage(pipeline.store, pipeline.triton, pipeline.settings, encoders)
+        models = {each.encoder.model: _counts(each) for each in embedding.prepare(collection, meter, part)}
         if stage == "dense":
             meter.attributes |= {"models_executed": list(models), "chunks_per_second": meter.rate}
         return models
@@ -93,13 +95,7 @@ def _staged(
     yield dg.Output(None, metadata={"models": dg.MetadataValue.json(models or {})})
 
 
-def _embedded(
-    pipeline: Pipeline, encoder: Encoder, collection: str, part: DigestRange, meter: StageMeter
-) -> dict[str, int]:
-    """Stages what one model's values of a shard lack, and counts its chunks."""
-    meter.models[encoder.model] = encoder.fingerprint
-    stage = EmbeddingStage(pipeline.store, pipeline.triton, pipeline.settings, encoder)
-    prepared = stage.prepare(collection, meter, part)
+def _counts(prepared: Prepared) -> dict[str, int]:
     counts = {"computed": prepared.computed, "reused": prepared.reused, "failed": prepared.failed.height}
     return {"chunks": prepared.wanted, **counts}
 

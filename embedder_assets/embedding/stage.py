@@ -1,21 +1,25 @@
-"""Computes the rows of an embedding table that are missing, each distinct text once.
+"""Brings an embedding table of a collection up to date with its chunks: computes what is missing, reuses the rest.
 
 A row's key is (chunk_id, content_sha256, model_fingerprint), so a row is valid by itself: an unchanged collection
-costs no inference, and a moved text takes the vector that its text already has. What is computed is staged until
-``embedding/publish.py`` commits all of it. A text on which a model fails though it is alone is left out and listed
-(``embedding/failures.py``): its row is missing, so the next run tries again.
+costs no inference, and a moved text takes the vector that its text already has. Each distinct text is computed once and
+staged (``tables/staging.py``); one commit then adds the new rows of all models of the table and removes the stale ones,
+so a reader sees the old set or the new one, never a mixture. A text on which a model fails though it is alone is left
+out and listed (``embedding/failures.py``): its row is missing, so the next run tries again.
 The collection is walked in ranges of its texts' digests (``tables/digest_ranges.py``), so memory does not grow with it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import polars as pl
 
+from embedder_assets.embedding.failures import list_failures
 from embedder_assets.embedding.keys import KEY, MODEL_KEY
+from embedder_assets.embedding.lexical import LEXICAL
 from embedder_assets.errors import InferenceError, TableError
 from embedder_assets.serving.client.grpc import Answer, Outputs
 from embedder_assets.serving.client.session import TritonSession
@@ -42,9 +46,9 @@ class Encoder(Protocol):
         """Turns a model's outputs into the table's value columns, and refuses wrong ones."""
 
 
-# Called with a collection and a new model's rows before they replace another model's; raises to keep the old ones. The
-# rows come in frames, once.
-AllowSwap = Callable[[str, Iterable[pl.DataFrame]], None]
+# Called with a new model, a collection and the model's rows of it before they replace another model's; raises to keep
+# the old ones. The rows come in frames, once.
+AllowSwap = Callable[[Encoder, str, Iterable[pl.DataFrame]], None]
 
 
 @dataclass
@@ -52,6 +56,7 @@ class Prepared:
     """A model's part of a collection, all of whose missing values are in the table or staged, or failed.
 
     Attributes:
+        encoder: The model.
         chunks: How many the collection, or its shard, has.
         wanted: Keys seen so far that the model should have rows of; in the end as many as chunks.
         missing: How many of them the table does not hold, without those that failed.
@@ -61,6 +66,7 @@ class Prepared:
         failed: The keys of these texts: the columns of ``MODEL_KEY`` and ``message``.
     """
 
+    encoder: Encoder
     chunks: int
     wanted: int = 0
     missing: int = 0
@@ -75,15 +81,52 @@ class Prepared:
         return self.wanted - self.failed.height - self.computed
 
 
+@dataclass(frozen=True)
+class EmbeddingOutcome:
+    """What happened to one model's rows of one collection.
+
+    Attributes:
+        rows: Rows of the model in the table now.
+        computed: Distinct texts that the model computed.
+        reused: Rows that needed no inference.
+        deleted: Rows removed because their chunk, text or fingerprint is gone; for the first model of a table also
+            those of models that are no longer configured.
+        coverage: Share of the chunks that have a row, 1.0 when there are none.
+        failed: Chunks for which the model failed although their text was alone in its request.
+    """
+
+    rows: int
+    computed: int
+    reused: int
+    deleted: int
+    coverage: float
+    failed: int = 0
+
+
+@dataclass(frozen=True)
+class _Census:
+    """What the table holds of a collection, counted and not assumed.
+
+    Attributes:
+        stale: Keys of rows that no model wants, the columns of ``MODEL_KEY``.
+        rows: Model name to rows.
+        covered: Model name to keys that it should have a row of, and has.
+    """
+
+    stale: pl.DataFrame
+    rows: Counter[str]
+    covered: Counter[str]
+
+
 class EmbeddingStage:
-    """One model's part of an embedding table, collection by collection.
+    """Computes and publishes the rows of an embedding table, collection by collection.
 
     Args:
         store: The tables.
         triton: The models.
         settings: The resolved settings.
-        encoder: The model, and how its outputs become rows.
-        allow_swap: Asked before rows of another fingerprint are replaced by this model's; not asked otherwise.
+        encoders: The models whose rows the table is to have, all of one table, and how their outputs become rows.
+        allow_swap: Asked before rows of another fingerprint are replaced by a model's; not asked otherwise.
     """
 
     def __init__(
@@ -91,31 +134,56 @@ class EmbeddingStage:
         store: TableStore,
         triton: TritonSession,
         settings: Settings,
-        encoder: Encoder,
+        encoders: Sequence[Encoder],
         allow_swap: AllowSwap | None = None,
     ) -> None:
-        self.encoder = encoder
-        self.allow_swap = allow_swap
-        self.store = store
+        self._store = store
         self._triton = triton
         self._batch_size = settings.request_batch_size
-        schema = SCHEMAS[encoder.table]
+        self._encoders = encoders
+        self._allow_swap = allow_swap
+        self._table = encoders[0].table
+        schema = SCHEMAS[self._table]
         self._value_schema: Schema = {
             name: schema[name] for name in schema if name in ("embedding", "indices", "values", "source")
         }
 
-    def candidate_rows(self, collection: str, meter: StageMeter) -> Iterator[pl.DataFrame]:
-        """This model's row of every chunk that it does not fail on, as the table would hold it; publishes nothing.
+    def run(self, collection: str, meter: StageMeter) -> list[EmbeddingOutcome]:
+        """Makes the rows of the models the only ones that the table has of a collection.
 
-        What the table lacks is computed and stays staged, so that a run which publishes the model computes nothing.
+        First all that is missing is computed, and staged; then one commit adds the new rows and removes the stale ones:
+        those of chunks, texts, fingerprints and models that are gone, and lexical ones, for which a model's are there
+        now. A crash before the commit leaves the table as it was and the staged rows for the next run. What a model
+        failed on is listed before the commit.
+
+        Args:
+            collection: The collection.
+            meter: Takes the batches and the items.
+
+        Returns:
+            An outcome per model, in their order.
+
+        Raises:
+            InferenceError: A model fails for any text, or for all of the collection's.
+            TableError: A staged value is not there any more. The table is as it was.
         """
-        failed = self.prepare(collection, meter).failed
-        for part in self.parts(collection):
-            keys = self.keys(collection, part).join(failed, on=MODEL_KEY, how="anti")
-            yield self._rows(collection, keys, part)
+        prepared = self.prepare(collection, meter)
+        census = self._census(collection)
+        self._ask_for_swap(collection, prepared, census.stale)
+        failed = pl.concat([each.failed for each in prepared])
+        list_failures(self._store, collection, self._table.removesuffix("_embeddings"), failed)
+        added = (frame for each in prepared for frame in self.missing_rows(collection, each))
+        self._store.exchange(self._table, collection, added, census.stale)
+        for encoder in self._encoders:
+            self._staging(collection, encoder).clear()
+        self._store.forget_staged()
+        deleted = self._deleted(census.stale)
+        if census.stale.height or any(each.missing for each in prepared):
+            census = self._census(collection)
+        return [_outcome(*each, census) for each in zip(prepared, deleted, strict=True)]
 
-    def prepare(self, collection: str, meter: StageMeter, shard: DigestRange = ALL) -> Prepared:
-        """Computes into the staging folder what neither it nor the table has.
+    def prepare(self, collection: str, meter: StageMeter, shard: DigestRange = ALL) -> list[Prepared]:
+        """Computes into the staging folder what neither it nor the table has, one model after the other.
 
         Args:
             collection: The collection.
@@ -123,13 +191,35 @@ class EmbeddingStage:
             shard: The texts that are wanted; by default all of the collection.
 
         Raises:
-            InferenceError: The model fails for any text, or for all of the collection's.
+            InferenceError: A model fails for any text, or for all of the collection's.
         """
-        prepared = Prepared(self._chunks(collection, shard))
-        for part in filter(None, (part.within(shard) for part in self.parts(collection))):
+        return [self._prepare(collection, encoder, meter, shard) for encoder in self._encoders]
+
+    def candidate_rows(self, collection: str, meter: StageMeter) -> Iterator[pl.DataFrame]:
+        """The models' rows of every chunk that they do not fail on, as the table would hold them; publishes nothing.
+
+        What the table lacks is computed and stays staged, so that a run which publishes the model computes nothing.
+        """
+        for each in self.prepare(collection, meter):
+            for part in self._parts(collection):
+                keys = self._keys(collection, each.encoder, part).join(each.failed, on=MODEL_KEY, how="anti")
+                yield self._rows(collection, each.encoder, keys, part)
+
+    def missing_rows(self, collection: str, prepared: Prepared) -> Iterator[pl.DataFrame]:
+        """Whole rows for the keys that the table lacks, after ``prepare``, but those that failed; a frame per range."""
+        for part in self._parts(collection) if prepared.missing else []:
+            lacking = self._keys(collection, prepared.encoder, part)
+            for rows in (self._present(collection, prepared.encoder, part), prepared.failed):
+                lacking = lacking.join(rows, on=MODEL_KEY, how="anti")
+            if lacking.height:
+                yield self._rows(collection, prepared.encoder, lacking, part)
+
+    def _prepare(self, collection: str, encoder: Encoder, meter: StageMeter, shard: DigestRange) -> Prepared:
+        prepared = Prepared(encoder, self._chunk_count(collection, shard))
+        for part in filter(None, (part.within(shard) for part in self._parts(collection))):
             # Staged rows first: what another host publishes is in the table before it is staged no more.
-            staged = self.staging(collection).read({"content_sha256": pl.String()}, part)
-            keys, present = self.keys(collection, part), self._present(collection, part)
+            staged = self._staging(collection, encoder).read({"content_sha256": pl.String()}, part)
+            keys, present = self._keys(collection, encoder, part), self._present(collection, encoder, part)
             prepared.is_new = prepared.is_new and not present.height
             lacking = keys.join(present, on=MODEL_KEY, how="anti")
             prepared.wanted += keys.height
@@ -144,85 +234,24 @@ class EmbeddingStage:
             prepared.failed = pl.concat([prepared.failed, failed])
         prepared.missing -= prepared.failed.height
         meter.count("reused", prepared.reused)
-        self._report(collection, prepared, meter)
+        _report_failures(collection, prepared, meter)
         return prepared
-
-    def missing_rows(self, collection: str, prepared: Prepared) -> Iterator[pl.DataFrame]:
-        """Whole rows for the keys that the table lacks, after ``prepare``, but those that failed; a frame a range."""
-        for part in self.parts(collection) if prepared.missing else []:
-            lacking = self.keys(collection, part).join(self._present(collection, part), on=MODEL_KEY, how="anti")
-            lacking = lacking.join(prepared.failed, on=MODEL_KEY, how="anti")
-            if lacking.height:
-                yield self._rows(collection, lacking, part)
-
-    def parts(self, collection: str) -> list[DigestRange]:
-        """The ranges in which the collection is walked."""
-        return digest_ranges(self.store.count("chunks", collection))
-
-    def keys(self, collection: str, part: DigestRange) -> pl.DataFrame:
-        """The keys that the model should have rows of: the columns of ``MODEL_KEY``."""
-        chunks = self.store.read("chunks", collection, KEY, where=part.rows)
-        return chunks.with_columns(model=pl.lit(self.encoder.model), model_fingerprint=pl.lit(self._fingerprint))
-
-    def _chunks(self, collection: str, shard: DigestRange) -> int:
-        if shard == ALL:
-            return self.store.count("chunks", collection)
-        return self.store.read("chunks", collection, ["content_sha256"], where=shard.rows).height
-
-    def _present(self, collection: str, part: DigestRange) -> pl.DataFrame:
-        return self.store.read(self.encoder.table, collection, MODEL_KEY, where=self._own & part.rows)
-
-    def _rows(self, collection: str, keys: pl.DataFrame, part: DigestRange) -> pl.DataFrame:
-        """Whole rows for keys that were prepared, with the values of their texts from the table and from staging.
-
-        Raises:
-            TableError: A value is not there any more.
-        """
-        columns: Schema = {"content_sha256": pl.String(), **self._value_schema}
-        # Never more digests than a range has, so the condition stays small.
-        of_keys = pl.col("content_sha256").is_in(keys["content_sha256"].unique().implode())
-        # In this order, see ``prepare``.
-        staged = self.staging(collection).read(columns, part)
-        published = self.store.read(self.encoder.table, collection, list(columns), where=self._own & part.rows)
-        values = pl.concat([published, staged]).filter(of_keys).unique("content_sha256", keep="first")
-        rows = keys.join(values, on="content_sha256").with_columns(collection=pl.lit(collection))
-        if rows.height != keys.height:
-            raise TableError(
-                f"staged rows of model '{self.encoder.model}' for collection '{collection}'",
-                expected=f"a value for each of {keys.height} chunks",
-                got=f"{rows.height}: files in {self.staging(collection).address} have gone or are damaged",
-                remedy="Nothing was published. Run again: what is missing is computed anew.",
-            )
-        return rows.select(list(SCHEMAS[self.encoder.table]))
-
-    def staging(self, collection: str) -> Staging:
-        """Where this model's computed rows wait."""
-        return self.store.staging(self.encoder.table, collection, self._fingerprint)
-
-    @property
-    def _fingerprint(self) -> str:
-        return self.encoder.fingerprint
-
-    @property
-    def _own(self) -> pl.Expr:
-        # By fingerprint alone: a model under a new name has the values already.
-        return pl.col("model_fingerprint") == self._fingerprint
 
     def _compute(
         self, collection: str, digests: pl.Series, part: DigestRange, prepared: Prepared, meter: StageMeter
     ) -> None:
         """Stages the values of distinct texts of a range, and notes which failed."""
-        wanted = part.rows & pl.col("content_sha256").is_in(digests.implode())
-        texts = self.store.read("chunks", collection, ["content_sha256", "text", "token_count"], where=wanted)
+        encoder, wanted = prepared.encoder, part.rows & pl.col("content_sha256").is_in(digests.implode())
+        texts = self._store.read("chunks", collection, ["content_sha256", "text", "token_count"], where=wanted)
         # The longest first: what remains at the end is short, so no core waits long for another. Equal ones in the
         # order of their digest, so that a run does the same again.
         texts = texts.unique("content_sha256").sort(["token_count", "content_sha256"], descending=[True, False])
         frames = list(texts.iter_slices(self._batch_size))
         requests = ([(text,) for text in frame["text"]] for frame in frames)
         before, done, uncommitted = prepared.wanted - texts.height, 0, []
-        answers = self._triton.infer_many(self.encoder.model, requests, observer=meter)
+        answers = self._triton.infer_many(encoder.model, requests, observer=meter)
         for frame, answer in zip(frames, answers, strict=True):
-            uncommitted.append(self._values(frame, answer))
+            uncommitted.append(_values(encoder, frame, answer))
             failed = {frame["content_sha256"][each.position]: each.error for each in answer.failures}
             prepared.errors.update(failed)
             prepared.computed += answer.rows
@@ -232,30 +261,117 @@ class EmbeddingStage:
             if len(uncommitted) == REQUESTS_A_COMMIT or done == texts.height:
                 rows = pl.concat(uncommitted)
                 if rows.height:
-                    self.staging(collection).append(rows)
+                    self._staging(collection, encoder).append(rows)
                 uncommitted = []
 
-    def _values(self, frame: pl.DataFrame, answer: Answer) -> pl.DataFrame:
-        values = self.encoder.values(answer.outputs)
-        return values.with_columns(frame["content_sha256"].gather(answer.answered))
+    def _ask_for_swap(self, collection: str, prepared: Sequence[Prepared], stale: pl.DataFrame) -> None:
+        """Shows the rows of models that replace another one to whoever may refuse them."""
+        replaced = stale.filter(pl.col("model") != LEXICAL)
+        is_swap = not set(replaced["model_fingerprint"]) <= {encoder.fingerprint for encoder in self._encoders}
+        for each in prepared:
+            if self._allow_swap is not None and is_swap and each.is_new and each.missing:
+                self._allow_swap(each.encoder, collection, self.missing_rows(collection, each))
 
-    def _report(self, collection: str, prepared: Prepared, meter: StageMeter) -> None:
-        """Names the chunks that failed; where none is left, it is not the texts."""
-        errors = prepared.errors
-        for kind in sorted({error.kind for error in errors.values()}):
-            of_kind = [digest for digest, error in errors.items() if error.kind == kind]
-            chunks = prepared.failed.filter(pl.col("content_sha256").is_in(of_kind))["chunk_id"].sort()
-            meter.items_failed(self.encoder.model, chunks.to_list(), kind)
-        if errors and prepared.failed.height == prepared.wanted:
-            raise InferenceError(
-                f"model '{self.encoder.model}' on collection '{collection}'",
-                expected="an answer for one of its chunks at least",
-                got=f"a failure for each of {prepared.wanted}, for example: {next(iter(errors.values())).got}",
-                remedy="The table is as it was. `embedder models verify` tells whether the model is whole.",
+    def _rows(self, collection: str, encoder: Encoder, keys: pl.DataFrame, part: DigestRange) -> pl.DataFrame:
+        """Whole rows for keys that were prepared, with the values of their texts from the table and from staging.
+
+        Raises:
+            TableError: A value is not there any more.
+        """
+        columns: Schema = {"content_sha256": pl.String(), **self._value_schema}
+        # Never more digests than a range has, so the condition stays small.
+        of_keys = pl.col("content_sha256").is_in(keys["content_sha256"].unique().implode())
+        # In this order, see ``_prepare``.
+        staged = self._staging(collection, encoder).read(columns, part)
+        published = self._store.read(self._table, collection, list(columns), where=_own(encoder) & part.rows)
+        values = pl.concat([published, staged]).filter(of_keys).unique("content_sha256", keep="first")
+        rows = keys.join(values, on="content_sha256").with_columns(collection=pl.lit(collection))
+        if rows.height != keys.height:
+            raise TableError(
+                f"staged rows of model '{encoder.model}' for collection '{collection}'",
+                expected=f"a value for each of {keys.height} chunks",
+                got=f"{rows.height}: files in {self._staging(collection, encoder).address} have gone or are damaged",
+                remedy="Nothing was published. Run again: what is missing is computed anew.",
             )
+        return rows.select(list(SCHEMAS[self._table]))
+
+    def _census(self, collection: str) -> _Census:
+        stale, rows, covered = [], Counter[str](), Counter[str]()
+        for part in self._parts(collection):
+            present = self._store.read(self._table, collection, MODEL_KEY, where=part.rows)
+            wanted = pl.concat([self._keys(collection, encoder, part) for encoder in self._encoders])
+            stale.append(present.join(wanted, on=MODEL_KEY, how="anti"))
+            rows.update(dict(present["model"].value_counts().iter_rows()))
+            covered.update(dict(wanted.join(present, on=MODEL_KEY, how="semi")["model"].value_counts().iter_rows()))
+        return _Census(pl.concat(stale), rows, covered)
+
+    def _deleted(self, stale: pl.DataFrame) -> list[int]:
+        """Stale rows of each model; those of models that are no longer configured count with the first one's."""
+        counts = Counter(stale["model"])
+        own = [counts.pop(encoder.model, 0) for encoder in self._encoders]
+        return [own[0] + counts.total(), *own[1:]]
+
+    def _parts(self, collection: str) -> list[DigestRange]:
+        """The ranges in which the collection is walked."""
+        return digest_ranges(self._store.count("chunks", collection))
+
+    def _chunk_count(self, collection: str, shard: DigestRange) -> int:
+        if shard == ALL:
+            return self._store.count("chunks", collection)
+        return self._store.read("chunks", collection, ["content_sha256"], where=shard.rows).height
+
+    def _keys(self, collection: str, encoder: Encoder, part: DigestRange) -> pl.DataFrame:
+        """The keys that a model should have rows of: the columns of ``MODEL_KEY``."""
+        chunks = self._store.read("chunks", collection, KEY, where=part.rows)
+        return chunks.with_columns(model=pl.lit(encoder.model), model_fingerprint=pl.lit(encoder.fingerprint))
+
+    def _present(self, collection: str, encoder: Encoder, part: DigestRange) -> pl.DataFrame:
+        return self._store.read(self._table, collection, MODEL_KEY, where=_own(encoder) & part.rows)
+
+    def _staging(self, collection: str, encoder: Encoder) -> Staging:
+        """Where a model's computed rows wait."""
+        return self._store.staging(self._table, collection, encoder.fingerprint)
+
+
+def _own(encoder: Encoder) -> pl.Expr:
+    # By fingerprint alone: a model under a new name has the values already.
+    return pl.col("model_fingerprint") == encoder.fingerprint
+
+
+def _values(encoder: Encoder, frame: pl.DataFrame, answer: Answer) -> pl.DataFrame:
+    values = encoder.values(answer.outputs)
+    return values.with_columns(frame["content_sha256"].gather(answer.answered))
 
 
 def _messages(errors: dict[str, InferenceError]) -> pl.DataFrame:
     """What the server said of each text that failed."""
     columns = {"content_sha256": list(errors), "message": [error.got for error in errors.values()]}
     return pl.DataFrame(columns, schema={"content_sha256": pl.String, "message": pl.String})
+
+
+def _report_failures(collection: str, prepared: Prepared, meter: StageMeter) -> None:
+    """Names the chunks that failed; where none is left, it is not the texts."""
+    errors, model = prepared.errors, prepared.encoder.model
+    for kind in sorted({error.kind for error in errors.values()}):
+        of_kind = [digest for digest, error in errors.items() if error.kind == kind]
+        chunks = prepared.failed.filter(pl.col("content_sha256").is_in(of_kind))["chunk_id"].sort()
+        meter.items_failed(model, chunks.to_list(), kind)
+    if errors and prepared.failed.height == prepared.wanted:
+        raise InferenceError(
+            f"model '{model}' on collection '{collection}'",
+            expected="an answer for one of its chunks at least",
+            got=f"a failure for each of {prepared.wanted}, for example: {next(iter(errors.values())).got}",
+            remedy="The table is as it was. `embedder models verify` tells whether the model is whole.",
+        )
+
+
+def _outcome(prepared: Prepared, deleted: int, census: _Census) -> EmbeddingOutcome:
+    model = prepared.encoder.model
+    return EmbeddingOutcome(
+        rows=census.rows[model],
+        computed=prepared.computed,
+        reused=prepared.reused,
+        deleted=deleted,
+        coverage=census.covered[model] / prepared.wanted if prepared.wanted else 1.0,
+        failed=prepared.failed.height,
+    )

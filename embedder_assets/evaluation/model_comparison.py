@@ -145,7 +145,7 @@ class ModelComparison:
         return ChunkIndex.of_rows(dense, sparse)
 
     def _candidate_rows(self, encoder: DenseEncoder | SparseEncoder, collection: str) -> Reiterable[pl.DataFrame]:
-        stage = EmbeddingStage(self._store, self._triton, self._settings, encoder)
+        stage = EmbeddingStage(self._store, self._triton, self._settings, [encoder])
         # What is computed in the first walk is staged for the others.
         return Reiterable(lambda: stage.candidate_rows(collection, self._meter))
 

@@ -10,7 +10,6 @@ import dagster as dg
 
 from embedder_assets.assets.support.materialize import Metadata
 from embedder_assets.assets.support.preview import PREVIEW_ROWS, rate, table_preview
-from embedder_assets.embedding.publish import embed_together
 from embedder_assets.embedding.stage import EmbeddingStage, Encoder
 from embedder_assets.evaluation.model_gate import ModelGate
 from embedder_assets.run_context import Pipeline
@@ -20,17 +19,10 @@ from embedder_assets.telemetry.stage_record import StageMeter
 def embed_collection(pipeline: Pipeline, encoders: Sequence[Encoder], collection: str, meter: StageMeter) -> Metadata:
     """Brings a collection's rows of an embedding table up to date, for all models of the table, and describes them."""
     started = time.monotonic()
-    stages = [
-        EmbeddingStage(
-            pipeline.store,
-            pipeline.triton,
-            pipeline.settings,
-            encoder,
-            ModelGate(pipeline.store, pipeline.triton, pipeline.settings, encoder, meter),
-        )
-        for encoder in encoders
-    ]
-    outcomes = embed_together(stages, collection, meter)
+    gate = ModelGate(pipeline.store, pipeline.triton, pipeline.settings, meter)
+    stage = EmbeddingStage(pipeline.store, pipeline.triton, pipeline.settings, encoders, gate)
+    outcomes = stage.run(collection, meter)
+    coverage = meter.coverage[collection] = min(outcome.coverage for outcome in outcomes)
     meter.models.update({encoder.model: encoder.fingerprint for encoder in encoders})
     computed = sum(outcome.computed for outcome in outcomes)
     rows = pipeline.store.read(encoders[0].table, collection, limit=PREVIEW_ROWS)
@@ -40,7 +32,7 @@ def embed_collection(pipeline: Pipeline, encoders: Sequence[Encoder], collection
         "reused": sum(outcome.reused for outcome in outcomes),
         "deleted": sum(outcome.deleted for outcome in outcomes),
         "failed": sum(outcome.failed for outcome in outcomes),
-        "coverage_ratio": meter.coverage[collection],
+        "coverage_ratio": coverage,
         "texts_per_second": rate(computed, time.monotonic() - started),
         "models": dg.MetadataValue.json(
             {

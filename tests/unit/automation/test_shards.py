@@ -8,7 +8,6 @@ from embedder_assets.automation.jobs import MAIN
 from embedder_assets.automation.shards import shard_vectors, sharded_collections
 from embedder_assets.definitions import defs
 from embedder_assets.embedding.dense import DenseEncoder
-from embedder_assets.embedding.publish import embed_together
 from embedder_assets.embedding.stage import EmbeddingStage
 from embedder_assets.instance.dagster_private import BACKFILL_ID_TAG
 from embedder_assets.partitions import COLLECTION_TAG, SHARD_TAG, SHARDS, collections_of_run
@@ -32,7 +31,7 @@ def store(tmp_path) -> TableStore:
 @pytest.fixture
 def stage(store, tmp_path):
     def of(triton: FakeTriton) -> EmbeddingStage:
-        return EmbeddingStage(store, triton, make_settings(tmp_path), DenseEncoder(DENSE, "dense-1"))
+        return EmbeddingStage(store, triton, make_settings(tmp_path), [DenseEncoder(DENSE, "dense-1")])
 
     return of
 
@@ -59,14 +58,14 @@ def test_the_shards_stage_every_text_once_and_the_collection_computes_none(store
     monkeypatch.setattr("embedder_assets.embedding.stage.digest_ranges", lambda _: digest_ranges(blocks * 30_000))
     triton, wanted = FakeTriton(), []
     for part in equal_ranges(COUNT):
-        prepared = stage(triton).prepare("kb", make_meter(), part)
+        (prepared,) = stage(triton).prepare("kb", make_meter(), part)
         assert prepared.chunks == prepared.wanted == prepared.missing
         wanted.append(prepared.wanted)
     assert sorted(triton.texts) == sorted(TEXTS)
     assert (sum(wanted), min(wanted) > 0) == (120, True)
     assert not store.exists("dense_embeddings")
     again = FakeTriton()
-    (outcome,) = embed_together([stage(again)], "kb", make_meter())
+    (outcome,) = stage(again).run("kb", make_meter())
     assert (outcome.rows, outcome.computed, outcome.reused, again.requests) == (120, 0, 120, [])
 
 
@@ -76,14 +75,14 @@ def test_a_shard_computes_what_it_lacks_and_nothing_of_others(stage):
     stage(triton).prepare("kb", make_meter(), first)
     assert {sha256(text) < second.low for text in triton.texts} == {True}
     again = FakeTriton()
-    prepared = stage(again).prepare("kb", make_meter(), first)
+    (prepared,) = stage(again).prepare("kb", make_meter(), first)
     assert (prepared.computed, again.requests) == (0, [])
 
 
 def test_a_shard_of_a_published_collection_has_nothing_to_do(stage):
-    embed_together([stage(FakeTriton())], "kb", make_meter())
+    stage(FakeTriton()).run("kb", make_meter())
     triton = FakeTriton()
-    prepared = stage(triton).prepare("kb", make_meter(), equal_ranges(COUNT)[3])
+    (prepared,) = stage(triton).prepare("kb", make_meter(), equal_ranges(COUNT)[3])
     assert (prepared.missing, triton.requests, prepared.wanted > 0) == (0, [], True)
 
 

@@ -18,7 +18,6 @@ from embedder_assets.embedding.lexical import (
     inverse_document_frequency,
     lexical_model,
 )
-from embedder_assets.embedding.publish import embed_together
 from embedder_assets.embedding.sparse import SparseEncoder
 from embedder_assets.embedding.stage import EmbeddingStage
 from embedder_assets.errors import InferenceError, ModelBuildError, TableError, TritonUnavailableError
@@ -70,13 +69,13 @@ def store(settings) -> TableStore:
     store = TableStore(settings.home)
     store.replace("chunks", "kb", make_chunks(*TEXTS))
     store.replace("queries", "kb", make_queries("whale"))
-    embed_together([EmbeddingStage(store, FakeTriton(), settings, DenseEncoder(DENSE, "dense-1"))], "kb", make_meter())
+    EmbeddingStage(store, FakeTriton(), settings, [DenseEncoder(DENSE, "dense-1")]).run("kb", make_meter())
     return store
 
 
 def embed(store, settings, fingerprint="sparse-1", allow_swap=None):
-    stage = EmbeddingStage(store, FakeTriton(), settings, SparseEncoder(SPARSE, fingerprint), allow_swap)
-    return embed_together([stage], "kb", make_meter("sparse"))[0]
+    stage = EmbeddingStage(store, FakeTriton(), settings, [SparseEncoder(SPARSE, fingerprint)], allow_swap)
+    return stage.run("kb", make_meter("sparse"))[0]
 
 
 def sources(store) -> dict[str, str]:

@@ -13,9 +13,8 @@ from polars.testing import assert_frame_equal
 
 from embedder_assets.embedding import stage as embed
 from embedder_assets.embedding.dense import DenseEncoder
-from embedder_assets.embedding.publish import EmbedOutcome, embed_together
 from embedder_assets.embedding.sparse import SparseEncoder
-from embedder_assets.embedding.stage import EmbeddingStage
+from embedder_assets.embedding.stage import EmbeddingOutcome, EmbeddingStage
 from embedder_assets.errors import InferenceError, TableError
 from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.staging import StagedFiles
@@ -45,11 +44,11 @@ def store(tmp_path) -> TableStore:
 def bring_up_to_date(store, tmp_path):
     """Makes some chunks the collection's, embeds what is missing, and returns the outcome."""
 
-    def bring(chunks, triton=None, *, meter=None, fingerprint="dense-1", encoder=None, **settings) -> EmbedOutcome:
+    def bring(chunks, triton=None, *, meter=None, fingerprint="dense-1", encoder=None, **settings) -> EmbeddingOutcome:
         store.replace("chunks", "kb", chunks)
         encoder = encoder or DenseEncoder(DENSE, fingerprint)
-        stage = EmbeddingStage(store, triton or FakeTriton(), make_settings(tmp_path, **settings), encoder)
-        return embed_together([stage], "kb", meter or make_meter())[0]
+        stage = EmbeddingStage(store, triton or FakeTriton(), make_settings(tmp_path, **settings), [encoder])
+        return stage.run("kb", meter or make_meter())[0]
 
     return bring
 
@@ -70,7 +69,7 @@ def key(index: int, text: str, doc_id: str = "a.md", fingerprint: str = "dense-1
 
 def test_every_chunk_gets_the_vector_of_its_text(store, bring_up_to_date):
     outcome = bring_up_to_date(make_chunks("one", "two"))
-    assert outcome == EmbedOutcome(rows=2, computed=2, reused=0, deleted=0, coverage=1.0)
+    assert outcome == EmbeddingOutcome(rows=2, computed=2, reused=0, deleted=0, coverage=1.0)
     vectors = dict(store.read("dense_embeddings", "kb", ["content_sha256", "embedding"]).iter_rows())
     assert vectors == {sha256(text): pytest.approx(dense_vector(text).tolist()) for text in ("one", "two")}
     assert keys(store) == {key(0, "one"), key(1, "two")}
@@ -82,7 +81,7 @@ def test_nothing_missing_needs_no_inference_and_no_commit(store, bring_up_to_dat
     triton, meter = FakeTriton(), make_meter()
     files = sorted(store.path("dense_embeddings").rglob("*"))
     outcome = bring_up_to_date(make_chunks("one", "two"), triton, meter=meter)
-    assert outcome == EmbedOutcome(rows=2, computed=0, reused=2, deleted=0, coverage=1.0)
+    assert outcome == EmbeddingOutcome(rows=2, computed=0, reused=2, deleted=0, coverage=1.0)
     assert (triton.requests, meter.record().batch_latencies_s) == ([], [])
     assert sorted(store.path("dense_embeddings").rglob("*")) == files
 
@@ -101,7 +100,7 @@ def test_an_edited_chunk_alone_is_computed_and_its_old_row_deleted(store, bring_
     triton = FakeTriton()
     outcome = bring_up_to_date(make_chunks("one", "two edited", "three"), triton)
     assert triton.texts == ["two edited"]
-    assert outcome == EmbedOutcome(rows=3, computed=1, reused=2, deleted=1, coverage=1.0)
+    assert outcome == EmbeddingOutcome(rows=3, computed=1, reused=2, deleted=1, coverage=1.0)
     assert keys(store) == {key(0, "one"), key(1, "two edited"), key(2, "three")}
 
 
@@ -126,7 +125,7 @@ def test_swapped_chunks_swap_their_vectors_without_inference(store, bring_up_to_
 def test_a_removed_document_leaves_no_row(store, bring_up_to_date):
     bring_up_to_date(make_chunks("one", "two"))
     outcome = bring_up_to_date(make_chunks())
-    assert outcome == EmbedOutcome(rows=0, computed=0, reused=0, deleted=2, coverage=1.0)
+    assert outcome == EmbeddingOutcome(rows=0, computed=0, reused=0, deleted=2, coverage=1.0)
     assert keys(store) == set()
 
 
@@ -204,12 +203,6 @@ def test_progress_ends_at_all_texts(bring_up_to_date):
     assert sorted(set(seen)) == seen[:2] == [("dense", "kb", 2, 3), ("dense", "kb", 3, 3)]
 
 
-def test_the_meter_says_the_coverage_of_the_collection(bring_up_to_date):
-    meter = make_meter()
-    bring_up_to_date(make_chunks("one"), meter=meter)
-    assert meter.record().coverage == {"kb": 1.0}
-
-
 def test_an_answer_that_the_encoder_refuses_writes_nothing(store, bring_up_to_date, monkeypatch):
     monkeypatch.setattr("tests.support.factories.dense_vector", lambda text: 2 * dense_vector(text))
     with pytest.raises(InferenceError, match="vectors of length 1"):
@@ -241,7 +234,7 @@ def test_a_text_that_fails_is_left_out_and_listed_and_the_rest_is_there(store, b
         make_chunks("one", "poison", "three"), FakeTriton(poison=["poison"]), meter=meter, request_batch_size=2
     )
     assert keys(store) == {key(0, "one"), key(2, "three")}
-    assert outcome == EmbedOutcome(rows=2, computed=2, reused=0, deleted=0, coverage=pytest.approx(2 / 3), failed=1)
+    assert outcome == EmbeddingOutcome(rows=2, computed=2, reused=0, deleted=0, coverage=pytest.approx(2 / 3), failed=1)
     row = store.read("inference_issues", "kb").row(0, named=True)
     assert row == {
         "collection": "kb",
@@ -255,7 +248,6 @@ def test_a_text_that_fails_is_left_out_and_listed_and_the_rest_is_there(store, b
     }
     record = meter.record()
     assert record.items == {"computed": 2, "reused": 0, "failed": 1}
-    assert record.coverage == {"kb": pytest.approx(2 / 3)}
     (event,) = record.mitigations
     assert (event.kind, event.reason, event.items) == ("item_failed", "inference_failed", [chunk_id("a.md", 1)])
 
@@ -283,7 +275,7 @@ def test_the_next_run_tries_what_failed_again_and_only_that(store, bring_up_to_d
     mended = FakeTriton()
     outcome = bring_up_to_date(chunks, mended)
     assert (mended.texts, listed(store)) == (["poison"], [])
-    assert outcome == EmbedOutcome(rows=2, computed=1, reused=1, deleted=0, coverage=1.0)
+    assert outcome == EmbeddingOutcome(rows=2, computed=1, reused=1, deleted=0, coverage=1.0)
 
 
 def test_a_text_that_fails_and_is_edited_away_is_not_listed_any_more(store, bring_up_to_date):
@@ -326,7 +318,7 @@ def test_a_model_that_is_swapped_in_publishes_without_what_it_fails_on(store, br
 def test_candidate_rows_leave_out_what_the_model_fails_on(store, tmp_path):
     store.replace("chunks", "kb", make_chunks("one", "poison"))
     triton = FakeTriton(poison=["poison"])
-    stage = EmbeddingStage(store, triton, make_settings(tmp_path), DenseEncoder(DENSE, "dense-1"))
+    stage = EmbeddingStage(store, triton, make_settings(tmp_path), [DenseEncoder(DENSE, "dense-1")])
     assert pl.concat(stage.candidate_rows("kb", make_meter()))["chunk_id"].to_list() == [chunk_id("a.md", 0)]
     assert not store.exists("inference_issues")
 
@@ -342,13 +334,11 @@ class Killed(BaseException):
 def embed_all(store, tmp_path):
     """Makes some models' rows the only ones of some collections, as a run of these settings does."""
 
-    def embed_all(models, *, triton=None, allow_swap=None, collections=("kb",), meter=None) -> list[EmbedOutcome]:
+    def embed_all(models, *, triton=None, allow_swap=None, collections=("kb",), meter=None) -> list[EmbeddingOutcome]:
         settings = make_settings(tmp_path, request_batch_size=1)
-        stages = [
-            EmbeddingStage(store, triton or FakeTriton(), settings, DenseEncoder(*model), allow_swap)
-            for model in models
-        ]
-        return [outcome for name in collections for outcome in embed_together(stages, name, meter or make_meter())]
+        encoders = [DenseEncoder(*model) for model in models]
+        stage = EmbeddingStage(store, triton or FakeTriton(), settings, encoders, allow_swap)
+        return [outcome for name in collections for outcome in stage.run(name, meter or make_meter())]
 
     return embed_all
 
@@ -370,9 +360,8 @@ def test_several_models_have_a_row_of_every_chunk_each(store, embed_all):
     meter = make_meter()
     outcomes = embed_all([A1, B1], meter=meter)
     assert labels(store) == {A1: 3, B1: 3}
-    assert outcomes == [EmbedOutcome(rows=3, computed=2, reused=1, deleted=0, coverage=1.0)] * 2
+    assert outcomes == [EmbeddingOutcome(rows=3, computed=2, reused=1, deleted=0, coverage=1.0)] * 2
     assert meter.record().items == {"computed": 4, "reused": 2}
-    assert meter.record().coverage == {"kb": 1.0}
     vectors = {
         (model, text): vector
         for model, text, vector in store.read("dense_embeddings", "kb", ["model", "content_sha256", "embedding"]).rows()
@@ -404,11 +393,11 @@ def test_a_model_under_a_new_name_keeps_its_vectors_without_inference(store, emb
     store.replace("chunks", "kb", make_chunks("one", "two"))
     embed_all([A1])
     triton, asked = FakeTriton(), []
-    embed_all([("renamed", "a-1")], triton=triton, allow_swap=lambda name, rows: asked.append(name))
+    embed_all([("renamed", "a-1")], triton=triton, allow_swap=lambda *_: asked.append("asked"))
     assert (triton.requests, labels(store), asked) == ([], {("renamed", "a-1"): 2}, [])
 
 
-def test_the_coverage_is_that_of_the_worst_model(store, embed_all, monkeypatch):
+def test_each_model_has_its_coverage(store, embed_all, monkeypatch):
     store.replace("chunks", "kb", make_chunks("one", "two"))
     real = store.exchange
 
@@ -416,10 +405,8 @@ def test_the_coverage_is_that_of_the_worst_model(store, embed_all, monkeypatch):
         return real(table, name, pl.concat(added)[:3], removed)
 
     monkeypatch.setattr(store, "exchange", lossy)
-    meter = make_meter()
-    outcomes = embed_all([A1, B1], meter=meter)
+    outcomes = embed_all([A1, B1])
     assert [outcome.coverage for outcome in outcomes] == [1.0, 0.5]
-    assert meter.record().coverage == {"kb": 0.5}
 
 
 @pytest.mark.parametrize(
@@ -443,7 +430,7 @@ def test_a_model_is_admitted_only_where_it_replaces_another_and_with_all_its_row
     store.replace("chunks", "kb", make_chunks("one", "two edited", "three"))
     seen = []
 
-    def allow_swap(collection: str, frames: Iterable[pl.DataFrame]) -> None:
+    def allow_swap(encoder: DenseEncoder, collection: str, frames: Iterable[pl.DataFrame]) -> None:
         rows = pl.concat(frames)
         assert labels(store) == dict.fromkeys(old, 2)
         assert (collection, rows.columns) == ("kb", list(SCHEMAS["dense_embeddings"]))
@@ -460,7 +447,7 @@ def test_a_model_that_is_not_admitted_publishes_nothing_and_its_rows_wait(store,
     embed_all([A1, B1])
     before = version(store)
 
-    def refuse(collection: str, rows: pl.DataFrame) -> None:
+    def refuse(encoder: DenseEncoder, collection: str, rows: pl.DataFrame) -> None:
         raise InferenceError("the model", expected="a better one", got="a worse one", remedy="Keep the old one.")
 
     with pytest.raises(InferenceError, match="a worse one"):
@@ -525,8 +512,8 @@ def test_staged_values_that_vanish_before_the_commit_publish_nothing(store, embe
 def test_rows_that_another_host_publishes_between_two_looks_are_found(store, embed_all, tmp_path, monkeypatch):
     """It clears what is staged, so who looks into the table first finds them in neither place."""
     store.replace("chunks", "kb", make_chunks("one", "two"))
-    stage = EmbeddingStage(store, FakeTriton(), make_settings(tmp_path), DenseEncoder(*A1))
-    prepared = stage.prepare("kb", make_meter())
+    stage = EmbeddingStage(store, FakeTriton(), make_settings(tmp_path), [DenseEncoder(*A1)])
+    (prepared,) = stage.prepare("kb", make_meter())
     read_table, read_staged = store.read, StagedFiles.read
     others = [lambda: embed_all([A1])]
 
@@ -544,7 +531,7 @@ def test_rows_that_another_host_publishes_between_two_looks_are_found(store, emb
 def test_publishing_one_model_leaves_what_is_staged_of_a_candidate(store, embed_all, tmp_path):
     store.replace("chunks", "kb", make_chunks("one", "two"))
     settings, triton = make_settings(tmp_path), FakeTriton()
-    candidate = EmbeddingStage(store, triton, settings, DenseEncoder(*B1))
+    candidate = EmbeddingStage(store, triton, settings, [DenseEncoder(*B1)])
     rows = pl.concat(candidate.candidate_rows("kb", make_meter()))
     assert not store.exists("dense_embeddings")
     embed_all([A1])
@@ -559,10 +546,10 @@ def test_candidate_rows_come_from_table_staging_and_model_and_nothing_is_publish
     store.replace("chunks", "kb", make_chunks("published"))
     embed_all([A1])
     store.replace("chunks", "kb", make_chunks("published", "staged"))
-    EmbeddingStage(store, FakeTriton(), make_settings(tmp_path), DenseEncoder(*A1)).prepare("kb", make_meter())
+    EmbeddingStage(store, FakeTriton(), make_settings(tmp_path), [DenseEncoder(*A1)]).prepare("kb", make_meter())
     store.replace("chunks", "kb", make_chunks("published", "staged", "computed", "staged"))
     before, triton = version(store), FakeTriton()
-    stage = EmbeddingStage(store, triton, make_settings(tmp_path), DenseEncoder(*A1))
+    stage = EmbeddingStage(store, triton, make_settings(tmp_path), [DenseEncoder(*A1)])
     rows = pl.concat(stage.candidate_rows("kb", make_meter()))
     assert (triton.texts, version(store)) == (["computed"], before)
     assert rows.schema == SCHEMAS["dense_embeddings"]
@@ -588,11 +575,11 @@ def test_no_version_of_the_table_ever_mixes_fingerprints_or_holds_half_a_set(ste
             store.replace("chunks", "kb", make_chunks(*texts))
             triton = FakeTriton(fail_at=1 if fate == "failed" else None)
             chosen = make_settings(home, request_batch_size=1)
-            stages = [EmbeddingStage(store, triton, chosen, DenseEncoder(*model)) for model in models]
+            stage = EmbeddingStage(store, triton, chosen, [DenseEncoder(*model) for model in models])
             with pytest.MonkeyPatch.context() as patched, contextlib.suppress(Killed, InferenceError):
                 if fate == "killed":
                     patched.setattr(store, "exchange", _killed)
-                embed_together(stages, "kb", make_meter())
+                stage.run("kb", make_meter())
                 whole.append(
                     {(*model, chunk_id("a.md", n), sha256(text)) for model in models for n, text in enumerate(texts)}
                 )

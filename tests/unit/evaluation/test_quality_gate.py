@@ -250,14 +250,17 @@ def test_lost_judgements_block_a_model_swap(make, tmp_path):
     pipeline = make()
     accepted(pipeline)
     (tmp_path / "corpus" / "kb" / "qrels.tsv").unlink()
-    gate = ModelGate(pipeline.store, FakeTriton(), pipeline.settings, DenseEncoder("dense_minilm", "new"), make_meter())
+    gate, encoder = (
+        ModelGate(pipeline.store, FakeTriton(), pipeline.settings, make_meter()),
+        DenseEncoder("dense_minilm", "new"),
+    )
     with pytest.raises(QualityError, match=r"judged queries.*baseline drop --collection kb"):
-        gate("kb", [])
+        gate(encoder, "kb", [])
     drop(pipeline.store, ["kb"])
-    gate("kb", [])
+    gate(encoder, "kb", [])
     # Nobody asks for judgements that nothing is compared with.
     (tmp_path / "corpus" / "kb" / "qrels.tsv").write_text("no header\n")
-    gate("kb", [])
+    gate(encoder, "kb", [])
 
 
 def test_unreadable_judgements_block_exports(make, tmp_path):

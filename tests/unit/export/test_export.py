@@ -9,7 +9,6 @@ import polars as pl
 import pytest
 
 from embedder_assets.embedding.dense import DenseEncoder
-from embedder_assets.embedding.publish import embed_together
 from embedder_assets.embedding.sparse import SparseEncoder
 from embedder_assets.embedding.stage import EmbeddingStage
 from embedder_assets.errors import QualityError
@@ -56,12 +55,11 @@ def materialize(tmp_path):
         store.replace("chunks", collection, chunks)
         store.replace("queries", collection, make_queries("apple", collection=collection))
         models = RetrievalModels.of(settings, triton)
-        dense = [EmbeddingStage(store, triton, settings, DenseEncoder(*model)) for model in models.dense]
-        embed_together(dense, collection, make_meter())
+        dense = [DenseEncoder(*model) for model in models.dense]
+        EmbeddingStage(store, triton, settings, dense).run(collection, make_meter())
         if models.sparse:
-            embed_together(
-                [EmbeddingStage(store, triton, settings, SparseEncoder(*models.sparse))], collection, make_meter()
-            )
+            sparse = [SparseEncoder(*models.sparse)]
+            EmbeddingStage(store, triton, settings, sparse).run(collection, make_meter())
         FuseStage(store, triton, settings, models).run(collection, make_meter())
         if settings.enable_rerank:
             RerankStage(store, triton, settings, (RERANK, str(evidence))).run(collection, make_meter())

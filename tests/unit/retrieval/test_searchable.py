@@ -10,7 +10,6 @@ import pytest
 
 from embedder_assets.drop_collection import drop_collection
 from embedder_assets.embedding.dense import DenseEncoder
-from embedder_assets.embedding.publish import embed_together
 from embedder_assets.embedding.sparse import SparseEncoder
 from embedder_assets.embedding.stage import EmbeddingStage
 from embedder_assets.errors import IncompleteTableError, TableError
@@ -62,8 +61,8 @@ class World:
     def embed(self, name: str, table: str, fingerprint: str = "1") -> None:
         store = self.store
         encoder = DenseEncoder(DENSE, f"dense-{fingerprint}") if table == "dense" else SparseEncoder(SPARSE, "sparse-1")
-        stage = EmbeddingStage(store, self.triton, self.settings, encoder)
-        run_exclusively(store, [name], lambda: embed_together([stage], name, make_meter(table)))
+        stage = EmbeddingStage(store, self.triton, self.settings, [encoder])
+        run_exclusively(store, [name], lambda: stage.run(name, make_meter(table)))
 
     def run(self, name: str, *texts: str) -> None:
         self.cut(name, *texts)
