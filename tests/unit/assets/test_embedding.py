@@ -5,7 +5,7 @@ import polars as pl
 from embedder_assets.assets.support.embedding import embed_collection
 from embedder_assets.embedding.dense import DenseEncoder
 from embedder_assets.tables.store import TableStore
-from tests.support.factories import FakeTriton, make_chunks, make_meter, make_settings
+from tests.support.factories import DENSE, SECOND, FakeTriton, make_chunks, make_meter, make_settings
 
 
 def test_collection_has_the_lowest_coverage_of_its_models(tmp_path, monkeypatch):
@@ -19,6 +19,6 @@ def test_collection_has_the_lowest_coverage_of_its_models(tmp_path, monkeypatch)
     monkeypatch.setattr(store, "exchange", lose_a_row)
     meter = make_meter()
     pipeline = SimpleNamespace(store=store, triton=FakeTriton(), settings=make_settings(tmp_path))
-    metadata = embed_collection(pipeline, [DenseEncoder("a", "a-1"), DenseEncoder("b", "b-1")], "kb", meter)
+    metadata = embed_collection(pipeline, [DenseEncoder(DENSE, "a-1"), DenseEncoder(SECOND, "b-1")], "kb", meter)
     assert (metadata["coverage_ratio"], meter.record().coverage) == (0.5, {"kb": 0.5})
-    assert meter.record().models == {"a": "a-1", "b": "b-1"}
+    assert meter.record().models == {DENSE: "a-1", SECOND: "b-1"}
