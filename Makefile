@@ -9,7 +9,20 @@ CORPUS ?=
 HALF       := tests/chaos tests/fuzz tests/history tests/ui tests/unit tests/integration/orchestration
 OTHER_HALF := $(addprefix tests/integration/,operations run serving storage)
 
-.PHONY: run test up check format lock parity bench bench-peers quality quantization rerank-bench sparse-bench telemetry-bench scrape-bench idle-bench million-bench search-bench celery-bench capacity chaos soak fuzz audit sbom clean help
+# What `make bench` and `make soak` know by NAME: folders with a run.py, whose first line is the sentence of the list.
+BENCHMARKS := $(patsubst benchmarks/%/run.py,%,$(wildcard benchmarks/*/run.py))
+SOAKS      := $(patsubst tests/%/run.py,%,$(wildcard tests/*/run.py))
+BENCHMARK  := $(filter $(NAME),$(BENCHMARKS))
+SOAK       := $(filter $(NAME),$(SOAKS))
+option      = $(if $($(1)),--$(2) $($(1)))
+list        = @echo "make $@ NAME=…, which is one of"; for name in $(2); do \
+  printf '  %-20s %s\n' $$name "$$(sed -n '1s/"""//gp' $(1)/$$name/run.py)"; done; exit 2
+
+peers_needs              := .venv-peers/.installed
+sparse_throughput_needs  := .venv-parity/.installed
+sparse_throughput_python := .venv-parity/bin/python
+
+.PHONY: run test up check format lock parity bench soak audit sbom clean help
 
 help:            ## Say what there is
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -44,67 +57,24 @@ format: $(VENV)/.installed-dev  ## Format and fix what can be fixed
 parity: .venv-parity/.installed  ## The graphs that are written without torch, held against torch (in an environment of its own)
 	.venv-parity/bin/python -m pytest tests/parity
 
-bench: $(VENV)/.installed-dev  ## Dense, sparse and rerank assets against bare ONNX Runtime loops, over 5000 chunks (or DOCUMENTS=n)
-	@$(BIN)/embedder models build
-	$(BIN)/python -m benchmarks.asset_throughput.run $(if $(DOCUMENTS),--documents $(DOCUMENTS))
+bench: $(if $(BENCHMARK),$(VENV)/.installed-dev $($(BENCHMARK)_needs))  ## One benchmark (NAME=…); without a name, the list
+ifdef BENCHMARK
+	$(if $(filter capacity scrape_time,$(BENCHMARK)),,@$(BIN)/embedder models build)
+	$(strip $(or $($(BENCHMARK)_python),$(BIN)/python) -m benchmarks.$(BENCHMARK).run \
+	  $(call option,DOCUMENTS,documents) $(call option,ROUNDS,rounds) $(call option,CHUNKS,chunks))
+	$(if $(filter peers,$(BENCHMARK)),$(BIN)/python -m benchmarks.peers.idle)
+else
+	$(call list,benchmarks,$(BENCHMARKS))
+endif
 
-bench-peers: $(VENV)/.installed-dev .venv-peers/.installed  ## The same documents through LlamaIndex, CocoIndex, sentence-transformers, fastembed (DOCUMENTS=n, ROUNDS=n)
-	@$(BIN)/embedder models build
-	$(BIN)/python -m benchmarks.peers.run $(if $(DOCUMENTS),--documents $(DOCUMENTS)) $(if $(ROUNDS),--rounds $(ROUNDS))
-	$(BIN)/python -m benchmarks.peers.idle
-
-quality: $(VENV)/.installed-dev  ## nDCG@10 of every stage on the four judged collections
-	@$(BIN)/embedder models build
-	$(BIN)/python -m benchmarks.retrieval_quality.run
-
-quantization: $(VENV)/.installed-dev  ## What int8 costs in cosine and nDCG@10
-	@$(BIN)/embedder models build
-	$(BIN)/python -m benchmarks.quantization.run
-
-rerank-bench: $(VENV)/.installed-dev  ## Pairs a second of the reranker through Triton
-	@$(BIN)/embedder models build
-	$(BIN)/python -m benchmarks.rerank_throughput.run
-
-sparse-bench: $(VENV)/.installed .venv-parity/.installed  ## The sparse graph against the plain forward of transformers
-	@$(BIN)/embedder models build
-	.venv-parity/bin/python -m benchmarks.sparse_throughput.run
-
-telemetry-bench: $(VENV)/.installed-dev  ## What telemetry costs the dense stage
-	@$(BIN)/embedder models build
-	$(BIN)/python -m benchmarks.telemetry_cost.run
-
-scrape-bench: $(VENV)/.installed-dev  ## A scrape of the exporter with a year of daily runs in the log
-	$(BIN)/python -m benchmarks.scrape_time.run
-
-million-bench: $(VENV)/.installed-dev  ## Memory and rate over a million chunks (or CHUNKS=n), with models that compute next to nothing
-	@$(BIN)/embedder models build
-	$(BIN)/python -m benchmarks.million_chunks.run $(if $(CHUNKS),--chunks $(CHUNKS))
-
-search-bench: $(VENV)/.installed-dev  ## Warm search over 100,000 chunks (CHUNKS=n), beside the models
-	@$(BIN)/embedder models build
-	$(BIN)/python -m benchmarks.search_latency.run $(if $(CHUNKS),--chunks $(CHUNKS))
-
-celery-bench: $(VENV)/.installed-dev  ## A backfill on one Celery worker and on two (DOCUMENTS=n in each collection, ROUNDS=n)
-	@$(BIN)/embedder models build
-	$(BIN)/python -m benchmarks.celery_workers.run $(if $(DOCUMENTS),--documents $(DOCUMENTS)) $(if $(ROUNDS),--rounds $(ROUNDS))
-
-capacity: $(VENV)/.installed  ## What 10 million, a billion and 100 billion chunks cost, calculated from measured figures
-	@$(BIN)/python -m benchmarks.capacity.model
-
-chaos: $(VENV)/.installed-dev  ## Break the system on purpose 50 times (or FAULTS=n), at moments of a seed (or SEED=n)
-	@$(BIN)/embedder models build
-	$(BIN)/python -m tests.chaos.run --faults $(or $(FAULTS),50) $(if $(SEED),--seed $(SEED)) $(if $(LOG),--log $(LOG))
-
-soak: $(VENV)/.installed-dev  ## A random history of 200 steps (NAME=history; STEPS=n), by a seed (SEED=n), held against rebuilds
-	@$(BIN)/embedder models build
-	$(BIN)/python -m tests.$(or $(NAME),history).run --steps $(or $(STEPS),200) $(if $(SEED),--seed $(SEED)) $(if $(LOG),--log $(LOG))
-
-fuzz: $(VENV)/.installed-dev  ## 10,000 damaged documents (or N=n), by a seed (or SEED=n), through extraction and cutting
-	$(BIN)/python -m tests.fuzz.run --documents $(or $(N),10000) --seed $(or $(SEED),1) $(if $(KEEP),--keep $(KEEP))
-
-idle-bench: $(VENV)/.installed-dev  ## A run with nothing to do against a Dagster run of as many empty assets
-	@$(BIN)/embedder models build
-	$(BIN)/python -m benchmarks.idle_run.run
+soak: $(if $(SOAK),$(VENV)/.installed-dev)  ## One long random test (NAME=…), by a seed (SEED=n); without a name, the list
+ifdef SOAK
+	$(if $(filter fuzz,$(SOAK)),,@$(BIN)/embedder models build)
+	$(strip $(BIN)/python -m tests.$(SOAK).run $(call option,FAULTS,faults) $(call option,STEPS,steps) $(call option,N,documents) \
+	  $(call option,SEED,seed) $(call option,KINDS,kinds) $(call option,LOG,log) $(call option,KEEP,keep))
+else
+	$(call list,tests,$(SOAKS))
+endif
 
 audit: .venv-supply/.installed  ## Known vulnerabilities of what the lock files pin; fails where the database does not answer
 	.venv-supply/bin/python .ci/audit.py

@@ -1,4 +1,4 @@
-"""How much of a bare ONNX Runtime loop does each model's asset reach, end to end? Run with ``make bench``.
+"""How much of a bare ONNX Runtime loop does each model's asset reach, end to end?
 
 Both sides take the same rows to the same model file on the same cores, in turns. The assets are materialized in one
 run, as people do; an asset's time is that of its whole Dagster step: reading the tables, loading the model, inference,

@@ -1,4 +1,4 @@
-"""What does a second Celery worker bring? Run with ``make celery-bench``.
+"""What does a second Celery worker bring?
 
 A backfill of eight equal collections, in turns with one worker and with two, each time on a fresh home and a fresh
 database of a real PostgreSQL, with a real Redis and the same two Tritons. When the clock starts, all runs wait in the

@@ -1,4 +1,4 @@
-"""What does a run cost when nothing has changed? Run with ``make idle-bench``.
+"""What does a run cost when nothing has changed?
 
 In turns, each a process from start to end: ``embedder run`` on an unchanged copy of the sample corpus, a Dagster job of
 as many empty assets, one of as many empty assets and checks, and the same two with the event log that ours has instead

@@ -1,4 +1,4 @@
-"""Does memory grow with the collection, and does the rate fall? Run with ``make million-bench`` (CHUNKS=… for fewer).
+"""Does memory grow with the collection, and does the rate fall?
 
 One ``embedder run`` over synthetic documents of one chunk each, from nothing to the exports. A real Triton serves
 models that compute next to nothing, so all that is measured is ours. The rate is read from Triton's own counters.

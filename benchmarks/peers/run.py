@@ -1,4 +1,4 @@
-"""Our pipeline beside what others use for the same work. Run with ``make bench-peers``.
+"""How fast is the pipeline compared with what others use for the same work?
 
 The same documents and the same checkpoint on the same cores, in turns: each side is a process of its own, one after the
 other, in every round. The peers' models are loaded before their time starts; ours includes the start of Triton. A side

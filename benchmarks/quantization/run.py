@@ -1,4 +1,4 @@
-"""What does int8 cost in quality? Run with ``make quantization``.
+"""What does int8 cost in quality?
 
 Each model's float32 graph is built anew from its source, and held against the int8 graph that is served: the cosine of
 every document's vectors, and nDCG@10 of exact search over whole collections (a document is its title and text, cut at

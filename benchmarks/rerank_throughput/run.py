@@ -1,4 +1,4 @@
-"""How many pairs a second does the reranker score? Run with ``make rerank-bench``.
+"""How many pairs per second does the reranker score?
 
 Distinct pairs of a query of 10 words and a passage of exactly 180 tokens, through the embedded Triton by the client
 that the stage uses; in turns with a bare ONNX Runtime loop over the same pairs, and with the 6-layer encoder of the

@@ -1,4 +1,4 @@
-"""How well does each stage order the documents, and does the rerank stage earn its place? Run with ``make quality``.
+"""How well does each stage order the documents, and does the rerank stage earn its place?
 
 The real pipeline runs on the judged collections; nDCG@10 is read from its tables. Beside the stages stand three orders
 of the same candidates that show what each part of the final score gives: the cross-encoder's logit alone, the fused

@@ -1,4 +1,4 @@
-"""How long does a scrape take with a year of daily runs in the event log? Run with ``make scrape-bench``.
+"""How long does a scrape take with a year of daily runs in the event log?
 
 The runs are real Dagster runs on a real (SQLite) instance; each leaves the records of six stages, with as many batches
 as a collection of 12,800 chunks has. The exporter reads the log once when it starts, and at a scrape only what is new.

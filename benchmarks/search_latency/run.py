@@ -1,4 +1,4 @@
-"""How long does a warm search take, beside the models? Run with ``make search-bench`` (CHUNKS=… for more or fewer).
+"""How long does a warm search take, apart from the models?
 
 One collection of synthetic chunks: unit vectors of a few dozen free dimensions and some noise, sparse vectors whose
 terms are as unevenly common as words are. The queries go through ``Search`` as in ``embedder search``, with the real

@@ -1,4 +1,4 @@
-"""Our sparse graph against the plain forward of transformers. Run with ``make sparse-bench``.
+"""How much faster is the sparse graph than the plain forward of transformers?
 
 The plain way computes log(1 + relu(logit)) of every token and takes the maximum then, float32, in batches of 8, as the
 SPLADE papers write it. Ours takes the maximum first and is int8, one text a call and one worker a core, as the backend

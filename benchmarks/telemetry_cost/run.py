@@ -1,4 +1,4 @@
-"""What does telemetry cost the dense stage? Run with ``make telemetry-bench``.
+"""What does telemetry cost the dense stage?
 
 Both sides compute the same vectors through the same Triton server, in turns, from reading the chunks to the published
 commit. With telemetry: requests sampled and traced at the default ratio, memory looked at twice a second, and at the

@@ -1,4 +1,4 @@
-"""The chaos suite: ``make chaos`` (FAULTS=n SEED=n LOG=folder).
+"""Breaks the system on purpose 50 times (FAULTS=n), at moments of a seed (SEED=n; LOG=folder).
 
 In each round the corpus is edited, a run works on it, and a fault strikes. What that run took is looked for; then the
 fault is mended as an operator would, and an undisturbed run has to put everything right. Every tenth round, and at the

@@ -66,7 +66,7 @@ class Story:
         folder.mkdir(parents=True, exist_ok=True)
         for name in ("story.txt", "story.jsonl"):
             (folder / name).unlink(missing_ok=True)
-        self._say(f"seed {seed}: repeat with make chaos FAULTS={faults} SEED={seed}; the log is in {folder}")
+        self._say(f"seed {seed}: repeat with make soak NAME=chaos FAULTS={faults} SEED={seed}; the log is in {folder}")
 
     def tell(self, each: Round) -> None:
         """Adds a round."""

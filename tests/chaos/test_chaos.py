@@ -1,4 +1,4 @@
-"""A short run of the chaos suite: the faults that nothing else in the tests brings about. ``make chaos`` does fifty."""
+"""The faults of ``make soak NAME=chaos`` that nothing else in the tests brings about."""
 
 from __future__ import annotations
 

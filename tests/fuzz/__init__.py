@@ -1,1 +1,1 @@
-"""Random damage to small documents of every format: ``make fuzz``."""
+"""Random damage to small documents of every format: ``make soak NAME=fuzz``."""

@@ -1,4 +1,4 @@
-"""The fuzzer: ``make fuzz`` (N=documents SEED=n KEEP=folder).
+"""Sends 10,000 damaged documents (N=n) of a seed (SEED=n) through extraction and cutting (KEEP=folder).
 
 Damaged documents go through the stages that read what others wrote: extraction, the tables of documents and issues,
 and cutting. Each document has to be in one of the two tables, none may hang, crash the process that reads it, or end

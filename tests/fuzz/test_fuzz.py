@@ -1,4 +1,4 @@
-"""A short run of the fuzzer. ``make fuzz`` does ten thousand documents."""
+"""A short run of the fuzzer. ``make soak NAME=fuzz`` does ten thousand documents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A random history of a home: ``make soak NAME=history`` (SEED=n STEPS=n KINDS=a,b LOG=folder).
+"""Lives through a random history of 200 steps (STEPS=n) of a seed (SEED=n; KINDS=a,b LOG=folder), against rebuilds.
 
 Whatever happens, a step after the other, `embedder search` answers at every moment, no row goes whose source is still
 there, and every run ends well that nothing disturbs; at every checkpoint the tables are those of a rebuild.

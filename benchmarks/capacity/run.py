@@ -1,4 +1,4 @@
-"""What 10 million, a billion and 100 billion chunks cost, from measured figures. Run with ``make capacity``.
+"""What do 10 million, a billion and 100 billion chunks cost, calculated from measured figures?
 
 Nothing here is a measurement: it multiplies figures that were measured (``MEASURED``, each with its source), and says
 what no figure is there for. The accelerator is calculated from the arithmetic of the model and an assumed share of the
@@ -28,10 +28,10 @@ class Figure:
 
 
 MEASURED = {
-    "dense": Figure(2 / 148, "core seconds a chunk, int8", "make bench: 148 chunks/s on 2 cores"),
+    "dense": Figure(2 / 148, "core seconds a chunk, int8", "asset_throughput: 148 chunks/s on 2 cores"),
     "sparse": Figure(2 / 183, "core seconds a chunk, int8", "manifest of a run: 183 chunks/s on 2 shared cores"),
-    "rerank": Figure(2 / 340, "core seconds a pair", "make rerank-bench: 340 pairs/s on 2 cores"),
-    "rest": Figure(2 * 402 / 1e6, "core seconds a chunk", "make million-bench: 402 s a million, models left out"),
+    "rerank": Figure(2 / 340, "core seconds a pair", "rerank_throughput: 340 pairs/s on 2 cores"),
+    "rest": Figure(2 * 402 / 1e6, "core seconds a chunk", "million_chunks: 402 s a million, models left out"),
     "tokenize": Figure(3.0e-4, "core seconds a chunk and model", "tokenizers over 3467 chunks of 158 tokens"),
     "search": Figure(2.3e-8, "core seconds a chunk and query, dense, exact", "numpy, 32 queries at once"),
     "tables": Figure(930 + 1688 + 0.72 * 1246, "bytes a chunk: text, sparse, documents", "Delta tables of 3467 chunks"),
