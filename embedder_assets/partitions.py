@@ -1,4 +1,4 @@
-"""A collection is a partition: its tables are brought up to date and watched one by one."""
+"""A collection is a partition: its tables are updated and watched one by one."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ def dagster_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
 
 
 def launch(pipeline: Pipeline, names: Sequence[str] = ()) -> RunOutcome:
-    """Brings the tables of some collections, or of all, up to date.
+    """Updates the tables of some collections, or of all.
 
     Raises:
         ModelBuildError: A setting names a model that is not in the repository, or is for another stage.

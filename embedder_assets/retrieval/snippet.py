@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 SNIPPET_CHARACTERS = 400
-# An answer follows what it answers, so words near the end of a passage count less: what they lead to is cut off.
+# An answer follows what it answers, so words towards the end of a passage count less: what they lead to is cut off.
 _LATE, _LATE_WEIGHT = 0.6, 0.4
 # A passage that is shorter than this share is filled up with a part of the next sentence.
 _SHORT = 0.6

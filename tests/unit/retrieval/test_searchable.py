@@ -98,7 +98,7 @@ def test_every_moment_of_a_run_is_searchable(world):
     world.cut("kb", "red apple", "white snow", "black coal")
     assert world.found() == OLD
     (warning,) = world.warnings
-    assert "collection 'kb' is being brought up to date" in warning
+    assert "collection 'kb' is being updated" in warning
     assert "searched as it was at 20" in warning
     assert {hit.state for hit in world.search("kb").search("red", ALL)} == {"earlier"}
     world.embed("kb", "dense")
