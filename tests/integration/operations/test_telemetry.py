@@ -234,7 +234,7 @@ def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
         yield made
 
 
-def test_a_lease_waits_for_its_turn_and_says_how_long(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+def test_waiting_lease_says_how_long(instance: dg.DagsterInstance, tmp_path: Path) -> None:
     pool = Pool(instance, tmp_path / "locks", slots=1)
     waited: list[float] = []
 

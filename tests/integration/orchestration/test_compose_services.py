@@ -105,9 +105,9 @@ def prometheus_config(services: Services, folder: Path) -> Path:
         "15s": "2s",
         "localhost:9090": "127.0.0.1:9",
     }
-    for former, present in {**moved, "exporter:9464": f"127.0.0.1:{services.ports['9464']}"}.items():
-        assert former in config
-        config = config.replace(former, present)
+    for earlier, present in {**moved, "exporter:9464": f"127.0.0.1:{services.ports['9464']}"}.items():
+        assert earlier in config
+        config = config.replace(earlier, present)
     file = folder / "prometheus.yml"
     file.write_text(config, "utf-8")
     return file

@@ -133,7 +133,7 @@ def test_materializations_are_per_collection_with_metadata_that_people_look_at(r
     assert "data:image/svg+xml;base64," in events["chunks"].materialization.metadata["token_lengths"].value
 
 
-def test_an_evaluation_is_told_in_numbers_that_dagster_plots(run_in_process, corpus: Path) -> None:  # type: ignore[no-untyped-def]
+def test_evaluation_numbers_are_plotted(run_in_process, corpus: Path) -> None:  # type: ignore[no-untyped-def]
     write(corpus / "animals" / "qrels.tsv", "query-id\tcorpus-id\tscore\nq1\tcat.md\t1\n")
     result, _ = run_in_process("animals")
     assert result.success

@@ -100,7 +100,7 @@ def test_what_was_delivered_of_a_collection_is_withdrawn(url, tmp_path):
         ({"AWS_ACCESS_KEY_ID": READER, "AWS_SECRET_ACCESS_KEY": READER_SECRET}, "AccessDenied.*Correct AWS_ACCESS"),
     ],
 )
-def test_a_bucket_that_does_not_take_them_is_told(url, tmp_path, monkeypatch, variables, said):
+def test_refused_delivery_is_reported(url, tmp_path, monkeypatch, variables, said):
     for name, value in variables.items():
         monkeypatch.setenv(name, value or f"http://127.0.0.1:{free_port()}")
     if READER not in variables.values():

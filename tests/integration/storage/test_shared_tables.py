@@ -259,16 +259,16 @@ def test_a_table_that_another_makes_in_the_last_moment_is_seen(hosts, monkeypatc
         return create(*arguments, **options)
 
     monkeypatch.setattr(DeltaTable, "create", created)
-    turns: list[list[str]] = []
+    attempts: list[list[str]] = []
 
     def work() -> None:
-        turns.append(texts(here, name))
-        if not turns[-1]:
+        attempts.append(texts(here, name))
+        if not attempts[-1]:
             here.append(QUERIES, query("ours", name))
 
     run_exclusively(here, [name], work)
     assert (texts(here, "kb"), texts(here, "other")) == (["theirs"], [] if name == "kb" else ["ours"])
-    assert turns == ([[], ["theirs"]] if name == "kb" else [[]])
+    assert attempts == ([[], ["theirs"]] if name == "kb" else [[]])
 
 
 def test_what_a_commit_was_computed_from_has_to_be_the_newest(hosts):
@@ -288,16 +288,16 @@ def test_what_a_commit_was_computed_from_has_to_be_the_newest(hosts):
 def test_work_that_was_too_late_is_done_again(hosts):
     here, there = hosts
     here.append(QUERIES, query("first", "kb"))
-    turns: list[list[str]] = []
+    attempts: list[list[str]] = []
 
     def work() -> None:
-        turns.append(texts(here, "kb"))
-        if len(turns) == 1:
+        attempts.append(texts(here, "kb"))
+        if len(attempts) == 1:
             there.append(QUERIES, query("theirs", "kb"))
         here.append(QUERIES, query("ours", "kb"))
 
     run_exclusively(here, ["kb"], work)
-    assert turns == [["first"], ["first", "theirs"]]
+    assert attempts == [["first"], ["first", "theirs"]]
     assert texts(there, "kb") == ["first", "ours", "theirs"]
 
 
@@ -305,16 +305,16 @@ def test_work_that_is_always_too_late_ends_with_an_error(hosts, monkeypatch):
     monkeypatch.setattr("embedder_assets.tables.exclusive_work.LONGEST_WAIT_S", 0.01)
     here, there = hosts
     here.append(QUERIES, query("0", "kb"))
-    turns: list[int] = []
+    attempts: list[int] = []
 
     def work() -> None:
-        turns.append(here.count(QUERIES, "kb"))
-        there.append(QUERIES, query(str(len(turns)), "kb"))
+        attempts.append(here.count(QUERIES, "kb"))
+        there.append(QUERIES, query(str(len(attempts)), "kb"))
         here.append(QUERIES, query("ours", "kb"))
 
     with pytest.raises(CommitConflictError, match="Nothing of this was written"):
         run_exclusively(here, ["kb"], work)
-    assert turns == list(range(1, TRIES + 1))
+    assert attempts == list(range(1, TRIES + 1))
     assert "ours" not in texts(there, "kb")
 
 
@@ -416,7 +416,7 @@ def _write_without_end(home: Path, url: str, begun: threading.Event) -> None:
         ("AWS_ENDPOINT_URL", None, "Connection refused", "Check that the server at AWS_ENDPOINT_URL answers"),
     ],
 )
-def test_a_store_that_does_not_let_us_in_is_told(url, tmp_path, monkeypatch, variable, value, said, remedy):
+def test_unauthorized_access_is_reported(url, tmp_path, monkeypatch, variable, value, said, remedy):
     TableStore(tmp_path, url).append(QUERIES, query("first", "kb"))
     opened = TableStore(tmp_path, url)
     assert texts(opened, "kb") == ["first"]
@@ -434,7 +434,7 @@ def test_a_bucket_that_is_not_there_is_named(url, tmp_path):
         TableStore(tmp_path, "s3://no-such-bucket/rag").reach()
 
 
-def test_who_may_only_read_can_read_and_is_told_at_the_first_commit(url, tmp_path, monkeypatch):
+def test_read_only_access_fails_at_first_commit(url, tmp_path, monkeypatch):
     TableStore(tmp_path, url).append(QUERIES, query("first", "kb"))
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", READER)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", READER_SECRET)

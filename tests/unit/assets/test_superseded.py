@@ -37,7 +37,7 @@ TURNS = 40
 
 
 class LocalTriton(FakeTriton):
-    """What a whole run needs of a session besides answers."""
+    """What a whole run needs of a session apart from answers."""
 
     server_pid = None
 
@@ -59,7 +59,7 @@ class LocalTriton(FakeTriton):
         pass
 
 
-class Turns:
+class StepOrder:
     """Lets the steps and checks of runs in threads pass in a given order; who is at its end leaves the rest."""
 
     def __init__(self, order: str) -> None:
@@ -100,16 +100,16 @@ class World:
         self.folder = root / "corpus" / "kb"
         self.folder.mkdir(parents=True)
         write_tokenizer(root / "tokenizer.json")
-        self.turns: Turns | None = None
+        self.order_of_steps: StepOrder | None = None
         self.names: dict[int, str] = {}
         for module in (materialize, blocking):
-            monkeypatch.setattr(module, "collections_of_run", self._in_turn)
+            monkeypatch.setattr(module, "collections_of_run", self._wait_for_step)
         self.edit()
 
-    def _in_turn(self, instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[str]:
+    def _wait_for_step(self, instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[str]:
         name = self.names.get(threading.get_ident())
-        if self.turns is not None and name is not None:
-            self.turns.wait(name)
+        if self.order_of_steps is not None and name is not None:
+            self.order_of_steps.wait(name)
         return collections_of_run(instance, run)
 
     def edit(self) -> None:
@@ -140,24 +140,24 @@ class World:
 
     def run_both(self, order: str) -> dict[str, tuple[dg.ExecuteInProcessResult, Pipeline]]:
         found: dict[str, tuple[dg.ExecuteInProcessResult, Pipeline]] = {}
-        self.turns = turns = Turns(order)
-        turns.edit = self.edit
+        self.order_of_steps = order_of_steps = StepOrder(order)
+        order_of_steps.edit = self.edit
 
         def work(name: str) -> None:
             self.names[threading.get_ident()] = name
             try:
                 # Dagster sets its logging up at the start of a run, which no other thread may use meanwhile.
-                turns.wait(name)
+                order_of_steps.wait(name)
                 found[name] = self.run()
             finally:
-                turns.end(name)
+                order_of_steps.end(name)
 
         threads = [threading.Thread(target=work, args=(name,)) for name in "AB"]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        self.turns = None
+        self.order_of_steps = None
         return found
 
 

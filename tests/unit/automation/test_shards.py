@@ -188,7 +188,7 @@ def test_a_run_on_a_shard_is_about_its_collection(instance):
     assert collections_of_run(instance, run_of(instance, "3", collection="other")) == ["other"]
 
 
-def test_a_collection_without_chunks_is_named_and_the_remedy_is_told(instance):
+def test_collection_without_chunks_is_named_with_remedy(instance):
     result = defs.resolve_job_def(shard_vectors.name).execute_in_process(
         instance=instance,
         partition_key=dg.MultiPartitionKey({"collection": "kb", "shard": "0"}),

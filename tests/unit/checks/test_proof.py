@@ -38,7 +38,7 @@ OFF = make_record("rerank", "off", reason="disabled via cli:--disable-rerank")
 
 @pytest.fixture
 def left(tmp_path):
-    """What a run with these records, changed as told, leaves behind."""
+    """What a run with these records, changed as asked, leaves behind."""
 
     def left(provenance="test", records=None, **values) -> Proof:
         settings = make_settings(tmp_path, provenance, **{"metrics_port": free_port(), **values})

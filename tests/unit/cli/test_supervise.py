@@ -206,7 +206,7 @@ def test_nothing_is_left_of_a_part_whose_watchdog_is_killed(
     assert eventually(lambda: processes_of(mark) == [])
 
 
-def test_signal_and_status_are_told_apart(tmp_path: Path) -> None:
+def test_signal_and_exit_status_are_distinguished(tmp_path: Path) -> None:
     ends = {"exit 0": "exit status 0", "exit 77": "exit status 77", "kill -TERM $$": "killed by SIGTERM"}
     for line, words in ends.items():
         process = SupervisedProcess(Component("the component", ["sh", "-c", line], tmp_path / "log"))

@@ -47,7 +47,7 @@ def client_of(user, group=None):
 
 
 @pytest.mark.parametrize("user", [os.geteuid(), 0])
-def test_its_own_user_and_root_are_let_in(user):
+def test_own_user_and_root_are_allowed(user):
     client = client_of(user)
     assert client.get("/").text == "a text"
     with client.websocket_connect("/ws") as connection:
@@ -121,7 +121,7 @@ async def claimed_client(scope, receive, send):
     await PlainTextResponse("{}:{}".format(*scope["client"]))(scope, receive, send)
 
 
-def test_the_group_of_a_shared_home_is_let_in():
+def test_group_of_shared_home_is_allowed():
     import pwd
 
     nobody = pwd.getpwuid(ANOTHER)

@@ -309,10 +309,10 @@ def test_odd_names_are_collections_of_their_own(tmp_path):
     names = [collection.name for collection in discover_collections(tmp_path / "corpus")]
     assert names == sorted(ODD_NAMES)
     store = TableStore(tmp_path / "home")
-    for turn in ("first", "second"):
+    for version in ("first", "second"):
         for name in names:
             before = store.read("documents", name, ["doc_id", "content_sha256"])
-            store.exchange("documents", name, make_documents(name, a=f"{turn} {name}"), before)
+            store.exchange("documents", name, make_documents(name, a=f"{version} {name}"), before)
     assert store.collections("documents") == sorted(names)
     for name in names:
         assert store.read("documents", name, ["collection", "text"]).rows() == [(name, f"second {name}")]

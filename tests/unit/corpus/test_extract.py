@@ -294,17 +294,17 @@ def test_too_large_is_refused_before_reading(collection):
     assert "EMBEDDER_MAX_DOCUMENT_MB" in found.message
 
 
-def test_a_file_that_vanishes_or_turns_into_something_else_is_an_issue_and_blocks_nothing(collection, tmp_path):
+def test_replaced_file_is_an_issue_without_blocking(collection, tmp_path):
     path, stays = collection.root / "a.md", limits(collection).document_bytes
     (tmp_path / "secret.md").write_text("secret")
-    turns = {
+    replacements = {
         "FileNotFoundError": lambda: None,
         "pipe": lambda: os.mkfifo(path),
         "IsADirectoryError|pipe": path.mkdir,
         "symlink": lambda: path.symlink_to("../secret.md"),
     }
-    for message, turn in turns.items():
-        turn()
+    for message, replace in replacements.items():
+        replace()
         with pytest.raises(DocumentError, match=message):
             opened.read_bytes(Collection("kb", collection.root, recursive=False), path, "kb/a.md", stays)
         if path.is_dir():

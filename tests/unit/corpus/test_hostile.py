@@ -232,7 +232,7 @@ def test_a_crash_that_an_earlier_document_may_have_caused_is_tried_in_a_new_proc
 def _end_when_reading(extractor: IsolatedExtractor, end: signal.Signals, patched: pytest.MonkeyPatch) -> Thread:
     reading, read = Event(), isolated._Worker.read
 
-    def told(worker: isolated._Worker, *document: Any) -> dict[str, str]:
+    def signalling(worker: isolated._Worker, *document: Any) -> dict[str, str]:
         reading.set()
         return read(worker, *document)
 
@@ -240,7 +240,7 @@ def _end_when_reading(extractor: IsolatedExtractor, end: signal.Signals, patched
         reading.wait()
         os.kill(extractor._worker._process.pid, end)
 
-    patched.setattr(isolated._Worker, "read", told)
+    patched.setattr(isolated._Worker, "read", signalling)
     thread = Thread(target=wait_and_end)
     thread.start()
     return thread

@@ -44,7 +44,7 @@ def store(tmp_path) -> TableStore:
 
 @pytest.fixture
 def read(store, folder, tmp_path):
-    """Brings documents up to date and returns what happened."""
+    """Updates documents and returns what happened."""
 
     def read(**values) -> IngestOutcome:
         return Ingest(store, make_settings(tmp_path / "home", **values), Collection("kb", folder, True)).run()
@@ -327,7 +327,7 @@ def test_a_document_moved_below_the_longest_path_is_moved(read, folder, store):
 
 
 def test_an_unreadable_corpus_file_is_no_other_kind_of_collection(read, folder, store):
-    """Beside it are files that would be documents without it."""
+    """Next to it are files that would be documents without it."""
     write(folder, readme="# About")
     (folder / "corpus.jsonl").write_text('{"_id": "a", "text": "one"}\n{"_id": "b", "text": "two"}\n', "utf-8")
     read()
@@ -374,7 +374,7 @@ def test_few_documents_may_go_without_a_question_but_not_the_last(read, folder, 
         read()
 
 
-BESIDE = {
+NEIGHBOURS = {
     "empty": lambda folder: (folder / "empty.md").touch(),
     "binary": lambda folder: (folder / "b.md").write_bytes(bytes(range(256))),
     "pipe": lambda folder: os.mkfifo(folder / "pipe.md"),
@@ -384,16 +384,16 @@ BESIDE = {
 }
 
 
-@pytest.mark.parametrize("beside", BESIDE)
+@pytest.mark.parametrize("neighbour", NEIGHBOURS)
 @pytest.mark.parametrize("since", ["before", "after"])
-def test_the_last_document_stays_whatever_is_next_to_it(read, folder, store, beside, since):
+def test_the_last_document_stays_whatever_is_next_to_it(read, folder, store, neighbour, since):
     write(folder, a="one")
     if since == "before":
-        BESIDE[beside](folder)
+        NEIGHBOURS[neighbour](folder)
     read()
     (folder / "a.md").unlink()
     if since == "after":
-        BESIDE[beside](folder)
+        NEIGHBOURS[neighbour](folder)
     with pytest.raises(CorpusError, match="expected some of its documents to be left, got 1 of 1 gone"):
         read()
     assert ids(store) == ["a.md"]
@@ -494,11 +494,11 @@ LOST = [removed, damaged, halved]
 
 
 @pytest.mark.parametrize("lose", LOST)
-@pytest.mark.parametrize("former", ["some rows", "no rows"])
-def test_staged_documents_that_are_lost_publish_nothing(read, folder, store, monkeypatch, tmp_path, lose, former):
+@pytest.mark.parametrize("earlier", ["some rows", "no rows"])
+def test_staged_documents_that_are_lost_publish_nothing(read, folder, store, monkeypatch, tmp_path, lose, earlier):
     monkeypatch.setattr(ingest, "ROWS_A_FILE", 2)
     texts = {f"d{number}": f"text {number}" for number in range(6)}
-    if former == "some rows":
+    if earlier == "some rows":
         write(folder, **texts)
         read()
     write(folder, **{name: f"{text} edited" for name, text in texts.items()})
@@ -516,12 +516,12 @@ def test_staged_documents_that_are_lost_publish_nothing(read, folder, store, mon
 
 
 @pytest.mark.parametrize("lose", LOST)
-@pytest.mark.parametrize("former", ["some rows", "no rows"])
-def test_staged_chunks_that_are_lost_publish_nothing(read, folder, tokenizer, monkeypatch, tmp_path, lose, former):
+@pytest.mark.parametrize("earlier", ["some rows", "no rows"])
+def test_staged_chunks_that_are_lost_publish_nothing(read, folder, tokenizer, monkeypatch, tmp_path, lose, earlier):
     monkeypatch.setattr(cut, "ROWS_A_FILE", 2)
     home = tmp_path / "home"
     texts = {f"d{number}": f"text {number}" for number in range(6)}
-    if former == "some rows":
+    if earlier == "some rows":
         write(folder, **texts)
         read()
         chunk(home, tokenizer)
@@ -649,7 +649,7 @@ def test_any_sequence_of_changes_equals_a_rebuild(tokenizer, steps):
                 except KeyboardInterrupt:
                     continue
         for file in [file for file in folder.rglob("*") if file.is_file() and not file.read_text().strip()]:
-            # A document that turned empty keeps its former version, which no rebuild can know.
+            # A document that turned empty keeps its earlier version, which no rebuild can know.
             file.unlink()
         _bring(folder, home, tokenizer)
         _bring(folder, Path(place) / "fresh", tokenizer)

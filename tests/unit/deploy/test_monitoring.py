@@ -40,7 +40,7 @@ RECORDED = {rule["record"] for rule in rules() if "record" in rule}
 
 
 def said(package: str, tool: str, *arguments: str | Path) -> str:
-    """What a tool prints; a skip names what brings it."""
+    """What a tool prints; a skip names what installs it."""
     program = shutil.which(tool)
     if program is None:
         pytest.skip(f"needs {tool} (Debian: apt-get install {package})")

@@ -222,7 +222,7 @@ def test_every_skip_reason_is_documented() -> None:
 
 
 def phrases_of(function: str) -> Iterator[str]:
-    """The literal texts of several words in a function of the metrics endpoint, its docstring aside."""
+    """The literal texts of several words in a function of the metrics endpoint, without its docstring."""
     (code,) = ast.parse(inspect.getsource(getattr(endpoint, function))).body
     assert isinstance(code, ast.FunctionDef)
     docstring = ast.get_docstring(code, clean=False)

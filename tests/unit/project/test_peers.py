@@ -60,7 +60,7 @@ def test_a_peer_that_is_not_installed_is_named_and_the_rest_goes_on(tmp_path, mo
 
 
 @pytest.mark.parametrize(("code", "expected"), [("raise SystemExit('no torch')", "no torch"), ("print('?')", "JSON")])
-def test_a_side_that_fails_is_told_by_its_last_line(tmp_path, monkeypatch, code, expected):
+def test_failed_side_is_named_by_its_last_line(tmp_path, monkeypatch, code, expected):
     real = subprocess.run
     monkeypatch.setattr(subprocess, "run", lambda _, **options: real([sys.executable, "-c", code], **options))
     errors: dict[str, str] = {}
