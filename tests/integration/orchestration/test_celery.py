@@ -94,7 +94,7 @@ def tritons(tmp_path: Path) -> Iterator[list[EmbeddedTriton]]:
         yield servers
 
 
-def test_shards_on_two_workers_end_with_the_tables_of_one_process_although_a_worker_and_a_triton_are_killed(
+def test_shards_survive_killed_worker_and_triton(
     home_on_postgres: Path,
     postgres: Postgres,
     broker: int,
@@ -133,7 +133,7 @@ def test_shards_on_two_workers_end_with_the_tables_of_one_process_although_a_wor
     assert differences(home, in_one_process) == []
 
 
-def test_shards_on_two_hosts_with_all_state_in_a_bucket_end_with_the_tables_of_one_process(
+def test_shards_on_two_hosts_equal_one(
     home_on_postgres: Path,
     postgres: Postgres,
     broker: int,

@@ -125,9 +125,7 @@ def services(home_on_postgres: Path, corpus: Path, tmp_path: Path) -> Services:
     return made
 
 
-def test_runs_go_from_the_ui_through_the_queue_to_the_code_server_one_at_a_time_a_collection(
-    services: Services, home_on_postgres: Path
-) -> None:
+def test_queue_runs_one_per_collection(services: Services, home_on_postgres: Path) -> None:
     with ExitStack() as stack, instance_of(home_on_postgres) as instance:
         stack.enter_context(services.up("exporter"))
         # Not by the address that the exporter listens on, as between containers.

@@ -43,9 +43,7 @@ def verdict(home: Path) -> dg.AssetCheckEvaluation:
         return event.dagster_event.asset_check_evaluation_data
 
 
-def test_a_large_collection_is_searched_by_its_graph_which_follows_the_documents(
-    embedder: Embedder, home: Path, tmp_path: Path
-) -> None:
+def test_large_collection_is_searched_by_hnsw(embedder: Embedder, home: Path, tmp_path: Path) -> None:
     corpus = tmp_path / "large"
     for file in sorted((PROJECT / "examples" / "corpus" / SAMPLE).rglob("*")):
         if file.is_file():

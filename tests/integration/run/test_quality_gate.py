@@ -55,9 +55,7 @@ def failed_checks(stdout: str) -> list[str]:
     return [line.split()[2] for line in stdout.splitlines() if line.startswith("failed check ")]
 
 
-def test_a_damaged_ranking_fails_the_run_at_the_gate_and_leaves_the_exports(
-    embedder: Embedder, home: Path, damage: dict[str, str]
-) -> None:
+def test_quality_gate_stops_a_damaged_ranking(embedder: Embedder, home: Path, damage: dict[str, str]) -> None:
     good = embedder(*RUN)
     assert good.returncode == 0, good.stdout
     accepted = embedder("baseline", "accept", "--collection", COLLECTION, "--note", "first", "--by", "ana")

@@ -87,9 +87,7 @@ def test_two_servers_take_different_ports(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize("service", ["grpc", "metrics"])
-def test_a_port_that_is_taken_between_our_look_and_the_bind_costs_one_more_start(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, service: str
-) -> None:
+def test_port_race_costs_one_restart(settings: Settings, monkeypatch: pytest.MonkeyPatch, service: str) -> None:
     free_ports = embedded._free_ports
     with socket.create_server(("127.0.0.1", 0)) as other:
         taken = other.getsockname()[1]

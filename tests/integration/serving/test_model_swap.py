@@ -41,9 +41,7 @@ def items_of_dense(home: Path) -> dict[str, int]:
     return manifest["dense_run"]["items"]  # type: ignore[no-any-return]
 
 
-def test_a_damaged_dense_model_is_seen_by_compare_and_stopped_before_the_swap(
-    embedder: Embedder, home: Path, repository: dict[str, str]
-) -> None:
+def test_damaged_dense_model_is_not_swapped_in(embedder: Embedder, home: Path, repository: dict[str, str]) -> None:
     assert embedder(*RUN, **repository).returncode == 0
     assert embedder("baseline", "accept", **repository).returncode == 0
     before = TableStore(home).read("dense_embeddings", COLLECTION).sort("chunk_id")

@@ -123,9 +123,7 @@ def test_both_work_and_one_that_is_killed_in_the_middle_comes_back(
     assert noted(meter, "request_retried") == []
 
 
-def test_one_that_hangs_costs_the_time_of_a_request_and_is_used_again(
-    home: Path, pair: list[EmbeddedTriton], expected: np.ndarray
-) -> None:
+def test_hanging_server_costs_one_request_time(home: Path, pair: list[EmbeddedTriton], expected: np.ndarray) -> None:
     hanging = pair[1]
     meter = StageMeter("dense", ["kb"])
     with session(home, *pair, triton_timeout_s=3.0) as triton:
@@ -136,7 +134,7 @@ def test_one_that_hangs_costs_the_time_of_a_request_and_is_used_again(
         assert eventually(lambda: np.array_equal(stream(triton, meter), expected) and noted(meter, "endpoint_restored"))
 
 
-def test_one_that_loses_the_process_of_the_model_is_left_to_itself(
+def test_server_with_lost_model_process_is_ejected(
     home: Path, pair: list[EmbeddedTriton], expected: np.ndarray
 ) -> None:
     def kill(number: int) -> None:
@@ -151,7 +149,7 @@ def test_one_that_loses_the_process_of_the_model_is_left_to_itself(
     assert (ejected.endpoint, ejected.reason) == (pair[0].address.grpc, "model_crashed")
 
 
-def test_one_with_another_fingerprint_is_refused_by_name_and_two_are_an_error(
+def test_other_fingerprint_is_refused_by_name(
     home: Path, pair: list[EmbeddedTriton], expected: np.ndarray, tmp_path: Path
 ) -> None:
     other = tmp_path / "other"

@@ -62,7 +62,7 @@ def assert_nobody_else_can_do_more_than_infer(server: TritonAddress) -> None:
         client.close()
 
 
-def test_only_who_has_the_secret_loads_models_or_registers_memory(home: Path) -> None:
+def test_only_the_secret_allows_model_control(home: Path) -> None:
     secret = Secret("admin-key", "0123456789abcdef")
     with server_of(home, ServerAccess(secret=secret)) as server:
         assert asked(server.address, ClientAccess(secret=secret)) == [MODEL]

@@ -60,7 +60,7 @@ def test_a_delivery_replaces_the_one_before_and_leaves_nothing_of_it(url, tmp_pa
     assert len(keys(url)) == 2
 
 
-def test_a_delivery_that_another_has_overtaken_leaves_the_others_whole(url, tmp_path, monkeypatch):
+def test_overtaken_delivery_leaves_the_newer_whole(url, tmp_path, monkeypatch):
     ours, theirs = (
         exported(tmp_path / "one" / "kb", "1", a="ours"),
         exported(tmp_path / "other" / "kb", "2", a="theirs"),

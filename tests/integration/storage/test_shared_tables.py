@@ -205,7 +205,7 @@ def test_nothing_staged_is_dropped_because_the_store_does_not_answer(hosts, monk
 
 @pytest.mark.parametrize("second", LEFT)
 @pytest.mark.parametrize("first", LEFT)
-def test_a_commit_to_another_collection_is_in_nobodys_way(hosts, first: Change, second: Change):
+def test_commits_to_different_collections_do_not_conflict(hosts, first: Change, second: Change):
     here, there = hosts
     for name in ("kb", "other"):
         here.append(QUERIES, query("first", name))
@@ -233,7 +233,7 @@ def test_a_commit_to_the_same_collection_is_never_undone_or_doubled(hosts, first
 
 
 @pytest.mark.parametrize("name", ["kb", "other"])
-def test_a_table_that_two_make_at_once_has_the_rows_of_one_or_of_both(hosts, name):
+def test_concurrently_created_table_keeps_whole_rows(hosts, name):
     here, there = hosts
     with here.transaction():
         assert not here.exists(QUERIES)
@@ -248,7 +248,7 @@ def test_a_table_that_two_make_at_once_has_the_rows_of_one_or_of_both(hosts, nam
 
 
 @pytest.mark.parametrize("name", ["kb", "other"])
-def test_a_table_that_another_makes_in_the_last_moment_is_seen(hosts, monkeypatch, name):
+def test_table_created_meanwhile_is_read(hosts, monkeypatch, name):
     here, there = hosts
     create = DeltaTable.create
     others: list[str] = ["kb"]
@@ -271,7 +271,7 @@ def test_a_table_that_another_makes_in_the_last_moment_is_seen(hosts, monkeypatc
     assert attempts == ([[], ["theirs"]] if name == "kb" else [[]])
 
 
-def test_what_a_commit_was_computed_from_has_to_be_the_newest(hosts):
+def test_commit_needs_the_newest_inputs(hosts):
     here, there = hosts
     here.append("documents", make_documents(a="old"))
     here.append("documents", make_documents("other", a="old"))
@@ -330,7 +330,7 @@ def test_two_processes_that_count_in_one_collection_lose_no_number(url, tmp_path
 ROUNDS = 6
 
 
-def test_two_that_make_the_same_new_table_at_once_do_not_double_its_rows(url, tmp_path):
+def test_concurrent_table_creation_doubles_no_rows(url, tmp_path):
     """Also where both see that it is not there: of the two commits that make it, one counts."""
     for number in range(ROUNDS):
         stores = [TableStore(tmp_path / name, f"{url}/{number}") for name in ("one", "other")]
@@ -444,7 +444,7 @@ def test_read_only_access_fails_at_first_commit(url, tmp_path, monkeypatch):
         store.append(QUERIES, query("second", "kb"))
 
 
-def test_a_data_file_that_is_gone_is_the_tables_fault_and_not_the_stores(hosts, object_store):
+def test_missing_data_file_is_a_table_error(hosts, object_store):
     here, there = hosts
     here.append(QUERIES, query("first", "kb"))
     (file,) = here.newest(QUERIES).file_uris()

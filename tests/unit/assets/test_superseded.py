@@ -250,7 +250,7 @@ def noted(store: TableStore) -> NotedVersions:
     return versions
 
 
-def test_changes_of_other_collections_and_compaction_supersede_nothing(store):
+def test_unrelated_changes_supersede_nothing(store):
     versions = noted(store)
     assert versions.superseded(store, "kb") is None
     store.replace("queries", "other", make_queries("new", collection="other"))

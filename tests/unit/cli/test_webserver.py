@@ -55,7 +55,7 @@ def test_own_user_and_root_are_allowed(user):
 
 
 @pytest.mark.parametrize("user", [ANOTHER, 12345, None])
-def test_others_and_those_who_are_not_known_get_nothing(user):
+def test_other_and_unknown_users_get_nothing(user):
     client = client_of(user)
     assert client.get("/").status_code == 403
     assert "a text" not in client.get("/").text
@@ -187,7 +187,7 @@ def test_another_user_is_seen_and_never_taken_for_root():
             other.communicate("\n")
 
 
-def test_dagster_still_builds_its_middleware_where_the_guard_is_put(monkeypatch):
+def test_dagster_still_builds_its_middleware_there(monkeypatch):
     from embedder_assets.cli import webserver
 
     built = []
