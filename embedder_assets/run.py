@@ -43,7 +43,7 @@ telemetry:
   enabled: false
 nux:
   enabled: false
-# A run whose process is killed is marked as failed and tried again. A run with a failed step would fail again, so it is
+# A run whose process is killed is marked as failed and retried. A run with a failed step would fail again, so it is
 # not, unless it asks for it itself, which it does where Triton did not answer.
 run_monitoring:
   enabled: true

@@ -33,7 +33,7 @@ from tests.support.factories import FakeTriton, make_chunks, make_queries, make_
 from tests.support.homes import differences
 
 # Steps and checks of a run on the main job.
-TURNS = 40
+STEPS = 40
 
 
 class LocalTriton(FakeTriton):
@@ -187,15 +187,15 @@ def world(tmp_path, homes, monkeypatch) -> World:
 def shuffled(seed: int) -> str:
     """An order in which the edit comes before the second run looks at the files."""
     chance = random.Random(seed)
-    rest = list("AB" * TURNS)
+    rest = list("AB" * STEPS)
     chance.shuffle(rest)
     return "A" * chance.randint(3, 14) + "e" + "".join(rest)
 
 
 ORDERS = {
-    "second whole after chunks": f"{'A' * 5}e{'B' * TURNS}{'A' * TURNS}",
-    "second whole before exports": f"{'A' * 16}e{'B' * TURNS}{'A' * TURNS}",
-    "second cuts, first goes on": f"{'A' * 8}e{'B' * 4}{'A' * TURNS}{'B' * TURNS}",
+    "second whole after chunks": f"{'A' * 5}e{'B' * STEPS}{'A' * STEPS}",
+    "second whole before exports": f"{'A' * 16}e{'B' * STEPS}{'A' * STEPS}",
+    "second chunks, first goes on": f"{'A' * 8}e{'B' * 4}{'A' * STEPS}{'B' * STEPS}",
     **{f"seed {seed}": shuffled(seed) for seed in range(1)},
 }
 
@@ -218,7 +218,7 @@ def test_both_runs_end_well_and_leave_what_a_rebuild_makes(world, homes, order):
 
 
 def test_simultaneous_runs_without_an_edit_leave_nothing_to_others(world):
-    for result, pipeline in world.run_both("AB" * TURNS).values():
+    for result, pipeline in world.run_both("AB" * STEPS).values():
         assert result.success, problems(result.all_events)
         assert pipeline.noted_versions[result.run_id].left_to_others == {}
 

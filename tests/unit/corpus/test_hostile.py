@@ -95,8 +95,8 @@ def test_hostile_documents_are_named_and_others_chunked(ingested, tmp_path):
     assert texts.keys() == {*taken, "a.md", "z.md"}
     assert [name for name, text in texts.items() if hostile.PASSWORDS in text] == []
     write_tokenizer(tmp_path / "tokenizer.json")
-    cut = ChunkStage(store, tmp_path / "tokenizer.json", 32)
-    cut.run("kb", make_meter("chunk"))
+    chunking = ChunkStage(store, tmp_path / "tokenizer.json", 32)
+    chunking.run("kb", make_meter("chunk"))
     assert set(store.read("chunks", "kb")["doc_id"]) == texts.keys()
 
 

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embedder_assets.chunking import stage as cut
+from embedder_assets.chunking import stage as chunk_stage
 from embedder_assets.chunking.stage import ChunkOutcome, ChunkStage
 from embedder_assets.corpus import deletion_guard, ingest
 from embedder_assets.corpus.collections import Collection
@@ -516,7 +516,7 @@ def test_staged_documents_that_are_lost_publish_nothing(read, folder, store, mon
 @pytest.mark.parametrize("lose", LOST)
 @pytest.mark.parametrize("earlier", ["some rows", "no rows"])
 def test_staged_chunks_that_are_lost_publish_nothing(read, folder, tokenizer, monkeypatch, tmp_path, lose, earlier):
-    monkeypatch.setattr(cut, "ROWS_A_FILE", 2)
+    monkeypatch.setattr(chunk_stage, "ROWS_A_FILE", 2)
     home = tmp_path / "home"
     texts = {f"d{number}": f"text {number}" for number in range(6)}
     if earlier == "some rows":
@@ -596,7 +596,7 @@ def test_only_changes_or_a_new_budget_are_chunked(read, folder, store, tokenizer
 def test_staged_chunks_of_a_killed_run_are_reused(read, folder, store, tokenizer, tmp_path, monkeypatch):
     write(folder, a="some words", b="other words")
     read()
-    monkeypatch.setattr(cut, "ROWS_A_FILE", 1)
+    monkeypatch.setattr(chunk_stage, "ROWS_A_FILE", 1)
     with monkeypatch.context() as killed:
         killed.setattr(TableStore, "exchange", _killed)
         with pytest.raises(KeyboardInterrupt):
