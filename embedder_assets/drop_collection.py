@@ -68,7 +68,7 @@ def _remove_exports(folder: Path) -> None:
 
 def _drop(store: TableStore, collection: str) -> dict[str, int]:
     rows = rows_of(store, collection)
-    # What is derived goes first: should this be cut short, nothing is left that has lost its source.
+    # What is derived goes first: should this be interrupted, nothing is left that has lost its source.
     _remove_exports(export_folder(store.home, collection))
     for table in reversed(rows):
         store.remove(table, collection)

@@ -1,4 +1,4 @@
-"""A collection is a partition: its tables are brought up to date and watched one by one."""
+"""A collection is a partition: its tables are updated and watched one by one."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class CollectionPartitionsDefinition(dg.DynamicPartitionsDefinition):
         return partition_key in _folders() or super().has_partition_key(partition_key, *args, **kwargs)
 
     def get_partition_keys_in_range(self, partition_key_range: dg.PartitionKeyRange) -> Sequence[str]:
-        """The keys from one to another. Dagster asks dozens of times a run, so this is one look into its storage."""
+        """The keys from one to another. Dagster asks dozens of times per run, so this is one look into its storage."""
         keys, (first, last) = self.get_partition_keys(), (partition_key_range.start, partition_key_range.end)
         if first not in keys or last not in keys:
             return super().get_partition_keys_in_range(partition_key_range)

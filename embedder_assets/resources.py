@@ -41,7 +41,7 @@ class PipelineResource(dg.ConfigurableResource[Pipeline]):
                 context.log.warning(one_line(sentence))
         if context.instance is not None and context.run is not None:
             self._pipeline.run_lock.hold(context.run.run_id)
-            # At the start, since a run that tries another one again has been given the tags of that one.
+            # At the start, since a run that retries another one has been given the tags of that one.
             tag_run(context.instance, context.run.run_id, manifest_file(self._pipeline, context.run.run_id))
             # Backfills take registered collections only, and a run from the command line takes any.
             register(context.instance, collections_of_run(context.instance, context.run))

@@ -43,7 +43,7 @@ telemetry:
   enabled: false
 nux:
   enabled: false
-# A run whose process is killed is marked as failed and tried again. A run with a failed step would fail again, so it is
+# A run whose process is killed is marked as failed and retried. A run with a failed step would fail again, so it is
 # not, unless it asks for it itself, which it does where Triton did not answer.
 run_monitoring:
   enabled: true
@@ -116,7 +116,7 @@ def dagster_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
 
 
 def launch(pipeline: Pipeline, names: Sequence[str] = ()) -> RunOutcome:
-    """Brings the tables of some collections, or of all, up to date.
+    """Updates the tables of some collections, or of all.
 
     Raises:
         ModelBuildError: A setting names a model that is not in the repository, or is for another stage.

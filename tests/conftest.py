@@ -14,7 +14,7 @@ SHARED_DATA = PROJECT.parent / "shared" / "data"
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No setting of the person who runs the tests reaches them, and no exporter that runs beside them."""
+    """No setting of the person who runs the tests reaches them, and no exporter that runs next to them."""
     for name in list(os.environ):
         if name.startswith(("EMBEDDER_", "OTEL_", "DAGSTER_")):
             monkeypatch.delenv(name)
@@ -24,7 +24,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def shared_data() -> Path:
-    """The evaluation data beside the project; a test that needs it is skipped where it is absent."""
+    """The evaluation data next to the project; a test that needs it is skipped where it is absent."""
     if not SHARED_DATA.exists():
-        pytest.skip(f"needs the evaluation data in {SHARED_DATA.name}/ beside the project (../shared/data)")
+        pytest.skip(f"needs the evaluation data in {SHARED_DATA.name}/ next to the project (../shared/data)")
     return SHARED_DATA

@@ -1,4 +1,4 @@
-"""``chunks``: the documents, cut at headings into pieces that every dense model reads whole."""
+"""``chunks``: the documents, split at headings into pieces that every dense model reads whole."""
 
 import dagster as dg
 

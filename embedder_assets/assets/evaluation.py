@@ -1,4 +1,4 @@
-"""``evaluation``: how good the rankings are, where a collection brings judged queries."""
+"""``evaluation``: how good the rankings are, where a collection has judged queries."""
 
 import dagster as dg
 import polars as pl

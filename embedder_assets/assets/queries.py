@@ -1,4 +1,4 @@
-"""``queries``: the questions that a collection brings, or, where it brings none, questions made from its headings."""
+"""``queries``: the questions that a collection comes with, or, where it has none, questions made from its headings."""
 
 from collections.abc import Iterator
 

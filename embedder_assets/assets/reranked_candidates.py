@@ -1,4 +1,4 @@
-"""``reranked_candidates``: the best fused candidates, reordered with the cross-encoder's evidence."""
+"""``reranked_candidates``: the best fused candidates, reordered by the rerank score."""
 
 import dagster as dg
 

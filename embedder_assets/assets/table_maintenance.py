@@ -1,4 +1,4 @@
-"""``table_maintenance``: the tables compacted, and their history cut to what the settings keep."""
+"""``table_maintenance``: the tables compacted, and their history trimmed to what the settings keep."""
 
 import dagster as dg
 

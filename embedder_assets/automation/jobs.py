@@ -28,7 +28,7 @@ rag_tables = dg.define_asset_job(
     "rag_tables",
     selection=MAIN,
     tags=RETRY_ALL_STEPS,
-    description="Brings every table of some collections up to date, from documents to the summary.",
+    description="Updates every table of some collections, from documents to the summary.",
 )
 maintenance = dg.define_asset_job(
     "maintenance",

@@ -56,7 +56,7 @@ def collection_changes(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     description="Marks runs as failed whose process has died unreported.",
 )
 def lost_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-    """Marks runs as failed whose process has died unreported: killed, out of memory, a power cut."""
+    """Marks runs as failed whose process has died unreported: killed, out of memory, a power failure."""
     lost = fail_lost_runs(context.instance, load_settings().home)
     return dg.SkipReason(f"marked as failed: {', '.join(lost)}" if lost else "no run was lost")
 

@@ -57,7 +57,7 @@ def _fewer_queries(now: EvaluationResult | Finding, baseline: EvaluationResult) 
     return Finding(
         "warning",
         f"{now.queries} judged queries are left of the {baseline.queries} of the baseline accepted on "
-        f"{baseline.at:%Y-%m-%d}, so it says less than it did. Bring the others back (queries.jsonl, qrels.tsv), or "
+        f"{baseline.at:%Y-%m-%d}, so it says less than it did. Restore the others (queries.jsonl, qrels.tsv), or "
         f"accept the smaller set on purpose: {accept_command(baseline.collection)}.",
     )
 

@@ -58,11 +58,11 @@ def every_document_has_chunks(pipeline: Pipeline, collection: str) -> Finding | 
     store = pipeline.store
     documents = store.read("documents", collection, ["doc_id"])
     parts = [frame.unique() for frame in store.batches("chunks", collection, ["doc_id"])]
-    cut = pl.concat([documents.clear(), *parts]).unique()
-    lacking = documents.join(cut, on="doc_id", how="anti")["doc_id"].sort()
+    chunked = pl.concat([documents.clear(), *parts]).unique()
+    lacking = documents.join(chunked, on="doc_id", how="anti")["doc_id"].sort()
     # Few, if any: so their texts are read one by one.
     without = [doc_id for doc_id in lacking if _has_text(pipeline, collection, doc_id)]
-    unknown = cut.join(documents, on="doc_id", how="anti")["doc_id"].sort()
+    unknown = chunked.join(documents, on="doc_id", how="anti")["doc_id"].sort()
     return _wrong(without, "documents with text and without a chunk") or _wrong(
         unknown, "documents that have chunks and are not in the table"
     )

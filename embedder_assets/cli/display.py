@@ -121,7 +121,7 @@ def _show_failures(store: TableStore, collection: str) -> None:
 
 
 def _show_quality(outcome: RunOutcome, pipeline: Pipeline) -> None:
-    """nDCG@10 of each ranking, one line per collection that brings judged queries."""
+    """nDCG@10 of each ranking, one line per collection that has judged queries."""
     from embedder_assets.evaluation.evaluate import EvaluateStage
     from embedder_assets.evaluation.results import NDCG, RANKINGS, latest_result
 

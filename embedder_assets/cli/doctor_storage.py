@@ -122,7 +122,7 @@ def _schemas(folder: Path) -> Iterator[Diagnosis]:
             "problem",
             "Dagster's database",
             f"{folder}: the schema of {name} is {there}, this Dagster's is {needed}",
-            "`dagster instance migrate` brings an older one up to date (keep a copy); if a newer Dagster wrote it, "
+            "`dagster instance migrate` migrates an older one (keep a copy); if a newer Dagster wrote it, "
             "install that one.",
         )
     if not other:

@@ -67,7 +67,7 @@ def _loading() -> Iterator[None]:
 @click.option("--disable-sparse", is_flag=True, help="Leave the sparse stage out.")
 @click.option("--accept-loss", is_flag=True, help="Let any number of documents go: they were deleted on purpose.")
 def run(corpus: str | None, names: tuple[str, ...], **flags: bool) -> None:
-    """Bring the tables of all collections up to date."""
+    """Update the tables of all collections."""
     settings = _settings(corpus, flags)
     with display.progress() as report:
         with _loading():
@@ -170,7 +170,7 @@ def baseline_drop(names: tuple[str, ...], yes: bool) -> None:
     if not yes:
         click.confirm(f"Give up the baseline of {', '.join(map(repr, dict.fromkeys(names)))}?", abort=True)
     display.show_baselines(drop(TableStore.of(load_settings()), names))
-    say("given up; `embedder tables restore quality_baselines` brings back what was accepted")
+    say("given up; `embedder tables restore quality_baselines` restores what was accepted")
 
 
 @main.group()

@@ -57,7 +57,7 @@ def restore(table: str, version: int | None, at: datetime | None, collection: st
         say(f"{table} is at that version already: it is the newest one. Nothing was changed.")
         return
     say(f"{table}{f' of {collection}' if collection else ''} is as of version {number} again.")
-    say("The next run brings it to what the corpus and the models are then, and computes only what it lacks.")
+    say("The next run updates it to the corpus and the models of that time, and computes only what it lacks.")
 
 
 @tables.command()
@@ -79,7 +79,7 @@ def drop(collection: str, yes: bool) -> None:
         S3Delivery(settings.exports_url).delete(export_folder(settings.home, collection).name)
     drop_collection(store, collection)
     forget_collection(settings, collection)
-    say(f"removed: {listed}; `embedder tables restore` brings them back for {settings.history_days:g} days")
+    say(f"removed: {listed}; `embedder tables restore` can restore them for {settings.history_days:g} days")
 
 
 @tables.command()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-# A file or a pipe has no width: nothing that a script reads is cut.
+# A file or a pipe has no width: nothing that a script reads is shortened.
 _UNLIMITED = 160
 _WIDTHS = (20, 1000)
 _HEIGHT = 25
@@ -45,7 +45,7 @@ def say_json(text: str) -> None:
 
 
 def say_table(columns: Iterable[str], rows: Iterable[Sequence[str]]) -> None:
-    """A table; a cell that is too wide is folded, never cut."""
+    """A table; a cell that is too wide is folded, never shortened."""
     from rich.table import Column, Table
 
     table = Table(*(Column(_text(name), overflow="fold") for name in columns))

@@ -66,7 +66,7 @@ def discover_collections(corpus_dir: Path) -> list[Collection]:
     if not collections:
         raise CorpusError(
             str(corpus_dir),
-            expected="a folder with sub-folders (one a collection) or documents",
+            expected="a folder with sub-folders (one per collection) or documents",
             got="a folder with neither",
             remedy=f"Put documents there ({_suffix_words()}), or name another folder ({_SETTING}).",
         )

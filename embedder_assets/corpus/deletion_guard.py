@@ -36,22 +36,22 @@ class PendingDeletions:
         return self.gone.height - self.moved
 
 
-def check_deletions(collection: str, allowed: float, losses: PendingDeletions) -> None:
+def check_deletions(collection: str, allowed: float, pending: PendingDeletions) -> None:
     """Raises when more documents are gone than may go without a question.
 
     Args:
         collection: Name of the collection.
         allowed: The largest share that may be lost; with 1 all may.
-        losses: What would go.
+        pending: What would be deleted.
 
     Raises:
         CorpusError: Too many are gone.
     """
-    lost, had = losses.lost, losses.had
-    everything = losses.left == 0
+    lost, had = pending.lost, pending.had
+    everything = pending.left == 0
     if allowed >= 1 or lost <= 0 or not (everything or (lost > FEW and lost / had > allowed)):
         return
-    examples = ", ".join(losses.gone["doc_id"].sort()[:3])
+    examples = ", ".join(pending.gone["doc_id"].sort()[:3])
     raise CorpusError(
         f"collection '{collection}'",
         expected="some of its documents to be left" if everything else f"at most {allowed:.0%} of its documents to go",

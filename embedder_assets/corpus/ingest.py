@@ -1,7 +1,7 @@
-"""Brings the tables ``documents`` and ``document_issues`` of a collection up to date with its sources.
+"""Updates the tables ``documents`` and ``document_issues`` of a collection from its sources.
 
 Only what changed is extracted. What goes is decided with care, because an error looks like a deletion: a document
-whose file cannot be used now keeps its former row, nothing goes from a folder that cannot be read, and a collection
+whose file cannot be used now keeps its earlier row, nothing goes from a folder that cannot be read, and a collection
 that loses too much at once stops before anything is written (``corpus/deletion_guard.py``). What is published is
 counted: rows that are staged and gone again are no deletion either.
 """
@@ -28,7 +28,7 @@ DOCUMENTS, ISSUES = "documents", "document_issues"
 # A staged file: what a kill can cost, and about what is in memory.
 ROWS_A_FILE = 4096
 CHARACTERS_A_FILE = 16_000_000
-STILL_THERE = "The former version stays in the tables."
+STILL_THERE = "The earlier version stays in the tables."
 VERSION = ["doc_id", "source_sha256", "extraction"]
 # Kinds of issues of a BEIR collection that say which document they are of, so that no other one is in doubt.
 _OF_KNOWN_ROWS = {"duplicate_id"}
@@ -60,7 +60,7 @@ class IngestOutcome:
 
 
 class Ingest:
-    """Reads the sources of one collection and brings its tables up to date.
+    """Reads the sources of one collection and updates its tables.
 
     Args:
         store: The tables.
@@ -91,21 +91,21 @@ class Ingest:
                 used. The documents are as they were.
             TableError: Documents that were read are not staged any more. The documents are as they were.
         """
-        former = self._store.read(DOCUMENTS, self._name, [*VERSION, "content_sha256"])
-        listing = list_sources(self._collection, set(former["doc_id"]))
-        walk = self._walk(former, listing)
-        absent = former.filter(~pl.col("doc_id").is_in(pl.Series(walk.seen, dtype=pl.String).implode()))
+        earlier = self._store.read(DOCUMENTS, self._name, [*VERSION, "content_sha256"])
+        listing = list_sources(self._collection, set(earlier["doc_id"]))
+        walk = self._walk(earlier, listing)
+        absent = earlier.filter(~pl.col("doc_id").is_in(pl.Series(walk.seen, dtype=pl.String).implode()))
         gone = self._gone(absent, walk, listing)
         moved = self._moved(gone, walk)
-        remaining = former.height - gone.height + walk.changed.join(former, on="doc_id", how="anti").height
+        remaining = earlier.height - gone.height + walk.changed.join(earlier, on="doc_id", how="anti").height
         check_deletions(
-            self._name, self._settings.max_lost_share, PendingDeletions(former.height, gone, moved, remaining)
+            self._name, self._settings.max_lost_share, PendingDeletions(earlier.height, gone, moved, remaining)
         )
-        issues, new_issues = self._issues(walk, former)
+        issues, new_issues = self._issues(walk, earlier)
         self._store.replace(ISSUES, self._name, issues)
         bad = _where(issues, [_names_document(path, listing) for path in issues["path"]])
         check_unusable(self._name, bad, usable=len(walk.seen))
-        replaced = former.join(walk.changed, on="doc_id", how="semi")
+        replaced = earlier.join(walk.changed, on="doc_id", how="semi")
         key = ["doc_id", "content_sha256"]
         self._store.exchange(DOCUMENTS, self._name, self._added(walk.changed), pl.concat([gone, replaced]).select(key))
         self._staging.clear()
@@ -119,12 +119,12 @@ class Ingest:
             new_issues=new_issues,
         )
 
-    def _walk(self, former: pl.DataFrame, listing: Listing) -> _Walk:
+    def _walk(self, earlier: pl.DataFrame, listing: Listing) -> _Walk:
         """Looks at every source, and stages the text of those that changed."""
         staged = self._staging.read({name: SCHEMAS[DOCUMENTS][name] for name in VERSION})
         known_issues = self._store.read(ISSUES, self._name).drop_nulls("source_sha256")
         unchanged, waiting, bad = (
-            _Versions.of(rows) for rows in (former, staged, known_issues.rename({"path": "doc_id"}))
+            _Versions.of(rows) for rows in (earlier, staged, known_issues.rename({"path": "doc_id"}))
         )
         walk = _Walk(self._staging)
         sources = read_sources(
@@ -170,10 +170,10 @@ class Ingest:
         texts = staged.join(walk.changed, on=VERSION, how="semi")
         return gone.join(texts, on="content_sha256", how="semi").height
 
-    def _issues(self, walk: _Walk, former: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    def _issues(self, walk: _Walk, earlier: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
         """The rows of ``document_issues``, and those of them that are new."""
         before = self._store.read(ISSUES, self._name)
-        still_there = set(former["doc_id"].filter(former["doc_id"].is_in([issue.path for _, issue in walk.issues])))
+        still_there = set(earlier["doc_id"].filter(earlier["doc_id"].is_in([issue.path for _, issue in walk.issues])))
         found = [
             {
                 **vars(issue),

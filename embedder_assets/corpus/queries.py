@@ -69,7 +69,7 @@ def load_queries(collection: Collection) -> tuple[list[Query], list[DocumentIssu
 
 
 def refuse_empty_folder(collection: Collection) -> None:
-    """Tells a collection that brings no queries from one whose folder was lost since its documents were read.
+    """Tells a collection without queries from one whose folder was lost since its documents were read.
 
     Raises:
         CorpusError: If nothing at all is in the folder, or it cannot be read.

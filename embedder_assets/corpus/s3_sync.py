@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from obstore import ObjectMeta
     from obstore.store import ObjectStore
 
-# What the files of the folder were, beside the folder: key to the store's tag of its content.
+# What the files of the folder were, kept next to the folder: key to the store's tag of its content.
 INDEX = "corpus.index.json"
 UNFINISHED = "corpus.unfinished"
 _NAME_MAX = 255  # bytes of a file's name
 
 
 def sync_corpus(settings: Settings) -> Path:
-    """The corpus folder; where the settings name a bucket, it is brought up to date.
+    """The corpus folder; where the settings name a bucket, it is synced first.
 
     Raises:
         CorpusError: A key of the bucket is no path of a file.
@@ -44,7 +44,7 @@ def sync_corpus(settings: Settings) -> Path:
     locks = settings.home / "locks"
     locks.mkdir(parents=True, exist_ok=True)
     with FileLock(locks / "corpus.lock"), translate_object_store_errors(f"the corpus at {settings.corpus_url}"):
-        _Sync(open_objects(settings.corpus_url), settings.home, settings.corpus_dir).bring()
+        _Sync(open_objects(settings.corpus_url), settings.home, settings.corpus_dir).run()
     return settings.corpus_dir
 
 
@@ -55,7 +55,7 @@ class _Sync:
         self._index = home / INDEX
         self._unfinished = home / UNFINISHED
 
-    def bring(self) -> None:
+    def run(self) -> None:
         """Makes the folder like the bucket."""
         wanted = self._listed()
         known = self._known()
@@ -156,7 +156,7 @@ def _refuse_bad_key(key: str, all_keys: Mapping[str, object]) -> None:
     if bad or any(path in all_keys for path in _above(key)):
         raise CorpusError(
             f"object {key!r} of the corpus",
-            expected="a key that can be the path of a file beside the others",
+            expected="a key that can be the path of a file next to the others",
             got="one that cannot",
             remedy="Rename or remove it in the bucket.",
         )

@@ -81,10 +81,10 @@ class EvaluateStage:
         self._settings = settings
 
     def run(self, collection: str, models: Models, run_id: str) -> EvaluationResult | None:
-        """Brings ``evaluation`` and ``evaluation_queries`` of a collection up to date.
+        """Updates ``evaluation`` and ``evaluation_queries`` of a collection.
 
         Returns:
-            The newest evaluation, or None where the collection brings no judged query.
+            The newest evaluation, or None where the collection has no judged query.
         """
         qrels = self.judgements(collection)
         if not qrels:
@@ -113,7 +113,7 @@ class EvaluateStage:
         return latest_result(self._store, "evaluation", collection)
 
     def current(self, collection: str) -> EvaluationResult | None:
-        """The evaluation of the candidate tables as they are, or None where the collection brings no judged query.
+        """The evaluation of the candidate tables as they are, or None where the collection has no judged query.
 
         Raises:
             TableError: There are judged queries, and the newest evaluation is not of these tables.

@@ -108,7 +108,7 @@ def accept_command(collection: str) -> str:
 def unmeasured_remedy(collection: str) -> str:
     """What to do where a baseline counts and nothing is left to measure with."""
     return (
-        "Bring back queries.jsonl and qrels.tsv at the top of the collection, or give up the baseline on purpose: "
+        "Restore queries.jsonl and qrels.tsv at the top of the collection, or give up the baseline on purpose: "
         f"`embedder baseline drop --collection {shlex.quote(collection)}`."
     )
 

@@ -59,7 +59,7 @@ class ExportStage:
         self._delivery = S3Delivery(settings.exports_url) if settings.exports_url else None
 
     def run(self, collection: str) -> ExportOutcome:
-        """Brings the export folder up to date, and its copy in a bucket where the settings name one.
+        """Updates the export folder, and its copy in a bucket where the settings name one.
 
         Raises:
             CommitConflictError: Another host has changed the tables meanwhile.

@@ -1,4 +1,4 @@
-"""Dagster's launcher of runs as tasks of Celery, in which a run that somebody terminates is not tried again.
+"""Dagster's launcher of runs as tasks of Celery, in which a run that somebody terminates is not retried.
 
 Named by ``deploy/celery/dagster.yaml``; needs the extra ``celery``.
 """
@@ -14,7 +14,7 @@ class CancelingCeleryRunLauncher(CeleryRunLauncher):
     def terminate(self, run_id: str) -> bool:
         """Ends a run; whether there was one to end.
 
-        An interrupted run looks whether it was to be canceled; otherwise it calls itself failed, and is tried again.
+        An interrupted run looks whether it was to be canceled; otherwise it calls itself failed, and is retried.
         """
         run = self._instance.get_run_by_id(run_id)
         if run is None or run.is_finished:

@@ -43,7 +43,7 @@ def open_instance(folder: Path) -> dg.DagsterInstance:
     log = ref.event_storage_data
     if log is not None and _is_default(ref):
         kept = ConfigurableClassData(__name__, PooledSqliteEventLogStorage.__name__, log.config_yaml)
-        # The unified storage would bring an event log of its own; its parts are named next to it.
+        # The unified storage would come with an event log of its own; its parts are named next to it.
         ref = ref._replace(event_storage_data=kept, storage_data=None)
     output = ref.compute_logs_data
     if output.class_name == LocalComputeLogManager.__name__:

@@ -81,7 +81,7 @@ class Reiterable(Generic[Item]):
 
 
 class DenseBlock(Protocol):
-    """Some chunks with a dense vector each, and a way to those that are near a query."""
+    """Some chunks with a dense vector each, and a way to those that are close to a query."""
 
     @property
     def chunks(self) -> pl.DataFrame:

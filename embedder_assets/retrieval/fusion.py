@@ -82,7 +82,7 @@ class FuseStage:
         self._depth = settings.candidate_depth
 
     def run(self, collection: str, meter: StageMeter) -> pl.DataFrame:
-        """Brings ``fused_candidates`` and ``query_embeddings`` of a collection up to date; returns the candidates.
+        """Updates ``fused_candidates`` and ``query_embeddings`` of a collection; returns the candidates.
 
         Where the sparse model fails and the settings allow it, the queries are lexical. Such rows, and those where a
         model fails on a query, which is listed, have a digest of their own, so the next run asks the model again.

@@ -244,7 +244,7 @@ class HnswIndexStage:
         return bool(self._above) and self._store.count("chunks", collection) > self._above
 
     def run(self, collection: str, models: Sequence[Model]) -> dict[str, HnswIndexOutcome]:
-        """Brings the indexes up to date with ``dense_embeddings``; none is kept where exact search is fast enough.
+        """Updates the indexes from ``dense_embeddings``; none is kept where exact search is fast enough.
 
         Args:
             collection: Name of the collection.

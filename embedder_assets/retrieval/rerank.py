@@ -42,10 +42,10 @@ class RerankStage:
         self._may_fall_back = settings.rerank_fallback
 
     def run(self, collection: str, meter: StageMeter) -> pl.DataFrame:
-        """Brings ``reranked_candidates`` of a collection up to date and returns its rows.
+        """Updates ``reranked_candidates`` of a collection and returns its rows.
 
         Where the model fails and the settings allow it, the fused order stands. Such rows have a digest of their own,
-        so the next run asks the model again. Single pairs on which it failed in the last run are tried again too, and
+        so the next run asks the model again. Single pairs on which it failed in the last run are retried too, and
         none is computed that the model has seen before.
 
         Raises:

@@ -32,7 +32,7 @@ class Hit:
         start: Character offset of the chunk in the document's extracted text.
         text: The whole chunk.
         snippet: The passage of the chunk that says most about the query.
-        state: ``newest``; ``earlier`` or ``partial`` where a run has not brought the collection up to date yet.
+        state: ``newest``; ``earlier`` or ``partial`` where no run has updated the collection yet.
     """
 
     rank: int

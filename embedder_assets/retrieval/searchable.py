@@ -57,8 +57,8 @@ class SearchableCollection:
 
     def with_note(self, state: State, words: str) -> SearchableCollection:
         """The same, which is not the newest state, with a sentence about it."""
-        note = f"collection '{self.name}' is being brought up to date, or its last run did not end: it is {words}"
-        return replace(self, state=state, note=f"{note}. `embedder run` brings it up to date.")
+        note = f"collection '{self.name}' is being updated, or its last run did not end: it is {words}"
+        return replace(self, state=state, note=f"{note}. `embedder run` updates it.")
 
 
 def searchable(store: TableStore, settings: Settings, models: RetrievalModels, collection: str) -> SearchableCollection:

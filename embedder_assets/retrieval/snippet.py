@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 SNIPPET_CHARACTERS = 400
-# An answer follows what it answers, so words near the end of a passage count less: what they lead to is cut off.
+# An answer follows what it answers, so words towards the end of a passage count less: what they lead to is left out.
 _LATE, _LATE_WEIGHT = 0.6, 0.4
 # A passage that is shorter than this share is filled up with a part of the next sentence.
 _SHORT = 0.6
@@ -24,7 +24,7 @@ _STOP_WORDS = set(
         "they thi this those too two under wa what when where which while who why will with would you your",
     )
 )
-# A word that comes again in a passage adds so much, up to this many times: there its matter is discussed.
+# A word that comes up repeatedly in a passage adds so much, up to this many times: there its matter is discussed.
 _REPEAT_WEIGHT, _MAX_REPEATS = 0.15, 3
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]+|[^\W\u3040-\u30ff\u3400-\u9fff]+")
 _BLOCK = re.compile(r"\n\s*\n|\n(?=\s*(?:[-*+#>|]|\d+[.)]\s))")
@@ -32,7 +32,7 @@ _SENTENCE_END = re.compile(r"""[.!?…]["')\]»”\u2019]*\s+(?![a-z])|[。\uff0
 
 
 def snippet(text: str, query: str) -> str:
-    """The passage of a text that says most about a query, on one line, with ``…`` where it is cut."""
+    """The passage of a text that says most about a query, on one line, with ``…`` where it is shortened."""
     flat, starts = _sentences(text)
     if len(flat) <= SNIPPET_CHARACTERS:
         return flat
@@ -46,8 +46,8 @@ def snippet(text: str, query: str) -> str:
         first = {stem: at for at, stem in reversed(inside)}
         soon = SNIPPET_CHARACTERS if end == len(flat) else _LATE * SNIPPET_CHARACTERS
         score = sum(weights[stem] * (1.0 if at < soon else _LATE_WEIGHT) for stem, at in first.items())
-        again = Counter(stem for at, stem in inside if at < soon)
-        score += sum(weights[stem] * _REPEAT_WEIGHT * min(count - 1, _MAX_REPEATS) for stem, count in again.items())
+        repeated = Counter(stem for at, stem in inside if at < soon)
+        score += sum(weights[stem] * _REPEAT_WEIGHT * min(count - 1, _MAX_REPEATS) for stem, count in repeated.items())
         return round(score, 6), min(first.values(), default=len(flat)) < SNIPPET_CHARACTERS // 4, -start
 
     start = max(starts, key=score_at)

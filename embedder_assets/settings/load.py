@@ -70,7 +70,7 @@ def load_settings(
         # Without its cause, which would quote the value into every log.
         raise _rejected(error, merged) from None
     if settings.corpus_url is not None:
-        settings = settings.model_copy(update={"corpus_dir": _mirrored(settings.home, merged)})
+        settings = settings.model_copy(update={"corpus_dir": _synced_folder(settings.home, merged)})
         merged["corpus_dir"] = merged["corpus_url"]
     settings._provenance.update({name: provenance for name, (_, provenance) in merged.items()})
     return settings
@@ -84,7 +84,7 @@ def settings_at_load() -> Settings:
         return load_settings(environ={})
 
 
-def _mirrored(home: Path, merged: Mapping[str, tuple[Any, str]]) -> Path:
+def _synced_folder(home: Path, merged: Mapping[str, tuple[Any, str]]) -> Path:
     """The folder that a corpus of a bucket is fetched into: one of ours, since what is not in the bucket goes."""
     if "corpus_dir" in merged:
         value, provenance = merged["corpus_dir"]

@@ -18,7 +18,7 @@ REMOVED = {
     "max_markdown_steps": "the limit is 5,000,000 steps per document's Markdown",
     "document_memory_mb": "the process that reads documents has 4096 MB",
     "max_bad_share": "a collection fails with more than half of its documents unusable",
-    "max_synthetic_queries": "at most 50 queries are made per collection that brings none",
+    "max_synthetic_queries": "at most 50 queries are made per collection that has none",
     "gpu_lease_slots": "4 stages per server of EMBEDDER_TRITON_URL hold a lease at once, or one stage with "
     "EMBEDDER_GPU_LEASE_POLICY=exclusive",
     "trace_request_ratio": "a twentieth of the requests to Triton gets a span",

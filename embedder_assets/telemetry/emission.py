@@ -135,7 +135,7 @@ def _scrape_run(settings: Settings, run_id: str) -> RunSamples:
     """Scrapes ``/metrics``, then asks how many of the samples are this run's.
 
     Raises:
-        OSError: Nobody answers, or an answer is cut short.
+        OSError: Nobody answers, or an answer is incomplete.
         _ForeignError: The answer is not that of an endpoint of this home.
         TelemetryError: The exporter has never heard of this run.
     """

@@ -24,7 +24,7 @@ class Panel:
 
     Attributes:
         unit: In Grafana's words: ``s``, ``percentunit`` (0 to 1), ``bytes`` (1024), ``decbytes`` (1000), ``ops``
-            (a second), ``short`` and ``none`` (plain numbers).
+            (per second), ``short`` and ``none`` (plain numbers).
         needs_gpu: Whether it stays empty without a GPU.
         warn: The value at which it turns red, or green again where less is worse.
     """
@@ -49,8 +49,8 @@ class Row:
     def lines(self) -> list[tuple[Panel, ...]]:
         """The panels side by side: as few lines as are full, with four panels at most, or all numbers in one."""
         count = len(self.panels)
-        beside = count if self.panels[0].kind == "stat" else next((n for n in (3, 4, 2) if count % n == 0), 3)
-        return [self.panels[start : start + beside] for start in range(0, count, beside)]
+        per_line = count if self.panels[0].kind == "stat" else next((n for n in (3, 4, 2) if count % n == 0), 3)
+        return [self.panels[start : start + per_line] for start in range(0, count, per_line)]
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ PIPELINE = Dashboard(
             (
                 Panel(
                     "Request latency, median",
-                    "One request to Triton with its queue, over the last hour. The export has one value a collection.",
+                    "One request to Triton with its queue, over the last hour. The export has one per collection.",
                     "s",
                     (Query("rag:stage_latency_seconds:p50_1h", "{{stage}}"),),
                 ),
@@ -149,7 +149,7 @@ PIPELINE = Dashboard(
                 ),
                 Panel(
                     "Throughput",
-                    "Texts and pairs that Triton computes a second.",
+                    "Texts and pairs that Triton computes per second.",
                     "ops",
                     (INFERENCES,),
                 ),
@@ -287,13 +287,13 @@ TRITON = Dashboard(
             (
                 Panel(
                     "Inferences",
-                    "Texts and pairs computed a second.",
+                    "Texts and pairs computed per second.",
                     "ops",
                     (INFERENCES,),
                 ),
                 Panel(
                     "Requests",
-                    "Requests answered a second.",
+                    "Requests answered per second.",
                     "ops",
                     (Query("triton:requests:rate5m", "{{model}}"),),
                 ),
@@ -330,7 +330,7 @@ TRITON = Dashboard(
                 ),
                 Panel(
                     "Failures",
-                    "Requests answered with an error, a second.",
+                    "Requests answered with an error, per second.",
                     "ops",
                     (Query("triton:failures:rate5m", "{{model}}"),),
                 ),

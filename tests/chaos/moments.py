@@ -41,7 +41,7 @@ def a_moment(world: World, run: Started) -> Moment:
 def after(seconds: float, run: Started) -> Moment:
     """Waits for some seconds."""
     wait_until(lambda: False, run, seconds)
-    return Moment(f"after {seconds:.1f} s", run.alive)
+    return Moment(f"after {seconds:.1f} s", run.running)
 
 
 def _when_new(folder: Path, pattern: str, run: Started, words: str) -> Moment:

@@ -68,7 +68,7 @@ class Started:
         return self._process.pid
 
     @property
-    def alive(self) -> bool:
+    def running(self) -> bool:
         return self._process.poll() is None
 
     def send(self, signal: int) -> None:

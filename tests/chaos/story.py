@@ -21,7 +21,7 @@ class Round:
         done: What the fault did, and when.
         status: Exit status of the run that it struck; below 0 for the signal that killed it.
         said: What that run said of it, where it failed.
-        mended: What an operator did then, beside putting back what the fault took.
+        mended: What an operator did then, besides restoring what the fault took.
         next: What the undisturbed run after it computed.
         rebuilt: Whether all tables were held against a rebuild.
         problems: What should not be.
@@ -40,7 +40,7 @@ class Round:
     problems: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
-    def told(self) -> str:
+    def report(self) -> str:
         """A paragraph for people."""
         said = f": {self.said[:SENTENCE_CHARACTERS]}" if self.said else ""
         lines = [f"{self.number:3} {self.fault} ({self.seconds:.0f} s)"]
@@ -71,7 +71,7 @@ class Story:
     def tell(self, each: Round) -> None:
         """Adds a round."""
         self._rounds.append(each)
-        self._say(each.told())
+        self._say(each.report())
         with (self.folder / "story.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps({"seed": self._seed, **asdict(each)}, ensure_ascii=False) + "\n")
 

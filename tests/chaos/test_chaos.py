@@ -1,4 +1,4 @@
-"""The faults of ``make soak NAME=chaos`` that nothing else in the tests brings about."""
+"""A short chaos run: the faults that nothing else in the tests causes. ``make soak NAME=chaos`` does fifty."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_nothing_is_lost_whatever_is_broken(tmp_path: Path) -> None:
     kinds = [fault for fault in FAULTS if fault.name in SHORT]
     rounds = list(chaos(len(kinds), seed=7, log=tmp_path, kinds=kinds))
     for each in rounds:
-        print(each.told())
+        print(each.report())
     assert [problem for each in rounds for problem in each.problems] == []
     missing = SHORT - {each.fault for each in rounds if each.hit}
     assert missing <= {NEEDS_DISK}

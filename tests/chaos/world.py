@@ -63,10 +63,10 @@ class World:
         self._exporter: subprocess.Popen[bytes] | None = None
         self._runs: set[int] = set()
 
-    def begin(self, turn: str) -> None:
-        """Draws anew from the seed and a name, so that a turn is the same however many draws went before it."""
-        self.chance = random.Random(f"{self._seed} {turn}")
-        self.editor.chance = random.Random(f"{self._seed} {turn} edits")
+    def begin(self, step: str) -> None:
+        """Draws anew from the seed and a name, so that a step is the same however many draws went before it."""
+        self.chance = random.Random(f"{self._seed} {step}")
+        self.editor.chance = random.Random(f"{self._seed} {step} edits")
 
     def edit(self) -> list[str]:
         """Changes the corpus, a file at least, so that every stage has something to do; says how."""
@@ -179,7 +179,7 @@ def small_disk(folder: Path) -> Iterator[str]:
 def wait_until(condition: Callable[[], bool], run: Started, seconds: float = 60) -> bool:
     """Whether something came true before the run ended."""
     deadline = time.monotonic() + seconds
-    while run.alive and time.monotonic() < deadline:
+    while run.running and time.monotonic() < deadline:
         if condition():
             return True
         time.sleep(0.005)

@@ -1,4 +1,4 @@
-"""The models of a history: those of the project, and the dense one once more, which cuts chunks of half the size."""
+"""The models of a history: those of the project, and the dense one once more, which makes chunks of half the size."""
 
 from __future__ import annotations
 

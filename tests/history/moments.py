@@ -25,7 +25,7 @@ class Moment:
     """When something is done to a run, and what.
 
     Attributes:
-        deed: ``kill`` or ``pause``; a run that pauses says so, and goes on when it is told to.
+        deed: ``kill`` or ``pause``; a run that pauses says so, and goes on when the test says so.
         commit: Number of the commit, from 1; 0: not at a commit.
         state: How far that commit has come, one of ``STATES``; a pause is always at ``committed``.
         operation: Number of the operation on a file of the home that Python does, from 1; 0: not at one.
@@ -92,7 +92,7 @@ def _watch_commits(moment: Moment, talk: Connection) -> None:
 
 
 def _undo(table: Path, before: set[Path], moment: Moment) -> None:
-    """Brings the files of a commit that was made into an earlier state of it.
+    """Puts the files of a commit that was made into an earlier state of it.
 
     A commit that also wrote a checkpoint, or an entry next to its own, is left: it would have to be undone in parts.
     """

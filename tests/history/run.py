@@ -42,7 +42,7 @@ class Step:
     seconds: float
     problems: list[str] = field(default_factory=list)
 
-    def told(self) -> str:
+    def report(self) -> str:
         """A paragraph for people."""
         lines = [f"{self.number:4} {self.kind} ({self.seconds:.1f} s): {self.words}"]
         return "\n".join(lines + [f"     PROBLEM: {problem}" for problem in self.problems])
@@ -116,7 +116,7 @@ def main() -> None:
     bad = 0
     with tempfile.TemporaryDirectory(prefix="history-") as folder, stage(Path(folder)) as shared:
         for step in history(arguments.seed, arguments.steps, log, shared, arguments.kinds.split(",")):
-            print(step.told(), flush=True)
+            print(step.report(), flush=True)
             bad += len(step.problems)
             if bad and arguments.first:
                 break

@@ -97,19 +97,19 @@ def setting(world: World) -> str:
 
 
 def run(world: World) -> str:
-    return _told(world.run())
+    return _outcome(world.run())
 
 
 def killed_in_a_commit(world: World) -> str:
     _give_work(world)
     moment = _kill(world, COMMITS)
-    return f"{moment.words}: {_told(world.run(moment))}"
+    return f"{moment.words}: {_outcome(world.run(moment))}"
 
 
 def killed_at_a_file(world: World) -> str:
     _give_work(world)
     moment = Moment("kill", operation=world.chance.randint(1, OPERATIONS))
-    return f"{moment.words}: {_told(world.run(moment))}"
+    return f"{moment.words}: {_outcome(world.run(moment))}"
 
 
 def two_runs(world: World) -> str:
@@ -179,7 +179,7 @@ def restored(world: World) -> str:
             newest = DeltaTable(str(TableStore(world.home).path(table))).version()
             version = str(world.chance.randint(max(0, newest - 6), max(0, newest - 1)))
             ended = world.command("tables", "restore", table, "--version", version, *collection)
-            words.append(f"{table} to {version} {_told(ended)}")
+            words.append(f"{table} to {version} {_outcome(ended)}")
             world.search()
     return f"restored {' '.join(collection)} {', '.join(words)}"
 
@@ -188,7 +188,7 @@ def maintained(world: World) -> str:
     """Maintenance, of which every other one is killed."""
     moment = world.chance.choice([None, _kill(world, 2 * COMMITS)])
     ended = world.command("tables", "maintain", moment=moment, **SHORT_HISTORY)
-    return f"tables maintain, {moment.words if moment else 'undisturbed'}: {_told(ended)}"
+    return f"tables maintain, {moment.words if moment else 'undisturbed'}: {_outcome(ended)}"
 
 
 def dropped(world: World) -> str:
@@ -197,19 +197,19 @@ def dropped(world: World) -> str:
     world.searchable.discard(name)
     moment = world.chance.choice([None, _kill(world, COMMITS)])
     ended = world.command("tables", "drop", name, "--yes", moment=moment)
-    return f"tables drop {name}, {moment.words if moment else 'undisturbed'}: {_told(ended)}"
+    return f"tables drop {name}, {moment.words if moment else 'undisturbed'}: {_outcome(ended)}"
 
 
 def checkpoint(world: World) -> str:
     """Repairs the corpus, runs, and holds the tables against a rebuild."""
     while world.wrong:
         repair(world)
-    words = _told(world.run())
+    words = _outcome(world.run())
     world.check()
     return f"checkpoint: {words}"
 
 
-def _told(ended: Ended) -> str:
+def _outcome(ended: Ended) -> str:
     return f"exit status {ended.status}" + (f" ({ended.sentence[:160]})" if ended.status > 0 else "")
 
 

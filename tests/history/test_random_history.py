@@ -26,7 +26,7 @@ def test_random_history_equals_rebuild(seed: int, shared: Stage, tmp_path: Path)
     kinds = set()
     problems = []
     for step in history(seed, STEPS, tmp_path / "log", shared):
-        print(step.told())
+        print(step.report())
         kinds.add(step.kind)
         problems += [f"step {step.number}, {step.kind}: {problem}" for problem in step.problems]
     assert problems == []

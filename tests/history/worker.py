@@ -63,7 +63,7 @@ class Running:
     began: float = field(default_factory=time.monotonic)
 
     @property
-    def alive(self) -> bool:
+    def running(self) -> bool:
         """Whether it goes on."""
         return self.process.is_alive()
 
@@ -108,8 +108,8 @@ class Workers:
         self._context.set_forkserver_preload([__name__, "tests.history.warm"])
         with patch.dict(os.environ, {"LD_PRELOAD": str(library)} if library.exists() else {}):
             forkserver.ensure_running()
-        _, told = self.fork(_tell_time, PROBE_S)
-        self.move_clocks = told.recv() > time.time() + PROBE_S / 2
+        _, reported = self.fork(_tell_time, PROBE_S)
+        self.move_clocks = reported.recv() > time.time() + PROBE_S / 2
 
     def start(self, command: Command) -> Running:
         """Starts a command."""

@@ -94,7 +94,7 @@ class World(chaos.World):
         """Runs the main job, searches meanwhile, and looks for what was lost."""
         with_care = _Care(self)
         run = self.begin_command("run", moment=moment)
-        while run.alive:
+        while run.running:
             if run.paused():
                 run.go_on()
             self.search()
@@ -105,16 +105,16 @@ class World(chaos.World):
         """Two runs: the first stands still after a commit, something is edited, and the second begins."""
         with_care = _Care(self)
         first = self.begin_command("run", moment=moment)
-        while first.alive and not first.paused():
+        while first.running and not first.paused():
             time.sleep(PAUSE_S)
         self.search()
         words = edit()
         second = self.begin_command("run")
         time.sleep(self.chance.uniform(0, 1))
         self.search()
-        if first.alive:
+        if first.running:
             first.go_on()
-        while first.alive or second.alive:
+        while first.running or second.running:
             self.search()
             time.sleep(PAUSE_S)
         ended = [with_care.ended(each) for each in (first, second)]

@@ -89,8 +89,8 @@ def test_training_lowers_the_loss(tmp_path: Path) -> None:
         )
     )
     log = [json.loads(line) for line in (out / "log.jsonl").read_text("utf-8").splitlines()]
-    losses = [row["loss"][0] for row in log if "loss" in row]
-    assert losses[-1] < losses[0]
+    epoch_losses = [row["loss"][0] for row in log if "loss" in row]
+    assert epoch_losses[-1] < epoch_losses[0]
     assert log[-1]["step"] == 60
     assert len(log[-1]["validation"]) == 3
     assert {path.name for path in out.iterdir()} >= {"model.safetensors", "config.json", "tokenizer.json"}

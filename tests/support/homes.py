@@ -15,7 +15,7 @@ from embedder_assets.tables.store import TableStore
 
 # What depends on when and in how many runs something came about, and not only on the corpus and the models.
 HISTORY = {
-    "document_issues": {"first_seen", "message"},  # since when, and whether a former version stays in the tables
+    "document_issues": {"first_seen", "message"},  # since when, and whether an earlier version stays in the tables
     "evaluation": set(SCHEMAS["evaluation"]),  # a history of evaluations
     "evaluation_queries": set(),
     "quality_baselines": set(SCHEMAS["quality_baselines"]),  # what people have accepted
@@ -40,7 +40,7 @@ def table_differences(one: TableStore, other: TableStore, left_out: Collection[s
             for collection in sorted({*one.collections(table), *other.collections(table)}):
                 rows = [_sorted(store.read(table, collection, columns)) for store in (one, other)]
                 if not rows[0].equals(rows[1]):
-                    found.append(f"{table} of {collection}: {_told(*rows)}")
+                    found.append(f"{table} of {collection}: {_difference(*rows)}")
     return found
 
 
@@ -71,7 +71,7 @@ def _sorted(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.sort([name for name, data_type in rows.schema.items() if not isinstance(data_type, pl.List)])
 
 
-def _told(one: pl.DataFrame, other: pl.DataFrame) -> str:
+def _difference(one: pl.DataFrame, other: pl.DataFrame) -> str:
     if one.height != other.height:
         return f"{one.height} rows and {other.height} rows"
     unlike = [name for name in one.columns if not one[name].equals(other[name])]

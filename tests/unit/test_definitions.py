@@ -19,7 +19,7 @@ SPECS = sorted(defs.resolve_all_asset_specs(), key=lambda spec: spec.key)
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.key.to_user_string())
-def test_every_asset_has_a_group_an_owner_kinds_a_stage_and_a_description(spec: dg.AssetSpec) -> None:
+def test_assets_have_complete_metadata(spec: dg.AssetSpec) -> None:
     assert spec.group_name not in (None, "default")
     assert spec.owners == ["team:rag"]
     assert spec.kinds
@@ -53,9 +53,7 @@ def test_a_run_links_to_its_trace_its_manifest_and_the_dashboard(tmp_path: Path)
     assert {*run_links(make_settings(tmp_path), RUN_ID, tmp_path)} == {"trace_id", "manifest"}
 
 
-def test_a_run_that_tries_another_again_has_its_own_tags_from_the_start(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_retried_run_has_its_own_tags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EMBEDDER_HOME", str(tmp_path))
     with dg.DagsterInstance.ephemeral() as instance:
         given = {"embedder/trace_id": "of the first", "embedder/manifest": "of the first"}

@@ -39,7 +39,7 @@ def test_neighbours_become_one_range(instance, names, ranges):
     assert contiguous_ranges(instance, names) == ranges
 
 
-def test_neighbourhood_is_the_order_of_registration_not_of_the_alphabet(instance):
+def test_ranges_follow_registration_order(instance):
     register(instance, ["m", "a", "z"])
     assert contiguous_ranges(instance, ["a", "z"]) == [("a", "z")]
     assert contiguous_ranges(instance, ["m", "z"]) == [("m", "m"), ("z", "z")]

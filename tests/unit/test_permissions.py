@@ -35,7 +35,7 @@ def test_what_is_made_afterwards_is_for_the_owner_only(tmp_path):
     assert mode(home / "runs" / "1" / "file") == 0o600
 
 
-def test_a_home_of_before_is_narrowed_and_named_once(tmp_path):
+def test_existing_home_is_restricted_and_named_once(tmp_path):
     home = tmp_path / "home"
     for name in ("tables", "runs", "logs"):
         (home / name).mkdir(parents=True)

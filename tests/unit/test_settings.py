@@ -24,7 +24,7 @@ def load(tmp_path):
     return load
 
 
-def test_each_layer_wins_over_the_one_below_and_says_so_in_words(load):
+def test_higher_layers_override_and_name_themselves(load):
     seen = [
         load(),
         load("enable_rerank = false"),
@@ -85,7 +85,7 @@ def test_several_servers_are_a_list_with_commas(load):
 
 
 @pytest.mark.parametrize("value", ["a:8001,", "a:8001,b", "a:1,a:1", "http://a:8001"])
-def test_an_address_that_is_none_is_refused_with_the_name_of_the_setting(load, value):
+def test_invalid_address_names_its_setting(load, value):
     with pytest.raises(SettingsError, match=r"'triton_url' \(env:EMBEDDER_TRITON_URL\)"):
         load(EMBEDDER_TRITON_URL=value)
 
@@ -121,7 +121,7 @@ def test_a_wrong_value_names_variable_expectation_value_and_remedy(load, variabl
     assert "docs/settings.md" in caught.value.remedy
 
 
-def test_a_wrong_value_in_the_file_or_on_the_command_line_names_its_layer(load):
+def test_wrong_value_names_its_layer(load):
     with pytest.raises(SettingsError, match=r"'rerank_depth' \(cli:--depth\)"):
         load(overrides={"rerank_depth": (0, "cli:--depth")})
     with pytest.raises(SettingsError, match=r"'rerank_depth' \(file:embedder.toml\)"):
@@ -180,7 +180,7 @@ def test_no_dense_model_at_all_is_refused(load):
         load("[models]\ndense_models = []")
 
 
-def test_the_old_name_of_the_dense_models_is_refused_with_the_new_one(load):
+def test_old_dense_model_name_suggests_the_new(load):
     with pytest.raises(SettingsError, match=r"EMBEDDER_DENSE_MODEL: expected EMBEDDER_DENSE_MODELS.*got 'bge'"):
         load(EMBEDDER_DENSE_MODEL="bge")
     with pytest.raises(SettingsError, match=r"Did you mean 'dense_models' in \[models\]"):
@@ -238,7 +238,7 @@ def test_a_removed_setting_says_what_stands_in_its_place(load, name):
         load(f"[limits]\n{name} = 1")
 
 
-def test_what_stands_in_for_a_removed_limit_is_its_constant():
+def test_removed_limit_names_its_constant():
     assert (REMOVED["max_pdf_pages"], REMOVED["max_text_chars"]) == (
         f"the limit is {limits.MAX_PDF_PAGES:,} pages per PDF",
         f"the limit is {limits.MAX_TEXT_CHARS:,} characters per document",
@@ -262,7 +262,7 @@ def test_links_are_pairs_of_name_and_address(load):
 
 
 @pytest.mark.parametrize("value", ["http://t", "=http://t", "a=http://t,a=http://u", "a=ftp://me:S3cr3t@t"])
-def test_a_link_that_is_none_is_refused_without_showing_it(load, value):
+def test_invalid_link_is_refused_unseen(load, value):
     with pytest.raises(SettingsError, match=r"'links' \(env:EMBEDDER_LINKS\)") as caught:
         load(EMBEDDER_LINKS=value)
     assert "S3cr3t" not in str(caught.value)
@@ -275,7 +275,7 @@ def test_every_setting_says_what_it_means():
 @pytest.mark.parametrize(
     "folder", ["my[home]", "my%20home", "tenant=acme", "=", "who?", "a^b", "a|b", "back\\slash", "a\nb", "a\udce9b"]
 )
-def test_a_home_that_tables_cannot_lie_in_is_refused(folder: str) -> None:
+def test_unusable_home_path_is_refused(folder: str) -> None:
     with pytest.raises(SettingsError, match=r"without '\['.*EMBEDDER|EMBEDDER_HOME.*without '\['"):
         load_settings(environ={"EMBEDDER_HOME": f"/somewhere/{folder}/home"})
 

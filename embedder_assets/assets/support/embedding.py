@@ -17,7 +17,7 @@ from embedder_assets.telemetry.stage_record import StageMeter
 
 
 def embed_collection(pipeline: Pipeline, encoders: Sequence[Encoder], collection: str, meter: StageMeter) -> Metadata:
-    """Brings a collection's rows of an embedding table up to date, for all models of the table, and describes them."""
+    """Updates a collection's rows of an embedding table for all models of the table, and describes them."""
     started = time.monotonic()
     gate = ModelGate(pipeline.store, pipeline.triton, pipeline.settings, meter)
     stage = EmbeddingStage(pipeline.store, pipeline.triton, pipeline.settings, encoders, gate)

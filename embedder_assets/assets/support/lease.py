@@ -70,7 +70,7 @@ def models_of(settings: Settings, stage: StageName) -> list[str]:
 
 
 class MemorySampler:
-    """Looks at the memory in use twice a second while the context lasts, and reports it to a stage's meter."""
+    """Looks at the memory in use twice per second while the context lasts, and reports it to a stage's meter."""
 
     def __init__(self, pipeline: Pipeline, meter: StageMeter) -> None:
         self._triton = pipeline.triton

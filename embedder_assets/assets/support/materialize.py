@@ -77,7 +77,7 @@ def materialize_stage(
         context: Of the asset.
         pipeline: The run's working set.
         stage: Name of the stage, as in its span.
-        work: Brings one collection up to date and returns its metadata.
+        work: Updates one collection and returns its metadata.
         toggle: The setting that switches the stage off, if there is one.
     """
 

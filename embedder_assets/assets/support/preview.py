@@ -25,10 +25,10 @@ def table_preview(rows: pl.DataFrame, columns: Sequence[str], whole: Container[s
     Args:
         rows: A frame with the columns.
         columns: Those to show, in this order.
-        whole: The columns whose texts are not cut.
+        whole: The columns whose texts are not shortened.
     """
     records = [
-        dg.TableRecord({name: _cell(value, cut=name not in whole) for name, value in row.items()})
+        dg.TableRecord({name: _cell(value, shorten=name not in whole) for name, value in row.items()})
         for row in rows.select(columns).head(PREVIEW_ROWS).iter_rows(named=True)
     ]
     return dg.MetadataValue.table(
@@ -66,10 +66,10 @@ def _type(column: pl.Series) -> str:
     return "int" if column.dtype.is_integer() else "float" if column.dtype.is_float() else "string"
 
 
-def _cell(value: object, *, cut: bool) -> str | int | float | None:
+def _cell(value: object, *, shorten: bool) -> str | int | float | None:
     if value is None or isinstance(value, int):
         return value
     if isinstance(value, float):
         return round(value, 4)
     text = one_line(str(value))
-    return f"{text[:CELL_CHARACTERS]}…" if cut and len(text) > CELL_CHARACTERS else text
+    return f"{text[:CELL_CHARACTERS]}…" if shorten and len(text) > CELL_CHARACTERS else text

@@ -68,7 +68,7 @@ def _finished(extracted: Extracted, media_type: str, thing: str, limits: Limits)
     if media_type == "text/plain":
         return Extracted(text, extracted.title)
     _refuse_deep_markdown(text, thing, limits.markdown_nesting)
-    # Also where the title is known: the stage that cuts the text parses it again, without a limit.
+    # Also where the title is known: the stage that chunks the text parses it again, without a limit.
     first_heading = next(
         (heading.title for heading in _headings(text, thing, limits.markdown_steps) if heading.title), ""
     )

@@ -1,4 +1,4 @@
-"""Reads the bytes of a file whose folder others may write to: whatever it turns into meanwhile, nothing blocks."""
+"""Reads the bytes of a file whose folder others may write to: whatever it becomes meanwhile, nothing blocks."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def _with_headings(page: str, titles: dict[str, int]) -> str:
 
 
 def _without_running_lines(pages: list[str]) -> list[str]:
-    """Drop a page's first and last line where most pages have the same one, page numbers aside."""
+    """Drop a page's first and last line where most pages have the same one, page numbers ignored."""
     if len(pages) < _MIN_PAGES_FOR_RUNNING_LINES:
         return pages
     split = [page.split("\n") for page in pages]

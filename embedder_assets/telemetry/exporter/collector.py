@@ -1,4 +1,4 @@
-"""The metrics over stage records: what an endpoint serves, and how much of it each run has brought.
+"""The metrics over stage records: what an endpoint serves, and how much of it each run has added.
 
 The long-running exporter follows the Dagster event log: each scrape first reads the records that are new. After a
 restart the whole log is read again, so counters and histograms come back as they were, and short runs between two

@@ -40,7 +40,7 @@ class _Connection:
     accepted: float = field(default_factory=time.monotonic)
     deadline: float = 0.0
 
-    def cut(self) -> None:
+    def shut_down(self) -> None:
         """Ends it for whoever reads or writes it now."""
         with contextlib.suppress(OSError):
             # Not that of an SSLSocket, which would take its state away from the thread in a handshake.
@@ -103,7 +103,7 @@ class BoundedServer(ThreadingMixIn, WSGIServer):
             return connection is not None
 
     def _answer(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        """Answers a few requests at once; who waits and is cut meanwhile costs nothing any more."""
+        """Answers a few requests at once; who waits and is disconnected meanwhile costs nothing any more."""
         request = environ[CONNECTION]
         with self._changed:
             self._changed.wait_for(lambda: self._answering < MOST_ANSWERED_AT_ONCE or request not in self._connections)
@@ -127,7 +127,7 @@ class BoundedServer(ThreadingMixIn, WSGIServer):
         self.close_request(request)
 
     def service_actions(self) -> None:
-        """Called by the loop that accepts: cuts what has taken too long."""
+        """Called by the loop that accepts: disconnects what has taken too long."""
         now = time.monotonic()
         with self._changed:
             for each in list(self._connections.values()):
@@ -142,12 +142,12 @@ class BoundedServer(ThreadingMixIn, WSGIServer):
         super().server_close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A connection that was cut, or that broke a rule of TLS, is no news."""
+        """A connection that was closed, or that broke a rule of TLS, is no news."""
 
     def _forget(self, connection: _Connection) -> None:
         del self._connections[connection.socket]
         self._changed.notify_all()
-        connection.cut()
+        connection.shut_down()
 
 
 class _Bounded:

@@ -47,7 +47,7 @@ def upgrade(old: Json, written_at: str) -> dict[str, Any]:
         "lease_events": [],
         "mitigations": [],
         "compatibility": {"current": SCHEMA_VERSION, "legacy": [LEGACY_VERSION], "upgraded_from": LEGACY_VERSION},
-        "warnings": [*_texts(old.get("warnings")), *_losses(old), WARNING],
+        "warnings": [*_texts(old.get("warnings")), *_left_out(old), WARNING],
     }
 
 
@@ -154,7 +154,7 @@ def _gpu(old: Json) -> dict[str, Any]:
     }
 
 
-def _losses(old: Json) -> list[str]:
+def _left_out(old: Json) -> list[str]:
     """What is left out because v4.0 did not say which stage it belongs to."""
     counts = {name: len(old[name]) for name in EVENT_LISTS if isinstance(old.get(name), list) and old[name]}
     missing = [name for name in ("generated_at", "chunk_count") if old.get(name) is None]

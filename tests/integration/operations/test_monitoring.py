@@ -47,7 +47,7 @@ def repository(tmp_path: Path) -> Path:
     return folder
 
 
-def test_every_query_answers_every_rule_evaluates_and_what_goes_wrong_is_told(
+def test_every_query_answers_every_rule_evaluates_and_faults_are_notified(
     home: Path, tmp_path: Path, repository: Path
 ) -> None:
     home.mkdir()
@@ -63,7 +63,7 @@ def test_every_query_answers_every_rule_evaluates_and_what_goes_wrong_is_told(
         assert done.returncode == expected, done.stdout + done.stderr
 
     with ExitStack() as stack:
-        told = stack.enter_context(alertmanager(config.parent / "alertmanager.yml", ports["alerts"]))
+        notified = stack.enter_context(alertmanager(config.parent / "alertmanager.yml", ports["alerts"]))
         server = stack.enter_context(ExitStack())
         server.enter_context(triton(home, repository))
         exporting = stack.enter_context(ExitStack())
@@ -74,9 +74,9 @@ def test_every_query_answers_every_rule_evaluates_and_what_goes_wrong_is_told(
 
         with damaged(repository, RERANK):
             run(1, EMBEDDER_RERANK_FALLBACK="false")
-            assert eventually(lambda: {"RunsFailing"} <= received(told)), api.firing()
+            assert eventually(lambda: {"RunsFailing"} <= received(notified)), api.firing()
             run(0)
-            assert eventually(lambda: {"RerankFallback"} <= received(told)), api.firing()
+            assert eventually(lambda: {"RerankFallback"} <= received(notified)), api.firing()
         run(0)
         assert eventually(lambda: api.value('rag_runs_total{status="success"}') == 2)
         assert api.value('rag_rerank_fallback_total{reason="model_unavailable"}') == 1
@@ -90,11 +90,11 @@ def test_every_query_answers_every_rule_evaluates_and_what_goes_wrong_is_told(
             assert (tmp_path / f"{page.uid}.png").stat().st_size > 20_000
 
         server.close()
-        assert eventually(lambda: {"TritonDown"} <= api.firing() & received(told)), api.firing()
+        assert eventually(lambda: {"TritonDown"} <= api.firing() & received(notified)), api.firing()
         server.enter_context(triton(home, repository))
-        assert eventually(lambda: "TritonDown" not in api.firing() | received(told)), api.firing()
+        assert eventually(lambda: "TritonDown" not in api.firing() | received(notified)), api.firing()
         exporting.close()
-        assert eventually(lambda: {"ExporterDown"} <= api.firing() & received(told)), api.firing()
+        assert eventually(lambda: {"ExporterDown"} <= api.firing() & received(notified)), api.firing()
 
 
 def _panels_without_data(grafana_sees: Prometheus) -> list[str]:

@@ -24,14 +24,14 @@ from tests.unit.project.test_operator_docs import INDENTED
 COLLECTION = "animals"
 METRICS, TRITON, PROMETHEUS, ALERTMANAGER, OTHER = "9464", "8002", "9090", "9093", "9465"
 PARTS = {METRICS: "exporter", PROMETHEUS: "prometheus", ALERTMANAGER: "alerts", OTHER: "other"}
-# What may stand in the runbook beside our own commands; anything else is looked at by a person first.
+# What may stand in the runbook next to our own commands; anything else is looked at by a person first.
 PROGRAMS = {"embedder", "dagster", "dagster-daemon", "curl", "promtool", "amtool"} | {
     *("grep", "tail", "ls", "head", "cat", "uptime", "date", "df", "ss", "nvidia-smi"),
 }
 NOT_EXECUTED = {
     "nvidia-smi": "needs a GPU",
-    "embedder serve": "runs until it is interrupted; one runs beside the commands",
-    "embedder exporter": "runs until it is interrupted; one runs beside the commands",
+    "embedder serve": "runs until it is interrupted; one runs next to the commands",
+    "embedder exporter": "runs until it is interrupted; one runs next to the commands",
     "embedder tables drop NAME": "asks, and removes the rows that the other commands read",
     # A run each, and time is short here. That the settings exist is held by test_operator_docs.py.
     "EMBEDDER_RERANK_DEPTH=15 embedder run": "a run; what the depth does: tests/unit/retrieval/test_rerank.py",
@@ -64,7 +64,7 @@ class Machine:
     """A checkout with the default home, whose parts listen on ports of their own.
 
     Attributes:
-        services: Whether Prometheus and Alertmanager run beside it.
+        services: Whether Prometheus and Alertmanager run next to it.
     """
 
     root: Path
@@ -172,9 +172,9 @@ def test_a_command_does_what_the_runbook_expects(command: str, machine: Machine)
     if NEEDS_SERVICES.search(command) and not machine.services:
         pytest.skip("needs Prometheus and Alertmanager (Debian: prometheus, prometheus-alertmanager)")
     result = machine.run(machine.as_here(command))
-    told = f"{result.stdout}{result.stderr}"
-    assert result.returncode == (1 if command in STATUS_1 else 0), told
+    output = f"{result.stdout}{result.stderr}"
+    assert result.returncode == (1 if command in STATUS_1 else 0), output
     if command in STATUS_1:
-        assert "rror" not in told and len(told) < 100
+        assert "rror" not in output and len(output) < 100
     elif "http_code" in command:
         assert result.stdout == "200\n"

@@ -38,7 +38,7 @@ class Stack:
     variables: dict[str, str]
     ports: tuple[int, int]
     process: subprocess.Popen[bytes]
-    told: list[str]
+    notified: list[str]
 
     @property
     def said(self) -> str:
@@ -61,8 +61,8 @@ class Stack:
 
 @contextmanager
 def service_manager(address: Path) -> Iterator[list[str]]:
-    """Takes what systemd is told, until the context ends."""
-    told: list[str] = []
+    """Takes what systemd is sent, until the context ends."""
+    notified: list[str] = []
     over = threading.Event()
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(address))
@@ -71,12 +71,12 @@ def service_manager(address: Path) -> Iterator[list[str]]:
         def listen() -> None:
             while not over.is_set():
                 with suppress(TimeoutError):
-                    told.append(manager.recv(4096).decode())
+                    notified.append(manager.recv(4096).decode())
 
         listener = threading.Thread(target=listen)
         listener.start()
         try:
-            yield told
+            yield notified
         finally:
             over.set()
             listener.join()
@@ -94,9 +94,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         EMBEDDER_WEBSERVER_PORT=str(webserver),
         NOTIFY_SOCKET=str(root / "notify"),
     )
-    with service_manager(root / "notify") as told, (root / "up.txt").open("wb") as log:
+    with service_manager(root / "notify") as notified, (root / "up.txt").open("wb") as log:
         process = subprocess.Popen([str(BIN / "embedder"), "up"], cwd=root, env=variables, stdout=log, stderr=log)
-        stack = Stack(root / "home", variables, (metrics, webserver), process, told)
+        stack = Stack(root / "home", variables, (metrics, webserver), process, notified)
         try:
             assert eventually(lambda: READY in stack.said or process.poll() is not None, 120)
             assert process.poll() is None, stack.said
@@ -115,9 +115,9 @@ def graphql(port: int, query: str) -> dict[str, Any]:
     return data
 
 
-def test_service_manager_is_told(stack: Stack) -> None:
-    assert eventually(lambda: "WATCHDOG=1" in stack.told)
-    assert stack.told.index("READY=1\nSTATUS=all parts answer") < stack.told.index("WATCHDOG=1")
+def test_service_manager_is_notified(stack: Stack) -> None:
+    assert eventually(lambda: "WATCHDOG=1" in stack.notified)
+    assert stack.notified.index("READY=1\nSTATUS=all parts answer") < stack.notified.index("WATCHDOG=1")
 
 
 def test_second_one_in_the_same_home_is_refused(stack: Stack) -> None:
@@ -173,7 +173,7 @@ def test_every_part_that_is_killed_comes_back_on_its_port(stack: Stack) -> None:
 def test_end_leaves_no_process(stack: Stack) -> None:
     stack.process.terminate()
     assert stack.process.wait(90) == 0
-    assert stack.said.endswith("ended\n") and stack.told[-1] == "STOPPING=1"
+    assert stack.said.endswith("ended\n") and stack.notified[-1] == "STOPPING=1"
     assert processes_of(str(stack.home)) == []
 
 

@@ -62,9 +62,7 @@ def value(lines: list[str], name: str) -> float:
     return next(float(line.split()[1]) for line in lines if line.split()[0] == name)
 
 
-def test_a_scrape_shows_as_many_samples_as_the_records_have_batches_also_after_a_restart(
-    embedder: Embedder, home: Path, corpus: Path
-) -> None:
+def test_scrape_counts_every_batch_after_restart(embedder: Embedder, home: Path, corpus: Path) -> None:
     port = free_port()
     with exporter(home, port) as url:
         result = embedder("run", "--corpus", str(corpus), EMBEDDER_METRICS_PORT=str(port))
@@ -81,9 +79,7 @@ def test_a_scrape_shows_as_many_samples_as_the_records_have_batches_also_after_a
         assert [line for line in scraped(url) if "_created" not in line] == before
 
 
-def test_with_the_exporter_unreachable_the_footer_says_so_and_the_data_are_whole(
-    embedder: Embedder, home: Path, corpus: Path
-) -> None:
+def test_unreachable_exporter_is_in_the_footer(embedder: Embedder, home: Path, corpus: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         port = str(deaf.getsockname()[1])
         result = embedder("run", "--corpus", str(corpus), EMBEDDER_METRICS_PORT=port)
@@ -234,7 +230,7 @@ def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
         yield made
 
 
-def test_a_lease_waits_for_its_turn_and_says_how_long(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+def test_waiting_lease_says_how_long(instance: dg.DagsterInstance, tmp_path: Path) -> None:
     pool = Pool(instance, tmp_path / "locks", slots=1)
     waited: list[float] = []
 

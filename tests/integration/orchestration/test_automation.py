@@ -81,7 +81,7 @@ def operated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operated]:
             part.wait(timeout=60)
 
 
-def test_each_change_of_a_collection_leads_to_one_run_and_the_tables_follow(operated: Operated) -> None:
+def test_each_change_leads_to_one_run(operated: Operated) -> None:
     assert operated.comes_to("first", 1, {"cat.md"})
 
     growing = operated.corpus / "new" / "hammer.md"
@@ -109,7 +109,7 @@ def test_each_change_of_a_collection_leads_to_one_run_and_the_tables_follow(oper
     assert len(runs) == 4
 
 
-def test_a_run_that_is_killed_is_seen_and_tried_again(operated: Operated) -> None:
+def test_killed_run_is_detected_and_retried(operated: Operated) -> None:
     write(operated.corpus / "killed" / "owl.md", "# The owl\n\nThe owl hunts at night.\n")
     assert eventually(lambda: bool(_worker(operated, "killed")), RUN_S)
     os.kill(_worker(operated, "killed"), signal.SIGKILL)

@@ -94,7 +94,7 @@ def tritons(tmp_path: Path) -> Iterator[list[EmbeddedTriton]]:
         yield servers
 
 
-def test_shards_on_two_workers_end_with_the_tables_of_one_process_although_a_worker_and_a_triton_are_killed(
+def test_shards_survive_killed_worker_and_triton(
     home_on_postgres: Path,
     postgres: Postgres,
     broker: int,
@@ -117,23 +117,23 @@ def test_shards_on_two_workers_end_with_the_tables_of_one_process_although_a_wor
         instance = stack.enter_context(instance_of(home))
 
         staging = home / "staging" / "dense_embeddings"
-        assert eventually(lambda: any((staging / NAME).rglob("*.parquet")), 180), told(instance)
+        assert eventually(lambda: any((staging / NAME).rglob("*.parquet")), 180), run_states(instance)
         shard, lost = next(iter(cluster.runs(instance, ON).items()))
         kill(workers[worker_of(instance, lost, workers)].pid)
         os.kill(tritons[0].pid, signal.SIGKILL)
-        assert eventually(lambda: ended_well(instance, rag_tables) == [NAME], 240), told(instance)
+        assert eventually(lambda: ended_well(instance, rag_tables) == [NAME], 240), run_states(instance)
         assert cluster.runs(instance, ENDED_WELL)[shard].parent_run_id == lost.run_id
         assert ended_well(instance, shard_vectors) == sorted(KEYS)
         assert computed_by_the_collection(instance) == {"dense": 0, "sparse": 0}
         # Documents and chunks, the shards and the one that was lost, and the collection.
-        assert len(instance.get_runs()) == 1 + len(KEYS) + 1 + 1, told(instance)
+        assert len(instance.get_runs()) == 1 + len(KEYS) + 1 + 1, run_states(instance)
         done_by = {name: tasks(home, name) for name in workers}
         assert min(done_by.values()) > 0
         assert sum(done_by.values()) == len(KEYS) + 1 + 1
     assert differences(home, in_one_process) == []
 
 
-def test_shards_on_two_hosts_with_all_state_in_a_bucket_end_with_the_tables_of_one_process(
+def test_shards_on_two_hosts_equal_one(
     home_on_postgres: Path,
     postgres: Postgres,
     broker: int,
@@ -160,9 +160,9 @@ def test_shards_on_two_hosts_with_all_state_in_a_bucket_end_with_the_tables_of_o
         cluster.backfill_shards(NAME)
         stack.enter_context(cluster.daemon())
         instance = stack.enter_context(instance_of(home))
-        assert eventually(lambda: bool(cluster.runs(instance, ON)), 180), told(instance)
+        assert eventually(lambda: bool(cluster.runs(instance, ON)), 180), run_states(instance)
         os.kill(tritons[0].pid, signal.SIGKILL)
-        assert eventually(lambda: ended_well(instance, rag_tables) == [NAME], 240), told(instance)
+        assert eventually(lambda: ended_well(instance, rag_tables) == [NAME], 240), run_states(instance)
         assert ended_well(instance, shard_vectors) == sorted(KEYS)
         assert computed_by_the_collection(instance) == {"dense": 0, "sparse": 0}
         assert min(tasks(home, name) for name in hosts) > 0
@@ -216,5 +216,5 @@ def tasks(home: Path, worker: str) -> int:
     return (home / f"{worker}.log").read_text("utf-8").count("received")
 
 
-def told(instance: dg.DagsterInstance) -> list[tuple[str, str]]:
+def run_states(instance: dg.DagsterInstance) -> list[tuple[str, str]]:
     return [(run.tags.get("dagster/partition", ""), run.status.value) for run in instance.get_runs()]

@@ -105,9 +105,9 @@ def prometheus_config(services: Services, folder: Path) -> Path:
         "15s": "2s",
         "localhost:9090": "127.0.0.1:9",
     }
-    for former, present in {**moved, "exporter:9464": f"127.0.0.1:{services.ports['9464']}"}.items():
-        assert former in config
-        config = config.replace(former, present)
+    for earlier, present in {**moved, "exporter:9464": f"127.0.0.1:{services.ports['9464']}"}.items():
+        assert earlier in config
+        config = config.replace(earlier, present)
     file = folder / "prometheus.yml"
     file.write_text(config, "utf-8")
     return file
@@ -125,9 +125,7 @@ def services(home_on_postgres: Path, corpus: Path, tmp_path: Path) -> Services:
     return made
 
 
-def test_runs_go_from_the_ui_through_the_queue_to_the_code_server_one_at_a_time_a_collection(
-    services: Services, home_on_postgres: Path
-) -> None:
+def test_queue_runs_one_per_collection(services: Services, home_on_postgres: Path) -> None:
     with ExitStack() as stack, instance_of(home_on_postgres) as instance:
         stack.enter_context(services.up("exporter"))
         # Not by the address that the exporter listens on, as between containers.

@@ -110,7 +110,7 @@ def run_in_process(home: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch):  
     return run
 
 
-def test_run_config_switches_a_stage_off_and_nothing_is_recorded_as_materialized(run_in_process, capsys) -> None:  # type: ignore[no-untyped-def]
+def test_stage_disabled_in_run_config_is_not_materialized(run_in_process, capsys) -> None:  # type: ignore[no-untyped-def]
     result, instance = run_in_process("animals", enable_sparse=False, enable_rerank=False)
     assert result.success
     assert "  rag.sparse: skipped (disabled via run_config)" in capsys.readouterr().out
@@ -121,7 +121,7 @@ def test_run_config_switches_a_stage_off_and_nothing_is_recorded_as_materialized
     assert records == {"chunk": "ok", "dense": "ok", "sparse": "off", "fuse": "ok", "rerank": "off", "export": "ok"}
 
 
-def test_materializations_are_per_collection_with_metadata_that_people_look_at(run_in_process) -> None:  # type: ignore[no-untyped-def]
+def test_materializations_carry_readable_metadata(run_in_process) -> None:  # type: ignore[no-untyped-def]
     result, _ = run_in_process("animals", enable_rerank=False)
     events = {event.asset_key.to_user_string(): event for event in result.get_asset_materialization_events()}
     assert {event.partition for event in events.values()} == {"animals"}
@@ -133,7 +133,7 @@ def test_materializations_are_per_collection_with_metadata_that_people_look_at(r
     assert "data:image/svg+xml;base64," in events["chunks"].materialization.metadata["token_lengths"].value
 
 
-def test_an_evaluation_is_told_in_numbers_that_dagster_plots(run_in_process, corpus: Path) -> None:  # type: ignore[no-untyped-def]
+def test_evaluation_numbers_are_plotted(run_in_process, corpus: Path) -> None:  # type: ignore[no-untyped-def]
     write(corpus / "animals" / "qrels.tsv", "query-id\tcorpus-id\tscore\nq1\tcat.md\t1\n")
     result, _ = run_in_process("animals")
     assert result.success
@@ -175,9 +175,7 @@ def test_a_failed_blocking_check_stops_what_comes_after(run_in_process, monkeypa
     assert materialized == {"documents", "chunks"}
 
 
-def test_the_record_of_a_failed_stage_is_in_the_event_log_and_a_server_that_is_away_is_worth_a_retry(
-    run_in_process, monkeypatch: pytest.MonkeyPatch
-) -> None:  # type: ignore[no-untyped-def]
+def test_failed_stage_is_recorded_and_outage_retried(run_in_process, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.setenv("EMBEDDER_TRITON_URL", "127.0.0.1:9")
     monkeypatch.setenv("EMBEDDER_TRITON_RETRY_S", "1")
     result, instance = run_in_process("tools")

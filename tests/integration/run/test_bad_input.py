@@ -62,7 +62,7 @@ def test_bad_documents_are_left_out_by_name_and_the_rest_is_embedded(
     assert store.read("chunks", "other").height == 1
 
 
-def test_a_long_line_within_the_size_limit_is_cut_and_embedded(embedder: Embedder, home: Path, tmp_path: Path) -> None:
+def test_long_line_is_chunked_and_embedded(embedder: Embedder, home: Path, tmp_path: Path) -> None:
     corpus = tmp_path / "corpus"
     (corpus / "lines").mkdir(parents=True)
     (corpus / "lines" / "long.txt").write_bytes(b"word " * 40_000)

@@ -24,7 +24,7 @@ def hits(embedder: Embedder, query: str, **variables: str) -> list[dict[str, obj
     return answer
 
 
-def told(home: Path) -> dict[str, object]:
+def search_of(home: Path) -> dict[str, object]:
     """What the newest materialization of the index says."""
     with instance_of(home) as instance:
         event = instance.get_latest_materialization_event(dg.AssetKey("dense_index"))
@@ -43,9 +43,7 @@ def verdict(home: Path) -> dg.AssetCheckEvaluation:
         return event.dagster_event.asset_check_evaluation_data
 
 
-def test_a_large_collection_is_searched_by_its_graph_which_follows_the_documents(
-    embedder: Embedder, home: Path, tmp_path: Path
-) -> None:
+def test_large_collection_is_searched_by_hnsw(embedder: Embedder, home: Path, tmp_path: Path) -> None:
     corpus = tmp_path / "large"
     for file in sorted((PROJECT / "examples" / "corpus" / SAMPLE).rglob("*")):
         if file.is_file():
@@ -57,7 +55,7 @@ def test_a_large_collection_is_searched_by_its_graph_which_follows_the_documents
     store = TableStore(home)
     model = store.read("dense_embeddings", SAMPLE, ["model", "model_fingerprint"], limit=1).row(0)
     assert usable_index(store, SAMPLE, model) is not None
-    first = told(home)
+    first = search_of(home)
     assert first["search"] == "approximate"
     assert first["dagster/row_count"] == first["added"] == store.count("chunks", SAMPLE)
     assert verdict(home).passed
@@ -69,12 +67,12 @@ def test_a_large_collection_is_searched_by_its_graph_which_follows_the_documents
     write(corpus / SAMPLE / "otters.md", "# Otters\n\nOtters juggle pebbles on their bellies in the river.\n")
     run = embedder("run", "--corpus", str(corpus), **ABOVE)
     assert run.returncode == 0, run.stdout + run.stderr
-    second = told(home)
+    second = search_of(home)
     assert (second["added"], second["removed"]) == (1, 0)
     assert hits(embedder, "which animal juggles pebbles", **ABOVE)[0]["doc_id"] == "otters.md"
     # Below the size it goes, and search does not need it.
     run = embedder("run", "--corpus", str(corpus), EMBEDDER_APPROXIMATE_ABOVE="0")
     assert run.returncode == 0, run.stdout + run.stderr
-    assert told(home)["search"] == "exact"
+    assert search_of(home)["search"] == "exact"
     assert not (home / "indexes" / SAMPLE).exists()
     assert hits(embedder, "which animal juggles pebbles")[0]["doc_id"] == "otters.md"

@@ -62,9 +62,7 @@ def inferences(server: EmbeddedTriton) -> int:
 # 650 documents
 
 
-def test_only_what_changed_is_computed_and_what_is_deleted_is_gone_everywhere(
-    server: EmbeddedTriton, home: Path, tmp_path: Path
-) -> None:
+def test_only_changes_are_computed_and_deletions_propagate(server: EmbeddedTriton, home: Path, tmp_path: Path) -> None:
     chance = random.Random(5)
     corpus, folder = tmp_path / "corpus", tmp_path / "corpus" / "handbook"
     for number in range(DOCUMENTS):
@@ -135,9 +133,7 @@ def assert_gone(home: Path, lost: set[str]) -> None:
 # 200 operations
 
 
-def test_any_sequence_of_edits_with_killed_runs_between_ends_as_a_rebuild(
-    server: EmbeddedTriton, home: Path, tmp_path: Path
-) -> None:
+def test_random_edits_and_kills_equal_a_rebuild(server: EmbeddedTriton, home: Path, tmp_path: Path) -> None:
     corpus = tmp_path / "corpus"
     editor = Editor(corpus, seed=20)
     killed = 0

@@ -84,7 +84,7 @@ def metrics_of(home: Path, run_id: str) -> Callable[..., float | None]:
     return metrics.registry.get_sample_value
 
 
-def test_a_reranker_that_cannot_be_loaded_lets_the_fused_order_stand_until_it_can(
+def test_unloadable_reranker_keeps_fused_order(
     run: Callable[..., tuple[int, str]], embedder: Embedder, home: Path, tmp_path: Path, repository: Path
 ) -> None:
     assert run(EMBEDDER_HOME=str(tmp_path / "undisturbed"))[0] == 0
@@ -120,7 +120,7 @@ def test_a_reranker_that_cannot_be_loaded_lets_the_fused_order_stand_until_it_ca
     assert_same_tables(home, tmp_path / "undisturbed")
 
 
-def test_a_sparse_model_that_cannot_be_loaded_is_stood_in_for_by_words_until_it_can(
+def test_unloadable_sparse_model_falls_back_to_lexical(
     run: Callable[..., tuple[int, str]], home: Path, tmp_path: Path, repository: Path
 ) -> None:
     assert run(EMBEDDER_HOME=str(tmp_path / "undisturbed"))[0] == 0
@@ -157,7 +157,7 @@ def test_a_sparse_model_that_cannot_be_loaded_is_stood_in_for_by_words_until_it_
         (RERANK, "EMBEDDER_RERANK_FALLBACK", "reranked_candidates"),
     ],
 )
-def test_where_nothing_may_stand_in_the_run_fails_with_the_model_s_error(
+def test_without_fallback_the_models_error_fails_run(
     run: Callable[..., tuple[int, str]], home: Path, repository: Path, model: str, setting: str, asset: str
 ) -> None:
     with damaged(repository, model):

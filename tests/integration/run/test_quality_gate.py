@@ -55,9 +55,7 @@ def failed_checks(stdout: str) -> list[str]:
     return [line.split()[2] for line in stdout.splitlines() if line.startswith("failed check ")]
 
 
-def test_a_damaged_ranking_fails_the_run_at_the_gate_and_leaves_the_exports(
-    embedder: Embedder, home: Path, damage: dict[str, str]
-) -> None:
+def test_quality_gate_stops_a_damaged_ranking(embedder: Embedder, home: Path, damage: dict[str, str]) -> None:
     good = embedder(*RUN)
     assert good.returncode == 0, good.stdout
     accepted = embedder("baseline", "accept", "--collection", COLLECTION, "--note", "first", "--by", "ana")
@@ -72,14 +70,14 @@ def test_a_damaged_ranking_fails_the_run_at_the_gate_and_leaves_the_exports(
     assert exports_of(home) == exports
     assert failed_checks(damaged.stdout) == ["reranked_not_below_fused", "quality_not_below_baseline"]
     message = next(line for line in damaged.stdout.splitlines() if "quality_not_below_baseline" in line)
-    told = [line for line in manifest_of(home)["warnings"] if line.startswith("failed: ")]
-    assert len(told) == 2
-    assert told[1] == f"failed: {message.removeprefix('failed ')}"
+    failures = [line for line in manifest_of(home)["warnings"] if line.startswith("failed: ")]
+    assert len(failures) == 2
+    assert failures[1] == f"failed: {message.removeprefix('failed ')}"
     assert "DagsterAssetCheckFailedError" not in damaged.stdout
-    former = manifest_of_first(home)["rankings"]["reranked"]["nDCG@10"]
+    earlier = manifest_of_first(home)["rankings"]["reranked"]["nDCG@10"]
     now = manifest_of(home)["evaluation"][COLLECTION]["rankings"]["reranked"]["nDCG@10"]
     assert f"{COLLECTION}: reranked nDCG@10 is {now:.4f} over 32 judged queries" in message
-    assert f"has {former:.4f}, and EMBEDDER_QUALITY_TOLERANCE allows 0.02 less" in message
+    assert f"has {earlier:.4f}, and EMBEDDER_QUALITY_TOLERANCE allows 0.02 less" in message
     assert message.split("Queries that lost most: ")[1].split(". Models")[0].count(" to ") == 3
     assert "dense_minilm " in message
     assert f"`embedder baseline accept --collection {COLLECTION}`" in message

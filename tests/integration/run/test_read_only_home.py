@@ -25,9 +25,7 @@ def tables(home: Path) -> dict[str, str]:
     return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def test_a_read_only_home_is_named_by_each_command_and_the_tables_are_as_before(
-    embedder: Embedder, home: Path, corpus: Path
-) -> None:
+def test_read_only_home_is_named_by_each_command(embedder: Embedder, home: Path, corpus: Path) -> None:
     assert embedder("run", "--corpus", str(corpus)).returncode == 0
     if read_only(home, "true").returncode:
         pytest.skip("this user may not make a mount of their own (unshare --map-root-user --mount)")

@@ -149,9 +149,7 @@ def test_the_table_of_a_stage_that_is_switched_off_stays_as_it_was(
     assert TableStore(home).read("sparse_embeddings", "animals").equals(before)
 
 
-def test_a_triton_that_is_given_up_fails_the_run_and_leaves_no_half_table(
-    embedder: Embedder, home: Path, tmp_path: Path
-) -> None:
+def test_unrecovered_triton_fails_without_half_table(embedder: Embedder, home: Path, tmp_path: Path) -> None:
     corpus = tmp_path / "large"
     rows = [
         {"_id": f"d{n}", "title": "", "text": f"Number {n}. " + f"Words about topic {n} and {n * 7}. " * 30}

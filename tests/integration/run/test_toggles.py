@@ -89,7 +89,7 @@ def left_behind(folder: Path) -> tuple[dict[str, Any], set[str]]:
 def test_everything_that_a_run_leaves_agrees_with_its_toggles(
     filled: Path, server: dict[str, str], source: str, off: list[str]
 ) -> None:
-    text = f"# The {'-'.join(off)}\n\nA new animal that {source} brings and {len(off)} describe.\n"
+    text = f"# The {'-'.join(off)}\n\nA new animal that {source} adds and {len(off)} describe.\n"
     write(filled / "corpus" / "animals" / "new.md", text)
     store = TableStore(filled / "home")
     before = {stage: store.read(TABLES[stage], "animals") for stage in off}

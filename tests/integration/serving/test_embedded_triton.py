@@ -87,12 +87,10 @@ def test_two_servers_take_different_ports(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize("service", ["grpc", "metrics"])
-def test_a_port_that_is_taken_between_our_look_and_the_bind_costs_one_more_start(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, service: str
-) -> None:
+def test_port_race_costs_one_restart(settings: Settings, monkeypatch: pytest.MonkeyPatch, service: str) -> None:
     free_ports = embedded._free_ports
-    with socket.create_server(("127.0.0.1", 0)) as stranger:
-        taken = stranger.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = other.getsockname()[1]
         outdated = iter([{service: taken}])
         monkeypatch.setattr(
             embedded, "_free_ports", lambda last, lasting: {**free_ports(last, lasting=lasting), **next(outdated, {})}
@@ -122,9 +120,7 @@ def test_a_killed_owner_leaves_no_server(settings: Settings, tmp_path: Path) -> 
     assert eventually(lambda: not tritonservers_of(settings.home))
 
 
-def test_a_platform_without_the_wheel_is_told_about_compose_and_the_variable(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_platform_without_wheel_names_the_remedy(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(TritonUnavailableError, match=r"docker-compose\.yml.*EMBEDDER_TRITON_URL"):
         EmbeddedTriton(settings.model_repository, settings.home / "triton")

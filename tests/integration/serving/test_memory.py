@@ -59,7 +59,7 @@ def spans(home: Path, run_id: str) -> str:
     return (home / "runs" / run_id / "spans.jsonl").read_text("utf-8")
 
 
-def test_a_run_on_a_server_short_of_memory_ends_with_all_rows_and_says_what_it_did(
+def test_server_short_of_memory_completes_the_run(
     embedder: Embedder, home: Path, animals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with triton(monkeypatch, tmp_path / "triton", memory=MEMORY) as url:
@@ -79,7 +79,7 @@ def test_a_run_on_a_server_short_of_memory_ends_with_all_rows_and_says_what_it_d
     assert manifest(home)["dense_run"]["batch_size"] <= MEMORY
 
 
-def test_a_text_on_which_a_model_breaks_is_named_and_the_rest_is_there_until_it_is_mended(
+def test_failing_text_is_named_and_left_out(
     embedder: Embedder, home: Path, animals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with triton(monkeypatch, tmp_path / "triton", poison=POISON) as url:

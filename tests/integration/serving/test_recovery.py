@@ -100,9 +100,7 @@ def test_a_model_whose_process_is_killed_is_loaded_again(home: Path, expected: n
 # A server that waits for such a process does so for ever: only this says that none does.
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("age_s", [0.0, 0.004])
-def test_a_model_process_that_dies_as_soon_as_it_is_born_costs_a_new_server(
-    home: Path, expected: np.ndarray, age_s: float
-) -> None:
+def test_model_dying_at_start_restarts_the_server(home: Path, expected: np.ndarray, age_s: float) -> None:
     killed: list[int] = []
     # The session's server has processes of the same name.
     others = set(psutil.Process().children(recursive=True))

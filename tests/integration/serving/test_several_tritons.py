@@ -83,7 +83,7 @@ def stream(triton: TritonSession, meter: StageMeter, between: Callable[[int], ob
     return np.concatenate(parts)
 
 
-def told(meter: StageMeter, kind: str) -> list[Mitigation]:
+def noted(meter: StageMeter, kind: str) -> list[Mitigation]:
     return [each for each in meter.record().mitigations if each.kind == kind]
 
 
@@ -107,36 +107,34 @@ def test_both_work_and_one_that_is_killed_in_the_middle_comes_back(
         # Requests are on their way to both.
         found = stream(triton, meter, lambda number: number == 4 and os.kill(first.pid, signal.SIGKILL))
         assert np.array_equal(found, expected)
-        assert [each.endpoint for each in told(meter, "endpoint_ejected")] == [first.address.grpc]
+        assert [each.endpoint for each in noted(meter, "endpoint_ejected")] == [first.address.grpc]
         port = int(first.address.grpc.rpartition(":")[2])
         monkeypatch.setattr(embedded, "STANDARD_PORTS", {**embedded.STANDARD_PORTS, "grpc": port})
         again = stack.enter_context(serving(home / "again"))
         assert again.address.grpc == first.address.grpc, "another process took the port"
-        assert eventually(lambda: np.array_equal(stream(triton, meter), expected) and told(meter, "endpoint_restored"))
-        assert [each.endpoint for each in told(meter, "endpoint_restored")] == [first.address.grpc]
-        assert told(meter, "endpoint_restored")[0].at > told(meter, "endpoint_ejected")[0].at
+        assert eventually(lambda: np.array_equal(stream(triton, meter), expected) and noted(meter, "endpoint_restored"))
+        assert [each.endpoint for each in noted(meter, "endpoint_restored")] == [first.address.grpc]
+        assert noted(meter, "endpoint_restored")[0].at > noted(meter, "endpoint_ejected")[0].at
         assert np.array_equal(stream(triton, meter), expected)
         assert inferences(again) > 0
         # The other one is not needed any more either.
         os.kill(second.pid, signal.SIGKILL)
         assert np.array_equal(stream(triton, meter), expected)
-    assert told(meter, "request_retried") == []
+    assert noted(meter, "request_retried") == []
 
 
-def test_one_that_hangs_costs_the_time_of_a_request_and_is_used_again(
-    home: Path, pair: list[EmbeddedTriton], expected: np.ndarray
-) -> None:
+def test_hanging_server_costs_one_request_time(home: Path, pair: list[EmbeddedTriton], expected: np.ndarray) -> None:
     hanging = pair[1]
     meter = StageMeter("dense", ["kb"])
     with session(home, *pair, triton_timeout_s=3.0) as triton:
         found = stream(triton, meter, lambda number: number == 4 and os.kill(hanging.pid, signal.SIGSTOP))
         os.kill(hanging.pid, signal.SIGCONT)
         assert np.array_equal(found, expected)
-        assert [each.endpoint for each in told(meter, "endpoint_ejected")] == [hanging.address.grpc]
-        assert eventually(lambda: np.array_equal(stream(triton, meter), expected) and told(meter, "endpoint_restored"))
+        assert [each.endpoint for each in noted(meter, "endpoint_ejected")] == [hanging.address.grpc]
+        assert eventually(lambda: np.array_equal(stream(triton, meter), expected) and noted(meter, "endpoint_restored"))
 
 
-def test_one_that_loses_the_process_of_the_model_is_left_to_itself(
+def test_server_with_lost_model_process_is_ejected(
     home: Path, pair: list[EmbeddedTriton], expected: np.ndarray
 ) -> None:
     def kill(number: int) -> None:
@@ -147,11 +145,11 @@ def test_one_that_loses_the_process_of_the_model_is_left_to_itself(
     meter = StageMeter("dense", ["kb"])
     with session(home, *pair) as triton:
         assert np.array_equal(stream(triton, meter, kill), expected)
-    (aside,) = told(meter, "endpoint_ejected")
-    assert (aside.endpoint, aside.reason) == (pair[0].address.grpc, "model_crashed")
+    (ejected,) = noted(meter, "endpoint_ejected")
+    assert (ejected.endpoint, ejected.reason) == (pair[0].address.grpc, "model_crashed")
 
 
-def test_one_with_another_fingerprint_is_refused_by_name_and_two_are_an_error(
+def test_other_fingerprint_is_refused_by_name(
     home: Path, pair: list[EmbeddedTriton], expected: np.ndarray, tmp_path: Path
 ) -> None:
     other = tmp_path / "other"
@@ -166,7 +164,7 @@ def test_one_with_another_fingerprint_is_refused_by_name_and_two_are_an_error(
         with session(home, wrong, right) as triton:
             assert np.array_equal(stream(triton, meter), expected)
         assert inferences(wrong) == 0
-        (refused,) = told(meter, "endpoint_refused")
+        (refused,) = noted(meter, "endpoint_refused")
         assert (refused.endpoint, refused.model, refused.reason) == (wrong.address.grpc, MODEL, "other_fingerprint")
         described = other / MODEL / "model.toml"
         described.write_text(described.read_text("utf-8").replace("max_tokens = 256", "max_tokens = 128"), "utf-8")
@@ -204,8 +202,8 @@ def test_a_run_on_two_servers_of_which_one_is_killed_gives_the_tables_of_one(
         found, wanted = rows(home, table), rows(tmp_path / "one", table)
         assert len(wanted) > 0, table
         assert found.equals(wanted), table
-    (aside,) = [each for each in read_manifest_file(home / "runs" / "latest.json").mitigations if each.endpoint]
-    assert (aside.kind, aside.endpoint, aside.reason) == ("endpoint_ejected", first, "triton_unavailable")
+    (ejected,) = [each for each in read_manifest_file(home / "runs" / "latest.json").mitigations if each.endpoint]
+    assert (ejected.kind, ejected.endpoint, ejected.reason) == ("endpoint_ejected", first, "triton_unavailable")
 
 
 def run(home: Path, folder: Path, urls: str, strike: Callable[[], None] | None = None) -> int:

@@ -62,7 +62,7 @@ def assert_nobody_else_can_do_more_than_infer(server: TritonAddress) -> None:
         client.close()
 
 
-def test_only_who_has_the_secret_loads_models_or_registers_memory(home: Path) -> None:
+def test_only_the_secret_allows_model_control(home: Path) -> None:
     secret = Secret("admin-key", "0123456789abcdef")
     with server_of(home, ServerAccess(secret=secret)) as server:
         assert asked(server.address, ClientAccess(secret=secret)) == [MODEL]
@@ -136,12 +136,12 @@ def test_runs_of_the_home_find_the_secret_of_serve(home: Path, tmp_path: Path) -
 def authorities(tmp_path_factory: pytest.TempPathFactory) -> tuple[Authority, Authority]:
     """One that server and client trust, and another one."""
     folder = tmp_path_factory.mktemp("pki")
-    return Authority(folder, "trusted"), Authority(folder, "stranger")
+    return Authority(folder, "trusted"), Authority(folder, "other")
 
 
 @pytest.fixture
 def files(home: Path, authorities: tuple[Authority, Authority]) -> dict[str, str]:
-    """The settings of a client that is let in."""
+    """The settings of an authorized client."""
     home.mkdir()
     (home / "secret").write_text("embedder-secret=0123456789abcdef", "utf-8")
     return {
@@ -181,16 +181,16 @@ def test_with_mutual_tls_only_a_client_with_a_certificate_gets_anything(
 
     assert infer() == 1
     assert infer(triton_url=serve.grpc, home=str(home / "elsewhere")) == 1
-    stranger = str(authorities[1].issue("client"))
+    other = str(authorities[1].issue("client"))
     refused(TritonUnavailableError, "EMBEDDER_TRITON_TLS_CERT", triton_tls_cert=None)
-    refused(TritonUnavailableError, "EMBEDDER_TRITON_TLS_CERT", triton_tls_cert=stranger)
+    refused(TritonUnavailableError, "EMBEDDER_TRITON_TLS_CERT", triton_tls_cert=other)
     nothing = dict.fromkeys(("triton_tls_ca", "triton_tls_cert"))
     refused(TritonUnavailableError, "EMBEDDER_TRITON_TLS_CA", **nothing)
     refused(TritonAccessError, "EMBEDDER_TRITON_TLS_CA", triton_tls_ca=str(authorities[1].certificate))
     assert "Started HTTPService" not in Path(str(serve.log_file)).read_text("utf-8")
 
 
-def test_of_two_servers_one_that_does_not_let_the_client_in_is_put_aside(
+def test_server_that_refuses_the_client_is_ejected(
     home: Path, files: dict[str, str], authorities: tuple[Authority, Authority]
 ) -> None:
     certificate = authorities[0].issue("server")
@@ -206,5 +206,5 @@ def test_of_two_servers_one_that_does_not_let_the_client_in_is_put_aside(
             assert sum(answer.rows for answer in answers) == 8
         finally:
             session.close()
-    (aside,) = meter.record().mitigations
-    assert (aside.kind, aside.endpoint, aside.reason) == ("endpoint_ejected", no.address.grpc, "unauthorized")
+    (ejected,) = meter.record().mitigations
+    assert (ejected.kind, ejected.endpoint, ejected.reason) == ("endpoint_ejected", no.address.grpc, "unauthorized")

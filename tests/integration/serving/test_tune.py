@@ -1,4 +1,4 @@
-"""``embedder models tune``: measured in the real Triton, written where it is told to, and nothing built anew."""
+"""``embedder models tune``: measured in the real Triton, written on request, and nothing built anew."""
 
 from __future__ import annotations
 

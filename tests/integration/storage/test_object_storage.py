@@ -1,4 +1,4 @@
-"""The whole pipeline with its tables in a bucket, through the command, beside the same on disk."""
+"""The whole pipeline with its tables in a bucket, through the command, next to the same on disk."""
 
 from __future__ import annotations
 
@@ -163,18 +163,16 @@ def test_two_hosts_at_once_end_with_the_tables_of_one(
         assert delivered(hosts[0].exports_url, name).keys() == on_disk.exports(name).keys()
 
 
-def test_a_run_that_is_not_let_in_ends_before_anything_is_computed(
-    on_disk: Host, object_store: ObjectStore, tmp_path: Path
-) -> None:
+def test_unauthorized_run_computes_nothing(on_disk: Host, object_store: ObjectStore, tmp_path: Path) -> None:
     host = Host(tmp_path, on_disk.corpus, f"s3://{BUCKET}/{tmp_path.name}", object_store.variables)
-    for wrong, told in (
+    for wrong, expected in (
         ({"AWS_SECRET_ACCESS_KEY": "wrong-secret"}, "SignatureDoesNotMatch"),
         ({"AWS_ENDPOINT_URL": f"http://127.0.0.1:{free_port()}"}, "Connection refused"),
         ({"EMBEDDER_TABLES_URL": "s3://no-such-bucket/rag"}, "NoSuchBucket"),
         ({"EMBEDDER_EXPORTS_URL": "s3://no-such-bucket/rag"}, "the exports at s3://no-such-bucket/rag"),
     ):
         said = host.run("run", status=1, **wrong)
-        assert told in said
+        assert expected in said
         assert len(said.strip().splitlines()) == 1, said
         assert "wrong-secret" not in said
     for command in (["search", "cat"], ["doctor"]):

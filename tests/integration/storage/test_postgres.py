@@ -86,9 +86,7 @@ def test_the_instance_is_left_as_its_file_says(home: Path) -> None:
         assert queue.tag_concurrency_limits == [limit]
 
 
-def test_a_server_that_is_away_is_one_sentence_and_its_return_is_all_it_takes(
-    embedder: Embedder, home: Path, corpus: Path, postgres: Postgres
-) -> None:
+def test_database_outage_is_one_sentence(embedder: Embedder, home: Path, corpus: Path, postgres: Postgres) -> None:
     postgres.stop()
     try:
         result = embedder("run", "--corpus", str(corpus))
@@ -102,9 +100,7 @@ def test_a_server_that_is_away_is_one_sentence_and_its_return_is_all_it_takes(
     assert again.returncode == 0, again.stdout + again.stderr
 
 
-def test_a_run_that_loses_its_database_ends_with_the_sentence_and_does_not_stay_started(
-    home: Path, corpus: Path, postgres: Postgres
-) -> None:
+def test_lost_database_ends_the_run(home: Path, corpus: Path, postgres: Postgres) -> None:
     command = [str(BIN / "embedder"), "run", "--corpus", str(corpus)]
     process = subprocess.Popen(command, cwd=home.parent, env=environment(home), stderr=subprocess.PIPE, text=True)
 
@@ -142,7 +138,7 @@ def test_a_password_that_is_not_set_is_named(
     assert "the variable DAGSTER_POSTGRES_PASSWORD, which is not set" in result.stderr
 
 
-def test_times_are_those_of_the_runs_whatever_the_time_zone_of_the_server(home: Path) -> None:
+def test_times_ignore_the_servers_time_zone(home: Path) -> None:
     @dg.asset
     def thing() -> None: ...
 

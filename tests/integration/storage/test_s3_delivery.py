@@ -60,7 +60,7 @@ def test_a_delivery_replaces_the_one_before_and_leaves_nothing_of_it(url, tmp_pa
     assert len(keys(url)) == 2
 
 
-def test_a_delivery_that_another_has_overtaken_leaves_the_others_whole(url, tmp_path, monkeypatch):
+def test_overtaken_delivery_leaves_the_newer_whole(url, tmp_path, monkeypatch):
     ours, theirs = (
         exported(tmp_path / "one" / "kb", "1", a="ours"),
         exported(tmp_path / "other" / "kb", "2", a="theirs"),
@@ -100,7 +100,7 @@ def test_what_was_delivered_of_a_collection_is_withdrawn(url, tmp_path):
         ({"AWS_ACCESS_KEY_ID": READER, "AWS_SECRET_ACCESS_KEY": READER_SECRET}, "AccessDenied.*Correct AWS_ACCESS"),
     ],
 )
-def test_a_bucket_that_does_not_take_them_is_told(url, tmp_path, monkeypatch, variables, said):
+def test_refused_delivery_is_reported(url, tmp_path, monkeypatch, variables, said):
     for name, value in variables.items():
         monkeypatch.setenv(name, value or f"http://127.0.0.1:{free_port()}")
     if READER not in variables.values():

@@ -162,7 +162,7 @@ def test_a_key_that_is_a_file_and_a_folder_is_refused(settings, monkeypatch):
         sync_corpus(settings)
 
 
-def test_a_folder_beside_a_bucket_is_refused(tmp_path, url):
+def test_folder_and_bucket_together_are_refused(tmp_path, url):
     both = {"EMBEDDER_CORPUS_DIR": str(tmp_path), "EMBEDDER_CORPUS_URL": url}
     with pytest.raises(SettingsError, match=r"settings 'corpus_dir' .* and 'corpus_url' .*: expected one of them"):
         load_settings(environ=both)

@@ -205,7 +205,7 @@ def test_nothing_staged_is_dropped_because_the_store_does_not_answer(hosts, monk
 
 @pytest.mark.parametrize("second", LEFT)
 @pytest.mark.parametrize("first", LEFT)
-def test_a_commit_to_another_collection_is_in_nobodys_way(hosts, first: Change, second: Change):
+def test_commits_to_different_collections_do_not_conflict(hosts, first: Change, second: Change):
     here, there = hosts
     for name in ("kb", "other"):
         here.append(QUERIES, query("first", name))
@@ -233,7 +233,7 @@ def test_a_commit_to_the_same_collection_is_never_undone_or_doubled(hosts, first
 
 
 @pytest.mark.parametrize("name", ["kb", "other"])
-def test_a_table_that_two_make_at_once_has_the_rows_of_one_or_of_both(hosts, name):
+def test_concurrently_created_table_keeps_whole_rows(hosts, name):
     here, there = hosts
     with here.transaction():
         assert not here.exists(QUERIES)
@@ -248,7 +248,7 @@ def test_a_table_that_two_make_at_once_has_the_rows_of_one_or_of_both(hosts, nam
 
 
 @pytest.mark.parametrize("name", ["kb", "other"])
-def test_a_table_that_another_makes_in_the_last_moment_is_seen(hosts, monkeypatch, name):
+def test_table_created_meanwhile_is_read(hosts, monkeypatch, name):
     here, there = hosts
     create = DeltaTable.create
     others: list[str] = ["kb"]
@@ -259,19 +259,19 @@ def test_a_table_that_another_makes_in_the_last_moment_is_seen(hosts, monkeypatc
         return create(*arguments, **options)
 
     monkeypatch.setattr(DeltaTable, "create", created)
-    turns: list[list[str]] = []
+    attempts: list[list[str]] = []
 
     def work() -> None:
-        turns.append(texts(here, name))
-        if not turns[-1]:
+        attempts.append(texts(here, name))
+        if not attempts[-1]:
             here.append(QUERIES, query("ours", name))
 
     run_exclusively(here, [name], work)
     assert (texts(here, "kb"), texts(here, "other")) == (["theirs"], [] if name == "kb" else ["ours"])
-    assert turns == ([[], ["theirs"]] if name == "kb" else [[]])
+    assert attempts == ([[], ["theirs"]] if name == "kb" else [[]])
 
 
-def test_what_a_commit_was_computed_from_has_to_be_the_newest(hosts):
+def test_commit_needs_the_newest_inputs(hosts):
     here, there = hosts
     here.append("documents", make_documents(a="old"))
     here.append("documents", make_documents("other", a="old"))
@@ -288,16 +288,16 @@ def test_what_a_commit_was_computed_from_has_to_be_the_newest(hosts):
 def test_work_that_was_too_late_is_done_again(hosts):
     here, there = hosts
     here.append(QUERIES, query("first", "kb"))
-    turns: list[list[str]] = []
+    attempts: list[list[str]] = []
 
     def work() -> None:
-        turns.append(texts(here, "kb"))
-        if len(turns) == 1:
+        attempts.append(texts(here, "kb"))
+        if len(attempts) == 1:
             there.append(QUERIES, query("theirs", "kb"))
         here.append(QUERIES, query("ours", "kb"))
 
     run_exclusively(here, ["kb"], work)
-    assert turns == [["first"], ["first", "theirs"]]
+    assert attempts == [["first"], ["first", "theirs"]]
     assert texts(there, "kb") == ["first", "ours", "theirs"]
 
 
@@ -305,16 +305,16 @@ def test_work_that_is_always_too_late_ends_with_an_error(hosts, monkeypatch):
     monkeypatch.setattr("embedder_assets.tables.exclusive_work.LONGEST_WAIT_S", 0.01)
     here, there = hosts
     here.append(QUERIES, query("0", "kb"))
-    turns: list[int] = []
+    attempts: list[int] = []
 
     def work() -> None:
-        turns.append(here.count(QUERIES, "kb"))
-        there.append(QUERIES, query(str(len(turns)), "kb"))
+        attempts.append(here.count(QUERIES, "kb"))
+        there.append(QUERIES, query(str(len(attempts)), "kb"))
         here.append(QUERIES, query("ours", "kb"))
 
     with pytest.raises(CommitConflictError, match="Nothing of this was written"):
         run_exclusively(here, ["kb"], work)
-    assert turns == list(range(1, TRIES + 1))
+    assert attempts == list(range(1, TRIES + 1))
     assert "ours" not in texts(there, "kb")
 
 
@@ -330,7 +330,7 @@ def test_two_processes_that_count_in_one_collection_lose_no_number(url, tmp_path
 ROUNDS = 6
 
 
-def test_two_that_make_the_same_new_table_at_once_do_not_double_its_rows(url, tmp_path):
+def test_concurrent_table_creation_doubles_no_rows(url, tmp_path):
     """Also where both see that it is not there: of the two commits that make it, one counts."""
     for number in range(ROUNDS):
         stores = [TableStore(tmp_path / name, f"{url}/{number}") for name in ("one", "other")]
@@ -416,7 +416,7 @@ def _write_without_end(home: Path, url: str, begun: threading.Event) -> None:
         ("AWS_ENDPOINT_URL", None, "Connection refused", "Check that the server at AWS_ENDPOINT_URL answers"),
     ],
 )
-def test_a_store_that_does_not_let_us_in_is_told(url, tmp_path, monkeypatch, variable, value, said, remedy):
+def test_unauthorized_access_is_reported(url, tmp_path, monkeypatch, variable, value, said, remedy):
     TableStore(tmp_path, url).append(QUERIES, query("first", "kb"))
     opened = TableStore(tmp_path, url)
     assert texts(opened, "kb") == ["first"]
@@ -434,7 +434,7 @@ def test_a_bucket_that_is_not_there_is_named(url, tmp_path):
         TableStore(tmp_path, "s3://no-such-bucket/rag").reach()
 
 
-def test_who_may_only_read_can_read_and_is_told_at_the_first_commit(url, tmp_path, monkeypatch):
+def test_read_only_access_fails_at_first_commit(url, tmp_path, monkeypatch):
     TableStore(tmp_path, url).append(QUERIES, query("first", "kb"))
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", READER)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", READER_SECRET)
@@ -444,7 +444,7 @@ def test_who_may_only_read_can_read_and_is_told_at_the_first_commit(url, tmp_pat
         store.append(QUERIES, query("second", "kb"))
 
 
-def test_a_data_file_that_is_gone_is_the_tables_fault_and_not_the_stores(hosts, object_store):
+def test_missing_data_file_is_a_table_error(hosts, object_store):
     here, there = hosts
     here.append(QUERIES, query("first", "kb"))
     (file,) = here.newest(QUERIES).file_uris()

@@ -16,7 +16,7 @@ from reportlab.pdfgen.canvas import Canvas
 
 AS_IT_IS = "as it is"
 MB = 1_000_000
-PASSWORDS = "root:"  # what /etc/passwd would bring in
+PASSWORDS = "root:"  # what /etc/passwd would show
 DOCX_PARTS = {
     "[Content_Types].xml": '<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types">'
     '<Default Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'

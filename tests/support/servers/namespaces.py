@@ -70,22 +70,22 @@ def _listen(place: Path, port: int) -> socket.socket:
 def _accept(listener: socket.socket, port: int) -> None:
     while True:
         try:
-            near, _ = listener.accept()
+            accepted, _ = listener.accept()
         except OSError:  # shut down
             return
-        threading.Thread(target=_relay, args=(near, port), daemon=True).start()
+        threading.Thread(target=_relay, args=(accepted, port), daemon=True).start()
 
 
-def _relay(near: socket.socket, port: int) -> None:
+def _relay(accepted: socket.socket, port: int) -> None:
     """Passes on what either side says until one of them ends."""
     try:
         far = socket.create_connection(("127.0.0.1", port))
     except OSError:
-        near.close()
+        accepted.close()
         return
-    with near, far, selectors.DefaultSelector() as selector:
-        selector.register(near, selectors.EVENT_READ, far)
-        selector.register(far, selectors.EVENT_READ, near)
+    with accepted, far, selectors.DefaultSelector() as selector:
+        selector.register(accepted, selectors.EVENT_READ, far)
+        selector.register(far, selectors.EVENT_READ, accepted)
         try:
             while True:
                 for key, _ in selector.select():

@@ -16,9 +16,9 @@ import pytest
 from tests.support.processes import answers, eventually, free_ports
 
 WEED = Path(sys.executable).parent / "weed"
-KEY, SECRET = "tester", "not-to-be-told"
+KEY, SECRET = "tester", "not-to-be-shown"
 # May list and read, and not write.
-READER, READER_SECRET = "reader", "not-to-be-told-either"
+READER, READER_SECRET = "reader", "not-to-be-shown-either"
 BUCKET = "lake"
 ROLES = ("master", "volume", "filer", "s3")
 
@@ -94,7 +94,7 @@ class ObjectStore:
         return all(answers(lookup + file.stem.rpartition("_")[2]) for file in self.folder.glob("*.dat"))
 
     def make_bucket(self) -> None:
-        """Beside S3, where the tests' identities may not do that."""
+        """Next to S3, where the tests' identities may not do that."""
         self._of_filer("POST", "/")
 
     def delete(self, key: str) -> None:

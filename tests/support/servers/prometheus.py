@@ -30,7 +30,7 @@ def installed(package: str) -> str | None:
 
 
 def program(package: str) -> str:
-    """The same, or a skip that names the package that brings it."""
+    """The same, or a skip that names the package that has it."""
     path = installed(package)
     if path is None:
         pytest.skip(f"needs {package} (Debian: apt-get install {package})")
@@ -95,9 +95,9 @@ def shipped(folder: Path, ports: dict[str, int], home: Path) -> Path:
     file = folder / "prometheus.yml"
     text = file.read_text("utf-8")
     changes = {"15s": "2s", ":9090": f":{ports['prometheus']}", ":9093": f":{ports['alerts']}"}
-    for former, present in {**changes, "../../.embedder/": f"{home}/"}.items():
-        assert former in text
-        text = text.replace(former, present)
+    for earlier, present in {**changes, "../../.embedder/": f"{home}/"}.items():
+        assert earlier in text
+        text = text.replace(earlier, present)
     file.write_text(text, "utf-8")
     (folder / "targets" / "exporter.yml").write_text(f"- targets: ['127.0.0.1:{ports['exporter']}']\n", "utf-8")
     alerts = folder / "rules" / "alerts.yml"
@@ -109,7 +109,7 @@ def shipped(folder: Path, ports: dict[str, int], home: Path) -> Path:
 
 @contextmanager
 def prometheus(config: Path, port: int) -> Iterator[Api]:
-    """A real one on a configuration; its data and log lie beside it."""
+    """A real one on a configuration; its data and log lie next to it."""
     command = [
         program("prometheus"),
         f"--config.file={config}",

@@ -73,5 +73,5 @@ def test_a_histogram_of_few_values_is_still_a_picture(values):
 @pytest.mark.parametrize(
     ("items", "seconds", "expected"), [(10, 4.0, 2.5), (1, 3.0, 0.33), (0, 1.0, 0.0), (5, 0.0, 0.0)]
 )
-def test_a_rate_is_items_a_second_and_never_divides_by_zero(items, seconds, expected):
+def test_rate_is_items_per_second_without_division_by_zero(items, seconds, expected):
     assert rate(items, seconds) == expected

@@ -33,11 +33,11 @@ from tests.support.factories import FakeTriton, make_chunks, make_queries, make_
 from tests.support.homes import differences
 
 # Steps and checks of a run on the main job.
-TURNS = 40
+STEPS = 40
 
 
 class LocalTriton(FakeTriton):
-    """What a whole run needs of a session besides answers."""
+    """What a whole run needs of a session apart from answers."""
 
     server_pid = None
 
@@ -59,7 +59,7 @@ class LocalTriton(FakeTriton):
         pass
 
 
-class Turns:
+class StepOrder:
     """Lets the steps and checks of runs in threads pass in a given order; who is at its end leaves the rest."""
 
     def __init__(self, order: str) -> None:
@@ -100,16 +100,16 @@ class World:
         self.folder = root / "corpus" / "kb"
         self.folder.mkdir(parents=True)
         write_tokenizer(root / "tokenizer.json")
-        self.turns: Turns | None = None
+        self.order_of_steps: StepOrder | None = None
         self.names: dict[int, str] = {}
         for module in (materialize, blocking):
-            monkeypatch.setattr(module, "collections_of_run", self._in_turn)
+            monkeypatch.setattr(module, "collections_of_run", self._wait_for_step)
         self.edit()
 
-    def _in_turn(self, instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[str]:
+    def _wait_for_step(self, instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[str]:
         name = self.names.get(threading.get_ident())
-        if self.turns is not None and name is not None:
-            self.turns.wait(name)
+        if self.order_of_steps is not None and name is not None:
+            self.order_of_steps.wait(name)
         return collections_of_run(instance, run)
 
     def edit(self) -> None:
@@ -140,24 +140,24 @@ class World:
 
     def run_both(self, order: str) -> dict[str, tuple[dg.ExecuteInProcessResult, Pipeline]]:
         found: dict[str, tuple[dg.ExecuteInProcessResult, Pipeline]] = {}
-        self.turns = turns = Turns(order)
-        turns.edit = self.edit
+        self.order_of_steps = order_of_steps = StepOrder(order)
+        order_of_steps.edit = self.edit
 
         def work(name: str) -> None:
             self.names[threading.get_ident()] = name
             try:
                 # Dagster sets its logging up at the start of a run, which no other thread may use meanwhile.
-                turns.wait(name)
+                order_of_steps.wait(name)
                 found[name] = self.run()
             finally:
-                turns.end(name)
+                order_of_steps.end(name)
 
         threads = [threading.Thread(target=work, args=(name,)) for name in "AB"]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        self.turns = None
+        self.order_of_steps = None
         return found
 
 
@@ -187,15 +187,15 @@ def world(tmp_path, homes, monkeypatch) -> World:
 def shuffled(seed: int) -> str:
     """An order in which the edit comes before the second run looks at the files."""
     chance = random.Random(seed)
-    rest = list("AB" * TURNS)
+    rest = list("AB" * STEPS)
     chance.shuffle(rest)
     return "A" * chance.randint(3, 14) + "e" + "".join(rest)
 
 
 ORDERS = {
-    "second whole after chunks": f"{'A' * 5}e{'B' * TURNS}{'A' * TURNS}",
-    "second whole before exports": f"{'A' * 16}e{'B' * TURNS}{'A' * TURNS}",
-    "second cuts, first goes on": f"{'A' * 8}e{'B' * 4}{'A' * TURNS}{'B' * TURNS}",
+    "second whole after chunks": f"{'A' * 5}e{'B' * STEPS}{'A' * STEPS}",
+    "second whole before exports": f"{'A' * 16}e{'B' * STEPS}{'A' * STEPS}",
+    "second chunks, first goes on": f"{'A' * 8}e{'B' * 4}{'A' * STEPS}{'B' * STEPS}",
     **{f"seed {seed}": shuffled(seed) for seed in range(1)},
 }
 
@@ -218,7 +218,7 @@ def test_both_runs_end_well_and_leave_what_a_rebuild_makes(world, homes, order):
 
 
 def test_simultaneous_runs_without_an_edit_leave_nothing_to_others(world):
-    for result, pipeline in world.run_both("AB" * TURNS).values():
+    for result, pipeline in world.run_both("AB" * STEPS).values():
         assert result.success, problems(result.all_events)
         assert pipeline.noted_versions[result.run_id].left_to_others == {}
 
@@ -250,7 +250,7 @@ def noted(store: TableStore) -> NotedVersions:
     return versions
 
 
-def test_changes_of_other_collections_and_compaction_supersede_nothing(store):
+def test_unrelated_changes_supersede_nothing(store):
     versions = noted(store)
     assert versions.superseded(store, "kb") is None
     store.replace("queries", "other", make_queries("new", collection="other"))

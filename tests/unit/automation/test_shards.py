@@ -44,7 +44,7 @@ def test_every_digest_is_in_one_shard(count):
     assert (ranges[0].low, ranges[-1].high) == (ALL.low, ALL.high)
 
 
-def test_what_is_in_two_ranges_is_in_the_range_of_both():
+def test_overlapping_ranges_intersect():
     first, second, third = equal_ranges(3)
     assert (first.within(ALL), ALL.within(third)) == (first, third)
     assert (first.within(second), second.within(first)) == (None, None)
@@ -54,7 +54,7 @@ def test_what_is_in_two_ranges_is_in_the_range_of_both():
 
 
 @pytest.mark.parametrize("blocks", [1, 5])
-def test_the_shards_stage_every_text_once_and_the_collection_computes_none(store, stage, monkeypatch, blocks):
+def test_shards_stage_every_text_once(store, stage, monkeypatch, blocks):
     monkeypatch.setattr("embedder_assets.embedding.stage.digest_ranges", lambda _: digest_ranges(blocks * 30_000))
     triton, wanted = FakeTriton(), []
     for part in equal_ranges(COUNT):
@@ -69,7 +69,7 @@ def test_the_shards_stage_every_text_once_and_the_collection_computes_none(store
     assert (outcome.rows, outcome.computed, outcome.reused, again.requests) == (120, 0, 120, [])
 
 
-def test_a_shard_computes_what_it_lacks_and_nothing_of_others(stage):
+def test_shard_computes_only_its_missing_texts(stage):
     first, second = equal_ranges(2)
     triton = FakeTriton()
     stage(triton).prepare("kb", make_meter(), first)
@@ -121,7 +121,7 @@ def skipped(instance) -> str | None:
     return reason.skip_message
 
 
-def test_the_last_shard_of_a_backfill_asks_for_a_run_over_the_collection(instance):
+def test_last_shard_requests_a_collection_run(instance):
     for shard in SHARDS:
         assert requested(instance) == []
         run_of(instance, shard)
@@ -162,7 +162,7 @@ def test_deleted_runs_and_a_wiped_log_hide_no_later_backfill(instance):
     [{"status": ON}, {"status": dg.DagsterRunStatus.FAILURE}, {"backfill": "b0"}, {"collection": "other"}],
     ids=["is on", "failed", "of another backfill", "of another collection"],
 )
-def test_a_collection_with_a_shard_that_is_not_embedded_waits(instance, last):
+def test_unembedded_shard_delays_its_collection(instance, last):
     for shard in SHARDS[:-1]:
         run_of(instance, shard)
     run_of(instance, SHARDS[-1], **last)
@@ -187,7 +187,7 @@ def test_a_run_on_a_shard_is_about_its_collection(instance):
     assert collections_of_run(instance, run_of(instance, "3", collection="other")) == ["other"]
 
 
-def test_a_collection_without_chunks_is_named_and_the_remedy_is_told(instance):
+def test_collection_without_chunks_is_named_with_remedy(instance):
     result = defs.resolve_job_def(shard_vectors.name).execute_in_process(
         instance=instance,
         partition_key=dg.MultiPartitionKey({"collection": "kb", "shard": "0"}),

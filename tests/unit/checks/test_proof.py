@@ -38,7 +38,7 @@ OFF = make_record("rerank", "off", reason="disabled via cli:--disable-rerank")
 
 @pytest.fixture
 def left(tmp_path):
-    """What a run with these records, changed as told, leaves behind."""
+    """What a run with these records, changed as asked, leaves behind."""
 
     def left(provenance="test", records=None, **values) -> Proof:
         settings = make_settings(tmp_path, provenance, **{"metrics_port": free_port(), **values})
@@ -160,14 +160,14 @@ def test_a_toggle_with_another_provenance_is_seen(left):
     assert "the manifest has enable_rerank" in proof.manifest_follows_toggles(edited(off, feature_toggles=toggles)).text
 
 
-def test_a_footer_that_says_something_else_is_seen(left):
+def test_wrong_footer_fails_the_proof(left):
     whole = left()
     wrong = whole.footer.replace("gpu_soft_limit: no_gpu", "gpu_soft_limit: within_limit")
     found = proof.footer_says_what_the_manifest_says(dataclasses.replace(whole, footer=wrong))
     assert found.text == "shown, and not in the manifest: gpu_soft_limit: within_limit"
 
 
-def test_a_lease_that_was_not_given_back_is_seen(left):
+def test_unreleased_lease_fails_the_proof(left):
     records = {"fuse": WHOLE["fuse"].model_copy(update={"lease_events": LEASE[:1]})}
     found = proof.leases_are_complete(left(records=records))
     assert found.text == "expected acquired, released: rag.fuse: acquired"

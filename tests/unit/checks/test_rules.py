@@ -337,7 +337,7 @@ def test_a_changed_missing_or_undescribed_export_fails(pipeline):
     ("rule", "table"),
     [(rules.fused_every_query, "fused_candidates"), (rules.reranked_every_query, "reranked_candidates")],
 )
-def test_a_query_without_candidates_that_the_models_are_known_to_fail_on_is_a_note(pipeline, rule, table):
+def test_known_failing_query_is_a_note(pipeline, rule, table):
     drop(pipeline, table, pl.col("query_id") == "q1")
     row = ("kb", "fuse", None, None, "q1", DENSE, "dense-1", "out of luck")
     pipeline.store.append("inference_issues", pl.DataFrame([row], schema=SCHEMAS["inference_issues"], orient="row"))

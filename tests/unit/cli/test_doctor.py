@@ -32,7 +32,7 @@ def test_of_several_servers_one_that_answers_is_enough(tmp_path):
     assert findings(make_settings(tmp_path, triton_url=gone), "Triton") == [("problem", f"{gone} does not answer")]
 
 
-def test_a_certificate_that_cannot_be_read_is_a_problem_with_its_setting(tmp_path):
+def test_unreadable_certificate_names_its_setting(tmp_path):
     settings = make_settings(tmp_path, triton_tls_ca=tmp_path / "none", serve_tls_cert=tmp_path / "none")
     ((client, about),) = findings(settings, "Triton client")
     assert (client, "triton_tls_ca" in about) == ("problem", True)

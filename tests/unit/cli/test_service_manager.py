@@ -1,4 +1,4 @@
-"""What systemd is told."""
+"""What systemd is sent."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def test_runs_wait_for_a_server_that_is_started_again(tmp_path: Path) -> None:
     assert not list((settings.home / "triton").glob("logs/*")), "it has started a server of its own"
 
 
-def test_a_model_that_is_not_built_is_named_with_the_remedy_and_a_missing_corpus_ends_it(tmp_path: Path) -> None:
+def test_unbuilt_model_and_missing_corpus_are_named(tmp_path: Path) -> None:
     described = tmp_path / "models" / "dense_minilm"
     described.mkdir(parents=True)
     for name in ("model.toml", "config.pbtxt"):

@@ -113,7 +113,7 @@ def test_a_part_that_does_not_start_is_named(tmp_path: Path, supervised: Callabl
     assert "of the last time" not in caught.value.got
 
 
-def test_waiting_is_said_with_the_last_line_of_the_log(
+def test_waiting_message_shows_last_log_line(
     supervised: Callable[..., SupervisedProcess], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(supervise, "REPORT_EVERY_S", 0.3)
@@ -139,9 +139,7 @@ def test_start_that_gives_no_answer_is_an_end_too(
     assert eventually(lambda: bool(list(process.poll()) or starts(tmp_path) >= 3))
 
 
-def test_a_process_on_the_port_of_a_part_is_not_it(
-    tmp_path: Path, supervised: Callable[..., SupervisedProcess]
-) -> None:
+def test_foreign_process_on_the_port_is_detected(tmp_path: Path, supervised: Callable[..., SupervisedProcess]) -> None:
     answers = [True]
     process = supervised(STAYS, answers=lambda: answers[0])
     list(process.wait_until_ready())
@@ -193,9 +191,7 @@ def test_next_start_waits_until_the_place_is_free(tmp_path: Path, supervised: Ca
     assert eventually(lambda: bool(list(process.poll()) or starts(tmp_path) == 2))
 
 
-def test_nothing_is_left_of_a_part_whose_watchdog_is_killed(
-    tmp_path: Path, supervised: Callable[..., SupervisedProcess]
-) -> None:
+def test_killed_watchdog_leaves_no_process(tmp_path: Path, supervised: Callable[..., SupervisedProcess]) -> None:
     process = supervised("sleep 600 & exec sleep 600")
     mark = f"MARK_OF_THIS_TEST={tmp_path}"
     assert eventually(lambda: len(processes_of(mark)) == 3)
@@ -206,7 +202,7 @@ def test_nothing_is_left_of_a_part_whose_watchdog_is_killed(
     assert eventually(lambda: processes_of(mark) == [])
 
 
-def test_signal_and_status_are_told_apart(tmp_path: Path) -> None:
+def test_signal_and_exit_status_are_distinguished(tmp_path: Path) -> None:
     ends = {"exit 0": "exit status 0", "exit 77": "exit status 77", "kill -TERM $$": "killed by SIGTERM"}
     for line, words in ends.items():
         process = SupervisedProcess(Component("the component", ["sh", "-c", line], tmp_path / "log"))

@@ -47,7 +47,7 @@ def client_of(user, group=None):
 
 
 @pytest.mark.parametrize("user", [os.geteuid(), 0])
-def test_its_own_user_and_root_are_let_in(user):
+def test_own_user_and_root_are_allowed(user):
     client = client_of(user)
     assert client.get("/").text == "a text"
     with client.websocket_connect("/ws") as connection:
@@ -55,7 +55,7 @@ def test_its_own_user_and_root_are_let_in(user):
 
 
 @pytest.mark.parametrize("user", [ANOTHER, 12345, None])
-def test_others_and_those_who_are_not_known_get_nothing(user):
+def test_other_and_unknown_users_get_nothing(user):
     client = client_of(user)
     assert client.get("/").status_code == 403
     assert "a text" not in client.get("/").text
@@ -121,7 +121,7 @@ async def claimed_client(scope, receive, send):
     await PlainTextResponse("{}:{}".format(*scope["client"]))(scope, receive, send)
 
 
-def test_the_group_of_a_shared_home_is_let_in():
+def test_group_of_shared_home_is_allowed():
     import pwd
 
     nobody = pwd.getpwuid(ANOTHER)
@@ -187,7 +187,7 @@ def test_another_user_is_seen_and_never_taken_for_root():
             other.communicate("\n")
 
 
-def test_dagster_still_builds_its_middleware_where_the_guard_is_put(monkeypatch):
+def test_dagster_still_builds_its_middleware_there(monkeypatch):
     from embedder_assets.cli import webserver
 
     built = []

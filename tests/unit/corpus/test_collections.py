@@ -140,7 +140,7 @@ def test_a_symlink_out_of_the_corpus_is_refused(tmp_path, is_folder):
 
 
 @pytest.mark.parametrize("name", ["corpus.jsonl", "x.md"])
-def test_a_collection_that_is_itself_a_symlink_out_of_the_corpus_is_refused(tmp_path, name):
+def test_collection_symlinked_out_of_the_corpus_is_refused(tmp_path, name):
     corpus = tmp_path / "corpus"
     corpus.mkdir()
     write(tmp_path, f"outside/{name}")
@@ -150,7 +150,7 @@ def test_a_collection_that_is_itself_a_symlink_out_of_the_corpus_is_refused(tmp_
     assert only_issue(collection).kind == "symlink_outside_corpus"
 
 
-def test_a_beir_corpus_that_is_a_symlink_out_of_the_corpus_is_refused(tmp_path):
+def test_beir_symlink_out_of_the_corpus_is_refused(tmp_path):
     corpus = tmp_path / "corpus"
     corpus.mkdir()
     write(tmp_path, "outside.jsonl")
@@ -243,7 +243,7 @@ def test_a_corpus_behind_a_locked_folder_is_not_called_missing(tmp_path):
         discover_collections(tmp_path / "locked" / "corpus")
 
 
-def test_documents_in_paths_longer_than_the_system_takes_are_listed(tmp_path):
+def test_documents_in_overlong_paths_are_listed(tmp_path):
     write(tmp_path, "a/x.md")
     nest(tmp_path / "a", 30, ["x.md"])
     (collection,) = discover_collections(tmp_path)
@@ -309,10 +309,10 @@ def test_odd_names_are_collections_of_their_own(tmp_path):
     names = [collection.name for collection in discover_collections(tmp_path / "corpus")]
     assert names == sorted(ODD_NAMES)
     store = TableStore(tmp_path / "home")
-    for turn in ("first", "second"):
+    for version in ("first", "second"):
         for name in names:
             before = store.read("documents", name, ["doc_id", "content_sha256"])
-            store.exchange("documents", name, make_documents(name, a=f"{turn} {name}"), before)
+            store.exchange("documents", name, make_documents(name, a=f"{version} {name}"), before)
     assert store.collections("documents") == sorted(names)
     for name in names:
         assert store.read("documents", name, ["collection", "text"]).rows() == [(name, f"second {name}")]

@@ -79,7 +79,7 @@ def test_every_supported_suffix_has_an_extractor():
     assert set(formats.EXTRACTORS) == set(MEDIA_TYPES)
 
 
-def test_markdown_is_taken_as_it_is_with_its_first_heading_as_title(collection):
+def test_markdown_is_titled_by_its_first_heading(collection):
     text = "intro\n\n```\n# no heading\n```\n\n## The *real* `title`\r\n\r\nTe\u0301xt\rend\n"
     found = document(collection, "a.md", text)
     assert found.text == text.replace("\r\n", "\n").replace("\r", "\n")
@@ -171,12 +171,12 @@ def test_html_in_the_encoding_that_it_declares_is_read(collection):
     assert "Grüße" in document(collection, "a.html", page.encode("windows-1252")).text
 
 
-def test_html_in_neither_utf8_nor_the_declared_encoding_is_an_issue(collection):
+def test_html_in_no_known_encoding_is_an_issue(collection):
     assert issue(collection, "a.html", b"<meta charset=ascii><p>\xff").kind == "not_utf8"
     assert issue(collection, "a.html", b"<meta charset=klingon><p>\xff").kind == "not_utf8"
 
 
-def test_deeply_nested_html_is_an_issue_and_not_the_end(collection):
+def test_deeply_nested_html_is_an_issue(collection):
     assert document(collection, "deep.html", "<div>" * 490 + "x").text == "x\n"
     found = issue(collection, "deep.html", "<div>" * 501 + "x")
     assert found.kind == "too_deep"
@@ -294,17 +294,17 @@ def test_too_large_is_refused_before_reading(collection):
     assert "EMBEDDER_MAX_DOCUMENT_MB" in found.message
 
 
-def test_a_file_that_vanishes_or_turns_into_something_else_is_an_issue_and_blocks_nothing(collection, tmp_path):
+def test_replaced_file_is_an_issue_without_blocking(collection, tmp_path):
     path, stays = collection.root / "a.md", limits(collection).document_bytes
     (tmp_path / "secret.md").write_text("secret")
-    turns = {
+    replacements = {
         "FileNotFoundError": lambda: None,
         "pipe": lambda: os.mkfifo(path),
         "IsADirectoryError|pipe": path.mkdir,
         "symlink": lambda: path.symlink_to("../secret.md"),
     }
-    for message, turn in turns.items():
-        turn()
+    for message, replace in replacements.items():
+        replace()
         with pytest.raises(DocumentError, match=message):
             opened.read_bytes(Collection("kb", collection.root, recursive=False), path, "kb/a.md", stays)
         if path.is_dir():

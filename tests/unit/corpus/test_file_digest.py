@@ -68,7 +68,7 @@ def test_errors_change_the_digest_as_an_edit_does(root: Path) -> None:
         locked = digest(root)
     (root / "deep").chmod(0o700)
     assert digest(root) == before
-    (root / "deep").rename(root.parent / "aside")
+    (root / "deep").rename(root.parent / "elsewhere")
     assert len({before, locked, digest(root)}) == 3
 
 

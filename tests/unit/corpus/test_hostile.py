@@ -86,7 +86,7 @@ def ingested(tmp_path_factory) -> Path:
     return settings.home
 
 
-def test_every_hostile_document_is_named_or_taken_as_it_is_and_the_good_ones_are_cut(ingested, tmp_path):
+def test_hostile_documents_are_named_and_others_chunked(ingested, tmp_path):
     store = TableStore(ingested)
     expected = {document.name: document.becomes for document in hostile.DOCUMENTS}
     taken = {name for name, becomes in expected.items() if becomes == hostile.AS_IT_IS}
@@ -95,8 +95,8 @@ def test_every_hostile_document_is_named_or_taken_as_it_is_and_the_good_ones_are
     assert texts.keys() == {*taken, "a.md", "z.md"}
     assert [name for name, text in texts.items() if hostile.PASSWORDS in text] == []
     write_tokenizer(tmp_path / "tokenizer.json")
-    cut = ChunkStage(store, tmp_path / "tokenizer.json", 32)
-    cut.run("kb", make_meter("chunk"))
+    chunking = ChunkStage(store, tmp_path / "tokenizer.json", 32)
+    chunking.run("kb", make_meter("chunk"))
     assert set(store.read("chunks", "kb")["doc_id"]) == texts.keys()
 
 
@@ -121,7 +121,7 @@ def test_every_limit_that_refused_a_document_is_named(ingested):
     assert settings == {"one_character.txt"}
 
 
-def test_every_hostile_row_is_named_by_its_line_and_the_others_are_read(read, store, kb):
+def test_hostile_rows_are_named_by_line(read, store, kb):
     rows = hostile.rows()
     with (kb.root / "corpus.jsonl").open("wb") as file:
         file.writelines(line + b"\n" for _, line in rows.values())
@@ -132,15 +132,13 @@ def test_every_hostile_row_is_named_by_its_line_and_the_others_are_read(read, st
 
 
 @pytest.mark.parametrize(("name", "load"), [("queries.jsonl", load_queries), ("qrels.tsv", load_qrels)])
-def test_a_pipe_in_the_place_of_queries_or_judgements_is_named_and_not_waited_for(kb, name, load):
+def test_pipe_instead_of_queries_is_not_waited_for(kb, name, load):
     os.mkfifo(kb.root / name)
     with pytest.raises(CorpusError, match=f"{name}: .*got a pipe"):
         load(kb)
 
 
-def test_a_document_that_was_refused_by_a_limit_is_read_when_the_limit_is_raised_and_not_before(
-    read, store, kb, monkeypatch
-):
+def test_raised_limit_rereads_refused_documents(read, store, kb, monkeypatch):
     (kb.root / "a.md").write_text(">" * 60 + " x", "utf-8")
     assert read().issues.height == 1
     first = store.read("document_issues", "kb")
@@ -151,7 +149,7 @@ def test_a_document_that_was_refused_by_a_limit_is_read_when_the_limit_is_raised
     assert issues(store) == {}
 
 
-def test_markdown_whose_parsing_grows_with_the_square_of_its_length_is_refused(read, store, kb, monkeypatch):
+def test_markdown_with_quadratic_parsing_is_refused(read, store, kb, monkeypatch):
     monkeypatch.setattr(constants, "MAX_MARKDOWN_STEPS", 100_000)
     (kb.root / "a.md").write_text(">>\nwords\n" * 2000, "utf-8")
     (kb.root / "c.md").write_text(GOOD * 1000, "utf-8")
@@ -193,7 +191,7 @@ def test_nothing_to_extract_starts_no_process(read, kb, monkeypatch):
     assert (read().rows, read().issues.height) == (2, 1)
 
 
-def test_a_document_that_takes_too_long_is_ended_and_the_next_is_read(read, store, kb):
+def test_slow_document_is_stopped_and_next_read(read, store, kb):
     (kb.root / "a.html").write_text(SLOW, "utf-8")
     (kb.root / "b.html").write_text("<p>words", "utf-8")
     read(document_timeout_s=1)
@@ -202,7 +200,7 @@ def test_a_document_that_takes_too_long_is_ended_and_the_next_is_read(read, stor
     assert list(store.read("documents", "kb")["doc_id"]) == ["b.html"]
 
 
-def test_a_document_that_wants_too_much_memory_is_named_and_the_next_is_read(limits, monkeypatch):
+def test_document_over_memory_limit_is_named(limits, monkeypatch):
     monkeypatch.setattr(constants, "MEMORY_BYTES", 512_000_000)
     with IsolatedExtractor(limits()) as extractor:
         with pytest.raises(DocumentError, match="within 512 MB of memory") as refused:
@@ -222,7 +220,7 @@ def test_a_crash_costs_its_document_alone(limits, end, monkeypatch):
         assert extractor.extract(".html", b"<p>words", "kb/b.html").text == "words\n"
 
 
-def test_a_crash_that_an_earlier_document_may_have_caused_is_tried_in_a_new_process(limits):
+def test_crash_is_retried_in_a_new_process(limits):
     with IsolatedExtractor(limits()) as extractor:
         extractor.extract(".html", b"<p>words", "kb/a.html")
         os.kill(extractor._worker._process.pid, signal.SIGKILL)
@@ -232,7 +230,7 @@ def test_a_crash_that_an_earlier_document_may_have_caused_is_tried_in_a_new_proc
 def _end_when_reading(extractor: IsolatedExtractor, end: signal.Signals, patched: pytest.MonkeyPatch) -> Thread:
     reading, read = Event(), isolated._Worker.read
 
-    def told(worker: isolated._Worker, *document: Any) -> dict[str, str]:
+    def signalling(worker: isolated._Worker, *document: Any) -> dict[str, str]:
         reading.set()
         return read(worker, *document)
 
@@ -240,7 +238,7 @@ def _end_when_reading(extractor: IsolatedExtractor, end: signal.Signals, patched
         reading.wait()
         os.kill(extractor._worker._process.pid, end)
 
-    patched.setattr(isolated._Worker, "read", told)
+    patched.setattr(isolated._Worker, "read", signalling)
     thread = Thread(target=wait_and_end)
     thread.start()
     return thread
@@ -257,7 +255,7 @@ def test_the_process_knows_no_passwords_and_writes_no_files(limits, monkeypatch)
     assert not process.exists()
 
 
-def test_a_process_that_cannot_start_stops_the_run_with_what_it_said(limits, monkeypatch, tmp_path):
+def test_failed_worker_start_stops_the_run(limits, monkeypatch, tmp_path):
     python = tmp_path / "python"
     python.write_text("#!/bin/sh\necho 'No module named embedder_assets' >&2\nexit 1\n", "utf-8")
     python.chmod(0o755)
@@ -279,7 +277,7 @@ extractor.extract(".html", b"<p>Some <b>words</b> and <i>more</i>" * 200_000, "b
 """
 
 
-def test_a_run_that_is_killed_leaves_no_process_for_longer_than_the_time_limit():
+def test_killed_run_leaves_no_worker_process():
     run = subprocess.Popen([sys.executable, "-c", KILLED], stdout=subprocess.PIPE, text=True, cwd=PROJECT)
     reader = Path(f"/proc/{int(run.stdout.readline())}")
     time.sleep(0.3)

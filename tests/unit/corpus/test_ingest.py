@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embedder_assets.chunking import stage as cut
+from embedder_assets.chunking import stage as chunk_stage
 from embedder_assets.chunking.stage import ChunkOutcome, ChunkStage
 from embedder_assets.corpus import deletion_guard, ingest
 from embedder_assets.corpus.collections import Collection
@@ -44,7 +44,7 @@ def store(tmp_path) -> TableStore:
 
 @pytest.fixture
 def read(store, folder, tmp_path):
-    """Brings documents up to date and returns what happened."""
+    """Updates documents and returns what happened."""
 
     def read(**values) -> IngestOutcome:
         return Ingest(store, make_settings(tmp_path / "home", **values), Collection("kb", folder, True)).run()
@@ -183,9 +183,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_a_document_that_turns_bad_keeps_its_former_version_and_is_read_again_when_it_changes(
-    read, folder, store, kind
-):
+def test_bad_document_keeps_its_earlier_version(read, folder, store, kind):
     write(folder, a="one", b="two")
     read()
     BAD[kind](folder / "a.md")
@@ -200,7 +198,7 @@ def test_a_document_that_turns_bad_keeps_its_former_version_and_is_read_again_wh
     assert (store.count("document_issues", "kb"), "mended" in set(store.read("documents", "kb")["text"])) == (0, True)
 
 
-def test_a_bad_document_that_has_not_changed_is_not_read_again_and_keeps_its_first_sight(read, folder, store):
+def test_unchanged_bad_document_is_not_reread(read, folder, store):
     write(folder, a="one")
     (folder / "bad.md").write_bytes(b"caf\xe9 and more words")
     assert read().new_issues.height == 1
@@ -219,7 +217,7 @@ def _refused(*_: object) -> None:
     raise AssertionError("a source was read that nobody needs")
 
 
-def test_what_lies_below_a_folder_that_cannot_be_entered_stays(read, folder, store, tmp_path):
+def test_documents_below_a_locked_folder_stay(read, folder, store, tmp_path):
     write(folder, a="one")
     (folder / "deep").mkdir()
     write(folder / "deep", b="two")
@@ -327,7 +325,7 @@ def test_a_document_moved_below_the_longest_path_is_moved(read, folder, store):
 
 
 def test_an_unreadable_corpus_file_is_no_other_kind_of_collection(read, folder, store):
-    """Beside it are files that would be documents without it."""
+    """Next to it are files that would be documents without it."""
     write(folder, readme="# About")
     (folder / "corpus.jsonl").write_text('{"_id": "a", "text": "one"}\n{"_id": "b", "text": "two"}\n', "utf-8")
     read()
@@ -340,7 +338,7 @@ def test_an_unreadable_corpus_file_is_no_other_kind_of_collection(read, folder, 
     assert (read().kept, ids(store)) == (2, ["a", "b"])
 
 
-def test_a_corpus_file_with_a_line_that_cannot_be_read_deletes_nothing(read, folder, store):
+def test_unreadable_corpus_line_deletes_nothing(read, folder, store):
     lines = ['{"_id": "a", "text": "one"}', '{"_id": "b", "text": "two"}']
     (folder / "corpus.jsonl").write_text("\n".join(lines), "utf-8")
     read()
@@ -351,7 +349,7 @@ def test_a_corpus_file_with_a_line_that_cannot_be_read_deletes_nothing(read, fol
 
 
 @pytest.mark.parametrize("left", [0, 1])
-def test_a_collection_that_loses_too_much_at_once_stops_before_anything_is_written(read, folder, store, left):
+def test_too_many_deletions_write_nothing(read, folder, store, left):
     had = 2 * FEW + 2
     write(folder, **{f"d{number}": f"text {number}" for number in range(had)})
     read()
@@ -363,7 +361,7 @@ def test_a_collection_that_loses_too_much_at_once_stops_before_anything_is_writt
     assert (read(max_lost_share=1).deleted, store.count("documents", "kb")) == (had - left, left)
 
 
-def test_few_documents_may_go_without_a_question_but_not_the_last(read, folder, store):
+def test_few_deletions_pass_except_the_last_document(read, folder, store):
     write(folder, a="one", b="two", c="three")
     read()
     for name in "ab":
@@ -374,7 +372,7 @@ def test_few_documents_may_go_without_a_question_but_not_the_last(read, folder, 
         read()
 
 
-BESIDE = {
+NEIGHBOURS = {
     "empty": lambda folder: (folder / "empty.md").touch(),
     "binary": lambda folder: (folder / "b.md").write_bytes(bytes(range(256))),
     "pipe": lambda folder: os.mkfifo(folder / "pipe.md"),
@@ -384,16 +382,16 @@ BESIDE = {
 }
 
 
-@pytest.mark.parametrize("beside", BESIDE)
+@pytest.mark.parametrize("neighbour", NEIGHBOURS)
 @pytest.mark.parametrize("since", ["before", "after"])
-def test_the_last_document_stays_whatever_is_next_to_it(read, folder, store, beside, since):
+def test_the_last_document_stays_whatever_is_next_to_it(read, folder, store, neighbour, since):
     write(folder, a="one")
     if since == "before":
-        BESIDE[beside](folder)
+        NEIGHBOURS[neighbour](folder)
     read()
     (folder / "a.md").unlink()
     if since == "after":
-        BESIDE[beside](folder)
+        NEIGHBOURS[neighbour](folder)
     with pytest.raises(CorpusError, match="expected some of its documents to be left, got 1 of 1 gone"):
         read()
     assert ids(store) == ["a.md"]
@@ -429,7 +427,7 @@ def test_other_files_do_not_count_as_bad_documents(read, folder, store):
     assert (read().rows, store.count("document_issues", "kb")) == (1, 2 * FEW)
 
 
-def test_a_collection_with_too_many_bad_documents_fails_and_names_them(read, folder, store, monkeypatch):
+def test_too_many_bad_documents_fail_by_name(read, folder, store, monkeypatch):
     write(folder, a="one")
     read()
     for number in range(FEW + 1):
@@ -494,11 +492,11 @@ LOST = [removed, damaged, halved]
 
 
 @pytest.mark.parametrize("lose", LOST)
-@pytest.mark.parametrize("former", ["some rows", "no rows"])
-def test_staged_documents_that_are_lost_publish_nothing(read, folder, store, monkeypatch, tmp_path, lose, former):
+@pytest.mark.parametrize("earlier", ["some rows", "no rows"])
+def test_staged_documents_that_are_lost_publish_nothing(read, folder, store, monkeypatch, tmp_path, lose, earlier):
     monkeypatch.setattr(ingest, "ROWS_A_FILE", 2)
     texts = {f"d{number}": f"text {number}" for number in range(6)}
-    if former == "some rows":
+    if earlier == "some rows":
         write(folder, **texts)
         read()
     write(folder, **{name: f"{text} edited" for name, text in texts.items()})
@@ -516,12 +514,12 @@ def test_staged_documents_that_are_lost_publish_nothing(read, folder, store, mon
 
 
 @pytest.mark.parametrize("lose", LOST)
-@pytest.mark.parametrize("former", ["some rows", "no rows"])
-def test_staged_chunks_that_are_lost_publish_nothing(read, folder, tokenizer, monkeypatch, tmp_path, lose, former):
-    monkeypatch.setattr(cut, "ROWS_A_FILE", 2)
+@pytest.mark.parametrize("earlier", ["some rows", "no rows"])
+def test_staged_chunks_that_are_lost_publish_nothing(read, folder, tokenizer, monkeypatch, tmp_path, lose, earlier):
+    monkeypatch.setattr(chunk_stage, "ROWS_A_FILE", 2)
     home = tmp_path / "home"
     texts = {f"d{number}": f"text {number}" for number in range(6)}
-    if former == "some rows":
+    if earlier == "some rows":
         write(folder, **texts)
         read()
         chunk(home, tokenizer)
@@ -549,7 +547,7 @@ def _then(call: Callable[..., Any], act: Callable[[], None], time: int = 1) -> C
     return wrapped
 
 
-def test_a_document_deleted_while_others_are_cut_costs_none(read, folder, store, tokenizer, tmp_path):
+def test_deletion_during_chunking_costs_no_document(read, folder, store, tokenizer, tmp_path):
     write(folder, a="one", b="two", c="three")
     read()
     with pytest.MonkeyPatch.context() as patched:
@@ -580,7 +578,7 @@ def chunk(home: Path, tokenizer: Path, max_tokens: int = 32) -> ChunkOutcome:
     return stage.run("kb", make_meter("chunk"))
 
 
-def test_only_changed_documents_are_cut_and_another_budget_cuts_all(read, folder, store, tokenizer, tmp_path):
+def test_only_changes_or_a_new_budget_are_chunked(read, folder, store, tokenizer, tmp_path):
     home = tmp_path / "home"
     write(folder, a="# One\n\nsome words\n", b="# Two\n\nother words\n")
     read()
@@ -595,10 +593,10 @@ def test_only_changed_documents_are_cut_and_another_budget_cuts_all(read, folder
     assert chunk(home, tokenizer, max_tokens=40) == ChunkOutcome(rows=1, documents_cut=0, computed=0, deleted=1)
 
 
-def test_cut_chunks_of_a_killed_run_are_taken(read, folder, store, tokenizer, tmp_path, monkeypatch):
+def test_staged_chunks_of_a_killed_run_are_reused(read, folder, store, tokenizer, tmp_path, monkeypatch):
     write(folder, a="some words", b="other words")
     read()
-    monkeypatch.setattr(cut, "ROWS_A_FILE", 1)
+    monkeypatch.setattr(chunk_stage, "ROWS_A_FILE", 1)
     with monkeypatch.context() as killed:
         killed.setattr(TableStore, "exchange", _killed)
         with pytest.raises(KeyboardInterrupt):
@@ -607,7 +605,7 @@ def test_cut_chunks_of_a_killed_run_are_taken(read, folder, store, tokenizer, tm
     assert (outcome.rows, outcome.documents_cut, outcome.computed) == (2, 2, 0)
 
 
-def test_the_same_text_as_markdown_is_cut_as_markdown(read, folder, store, tokenizer, tmp_path):
+def test_text_renamed_to_markdown_is_chunked_as_markdown(read, folder, store, tokenizer, tmp_path):
     text = "# One\n\nsome words\n"
     (folder / "corpus.jsonl").write_text(json.dumps({"_id": "a.md", "text": text}) + "\n" + row("b"), "utf-8")
     read()
@@ -649,7 +647,7 @@ def test_any_sequence_of_changes_equals_a_rebuild(tokenizer, steps):
                 except KeyboardInterrupt:
                     continue
         for file in [file for file in folder.rglob("*") if file.is_file() and not file.read_text().strip()]:
-            # A document that turned empty keeps its former version, which no rebuild can know.
+            # A document that turned empty keeps its earlier version, which no rebuild can know.
             file.unlink()
         _bring(folder, home, tokenizer)
         _bring(folder, Path(place) / "fresh", tokenizer)

@@ -157,7 +157,7 @@ def test_real_collections_load():
         assert issues == []
 
 
-def test_a_folder_that_was_lost_is_told_from_one_without_queries(collection):
+def test_lost_folder_differs_from_no_queries(collection):
     with pytest.raises(CorpusError, match=r"an empty folder\. The queries are as they were"):
         refuse_empty_folder(collection)
     (collection.root / "a.md").write_text("# A\n")

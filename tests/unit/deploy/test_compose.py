@@ -80,7 +80,7 @@ def _ports(name: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", sorted(SERVICES.keys() - ONCE))
-def test_what_runs_for_long_is_watched_and_started_again(name: str) -> None:
+def test_long_running_services_have_healthcheck_and_restart(name: str) -> None:
     service = SERVICES[name]
     assert service["healthcheck"].keys() >= {"test", "interval", "timeout", "retries"}
     assert service["restart"] == "unless-stopped"
@@ -88,7 +88,7 @@ def test_what_runs_for_long_is_watched_and_started_again(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(SERVICES))
-def test_a_service_has_no_rights_and_writes_to_its_volumes_only(name: str) -> None:
+def test_services_run_unprivileged_and_read_only(name: str) -> None:
     service = SERVICES[name]
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert service["cap_drop"] == ["ALL"]
@@ -104,7 +104,7 @@ def mounts(service: dict[str, Any]) -> Iterator[str]:
         yield volume["target"] if isinstance(volume, dict) else volume.split(":")[1]
 
 
-def test_what_comes_from_this_machine_is_mounted_to_be_read() -> None:
+def test_host_mounts_are_read_only() -> None:
     for service in SERVICES.values():
         for volume in service.get("volumes", []):
             read_only = volume.get("read_only") if isinstance(volume, dict) else volume.endswith(":ro")
@@ -128,7 +128,7 @@ def test_what_runs_once_is_not_started_again() -> None:
     assert {name for name, service in SERVICES.items() if service["restart"] == "no"} == ONCE
 
 
-def test_services_wait_for_what_there_is_and_in_the_right_way() -> None:
+def test_services_depend_on_existing_conditions() -> None:
     for name, service in SERVICES.items():
         for other, how in service.get("depends_on", {}).items():
             finished = other in ONCE
@@ -138,7 +138,7 @@ def test_services_wait_for_what_there_is_and_in_the_right_way() -> None:
             assert how.get("required", True) is not optional, f"{name} on {other}"
 
 
-def test_volumes_and_secrets_that_are_used_are_the_ones_that_are_declared() -> None:
+def test_used_volumes_and_secrets_are_declared() -> None:
     volumes = {
         volume.split(":")[0]
         for service in SERVICES.values()
@@ -150,7 +150,7 @@ def test_volumes_and_secrets_that_are_used_are_the_ones_that_are_declared() -> N
     assert secrets == COMPOSE["secrets"].keys()
 
 
-def test_what_is_mounted_and_built_from_is_there() -> None:
+def test_mounted_and_build_paths_exist() -> None:
     mounted = {path for _, path in binds() if MONITORING not in path.parents}
     assert {path for path in mounted if not path.exists()} == set()
     built = [service["build"] for service in SERVICES.values() if "build" in service]
@@ -163,7 +163,7 @@ def test_what_is_mounted_and_built_from_is_there() -> None:
                 assert any(source == kept or source.startswith(f"{kept}/") for kept in _kept(ignored)), source
 
 
-def test_the_monitoring_is_mounted_and_scraped_as_it_is_without_docker() -> None:
+def test_monitoring_matches_the_one_without_docker() -> None:
     mounted = {path for _, path in binds() if MONITORING in path.parents}
     assert len(mounted) >= 4
     assert {path for path in mounted if not path.exists()} == set()
@@ -225,7 +225,7 @@ def test_dagsters_instance_is_that_of_a_local_home_on_postgres() -> None:
     assert shipped == yaml.safe_load(DAGSTER_CONFIG)
 
 
-def test_the_password_reaches_the_environment_of_a_command_as_it_is(tmp_path: Path) -> None:
+def test_password_reaches_the_environment_unchanged(tmp_path: Path) -> None:
     secret = tmp_path / "postgres_password"
     secret.write_text("quite $ecret 'words'\n", "utf-8")
     script = (PROJECT / "docker" / "with-secrets.sh").read_text("utf-8").replace("/run/secrets", str(tmp_path))

@@ -40,7 +40,7 @@ RECORDED = {rule["record"] for rule in rules() if "record" in rule}
 
 
 def said(package: str, tool: str, *arguments: str | Path) -> str:
-    """What a tool prints; a skip names what brings it."""
+    """What a tool prints; a skip names what installs it."""
     program = shutil.which(tool)
     if program is None:
         pytest.skip(f"needs {tool} (Debian: apt-get install {package})")
@@ -89,7 +89,7 @@ def test_what_inhibits_and_is_inhibited_exists() -> None:
 
 
 @pytest.mark.parametrize("alert", sorted(ALERTS))
-def test_an_alert_has_a_firing_and_a_silent_test_and_all_that_an_operator_needs(alert: str) -> None:
+def test_alerts_have_tests_and_annotations(alert: str) -> None:
     cases = [
         bool(case["exp_alerts"])
         for file in TESTS

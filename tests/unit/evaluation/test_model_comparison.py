@@ -27,7 +27,7 @@ def test_each_ranking_and_measure_is_compared_for_itself():
 
 
 def test_the_p_value_of_few_queries_is_exact():
-    # All 2^5 signs: only the observed one and its mirror are as extreme.
+    # All 2^5 signs: only the observed one and its opposite are as extreme.
     gains = np.array([0.1, 0.2, 0.3, 0.4, 0.5])
     assert paired_p_value(np.zeros(5), gains) == pytest.approx(2 / 32)
     assert paired_p_value(gains, np.zeros(5)) == pytest.approx(2 / 32)

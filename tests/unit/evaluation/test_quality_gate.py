@@ -237,7 +237,7 @@ def test_lost_judgements_block_exports(make, tmp_path, content):
     found = quality_gate.quality_not_below_baseline(pipeline, "kb")
     assert found.level == "error"
     assert "over 2 judged queries, and now no judged query is left" in found.text
-    assert "Bring back queries.jsonl and qrels.tsv" in found.text
+    assert "Restore queries.jsonl and qrels.tsv" in found.text
     assert "`embedder baseline drop --collection kb`" in found.text
     with pytest.raises(QualityError, match="no judged query is left"):
         enforce_quality_gate(pipeline.store, pipeline.settings, "kb")

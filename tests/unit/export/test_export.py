@@ -43,7 +43,7 @@ TEXTS = ("red apple", "blue sky")
 
 @pytest.fixture
 def materialize(tmp_path):
-    """Brings all tables of a collection up to date, as a run does, and then its export."""
+    """Updates all tables of a collection, as a run does, and then its export."""
     store, triton = TableStore(tmp_path), FakeTriton()
 
     def materialize(

@@ -1,4 +1,4 @@
-"""A run whose process is gone is told from one whose process lives, and is marked as failed."""
+"""A run whose process is gone, and no other, is marked as failed."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def let_go(home: Path, run_id: str) -> None:
     sign.close()
 
 
-def test_a_run_that_ended_in_order_or_on_another_home_is_not_lost(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+def test_ended_and_foreign_runs_are_not_lost(tmp_path: Path, instance: dg.DagsterInstance) -> None:
     run_id = started(instance)
     let_go(tmp_path, run_id)
     instance.report_run_canceled(instance.get_run_by_id(run_id))  # type: ignore[arg-type]
@@ -92,9 +92,7 @@ def test_a_run_that_ended_in_order_or_on_another_home_is_not_lost(tmp_path: Path
     assert fail_lost_runs(instance, tmp_path / "another") == []
 
 
-def test_a_run_whose_end_the_storage_did_not_take_is_lost_after_a_while(
-    tmp_path: Path, instance: dg.DagsterInstance
-) -> None:
+def test_unrecorded_end_is_lost_after_a_while(tmp_path: Path, instance: dg.DagsterInstance) -> None:
     run_id = started(instance)
     let_go(tmp_path, run_id)
     assert fail_lost_runs(instance, tmp_path) == []
@@ -102,7 +100,7 @@ def test_a_run_whose_end_the_storage_did_not_take_is_lost_after_a_while(
     assert fail_lost_runs(instance, tmp_path) == [run_id]
 
 
-def test_a_sign_that_is_just_being_made_is_not_lost(tmp_path: Path) -> None:
+def test_lock_being_created_is_not_lost(tmp_path: Path) -> None:
     folder = tmp_path / "locks" / "runs"
     folder.mkdir(parents=True)
     (folder / "new.lock").touch()
@@ -110,9 +108,7 @@ def test_a_sign_that_is_just_being_made_is_not_lost(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("days", [1, 10, 400])
-def test_a_process_killed_while_the_clock_was_ahead_is_lost(
-    tmp_path: Path, instance: dg.DagsterInstance, days: int
-) -> None:
+def test_clock_ahead_does_not_hide_a_loss(tmp_path: Path, instance: dg.DagsterInstance, days: int) -> None:
     run_id = started(instance)
     killed(tmp_path, run_id)
     file = tmp_path / "locks" / "runs" / f"{run_id}.lock"
@@ -121,7 +117,7 @@ def test_a_process_killed_while_the_clock_was_ahead_is_lost(
     assert fail_lost_runs(instance, tmp_path) == [run_id]
 
 
-def test_a_live_process_keeps_its_run_whatever_the_clock(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+def test_running_process_keeps_its_run_at_any_clock(tmp_path: Path, instance: dg.DagsterInstance) -> None:
     run_id = started(instance)
     sign = RunLock(tmp_path)
     sign.hold(run_id)

@@ -73,7 +73,7 @@ def test_an_open_database_is_not_opened_again(instance):
     assert made == []
 
 
-def test_dagsters_own_class_reads_the_same_events_while_ours_has_them_open(instance):
+def test_dagsters_class_reads_open_event_logs(instance):
     run_id = materialize(instance)
     ours = [entry.to_json() for entry in instance.all_logs(run_id)]
     assert len(ours) > 5
@@ -88,7 +88,7 @@ def test_what_dagsters_own_class_writes_is_seen_at_once(instance):
     assert instance.get_dynamic_partitions("collection") == ["a", "b"]
 
 
-def test_more_runs_than_databases_are_kept_can_all_be_read(instance):
+def test_more_runs_than_cached_databases_are_readable(instance):
     runs = [materialize(instance) for _ in range(MAX_OPEN_DATABASES + 2)]
     lengths = {len(instance.all_logs(run_id)) for run_id in [*runs, *runs]}
     assert len(lengths) == 1
@@ -118,7 +118,7 @@ def test_a_log_can_be_wiped_and_filled_again(instance):
     assert instance.all_logs(materialize(instance))
 
 
-def test_what_fails_half_way_is_not_in_the_log(instance):
+def test_failed_write_is_rolled_back(instance):
     materialize(instance)
     storage = log_of(instance)
     with pytest.raises(ZeroDivisionError), storage.index_connection() as connection:

@@ -33,7 +33,7 @@ def opened(folder: Path, config: str, monkeypatch: pytest.MonkeyPatch) -> str:
         (POSTGRES.replace("postgresql+{driver}://nobody@127.0.0.1:9/none", "{env: NOWHERE}"), "NOWHERE"),
     ],
 )
-def test_a_storage_that_cannot_be_opened_is_told_with_its_file(
+def test_unopenable_storage_is_reported_with_its_file(
     config: str, word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = opened(tmp_path, config, monkeypatch)
@@ -61,7 +61,7 @@ def test_no_configuration_object_and_no_password_is_shown(
     assert len(said) < 500
 
 
-def test_a_database_error_is_told_also_when_a_library_has_wrapped_it(tmp_path: Path) -> None:
+def test_wrapped_database_error_is_reported(tmp_path: Path) -> None:
     with pytest.raises(StackError, match="got the disk is full") as said, translate_storage_errors(tmp_path):
         try:
             raise OperationalError("INSERT", {}, Exception("the disk\nis full"))

@@ -11,7 +11,7 @@ def values(**means: float) -> dict[str, np.ndarray]:
     return {name: np.array([means.get(name, means["fused"])] * 4) for name in RANKINGS}
 
 
-def test_a_sample_is_the_same_every_time_and_keeps_its_judgements(tmp_path):
+def test_sample_is_stable_and_keeps_judgements(tmp_path):
     def write(order: range) -> str:
         (tmp_path / "queries.jsonl").write_text("".join(json.dumps({"_id": str(n), "text": "?"}) + "\n" for n in order))
         (tmp_path / "qrels.tsv").write_text("query-id\tcorpus-id\tscore\n" + "".join(f"{n}\td{n}\t1\n" for n in order))
@@ -35,11 +35,11 @@ def test_a_sample_is_the_same_every_time_and_keeps_its_judgements(tmp_path):
         ({"fused": 0.5, "dense": 0.7}, {"fused": 0.5, "reranked": 0.6}, [True, True, False]),
     ],
 )
-def test_what_was_asked_for_is_held_against_the_means(one, other, holds):
+def test_requirements_are_compared_with_the_means(one, other, holds):
     assert [verdict for _, verdict in verdicts({"a": values(**one), "b": values(**other)})] == holds
 
 
-def test_the_table_has_a_column_a_collection_and_a_row_a_ranking():
+def test_table_has_collections_by_rankings():
     table = render({"a": values(fused=0.25, reranked=0.5), "b": values(fused=0.75)}).splitlines()
     assert table[0] == "| nDCG@10 | a | b | mean |"
     assert "| fused | 0.2500 | 0.7500 | 0.5000 |" in table

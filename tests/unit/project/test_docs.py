@@ -177,7 +177,7 @@ def test_every_metric_is_documented_and_no_other() -> None:
     assert documented == metrics_of_the_code()
 
 
-def test_every_metric_has_a_range_and_a_word_on_when_to_worry() -> None:
+def test_metrics_document_range_and_concern() -> None:
     documented = {name for name in first_cells(section(page(RUNBOOK), "Expected range")) if name.startswith("rag_")}
     assert documented == metrics_of_the_code()
 
@@ -189,7 +189,7 @@ def test_every_span_is_documented_and_no_other() -> None:
 
 
 @pytest.mark.parametrize("name", [RUNBOOK, "telemetry/README.md"])
-def test_every_metric_and_span_that_the_telemetry_docs_mention_exists(name: str) -> None:
+def test_documented_metrics_and_spans_exist(name: str) -> None:
     series = {re.sub("_(bucket|sum|count)$", "", found) for found in re.findall(r"\brag_\w+", page(name))}
     assert series - metrics_of_the_code() == set()
     mentioned = set(re.findall(r"\brag\.[a-z_]+", page(name)))
@@ -204,7 +204,7 @@ def attributes_set_by_assets() -> set[str]:
     }
 
 
-def test_every_attribute_that_an_asset_sets_has_a_place_in_the_manifest() -> None:
+def test_asset_attributes_have_manifest_fields() -> None:
     fields = {*DenseRun.model_fields} | {*SparseRun.model_fields} | {*RerankRun.model_fields}
     # Export has no section of its own.
     assert attributes_set_by_assets() - fields == {"file_count", "total_size_mb"}
@@ -241,7 +241,7 @@ def test_every_skip_reason_is_documented() -> None:
 
 
 def phrases_of(function: str) -> Iterator[str]:
-    """The literal texts of several words in a function of the metrics endpoint, its docstring aside."""
+    """The literal texts of several words in a function of the metrics endpoint, without its docstring."""
     (code,) = ast.parse(inspect.getsource(getattr(endpoint, function))).body
     assert isinstance(code, ast.FunctionDef)
     docstring = ast.get_docstring(code, clean=False)

@@ -23,7 +23,7 @@ RULES = {
     for rule in group["rules"]
 }
 AT_ONCE = "at once"
-# Variables of former versions, which the pages name as gone.
+# Variables of earlier versions, which the pages name as gone.
 GONE = {*RENAMED, *REMOVED, "rerank_weight"}
 FENCED = re.compile(r"^ *```.*?^ *```", re.MULTILINE | re.DOTALL)
 INDENTED = re.compile(r"(?<=\n\n)(?: {4,}\S.*\n)+")
@@ -44,25 +44,25 @@ def alert_rows() -> dict[str, list[str]]:
     return {row[0].strip("`"): row[1:] for row in rows}
 
 
-def test_every_alert_is_in_the_runbook_with_its_severity_and_duration_and_no_other() -> None:
+def test_runbook_lists_exactly_the_alerts() -> None:
     documented = {name: (row[0], row[1]) for name, row in alert_rows().items()}
     assert documented == {name: (rule["labels"]["severity"], rule.get("for", AT_ONCE)) for name, rule in RULES.items()}
 
 
-def test_the_runbook_says_of_every_alert_when_and_why_and_links_to_the_section_of_its_rule() -> None:
+def test_runbook_explains_and_links_every_alert() -> None:
     for name, (_, _, when, why, link) in alert_rows().items():
         assert when and why, name
         assert RULES[name]["annotations"]["runbook_url"] == f"docs/{RUNBOOK}{LINK.findall(link)[0]}", name
 
 
 @pytest.mark.parametrize("alert", RULES)
-def test_the_runbook_url_leads_to_a_section_that_says_what_to_do_and_when_it_is_over(alert: str) -> None:
+def test_runbook_urls_lead_to_complete_sections(alert: str) -> None:
     file, _, anchor = RULES[alert]["annotations"]["runbook_url"].partition("#")
     text = (PROJECT_ROOT / file).read_text("utf-8")
     titles = [title for title, slug in slugs(text) if slug == anchor]
     assert titles, f"{file} has no heading for #{anchor}"
-    told = section(text, titles[0])
-    assert "\n1. " in told and "\nOver: " in told, titles[0]
+    steps_section = section(text, titles[0])
+    assert "\n1. " in steps_section and "\nOver: " in steps_section, titles[0]
 
 
 @pytest.mark.parametrize("path", ALL_PAGES, ids=lambda path: str(path.relative_to(PROJECT_ROOT)))
@@ -101,7 +101,7 @@ def test_every_setting_that_a_page_names_exists() -> None:
     assert not GONE & FIELDS.keys()
 
 
-def test_every_metric_that_a_page_or_a_rule_names_exists() -> None:
+def test_documented_and_alerted_metrics_exist() -> None:
     known = metrics_of_the_code() | {"rag_tables"}
     files = [*ALL_PAGES, *PROJECT_ROOT.glob("monitoring/prometheus/rules/*.yml")]
     named = {
@@ -112,7 +112,7 @@ def test_every_metric_that_a_page_or_a_rule_names_exists() -> None:
     assert {name: where for name, where in named.items() if name not in known} == {}
 
 
-def test_every_command_and_option_that_a_page_shows_exists() -> None:
+def test_documented_commands_and_options_exist() -> None:
     shown = {words: path.name for path in ALL_PAGES for words in commands_of(path.read_text("utf-8"))}
     assert len(shown) > 50
     assert {words: where for words, where in shown.items() if problem_of(words.split())} == {}
@@ -148,7 +148,7 @@ def test_a_command_that_does_not_exist_is_noticed() -> None:
     ]
 
 
-def test_every_sensor_and_schedule_is_in_the_table_of_the_operators_guide_and_no_other() -> None:
+def test_guide_lists_exactly_sensors_and_schedules() -> None:
     repository = defs.get_repository_def()
     times = {schedule.name: schedule.cron_schedule for schedule in repository.schedule_defs}
     table = [line for line in section(page("operations.md"), "Automation").splitlines() if re.match(r"\| s\w+ `", line)]

@@ -36,7 +36,7 @@ def test_a_ratio_is_taken_within_a_round():
     assert ratios([slow, quick, {"ours int8": OURS}], *pipelines) == [4.0, 4.0]
 
 
-def test_the_table_says_what_holds_and_what_does_not_run():
+def test_table_shows_verdicts_and_missing_sides():
     table = render(result({"ours int8": OURS, "LlamaIndex fp32": other(), "CocoIndex fp32": other(seconds=30.0)}))
     assert "| documents to dense table / LlamaIndex fp32, same documents | 4.00 (4.00 to 4.00) | - |" in table
     assert "documents to dense table / LlamaIndex fp32: 4.00, at least 3.5: holds" in table
@@ -44,12 +44,12 @@ def test_the_table_says_what_holds_and_what_does_not_run():
     assert "fastembed fp32 does not run here: ImportError: gone" in table
 
 
-def test_the_dense_asset_is_held_against_what_only_embeds():
+def test_dense_asset_is_compared_with_embedding_peers():
     table = render(result({"ours int8": OURS, "bare loop int8": other(seconds=9.0, chunks=100)}))
     assert "| dense asset / bare loop of its precision | 1.12 (1.12 to 1.12) | - |" in table
 
 
-def test_a_peer_that_is_not_installed_is_named_and_the_rest_goes_on(tmp_path, monkeypatch, capsys):
+def test_missing_peer_is_named_and_skipped(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(run, "PEERS", tmp_path / "no" / "python")
     errors: dict[str, str] = {}
     found = run.one_round(["CocoIndex fp32", "fastembed fp32"], JOB, tmp_path, errors)
@@ -60,7 +60,7 @@ def test_a_peer_that_is_not_installed_is_named_and_the_rest_goes_on(tmp_path, mo
 
 
 @pytest.mark.parametrize(("code", "expected"), [("raise SystemExit('no torch')", "no torch"), ("print('?')", "JSON")])
-def test_a_side_that_fails_is_told_by_its_last_line(tmp_path, monkeypatch, code, expected):
+def test_failed_side_is_named_by_its_last_line(tmp_path, monkeypatch, code, expected):
     real = subprocess.run
     monkeypatch.setattr(subprocess, "run", lambda _, **options: real([sys.executable, "-c", code], **options))
     errors: dict[str, str] = {}
@@ -68,14 +68,14 @@ def test_a_side_that_fails_is_told_by_its_last_line(tmp_path, monkeypatch, code,
     assert expected in errors["ours int8"]
 
 
-def test_what_a_side_says_last_is_its_answer(tmp_path, monkeypatch):
+def test_last_output_line_is_the_result(tmp_path, monkeypatch):
     real = subprocess.run
     code = f"print('loading'); print({json.dumps(json.dumps(other()))})"
     monkeypatch.setattr(subprocess, "run", lambda _, **options: real([sys.executable, "-c", code], **options))
     assert run.turn("ours int8", JOB, tmp_path, {}) == other()
 
 
-def test_an_update_of_nothing_is_held_against_its_bound():
+def test_empty_update_is_compared_with_its_bound():
     assert verdict([(3.0, 2.0), (4.0, 2.0), (9.0, 2.0)]).endswith("ratio 2.00 (1.50 to 4.50), at most 2.5: holds")
     assert verdict([(6.0, 2.0)]).endswith("DOES NOT HOLD")
 

@@ -33,19 +33,19 @@ def script(name: str) -> ModuleType:
         ([], 3, "NOT AUDITED"),
     ],
 )
-def test_a_package_that_was_not_looked_up_is_not_called_clean(packages, status, said):
+def test_unchecked_package_is_not_called_clean(packages, status, said):
     found, lines = script("audit").verdict("requirements.lock", json.dumps({"dependencies": packages}), "")
     assert found == status
     assert said in lines[0]
 
 
-def test_a_database_that_does_not_answer_is_said():
+def test_unreachable_database_is_reported():
     found, (line,) = script("audit").verdict("requirements.lock", "", "Traceback …\nConnectionError: no route\n")
     assert found == 3
     assert line.endswith("does not answer: ConnectionError: no route")
 
 
-def test_the_bill_of_materials_is_held_against_the_lock_file():
+def test_bill_of_materials_matches_the_lock_file():
     sbom = script("sbom")
     lock = (PROJECT / "requirements.lock").read_text("utf-8")
     assert len(sbom.locked(lock)) == len(lock.splitlines())

@@ -46,7 +46,7 @@ small_matrix = st.tuples(st.integers(1, 12), st.integers(1, 4)).flatmap(
 )
 
 
-def cut(rows: int, size: int) -> list[int]:
+def block_sizes(rows: int, size: int) -> list[int]:
     """Sizes of blocks that hold some rows."""
     return [min(size, rows - start) for start in range(0, rows, size)]
 
@@ -54,7 +54,7 @@ def cut(rows: int, size: int) -> list[int]:
 @given(small_matrix, st.integers(1, 15), st.integers(1, 12))
 def test_rank_dense_equals_brute_force(rows, depth, size):
     vectors = np.array(rows, np.float32)
-    index = index_of(vectors, sizes=cut(len(rows), size))
+    index = index_of(vectors, sizes=block_sizes(len(rows), size))
     found = index.rank_dense(0, vectors, depth)
     assert numbered(found).rows() == brute_force(vectors @ vectors.T, depth, drop_zero=False)
     assert in_memory(index).rank_dense(0, vectors, depth).equals(found)
@@ -64,7 +64,7 @@ def test_rank_dense_equals_brute_force(rows, depth, size):
 def test_rank_sparse_equals_brute_force(rows, depth, size):
     vectors = np.array(rows, np.float32)
     matrix = csr_array(vectors)
-    index = index_of(vectors, matrix, cut(len(rows), size))
+    index = index_of(vectors, matrix, block_sizes(len(rows), size))
     found = index.rank_sparse(matrix, depth)
     assert numbered(found).rows() == brute_force(vectors @ vectors.T, depth, drop_zero=True)
     assert in_memory(index).rank_sparse(matrix, depth).equals(found)
@@ -79,7 +79,7 @@ def test_scores_do_not_depend_on_blocks():
     queries = random.standard_normal((5, 384)).astype(np.float32)
     whole = index_of(vectors).rank_dense(0, queries, 150)
     for size in (1, 7, 199, 256):
-        index = index_of(vectors, sizes=cut(400, size))
+        index = index_of(vectors, sizes=block_sizes(400, size))
         assert index.rank_dense(0, queries, 150).equals(whole)
         assert in_memory(index).rank_dense(0, queries, 150).equals(whole)
     by_rank = numbered(whole).filter(query=0)["chunk_id"].to_list()
@@ -88,9 +88,9 @@ def test_scores_do_not_depend_on_blocks():
 
 def test_pruning_drops_none_of_the_best(monkeypatch):
     vectors = np.random.default_rng(2).integers(0, 3, (60, 3)).astype(np.float32)
-    whole = index_of(vectors, sizes=cut(60, 7)).rank_dense(0, vectors, 4)
+    whole = index_of(vectors, sizes=block_sizes(60, 7)).rank_dense(0, vectors, 4)
     monkeypatch.setattr(exact_index, "PAIRS_IN_MEMORY", 5)
-    assert index_of(vectors, sizes=cut(60, 7)).rank_dense(0, vectors, 4).equals(whole)
+    assert index_of(vectors, sizes=block_sizes(60, 7)).rank_dense(0, vectors, 4).equals(whole)
 
 
 def test_more_queries_than_a_block():

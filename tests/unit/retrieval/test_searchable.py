@@ -49,7 +49,7 @@ class World:
         """Of a process of its own."""
         return TableStore(self.home)
 
-    def cut(self, name: str, *texts: str) -> None:
+    def chunk(self, name: str, *texts: str) -> None:
         store = self.store
 
         def work() -> None:
@@ -65,7 +65,7 @@ class World:
         run_exclusively(store, [name], lambda: stage.run(name, make_meter(table)))
 
     def run(self, name: str, *texts: str) -> None:
-        self.cut(name, *texts)
+        self.chunk(name, *texts)
         self.embed(name, "dense")
         self.embed(name, "sparse")
 
@@ -94,10 +94,10 @@ OLD = {"kb": {"red apple", "blue sky"}, "other": {"green tree"}}
 
 
 def test_every_moment_of_a_run_is_searchable(world):
-    world.cut("kb", "red apple", "white snow", "black coal")
+    world.chunk("kb", "red apple", "white snow", "black coal")
     assert world.found() == OLD
     (warning,) = world.warnings
-    assert "collection 'kb' is being brought up to date" in warning
+    assert "collection 'kb' is being updated" in warning
     assert "searched as it was at 20" in warning
     assert {hit.state for hit in world.search("kb").search("red", ALL)} == {"earlier"}
     world.embed("kb", "dense")
@@ -109,7 +109,7 @@ def test_every_moment_of_a_run_is_searchable(world):
 
 
 def test_sparse_vectors_before_dense_ones_are_as_good(world):
-    world.cut("kb", "white snow")
+    world.chunk("kb", "white snow")
     world.embed("kb", "sparse")
     assert world.found() == OLD
     world.embed("kb", "dense")
@@ -118,7 +118,7 @@ def test_sparse_vectors_before_dense_ones_are_as_good(world):
 
 def test_killed_runs_leave_last_complete_state(world):
     for number in range(6):
-        world.cut("kb", f"draft {number}", "blue sky")
+        world.chunk("kb", f"draft {number}", "blue sky")
         world.run("other", f"tree {number}")
     assert world.found() == {"kb": OLD["kb"], "other": {"tree 5"}}
 
@@ -126,19 +126,19 @@ def test_killed_runs_leave_last_complete_state(world):
 def test_change_without_new_vectors_is_immediate(world):
     texts = world.store.read("chunks", "kb")
     world.store.overwrite("chunks", "kb", texts.with_columns(heading=pl.lit("Moved")))
-    world.cut("kb", "white snow")
+    world.chunk("kb", "white snow")
     hits = world.search("kb").search("red", ALL)
     assert {(hit.snippet, hit.heading) for hit in hits} == {("red apple", "Moved"), ("blue sky", "Moved")}
 
 
 def test_removed_chunks_are_gone_before_their_vectors(world):
-    world.cut("kb", "red apple")
+    world.chunk("kb", "red apple")
     assert world.found("kb") == {"kb": {"red apple"}}
     assert world.warnings == []
 
 
 def test_first_run_leaves_others_searchable(world):
-    world.cut("fresh", "new text")
+    world.chunk("fresh", "new text")
     assert world.found() == OLD
     (warning,) = world.warnings
     assert warning.startswith("collection 'fresh' is not searched: table 'dense_embeddings'")
@@ -155,7 +155,7 @@ def test_model_without_rows_is_reported(world):
 
 
 def test_partial_search_without_earlier_state(world, monkeypatch):
-    world.cut("kb", "red apple", "white snow", "black coal")
+    world.chunk("kb", "red apple", "white snow", "black coal")
     monkeypatch.setattr(maintenance, "SHORTEST_HOURS", 0)
     maintain(world.store, 0)
     assert world.found("kb") == {"kb": {"red apple"}}
@@ -166,7 +166,7 @@ def test_partial_search_without_earlier_state(world, monkeypatch):
 @pytest.mark.parametrize("further", [(), ("dense",), ("sparse",)])
 def test_maintenance_keeps_the_files_that_search_needs(world, monkeypatch, further):
     monkeypatch.setattr(maintenance, "SHORTEST_HOURS", 0)
-    world.cut("kb", "red apple", "white snow")
+    world.chunk("kb", "red apple", "white snow")
     for table in further:
         world.embed("kb", table)
     for _ in range(2):
@@ -193,7 +193,7 @@ def test_search_follows_a_restored_table(world):
 
 
 def test_dropped_collection_is_not_searched(world):
-    world.cut("kb", "white snow")
+    world.chunk("kb", "white snow")
     drop_collection(world.store, "kb")
     assert world.found() == {"other": OLD["other"]}
 
@@ -208,7 +208,7 @@ def test_known_failures_leave_the_state_complete(tmp_path):
     world.store.remove("inference_issues", "kb")
     assert world.found() == {"kb": {"red apple"}}
     assert "searched as it was" in world.warnings[0]
-    world.cut("kb", "red apple", "bad words", "more")
+    world.chunk("kb", "red apple", "bad words", "more")
     assert world.found() == {"kb": {"red apple"}}
 
 
@@ -262,9 +262,9 @@ def test_hnsw_index_of_other_chunks_is_ignored(tmp_path):
     (outcome,) = HnswIndexStage(store, world.settings).run("kb", [model]).values()
     assert outcome.recall.enough
     assert world.found() == {"kb": set(texts)}
-    world.cut("kb", *texts[:-1])  # the index still holds the chunk that went
+    world.chunk("kb", *texts[:-1])  # the index still holds the chunk that went
     assert world.found() == {"kb": set(texts[:-1])}
-    world.cut("kb", *texts[:-1], "newer")
+    world.chunk("kb", *texts[:-1], "newer")
     assert world.found() == {"kb": set(texts[:-1])}
     world.embed("kb", "dense")
     world.embed("kb", "sparse")
@@ -284,10 +284,10 @@ def test_search_finds_newest_complete_state(tmp_path, monkeypatch, seed):
         complete[name], covered[name] = set(texts), {"dense", "sparse"}
     for _ in range(10):
         name = chance.choice(["kb", "other"])
-        step = chance.choice(["cut", "cut", "dense", "sparse", "maintain", "compact"])
-        if step == "cut":
+        step = chance.choice(["chunk", "chunk", "dense", "sparse", "maintain", "compact"])
+        if step == "chunk":
             current[name] = tuple(chance.sample([f"{name} {word}" for word in words], chance.randint(1, 4)))
-            world.cut(name, *current[name])
+            world.chunk(name, *current[name])
             covered[name] = set()
         elif step == "maintain":
             maintain(world.store, 0, needed=lambda: needed_versions(world.store))

@@ -85,7 +85,7 @@ def closed(connection: socket.socket) -> bool:
 @pytest.mark.parametrize(
     "sending", [b"", HALF_A_HEAD, HELLO, b"G"], ids=["nothing", "half a head", "half a hello", "G"]
 )
-def test_connections_that_stand_still_stop_no_scrape_and_are_closed(settings, short_times, scraped, sending):
+def test_stalled_connections_are_closed(settings, short_times, scraped, sending):
     with serve_metrics(run_collector(RUN_ID, ALL_STAGES), settings, long_running=True) as url:
         assert scraped(url)
         with opened(settings.metrics_port, 8, sending=sending) as standing:
@@ -97,7 +97,7 @@ def test_connections_that_stand_still_stop_no_scrape_and_are_closed(settings, sh
 @pytest.mark.parametrize(
     "sent", [b"GET /" + b"a" * 65000, b"GET / HTTP/1.1\r\n" + b"A: " + b"a" * 30000 + b"\r\nB: " + b"a" * 34000]
 )
-def test_an_endless_request_is_cut_and_not_kept(settings, scraped, sent):
+def test_endless_request_is_closed(settings, scraped, sent):
     with serve_metrics(run_collector(RUN_ID, ALL_STAGES), settings, long_running=True) as url:
         with opened(settings.metrics_port, 1) as (endless,):
             with suppress(OSError):
@@ -172,7 +172,7 @@ def test_clients_that_do_not_read_are_closed_and_block_nobody(short_times):
             assert received < MUCH
 
 
-def test_who_has_asked_stays_while_others_come_and_wait():
+def test_pending_requests_survive_new_connections():
     ready, go = threading.Event(), threading.Event()
 
     def app(_, start_response):
@@ -188,7 +188,7 @@ def test_who_has_asked_stays_while_others_come_and_wait():
             assert b"done" in b"".join(iter(lambda: asking.recv(4096), b""))
 
 
-def test_a_client_that_breaks_off_its_handshake_is_no_news(tls_settings, scraped, capfd):
+def test_aborted_handshake_is_not_logged(tls_settings, scraped, capfd):
     port = tls_settings.metrics_port
     with serve_metrics(run_collector(RUN_ID, ALL_STAGES), tls_settings, long_running=True) as url:
         strict = ssl.create_default_context()
@@ -200,7 +200,7 @@ def test_a_client_that_breaks_off_its_handshake_is_no_news(tls_settings, scraped
     assert capfd.readouterr().err == ""
 
 
-def test_a_request_cut_within_its_head_is_never_answered():
+def test_request_with_partial_head_is_not_answered():
     answered = []
 
     def app(environ, start_response):

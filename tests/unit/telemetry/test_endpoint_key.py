@@ -74,7 +74,7 @@ def test_an_impostor_on_the_port_is_no_proof(settings, monkeypatch, proof):
     assert "does not answer as our exporter: the answer lacks the proof that it is of this home." in status.reason
 
 
-def test_a_proof_that_was_overheard_is_of_no_use(settings, tmp_path, monkeypatch):
+def test_replayed_proof_is_refused(settings, tmp_path, monkeypatch):
     with serve_metrics(run_collector(RUN_ID, ALL_STAGES), settings, long_running=True) as url:
         asked = {"X-Embedder-Challenge": "00" * 16}
         with loopback.get(url + METRICS_PATH, 5, headers=asked) as response:

@@ -60,7 +60,7 @@ def test_every_half_minute_done_rate_and_remaining(clock: Clock) -> None:
         ((0, 0), "0 done"),
     ],
 )
-def test_no_time_remains_where_none_can_be_told(clock: Clock, last: tuple[int, int], words: str) -> None:
+def test_no_remaining_time_without_an_estimate(clock: Clock, last: tuple[int, int], words: str) -> None:
     """The number in all is not known, has shrunk, or the counting has begun again."""
     assert logged(clock, [(0.2, "kb", 2, 100), (30.0, "kb", *last)]) == [f"dense kb: {words}"]
 

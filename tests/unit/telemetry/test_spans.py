@@ -53,7 +53,7 @@ def test_a_span_carries_times_and_attributes_of_its_record(tmp_path):
     assert (span["start_time"], span["end_time"]) == ("1970-01-01T00:16:40.000000Z", "1970-01-01T00:16:42.500000Z")
 
 
-def test_a_failed_stage_has_an_error_status_and_so_has_the_run_but_no_message_goes_out(tmp_path):
+def test_failed_stage_has_error_status_without_message(tmp_path):
     emit_spans(RUN_ID, [make_record("chunk"), FAILED], tmp_path / "spans.jsonl")
     spans = {span["name"]: span["status"] for span in read_spans(tmp_path / "spans.jsonl")}
     assert spans == {
@@ -79,7 +79,7 @@ def test_a_run_without_any_stage_has_no_spans(tmp_path):
     assert emit_spans(RUN_ID, [], tmp_path / "spans.jsonl").attributes == {}
 
 
-def test_a_sampled_request_is_a_child_of_its_stage_with_the_id_it_was_sent_with(tmp_path):
+def test_sampled_request_is_a_child_span(tmp_path):
     request = RequestTrace(
         span_id="00f067aa0ba902b7", model="minilm", started_at=1001.0, latency_s=0.5, size=64, dimension=384
     )
@@ -98,7 +98,7 @@ def test_a_sampled_request_is_a_child_of_its_stage_with_the_id_it_was_sent_with(
     }
 
 
-def test_a_meter_samples_the_first_request_and_then_by_the_ratio(monkeypatch):
+def test_sampling_takes_first_request_then_ratio(monkeypatch):
     chances = iter([0.9, 0.01])
     monkeypatch.setattr("random.random", lambda: next(chances))
     meter = StageMeter("dense", [], run_id=RUN_ID, request_ratio=0.05)
@@ -234,7 +234,7 @@ def test_what_goes_out_obeys_the_variables(tmp_path, monkeypatch, received):
     assert "deployment.environment" in {pair.key for pair in sent.resource.attributes}
 
 
-def test_a_sampler_that_takes_nothing_sends_nothing_and_says_so(tmp_path, monkeypatch, received):
+def test_empty_sampling_sends_nothing(tmp_path, monkeypatch, received):
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_off")
     report = emit_spans(RUN_ID, ALL_STAGES, tmp_path / "spans.jsonl").otlp
     assert (report.status, report.reason) == ("off", "OTEL_TRACES_SAMPLER leaves out this run's spans")
@@ -265,7 +265,7 @@ def test_spans_go_out_over_grpc(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
 @pytest.mark.parametrize("silent", [True, False], ids=["silent", "refusing"])
-def test_a_dead_collector_costs_less_than_a_second_and_the_file_is_whole(tmp_path, monkeypatch, protocol, silent):
+def test_dead_collector_costs_under_a_second(tmp_path, monkeypatch, protocol, silent):
     clear_variables(monkeypatch)
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         port = deaf.getsockname()[1] if silent else free_port()

@@ -145,7 +145,7 @@ def test_lexical_vectors_leave_no_sample_of_the_sparse_model(metrics):
     assert value("rag_stage_items_total", {"stage": "sparse", "outcome": "fallback"}) == 3
 
 
-def test_only_an_export_that_succeeded_moves_the_last_success(metrics):
+def test_only_successful_exports_move_last_success(metrics):
     metrics.observe(make_record("export", "failed", reason="disk full"))
     metrics.observe(make_record("dense"))
     assert metrics.registry.get_sample_value("rag_last_success_timestamp_seconds", {"collection": "kb"}) is None
