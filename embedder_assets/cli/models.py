@@ -128,7 +128,7 @@ def models_tune(names: tuple[str, ...], seconds: float, write: bool) -> None:
 @click.option("--collection", required=True, metavar="NAME", help="A collection with judged queries.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 def models_compare(current: str, candidate: str, collection: str, as_json: bool) -> None:
-    """Try CANDIDATE in the place of FORMER on judged queries; the tables stay as they are."""
+    """Try CANDIDATE in the place of CURRENT on judged queries; the tables stay as they are."""
     from embedder_assets.evaluation.model_comparison import ModelComparison
     from embedder_assets.run_context import Pipeline
     from embedder_assets.serving.models.description import list_descriptions
