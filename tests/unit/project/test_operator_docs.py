@@ -23,7 +23,7 @@ RULES = {
     for rule in group["rules"]
 }
 AT_ONCE = "at once"
-# Variables of former versions, which the pages name as gone.
+# Variables of earlier versions, which the pages name as gone.
 GONE = {*RENAMED, *REMOVED, "rerank_weight"}
 FENCED = re.compile(r"^ *```.*?^ *```", re.MULTILINE | re.DOTALL)
 INDENTED = re.compile(r"(?<=\n\n)(?: {4,}\S.*\n)+")
@@ -61,8 +61,8 @@ def test_the_runbook_url_leads_to_a_section_that_says_what_to_do_and_when_it_is_
     text = (PROJECT_ROOT / file).read_text("utf-8")
     titles = [title for title, slug in slugs(text) if slug == anchor]
     assert titles, f"{file} has no heading for #{anchor}"
-    told = section(text, titles[0])
-    assert "\n1. " in told and "\nOver: " in told, titles[0]
+    steps = section(text, titles[0])
+    assert "\n1. " in steps and "\nOver: " in steps, titles[0]
 
 
 @pytest.mark.parametrize("path", ALL_PAGES, ids=lambda path: str(path.relative_to(PROJECT_ROOT)))
