@@ -16,10 +16,10 @@ TARGET = Path(__file__).with_name("reference.md")
 INTRODUCTION = """\
 # Reference
 
-This page lists the commands, and what the code location has: assets, checks, jobs, schedules, sensors, and
-the configuration of a run. It is generated from the code by `python docs/build_reference.py`:
-do not edit it by hand. Columns of the tables are in [tables.md](tables.md), settings in [settings.md](settings.md),
-metrics and spans in the [runbook](telemetry/rerank_sparse_signals.md).
+This page lists the commands, and what the code location has: assets, checks, jobs, schedules, sensors, and the
+configuration of a run. It is generated from the code by `python docs/build_reference.py`: do not edit it by hand. Columns
+of the tables are in [tables.md](tables.md), settings in [settings.md](settings.md), metrics and spans in the
+[runbook](telemetry/rerank_sparse_signals.md).
 """
 COMMANDS = """\
 The commands are in `.venv/bin`: run `. .venv/bin/activate` once, or write `.venv/bin/embedder`. Each has `--help`. The
