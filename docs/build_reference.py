@@ -17,8 +17,8 @@ INTRODUCTION = """\
 # Reference
 
 This page lists the commands, and what the code location has: assets, checks, jobs, schedules, sensors, and the
-configuration of a run. It is generated from the code by `python docs/build_reference.py`: do not edit it by hand. Columns
-of the tables are in [tables.md](tables.md), settings in [settings.md](settings.md), metrics and spans in the
+configuration of a run. It is generated from the code by `python docs/build_reference.py`: do not edit it by hand.
+Columns of the tables are in [tables.md](tables.md), settings in [settings.md](settings.md), metrics and spans in the
 [runbook](telemetry/rerank_sparse_signals.md).
 """
 COMMANDS = """\
