@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+import click
 import dagster as dg
 
+from embedder_assets.cli.main import main
 from embedder_assets.definitions import defs
 from embedder_assets.resources import PipelineResource
 
@@ -14,11 +16,14 @@ TARGET = Path(__file__).with_name("reference.md")
 INTRODUCTION = """\
 # Reference
 
-This page lists what the code location has: assets, checks, jobs, schedules, sensors, and what a run can be told. It is
-generated from the code by `python docs/build_reference.py`: do not edit it by hand. Columns of the tables are in
-[tables.md](tables.md), settings in [settings.md](settings.md), metrics and spans in the
+This page lists the commands, and what the code location has: assets, checks, jobs, schedules, sensors, and the
+configuration of a run. It is generated from the code by `python docs/build_reference.py`: do not edit it by hand.
+Columns of the tables are in [tables.md](tables.md), settings in [settings.md](settings.md), metrics and spans in the
 [runbook](telemetry/rerank_sparse_signals.md).
 """
+COMMANDS = """\
+The commands are in `.venv/bin`: run `. .venv/bin/activate` once, or write `.venv/bin/embedder`. Each has `--help`. The
+exit status is not 0 when a stage or a check failed."""
 AUTOMATION = (
     "Schedules and sensors are off until they are switched on in the UI, or all at once by `EMBEDDER_AUTOMATION`."
 )
@@ -27,6 +32,7 @@ AUTOMATION = (
 def reference_page() -> str:
     """The whole page."""
     sections = {
+        "Commands": f"{COMMANDS}\n\n{_table(('command', 'what it does', 'options'), _commands(main, 'embedder'))}",
         "Assets": _table(("asset", "group", "made from", "kinds", "what it is"), _assets()),
         "Checks": _table(("asset", "check", "blocking", "what must hold"), _checks()),
         "Jobs": _table(("job", "what it does"), _jobs()),
@@ -35,6 +41,22 @@ def reference_page() -> str:
         "Run configuration": _table(("field of `resources.pipeline.config`", "meaning"), _run_configuration()),
     }
     return "\n".join([INTRODUCTION, *(f"## {title}\n\n{text}\n" for title, text in sections.items())])
+
+
+def _commands(command: click.Command, path: str) -> Iterator[Sequence[str]]:
+    if isinstance(command, click.Group):
+        for name, child in command.commands.items():
+            yield from _commands(child, f"{path} {name}")
+        return
+    context = click.Context(command)
+    arguments = [each.make_metavar(context) for each in command.params if isinstance(each, click.Argument)]
+    options = [_option(each, context) for each in command.params if isinstance(each, click.Option)]
+    yield _name(" ".join([path, *arguments])), command.get_short_help_str(limit=200), " ".join(options)
+
+
+def _option(option: click.Option, context: click.Context) -> str:
+    value = "" if option.is_flag else f" {option.make_metavar(context)}"
+    return f"{_name(option.opts[0] + value)}: {option.help}"
 
 
 def _assets() -> Iterator[Sequence[str]]:
@@ -81,7 +103,11 @@ def _run_configuration() -> Iterator[Sequence[str]]:
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return "\n".join(f"| {' | '.join(_escaped(cell) for cell in line)} |" for line in lines)
+
+
+def _escaped(cell: str) -> str:
+    return cell.replace("|", "\\|")
 
 
 def _words(described: dg.AssetCheckSpec | object) -> str:

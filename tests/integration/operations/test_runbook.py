@@ -56,7 +56,7 @@ def commands(title: str) -> list[str]:
 
 
 EXPORTS = [line for line in commands("Troubleshooting") if line.startswith("export ")]
-ALL = [line for title in ("Troubleshooting", "Who is told") for line in commands(title) if line not in EXPORTS]
+ALL = [line for title in ("Troubleshooting", "Who is notified") for line in commands(title) if line not in EXPORTS]
 
 
 @dataclass
