@@ -26,7 +26,7 @@ def reranked_not_below_fused(pipeline: Pipeline, collection: str) -> str | None:
             return Note("the rerank model failed and the fused order stands in its place, so nothing is said about it")
         return Note("the rerank stage is off")
     remedy = (
-        "Compare with other rerank models (`embedder models compare`), lower the weights under [evidence] in the "
+        "Compare with other rerank models (`embedder models compare`), lower the weights under [score] in the "
         "model's model.toml, or do without it: EMBEDDER_ENABLE_RERANK=false."
     )
     baseline = newest_figures(pipeline.store, "quality_baselines", collection)

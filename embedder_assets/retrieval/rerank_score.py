@@ -1,6 +1,6 @@
 """The final score of a candidate: fused rank, cross-encoder, and the agreement of the candidates with each other.
 
-The terms and their weights are part of a rerank model's description (``[evidence]`` in its ``model.toml``), because
+The terms and their weights are part of a rerank model's description (``[score]`` in its ``model.toml``), because
 they were fitted together with it; docs/adr/0006 has the measurements. The third term follows the cluster hypothesis
 (van Rijsbergen, "Information Retrieval", 1979; as score regularization: Diaz, "Regularizing ad hoc retrieval scores",
 CIKM 2005): passages that answer a query resemble each other, so a candidate gains where it is close to those that
@@ -13,14 +13,14 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from embedder_assets.serving.models.description import Evidence
+from embedder_assets.serving.models.description import ScoreFormula
 
 Floats = NDArray[np.float64]
 # Raise it when the formula changes: candidates then get a new score from the logits that are there.
 FORMULA = "1"
 
 
-def combine(scored: pl.DataFrame, vectors: NDArray[np.float32], evidence: Evidence) -> pl.DataFrame:
+def combine(scored: pl.DataFrame, vectors: NDArray[np.float32], evidence: ScoreFormula) -> pl.DataFrame:
     """Final score and rank of each candidate.
 
     Args:
@@ -50,7 +50,7 @@ def combine(scored: pl.DataFrame, vectors: NDArray[np.float32], evidence: Eviden
 
 
 def final_scores(
-    fused_rank: NDArray[np.int64], logit: Floats, vectors: NDArray[np.float32], weights: Evidence
+    fused_rank: NDArray[np.int64], logit: Floats, vectors: NDArray[np.float32], weights: ScoreFormula
 ) -> Floats:
     """The final scores of one query's candidates, float64 [n].
 

@@ -41,7 +41,7 @@ SPAN_DELAY_MS = 100
 LOGS_KEPT = 20
 LOG_LINES_SHOWN = 5
 STANDARD_PORTS = {"grpc": 8001, "metrics": 8002}
-SERVING_FOLDER = Path(__file__).parent.parent
+SERVING_FOLDER = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ def test_a_fall_below_fused_names_what_a_person_needs(make):
     assert "EMBEDDER_QUALITY_TOLERANCE allows 0.02 less" in verdict
     assert f"Queries that lost most: q0 (1.000 to {2 * WORSE_NDCG - 1:.3f})." in verdict
     assert "dense_minilm dense-1, rerank_cross_encoder rerank-1" in verdict
-    assert "[evidence]" in verdict
+    assert "[score]" in verdict
 
 
 def test_with_rerank_off_there_is_nothing_to_hold_against_fused(make):

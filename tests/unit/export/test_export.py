@@ -16,7 +16,7 @@ from embedder_assets.errors import QualityError
 from embedder_assets.export.export import ExportOutcome, ExportStage, export_folder, read_manifest
 from embedder_assets.retrieval.fusion import FuseStage, RetrievalModels
 from embedder_assets.retrieval.rerank import RerankStage
-from embedder_assets.serving.models.description import Evidence
+from embedder_assets.serving.models.description import ScoreFormula
 from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.store import TableStore
 from tests.support.factories import (
@@ -48,9 +48,9 @@ def materialize(tmp_path):
     store, triton = TableStore(tmp_path), FakeTriton()
 
     def materialize(
-        *, chunks: pl.DataFrame | None = None, collection: str = "kb", evidence: Evidence | None = None, **values
+        *, chunks: pl.DataFrame | None = None, collection: str = "kb", evidence: ScoreFormula | None = None, **values
     ) -> ExportOutcome:
-        triton.rerank_evidence = evidence or Evidence()
+        triton.rerank_formula = evidence or ScoreFormula()
         settings = make_settings(tmp_path, **values)
         chunks = make_chunks(*TEXTS, collection=collection) if chunks is None else chunks
         store.replace("chunks", collection, chunks)
@@ -126,8 +126,8 @@ def test_a_changed_column_of_the_chunks_rewrites_the_files(materialize, change):
 
 
 def test_a_changed_order_of_the_candidates_rewrites_the_files(materialize):
-    materialize(evidence=Evidence(cross_encoder=0))
-    assert materialize(evidence=Evidence(cross_encoder=5)).written
+    materialize(evidence=ScoreFormula(cross_encoder=0))
+    assert materialize(evidence=ScoreFormula(cross_encoder=5)).written
 
 
 @pytest.mark.parametrize("harm", [Path.unlink, lambda path: path.write_bytes(b"cut")])

@@ -3,7 +3,7 @@ import pytest
 
 from embedder_assets.errors import EmbedderError, InferenceError, TritonUnavailableError
 from embedder_assets.retrieval.rerank import RerankStage
-from embedder_assets.serving.models.description import Evidence
+from embedder_assets.serving.models.description import ScoreFormula
 from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.store import TableStore
 from tests.support.factories import (
@@ -44,7 +44,7 @@ def run(store, triton, tmp_path, meter=None, fingerprint="rerank-1", **settings)
 
 
 def test_every_candidate_gets_the_score_of_its_own_pair(store, tmp_path):
-    rows = run(store, FakeTriton(Evidence(cross_encoder=100, agreement=0)), tmp_path)
+    rows = run(store, FakeTriton(ScoreFormula(cross_encoder=100, agreement=0)), tmp_path)
     assert rows.select("fused_rank", "cross_encoder_score", "rank").rows() == [(2, 2.0, 1), (3, 1.0, 2), (1, 0.0, 3)]
     assert store.count("reranked_candidates", "kb") == 3
     assert rows["fallback_used"].to_list() == [False] * 3
@@ -58,7 +58,7 @@ def test_only_the_best_candidates_are_sent_longest_passage_first(store, tmp_path
 
 def test_a_pair_that_fails_has_no_logit_and_counts_as_the_mean_of_its_querys_others(store, tmp_path):
     meter = make_meter("rerank")
-    triton = FakeTriton(Evidence(cross_encoder=100, agreement=0), poison=[TEXTS[0]])
+    triton = FakeTriton(ScoreFormula(cross_encoder=100, agreement=0), poison=[TEXTS[0]])
     rows = run(store, triton, tmp_path, meter)
     # Between 2 and 1 shared words is the mean of them.
     assert rows.select("fused_rank", "cross_encoder_score", "rank").rows() == [(2, 2.0, 1), (1, None, 2), (3, 1.0, 3)]
@@ -69,7 +69,7 @@ def test_a_pair_that_fails_has_no_logit_and_counts_as_the_mean_of_its_querys_oth
 
 
 def test_the_next_run_tries_a_pair_that_failed_again_and_only_that(store, tmp_path):
-    evidence = Evidence(cross_encoder=100, agreement=1)
+    evidence = ScoreFormula(cross_encoder=100, agreement=1)
     before = run(store, FakeTriton(evidence, poison=[TEXTS[0]]), tmp_path)
     triton, meter = FakeTriton(evidence), make_meter("rerank")
     rows = run(store, triton, tmp_path, meter)
@@ -82,7 +82,7 @@ def test_the_next_run_tries_a_pair_that_failed_again_and_only_that(store, tmp_pa
 
 
 def test_a_pair_that_the_model_has_seen_is_not_computed_again_wherever_its_texts_lie(store, tmp_path):
-    evidence = Evidence(cross_encoder=100, agreement=1)
+    evidence = ScoreFormula(cross_encoder=100, agreement=1)
     run(store, FakeTriton(evidence), tmp_path)
     # The document is renamed: other chunk ids, the same texts; and one of them is edited.
     moved = make_chunks(*TEXTS[:2], "reset it", doc_id="moved.md")
@@ -110,7 +110,7 @@ def test_where_every_pair_fails_it_is_not_the_texts(store, tmp_path):
 def test_a_candidate_without_a_dense_vector_is_reranked_all_the_same(store, tmp_path):
     rows = store.read("dense_embeddings", "kb").filter(pl.col("chunk_id") != chunk_id("a.md", 1))
     store.replace("dense_embeddings", "kb", rows)
-    ranked = run(store, FakeTriton(Evidence(cross_encoder=100, agreement=1)), tmp_path)
+    ranked = run(store, FakeTriton(ScoreFormula(cross_encoder=100, agreement=1)), tmp_path)
     assert ranked["fused_rank"].to_list() == [2, 3, 1]
     assert ranked["score"].is_finite().all()
 
@@ -119,7 +119,7 @@ def test_candidates_that_resemble_the_best_one_rise(store, tmp_path):
     rows = store.read("dense_embeddings", "kb").sort("chunk_id")
     unit = [[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]]
     store.replace("dense_embeddings", "kb", rows.with_columns(embedding=pl.Series(unit, dtype=pl.List(pl.Float32))))
-    ranked = run(store, FakeTriton(Evidence(cross_encoder=0, agreement=5)), tmp_path)
+    ranked = run(store, FakeTriton(ScoreFormula(cross_encoder=0, agreement=5)), tmp_path)
     assert ranked["fused_rank"].to_list() == [1, 3, 2]
 
 
