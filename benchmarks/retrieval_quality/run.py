@@ -25,7 +25,7 @@ from embedder_assets.evaluation.results import NDCG
 from embedder_assets.retrieval.rerank_score import combine
 from embedder_assets.run import launch
 from embedder_assets.run_context import Pipeline
-from embedder_assets.serving.models.description import Evidence
+from embedder_assets.serving.models.description import ScoreFormula
 from embedder_assets.settings import load_settings
 
 RANKINGS = (
@@ -82,7 +82,7 @@ def by_query(pipeline: Pipeline, collection: str) -> Values:
         return {}
     fused = store.read("fused_candidates", collection)
     reranked = store.read("reranked_candidates", collection)
-    weights = pipeline.triton.evidence(pipeline.settings.rerank_model)
+    weights = pipeline.triton.score_formula(pipeline.settings.rerank_model)
     orders = {
         "cross-encoder alone": by_logit(reranked),
         "fused + cross-encoder": again(pipeline, collection, weights.model_copy(update={"agreement": 0.0})),
@@ -101,7 +101,7 @@ def by_logit(reranked: pl.DataFrame) -> pl.DataFrame:
     return ordered.with_columns(rank=pl.int_range(1, pl.len() + 1).over("query_id"))
 
 
-def again(pipeline: Pipeline, collection: str, weights: Evidence) -> pl.DataFrame:
+def again(pipeline: Pipeline, collection: str, weights: ScoreFormula) -> pl.DataFrame:
     """The reranked candidates by other weights of the same evidence."""
     rows = pipeline.store.read("reranked_candidates", collection).drop("score", "rank")
     model = pipeline.settings.dense_models[0]

@@ -36,7 +36,7 @@ class RerankStage:
         self._triton = triton
         self._model, self._fingerprint = model
         self._depth = settings.rerank_depth
-        self._weights = triton.evidence(self._model)
+        self._weights = triton.score_formula(self._model)
         self._dense_model = settings.dense_models[0]
         self._batch_size = settings.request_batch_size
         self._may_fall_back = settings.rerank_fallback

@@ -13,14 +13,14 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from embedder_assets.serving.models.description import Evidence
+from embedder_assets.serving.models.description import ScoreFormula
 
 Floats = NDArray[np.float64]
 # Raise it when the formula changes: candidates then get a new score from the logits that are there.
 FORMULA = "1"
 
 
-def combine(scored: pl.DataFrame, vectors: NDArray[np.float32], weights: Evidence) -> pl.DataFrame:
+def combine(scored: pl.DataFrame, vectors: NDArray[np.float32], weights: ScoreFormula) -> pl.DataFrame:
     """Final score and rank of each candidate.
 
     Args:
@@ -50,7 +50,7 @@ def combine(scored: pl.DataFrame, vectors: NDArray[np.float32], weights: Evidenc
 
 
 def final_scores(
-    fused_rank: NDArray[np.int64], logit: Floats, vectors: NDArray[np.float32], weights: Evidence
+    fused_rank: NDArray[np.int64], logit: Floats, vectors: NDArray[np.float32], weights: ScoreFormula
 ) -> Floats:
     """The final scores of one query's candidates, float64 [n].
 

@@ -13,7 +13,7 @@ import polars as pl
 
 from embedder_assets.errors import EmbedderError, InferenceError
 from embedder_assets.serving.client.grpc import UNOBSERVED, Answer, Failure, Outputs, RequestObserver, Row
-from embedder_assets.serving.models.description import Evidence
+from embedder_assets.serving.models.description import ScoreFormula
 from embedder_assets.settings import Settings, load_settings
 from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.store import TableStore
@@ -128,7 +128,7 @@ class FakeTriton:
     """Stands at the edge where TritonSession does; answers from the text alone and remembers the requests.
 
     Args:
-        rerank_evidence: The weights of the rerank model.
+        rerank_formula: The weights of the rerank model.
         fail_at: Number of the request, from 0, that is answered with an error.
         broken: Model to the error that it answers every request with.
         poison: Texts on which every model fails though they are alone; of a pair the passage.
@@ -136,12 +136,12 @@ class FakeTriton:
 
     def __init__(
         self,
-        rerank_evidence: Evidence | None = None,
+        rerank_formula: ScoreFormula | None = None,
         fail_at: int | None = None,
         broken: dict[str, EmbedderError] | None = None,
         poison: Iterable[str] = (),
     ) -> None:
-        self.rerank_evidence = rerank_evidence or Evidence()
+        self.rerank_formula = rerank_formula or ScoreFormula()
         self.fail_at = fail_at
         self.broken = broken or {}
         self.poison = set(poison)
@@ -158,8 +158,8 @@ class FakeTriton:
     def fingerprint(self, model: str, stage: str) -> str:
         return self.fingerprints[model]
 
-    def evidence(self, model: str) -> Evidence:
-        return self.rerank_evidence
+    def score_formula(self, model: str) -> ScoreFormula:
+        return self.rerank_formula
 
     def max_tokens(self, model: str) -> int:
         return self.token_budgets[model]

@@ -18,7 +18,7 @@ from embedder_assets.serving.client.memory import gpu_memory_of_driver, gpu_memo
 from embedder_assets.serving.client.retrying import Connection
 from embedder_assets.serving.client.validation import checked
 from embedder_assets.serving.models.build import require_built
-from embedder_assets.serving.models.description import Evidence, ModelDescription, Role, Stage, load_description
+from embedder_assets.serving.models.description import ModelDescription, Role, ScoreFormula, Stage, load_description
 from embedder_assets.serving.server.embedded import TritonAddress
 from embedder_assets.settings import Device, Settings
 
@@ -72,9 +72,9 @@ class TritonSession:
         """The stage that a model is for."""
         return self._description(model).stage
 
-    def evidence(self, model: str) -> Evidence:
+    def score_formula(self, model: str) -> ScoreFormula:
         """The weights of a rerank model's final score."""
-        return self._description(model).evidence
+        return self._description(model).score
 
     def max_tokens(self, model: str) -> int:
         """The longest passage that a model reads whole: special tokens included, its passage prefix not."""

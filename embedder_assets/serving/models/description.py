@@ -138,10 +138,10 @@ class MicroBatchSize(Part):
     gpu: int = Field(32, ge=1)
 
 
-class Evidence(Part):
+class ScoreFormula(Part):
     """How a rerank model's logit and the fused rank become the final score (``retrieval/rerank_score.py``)."""
 
-    cross_encoder: float = Field(0.35, ge=0, description="Weight of the logit beside the fused rank.")
+    cross_encoder: float = Field(0.35, ge=0, description="Weight of the logit next to the fused rank.")
     agreement: float = Field(0.35, ge=0, description="Weight of the likeness to the candidates that score best so far.")
     temperature: float = Field(0.5, gt=0, description="How evenly the agreement listens to the candidates.")
     standardize: bool = Field(True, description="Whether rank and logit are brought to one scale within a query first.")
@@ -162,7 +162,7 @@ class ModelDescription(Part):
     dimension: int = Field(ge=1, description="Vector length; for sparse, the number of (index, value) pairs.")
     precision: DevicePrecision = DevicePrecision()
     micro_batch_size: MicroBatchSize = MicroBatchSize()
-    evidence: Evidence = Field(Evidence(), description="Of a rerank model: how its logit joins the final score.")
+    score: ScoreFormula = Field(ScoreFormula(), description="Of a rerank model: how its logit joins the final score.")
     threads: int = Field(0, ge=0, description="Worker threads; 0 means one a core, within the quota of the container.")
 
     @model_validator(mode="after")
@@ -170,8 +170,8 @@ class ModelDescription(Part):
         if self.pooling not in POOLINGS[self.stage]:
             allowed = ", ".join(POOLINGS[self.stage])
             raise ValueError(f"pooling '{self.pooling}' is not one of stage '{self.stage}' ({allowed})")
-        if self.stage != "rerank" and "evidence" in self.model_fields_set:
-            raise ValueError("[evidence] is for stage 'rerank' only")
+        if self.stage != "rerank" and "score" in self.model_fields_set:
+            raise ValueError("[score] is for stage 'rerank' only")
         return self
 
     def device(self, wanted: Device) -> Device:
@@ -193,9 +193,9 @@ class ModelDescription(Part):
         the graph is made here; a shipped graph is made already, and its digest says all.
         """
         precision = self.precision_on(wanted)
-        evidence = [self.evidence.model_dump()] if self.stage == "rerank" else []
+        formula = [self.score.model_dump()] if self.stage == "rerank" else []
         recipe = [] if isinstance(self.source, ShippedSource) else [RECIPES[precision]]
-        return _digest([*self._deciding, precision, self.micro_batch_on(wanted), *evidence, *recipe])
+        return _digest([*self._deciding, precision, self.micro_batch_on(wanted), *formula, *recipe])
 
     def parameters(self, wanted: Device) -> dict[str, str]:
         """What the backend gets of all that decides the output, the fingerprint of it among them."""

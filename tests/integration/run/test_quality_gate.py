@@ -23,10 +23,10 @@ def damage(embedder: Embedder, tmp_path: Path) -> dict[str, str]:
     repository = tmp_path / "damaged"
     shutil.copytree(PROJECT / "model_repository", repository)
     toml = repository / "rerank_cross_encoder" / "model.toml"
-    head = re.sub(r"max_tokens = \d+", "max_tokens = 8", toml.read_text("utf-8").split("[evidence]")[0])
+    head = re.sub(r"max_tokens = \d+", "max_tokens = 8", toml.read_text("utf-8").split("[score]")[0])
     source = re.search(r"\[source\][^\[]*", toml.read_text("utf-8"))[0]
     head = head.replace(source, "")
-    toml.write_text(f"{head}\n[evidence]\ncross_encoder = 100\nagreement = 0\n\n{source}", "utf-8")
+    toml.write_text(f"{head}\n[score]\ncross_encoder = 100\nagreement = 0\n\n{source}", "utf-8")
     settings = {"EMBEDDER_MODEL_REPOSITORY": str(repository)}
     built = embedder("models", "build", **settings)
     assert built.returncode == 0, built.stderr

@@ -15,7 +15,7 @@ from embedder_assets.errors import QualityError
 from embedder_assets.export.export import ExportOutcome, ExportStage, export_folder, read_manifest
 from embedder_assets.retrieval.fusion import FuseStage, RetrievalModels
 from embedder_assets.retrieval.rerank import RerankStage
-from embedder_assets.serving.models.description import Evidence
+from embedder_assets.serving.models.description import ScoreFormula
 from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.store import TableStore
 from tests.support.factories import (
@@ -47,9 +47,9 @@ def materialize(tmp_path):
     store, triton = TableStore(tmp_path), FakeTriton()
 
     def materialize(
-        *, chunks: pl.DataFrame | None = None, collection: str = "kb", evidence: Evidence | None = None, **values
+        *, chunks: pl.DataFrame | None = None, collection: str = "kb", formula: ScoreFormula | None = None, **values
     ) -> ExportOutcome:
-        triton.rerank_evidence = evidence or Evidence()
+        triton.rerank_formula = formula or ScoreFormula()
         settings = make_settings(tmp_path, **values)
         chunks = make_chunks(*TEXTS, collection=collection) if chunks is None else chunks
         store.replace("chunks", collection, chunks)
@@ -62,7 +62,7 @@ def materialize(tmp_path):
             EmbeddingStage(store, triton, settings, sparse).run(collection, make_meter())
         FuseStage(store, triton, settings, models).run(collection, make_meter())
         if settings.enable_rerank:
-            RerankStage(store, triton, settings, (RERANK, str(evidence))).run(collection, make_meter())
+            RerankStage(store, triton, settings, (RERANK, str(formula))).run(collection, make_meter())
         return ExportStage(store, settings, models).run(collection)
 
     return materialize
@@ -124,8 +124,8 @@ def test_changed_chunk_column_rewrites_the_files(materialize, change):
 
 
 def test_changed_candidate_order_rewrites_the_files(materialize):
-    materialize(evidence=Evidence(cross_encoder=0))
-    assert materialize(evidence=Evidence(cross_encoder=5)).written
+    materialize(formula=ScoreFormula(cross_encoder=0))
+    assert materialize(formula=ScoreFormula(cross_encoder=5)).written
 
 
 @pytest.mark.parametrize("harm", [Path.unlink, lambda path: path.write_bytes(b"cut")])

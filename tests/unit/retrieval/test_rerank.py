@@ -3,7 +3,7 @@ import pytest
 
 from embedder_assets.errors import EmbedderError, InferenceError, TritonUnavailableError
 from embedder_assets.retrieval.rerank import RerankStage
-from embedder_assets.serving.models.description import Evidence
+from embedder_assets.serving.models.description import ScoreFormula
 from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.store import TableStore
 from tests.support.factories import (
@@ -44,7 +44,7 @@ def run(store, triton, tmp_path, meter=None, fingerprint="rerank-1", **settings)
 
 
 def test_candidates_get_their_own_scores(store, tmp_path):
-    rows = run(store, FakeTriton(Evidence(cross_encoder=100, agreement=0)), tmp_path)
+    rows = run(store, FakeTriton(ScoreFormula(cross_encoder=100, agreement=0)), tmp_path)
     assert rows.select("fused_rank", "cross_encoder_score", "rank").rows() == [(2, 2.0, 1), (3, 1.0, 2), (1, 0.0, 3)]
     assert store.count("reranked_candidates", "kb") == 3
     assert rows["fallback_used"].to_list() == [False] * 3
@@ -58,7 +58,7 @@ def test_best_candidates_sent_longest_first(store, tmp_path):
 
 def test_failed_pair_counts_as_query_mean(store, tmp_path):
     meter = make_meter("rerank")
-    triton = FakeTriton(Evidence(cross_encoder=100, agreement=0), poison=[TEXTS[0]])
+    triton = FakeTriton(ScoreFormula(cross_encoder=100, agreement=0), poison=[TEXTS[0]])
     rows = run(store, triton, tmp_path, meter)
     # Between 2 and 1 shared words is the mean of them.
     assert rows.select("fused_rank", "cross_encoder_score", "rank").rows() == [(2, 2.0, 1), (1, None, 2), (3, 1.0, 3)]
@@ -69,21 +69,21 @@ def test_failed_pair_counts_as_query_mean(store, tmp_path):
 
 
 def test_next_run_retries_only_failed_pairs(store, tmp_path):
-    evidence = Evidence(cross_encoder=100, agreement=1)
-    before = run(store, FakeTriton(evidence, poison=[TEXTS[0]]), tmp_path)
-    triton, meter = FakeTriton(evidence), make_meter("rerank")
+    formula = ScoreFormula(cross_encoder=100, agreement=1)
+    before = run(store, FakeTriton(formula, poison=[TEXTS[0]]), tmp_path)
+    triton, meter = FakeTriton(formula), make_meter("rerank")
     rows = run(store, triton, tmp_path, meter)
     # Or evaluation and exports would stay as they were.
     assert set(before["input_digest"]).isdisjoint(rows["input_digest"])
     assert (triton.texts, meter.record().items) == ([TEXTS[0]], {"reused": 2, "computed": 1})
     store.replace("reranked_candidates", "kb", pl.DataFrame(schema=SCHEMAS["reranked_candidates"]))
-    anew = run(store, FakeTriton(evidence), tmp_path)
+    anew = run(store, FakeTriton(formula), tmp_path)
     assert rows.select(sorted(rows.columns)).equals(anew.select(sorted(anew.columns)))
 
 
 def test_known_pairs_are_not_recomputed(store, tmp_path):
-    evidence = Evidence(cross_encoder=100, agreement=1)
-    run(store, FakeTriton(evidence), tmp_path)
+    formula = ScoreFormula(cross_encoder=100, agreement=1)
+    run(store, FakeTriton(formula), tmp_path)
     # The document is renamed: other chunk ids, the same texts; and one of them is edited.
     moved = make_chunks(*TEXTS[:2], "reset it", doc_id="moved.md")
     fused = store.read("fused_candidates", "kb")
@@ -93,11 +93,11 @@ def test_known_pairs_are_not_recomputed(store, tmp_path):
     vectors = store.read("dense_embeddings", "kb").with_columns(ids)
     store.replace("dense_embeddings", "kb", vectors)
     store.replace("chunks", "kb", moved)
-    triton, meter = FakeTriton(evidence), make_meter("rerank")
+    triton, meter = FakeTriton(formula), make_meter("rerank")
     rows = run(store, triton, tmp_path, meter)
     assert (triton.texts, meter.record().items) == (["reset it"], {"reused": 2, "computed": 1})
     store.remove("reranked_candidates", "kb")
-    anew = run(store, FakeTriton(evidence), tmp_path)
+    anew = run(store, FakeTriton(formula), tmp_path)
     assert rows.select(sorted(rows.columns)).equals(anew.select(sorted(anew.columns)))
 
 
@@ -110,7 +110,7 @@ def test_failure_of_all_pairs_is_an_error(store, tmp_path):
 def test_missing_dense_vector_is_reranked_anyway(store, tmp_path):
     rows = store.read("dense_embeddings", "kb").filter(pl.col("chunk_id") != chunk_id("a.md", 1))
     store.replace("dense_embeddings", "kb", rows)
-    ranked = run(store, FakeTriton(Evidence(cross_encoder=100, agreement=1)), tmp_path)
+    ranked = run(store, FakeTriton(ScoreFormula(cross_encoder=100, agreement=1)), tmp_path)
     assert ranked["fused_rank"].to_list() == [2, 3, 1]
     assert ranked["score"].is_finite().all()
 
@@ -119,7 +119,7 @@ def test_candidates_like_the_best_rise(store, tmp_path):
     rows = store.read("dense_embeddings", "kb").sort("chunk_id")
     unit = [[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]]
     store.replace("dense_embeddings", "kb", rows.with_columns(embedding=pl.Series(unit, dtype=pl.List(pl.Float32))))
-    ranked = run(store, FakeTriton(Evidence(cross_encoder=0, agreement=5)), tmp_path)
+    ranked = run(store, FakeTriton(ScoreFormula(cross_encoder=0, agreement=5)), tmp_path)
     assert ranked["fused_rank"].to_list() == [1, 3, 2]
 
 

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedder_assets.retrieval.rerank_score import combine, final_scores
-from embedder_assets.serving.models.description import Evidence
+from embedder_assets.serving.models.description import ScoreFormula
 
-LOGIT_ONLY = Evidence(cross_encoder=0.9, agreement=0)
-NOTHING = Evidence(cross_encoder=0, agreement=0)
+LOGIT_ONLY = ScoreFormula(cross_encoder=0.9, agreement=0)
+NOTHING = ScoreFormula(cross_encoder=0, agreement=0)
 
 
 def scored(ranks: list[int], logits: list[float], query: str = "q") -> pl.DataFrame:
@@ -38,13 +38,13 @@ def test_score_adds_both_standardized_terms():
 
 
 def test_heavy_weight_lets_cross_encoder_decide():
-    weights = Evidence(cross_encoder=100, agreement=0)
+    weights = ScoreFormula(cross_encoder=100, agreement=0)
     assert order(combine(scored([1, 2, 3], [-5.0, 1.0, 4.0]), apart(3), weights)) == [3, 2, 1]
 
 
 @pytest.mark.parametrize("logit", [0.0, 0.1, -7.3])
 def test_equal_logits_keep_fused_order(logit):
-    rows = combine(scored([3, 1, 2], [logit] * 3), apart(3), Evidence(cross_encoder=1000, agreement=0))
+    rows = combine(scored([3, 1, 2], [logit] * 3), apart(3), ScoreFormula(cross_encoder=1000, agreement=0))
     assert order(rows) == [1, 2, 3]
     plain = combine(scored([1, 2, 3], [0.0] * 3), apart(3), NOTHING)
     assert rows["score"].to_list() == pytest.approx(plain["score"].to_list())
@@ -59,7 +59,7 @@ def test_zero_weights_keep_fused_order(logits):
 
 @pytest.mark.parametrize("standardize", [True, False])
 def test_missing_logit_counts_as_query_mean(standardize):
-    weights = Evidence(cross_encoder=3, agreement=1, standardize=standardize)
+    weights = ScoreFormula(cross_encoder=3, agreement=1, standardize=standardize)
     missing = pl.concat([scored([1, 2, 3], [4.0, None, -1.0]), scored([1, 2], [9.0, 9.0], "other")])
     filled = pl.concat([scored([1, 2, 3], [4.0, 1.5, -1.0]), scored([1, 2], [9.0, 9.0], "other")])
     rows = combine(missing, apart(5), weights)
@@ -72,7 +72,7 @@ def test_no_logits_keep_fused_order():
 
 
 def test_missing_vector_has_mean_agreement():
-    weights = Evidence(cross_encoder=0, agreement=1)
+    weights = ScoreFormula(cross_encoder=0, agreement=1)
     vectors = np.array([[1, 0], [0, 1], [np.nan, np.nan]], np.float32)
     ranks, logits = np.array([1, 1, 1]), np.zeros(3)
     scores = final_scores(ranks, logits, vectors, weights)
@@ -82,12 +82,12 @@ def test_missing_vector_has_mean_agreement():
 
 
 def test_unstandardized_logits_keep_their_scale():
-    weights = Evidence(cross_encoder=1, agreement=0, standardize=False)
+    weights = ScoreFormula(cross_encoder=1, agreement=0, standardize=False)
     unsure = combine(scored([1, 2, 3], [0.0, 0.0, 0.5]), apart(3), weights)
     sure = combine(scored([1, 2, 3], [0.0, 0.0, 5.0]), apart(3), weights)
     assert (order(unsure), order(sure)) == ([1, 3, 2], [3, 1, 2])
     assert unsure["score"].to_list() == pytest.approx([0, 0.5 - math.log(3), -math.log(2)])
-    same = Evidence(cross_encoder=1, agreement=0)
+    same = ScoreFormula(cross_encoder=1, agreement=0)
     for logits in ([0.0, 0.0, 0.5], [0.0, 0.0, 5.0]):
         assert order(combine(scored([1, 2, 3], logits), apart(3), same)) == [1, 3, 2]
 
@@ -95,37 +95,37 @@ def test_unstandardized_logits_keep_their_scale():
 def test_agreement_breaks_ties():
     # Ranks 1 to 4; the third is almost the first, the others point elsewhere.
     vectors = np.array([[1, 0, 0], [0, 1, 0], [0.96, 0, 0.28], [0, 0, -1]], np.float32)
-    assert order(combine(scored([1, 2, 3, 4], [0.0] * 4), vectors, Evidence(agreement=1))) == [1, 3, 2, 4]
+    assert order(combine(scored([1, 2, 3, 4], [0.0] * 4), vectors, ScoreFormula(agreement=1))) == [1, 3, 2, 4]
 
 
 def test_agreement_cannot_unseat_clear_winner():
     # Three candidates agree with each other, but the first is softmax_weights alone: its own likeness is the largest.
     vectors = np.array([[1, 0], [0, 1], [0, 1], [0, 1]], np.float32)
-    rows = combine(scored([1, 2, 3, 4], [9.0, 0.0, 0.0, 0.0]), vectors, Evidence(cross_encoder=2, agreement=1))
+    rows = combine(scored([1, 2, 3, 4], [9.0, 0.0, 0.0, 0.0]), vectors, ScoreFormula(cross_encoder=2, agreement=1))
     assert order(rows)[0] == 1
 
 
 def test_low_temperature_follows_the_best_candidate():
     ranks, logits = np.array([1, 2, 3]), np.array([2.0, 0.0, 0.0])
     vectors = np.array([[1, 0], [0, 1], [0.6, 0.8]], np.float32)
-    cold = final_scores(ranks, logits, vectors, Evidence(agreement=1, temperature=1e-3))
-    alone = final_scores(ranks, logits, vectors, Evidence(agreement=0))
+    cold = final_scores(ranks, logits, vectors, ScoreFormula(agreement=1, temperature=1e-3))
+    alone = final_scores(ranks, logits, vectors, ScoreFormula(agreement=0))
     likeness = np.array([1, 0, 0.6])
     assert cold - alone == pytest.approx((likeness - likeness.mean()) / likeness.std(), abs=1e-5)
 
 
 def test_one_candidate_scores_zero_on_rank_one():
-    rows = combine(scored([1], [4.2]), apart(1), Evidence())
+    rows = combine(scored([1], [4.2]), apart(1), ScoreFormula())
     assert rows.select("score", "rank").row(0) == (0.0, 1)
 
 
 def test_each_query_is_scored_for_itself():
     pairs = pl.concat([scored([1, 2], [0.0, 1.0], "a"), scored([1, 2], [0.0, 1000.0], "b")])
-    rows = combine(pairs, apart(4), Evidence(cross_encoder=2, agreement=0))
+    rows = combine(pairs, apart(4), ScoreFormula(cross_encoder=2, agreement=0))
     assert rows.select("query_id", "fused_rank").rows() == [("a", 2), ("a", 1), ("b", 2), ("b", 1)]
     assert rows["score"].to_list() == pytest.approx([1, -1, 1, -1])
 
 
 def test_no_candidates_combine_to_none():
-    rows = combine(scored([], []), np.empty((0, 0), np.float32), Evidence())
+    rows = combine(scored([], []), np.empty((0, 0), np.float32), ScoreFormula())
     assert (rows.height, rows.columns[-2:]) == (0, ["score", "rank"])
