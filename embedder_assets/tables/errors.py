@@ -9,7 +9,7 @@ import polars as pl
 from deltalake.exceptions import DeltaError
 
 from embedder_assets.errors import TableError
-from embedder_assets.tables.refusals import refusal
+from embedder_assets.tables.object_store import refusal
 
 # Polars panics on a Parquet file that was cut short, with an exception that is no Exception.
 BROKEN_FILES = (pl.exceptions.PolarsError, pl.exceptions.PanicException, DeltaError, OSError)

@@ -8,6 +8,7 @@ touched the same collection, whatever either of them did.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 import polars as pl
 from arro3.core import Table
@@ -15,6 +16,7 @@ from deltalake import CommitProperties, DeltaTable
 
 from embedder_assets.errors import CommitConflictError
 from embedder_assets.tables.schemas import SCHEMAS
+from embedder_assets.tables.staging import Staging
 from embedder_assets.tables.storage import Place
 
 # Of a commit: the versions of other tables that it was made from, as JSON.
@@ -104,6 +106,67 @@ class ReadSnapshot:
         # Two that make a table do not see each other: where hosts share it, it is made before it has rows.
         empty = Table.from_arrow(pl.DataFrame(schema=SCHEMAS[table]))
         return DeltaTable.create(address, empty.schema, "ignore", ["collection"], storage_options=options)
+
+
+class FixedVersions:
+    """A ``Place`` for reading, in which every table stays at one version.
+
+    Args:
+        place: Where the tables are.
+        versions: Name of a table to its version, or to None for a table that is to be empty. Any other table stays at
+            the version that is the newest when it is first looked at.
+    """
+
+    def __init__(self, place: Place, versions: Mapping[str, int | None]) -> None:
+        self._place = place
+        self._versions = versions
+        self._opened: dict[str, DeltaTable | None] = {}
+        self.shared, self.reading, self.writing = place.shared, place.reading, place.writing
+
+    def __str__(self) -> str:
+        return str(self._place)
+
+    def _table(self, table: str) -> DeltaTable | None:
+        if table not in self._opened:
+            version = self._versions.get(table)
+            empty = version is None if table in self._versions else not self._place.exists(table)
+            # Opened for us alone: who commits moves the version that is shared.
+            self._opened[table] = None if empty else self._place.open(table, version)
+        return self._opened[table]
+
+    def address(self, table: str) -> str:
+        """As of the place."""
+        return self._place.address(table)
+
+    def exists(self, table: str) -> bool:
+        """Whether the table was there."""
+        return self._table(table) is not None
+
+    def open(self, table: str, version: int | None = None) -> DeltaTable:
+        """As of the place, whatever version is fixed."""
+        return self._place.open(table, version)
+
+    def newest(self, table: str) -> DeltaTable:
+        """The version at which the table stays; only for one that was there."""
+        delta = self._table(table)
+        assert delta is not None, "`exists` was asked before"
+        return delta
+
+    def file(self, table: str, name: str) -> str:
+        """As of the place."""
+        return self._place.file(table, name)
+
+    def staging(self, table: str, collection: str, fingerprint: str) -> Staging | None:
+        """As of the place."""
+        return self._place.staging(table, collection, fingerprint)
+
+    def forget_staged(self, collection: str | None = None) -> None:
+        """As of the place."""
+        self._place.forget_staged(collection)
+
+    def reach(self) -> None:
+        """As of the place."""
+        self._place.reach()
 
 
 def files_of(delta: DeltaTable | str | None, collection: str) -> set[str]:

@@ -21,10 +21,9 @@ from deltalake.exceptions import CommitFailedError
 from embedder_assets.settings import Settings
 from embedder_assets.tables.arrow_stream import write_stream
 from embedder_assets.tables.errors import FREE_SPACE, guarded
-from embedder_assets.tables.fixed_versions import FixedVersions
 from embedder_assets.tables.frames import Counted, Rows, conform, fitting, same_rows, scan, take
 from embedder_assets.tables.locks import table_lock
-from embedder_assets.tables.read_snapshot import ReadSnapshot, conflict, of
+from embedder_assets.tables.read_snapshot import FixedVersions, ReadSnapshot, conflict, of
 from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.staging import FOLDER, StagedFiles, Staging, forget_files
 from embedder_assets.tables.storage import Place, place_of

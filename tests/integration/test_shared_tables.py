@@ -18,7 +18,7 @@ from polars.testing import assert_frame_equal
 
 from embedder_assets.drop_collection import drop_collection
 from embedder_assets.errors import CommitConflictError, StorageError, TableError
-from embedder_assets.tables import staged_objects
+from embedder_assets.tables import s3_storage
 from embedder_assets.tables import store as store_module
 from embedder_assets.tables.digest_ranges import equal_ranges
 from embedder_assets.tables.exclusive_work import TRIES, run_exclusively
@@ -171,7 +171,7 @@ def test_staged_objects_that_are_over_a_week_old_are_forgotten(hosts, monkeypatc
     staged(here).append(make_chunks("one"))
     there.forget_staged()
     assert staged(there).read(TEXT).height == 1
-    monkeypatch.setattr(staged_objects, "KEPT_DAYS", 0)
+    monkeypatch.setattr(s3_storage, "KEPT_DAYS", 0)
     there.forget_staged()
     assert not staged(here).read(TEXT).height
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from embedder_assets.tables.refusals import refusal
+from embedder_assets.tables.object_store import refusal
 
 # As deltalake 1.6.6, polars 2.1 and obstore 0.12 gave them.
 DELTA = (
