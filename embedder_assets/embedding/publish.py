@@ -71,7 +71,7 @@ def embed_together(stages: Sequence[EmbeddingStage], collection: str, meter: Sta
     store.exchange(table, collection, chain.from_iterable(added), census.stale)
     for stage in stages:
         stage.staging(collection).clear()
-    store.forget_staged()
+    store.delete_staged()
     deleted = _deleted(stages, census.stale)
     if census.stale.height or any(each.missing for each in prepared):
         census = _Census.of(stages, collection)

@@ -82,7 +82,7 @@ def commits_of(store: TableStore, table: str, collection: str, limit: int | None
     if not store.exists(table):
         return []
     with store.readable(table):
-        opened = store.place.open(table)
+        opened = store.storage.open(table)
         history = sorted(opened.history(limit), key=lambda commit: int(commit["version"]), reverse=True)
         until = opened.version()
     found = []
@@ -117,7 +117,7 @@ def versions(store: TableStore, tables: Sequence[str] = (), limit: int | None = 
     """
     for table in [_existing(store, name) for name in tables] or [name for name in SCHEMAS if store.exists(name)]:
         with store.readable(table):
-            commits = store.place.open(table).history(limit)
+            commits = store.storage.open(table).history(limit)
         for commit in commits:
             yield _version(table, commit)
 
@@ -125,9 +125,9 @@ def versions(store: TableStore, tables: Sequence[str] = (), limit: int | None = 
 def restore(
     store: TableStore, table: str, target: int | datetime, collection: str | None = None, *, locks: Sequence[str] = ()
 ) -> int | None:
-    """Makes a former version of a table, or of one of its collections, the newest one.
+    """Makes an earlier version of a table, or of one of its collections, the newest one.
 
-    No run works on these collections meanwhile: their locks are held. The former state itself stays in the history.
+    No run works on these collections meanwhile: their locks are held. The earlier state itself stays in the history.
 
     Args:
         store: The tables.
@@ -150,16 +150,16 @@ def restore(
 def _restored(store: TableStore, table: str, target: int | datetime, collection: str | None) -> int | None:
     number = _number(store, table, target)
     with store.readable(table):
-        newest = store.place.open(table).version()
+        newest = store.storage.open(table).version()
     if number == newest:
         return None
-    former = store.place.open(table, number)
+    earlier = store.storage.open(table, number)
     try:
         if collection is None:
             with store.committing(table):
-                store.place.open(table).restore(number)
+                store.storage.open(table).restore(number)
         else:
-            store.overwrite(table, collection, store.batches_of(table, former, collection))
+            store.overwrite(table, collection, store.batches_of(table, earlier, collection))
     except (CommitConflictError, StorageError):
         raise
     except (DeltaError, OSError, TableError) as error:
@@ -167,7 +167,7 @@ def _restored(store: TableStore, table: str, target: int | datetime, collection:
             f"version {number} of table '{table}'",
             expected="files that are all there",
             got=str(error),
-            remedy="Maintenance keeps former versions for EMBEDDER_HISTORY_DAYS. The table is as it was; "
+            remedy="Maintenance keeps earlier versions for EMBEDDER_HISTORY_DAYS. The table is as it was; "
             "`embedder tables history` shows newer versions.",
         ) from error
     return number

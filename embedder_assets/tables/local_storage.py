@@ -14,8 +14,8 @@ from deltalake import DeltaTable
 _COMMITTED = re.compile(r"\d{20}(\.json|\.checkpoint(\..+)?\.parquet)|_last_checkpoint")
 
 
-class Folder:
-    """A ``Place`` on a local disk, where the locks of the home keep all writers apart."""
+class LocalStorage:
+    """A ``TableStorage`` on a local disk, where the locks of the home keep all writers apart."""
 
     shared = False
     reading = None
@@ -55,10 +55,10 @@ class Folder:
     def staging(self, table: str, collection: str, fingerprint: str) -> None:
         """Nowhere but in the home."""
 
-    def forget_staged(self, collection: str | None = None) -> None:
+    def delete_staged(self, collection: str | None = None) -> None:
         """Nothing is staged here."""
 
-    def reach(self) -> None:
+    def check_access(self) -> None:
         """A folder is made when the first table is."""
 
 

@@ -1,4 +1,4 @@
-"""Objects of a bucket that are no table: how they are reached, and what is told when they are not."""
+"""Objects of a bucket that are no table: how they are reached, and the error when they are not."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from embedder_assets.errors import StorageError
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
-_PATIENT, _IMPATIENT = 10, 1
+RETRIES, PROBE_RETRIES = 10, 1
 
 # The libraries give a store's answer as text only: a chain of causes, and the XML of the store at the end.
 # object_store marks the links of the chain so, in colour.
@@ -33,7 +33,7 @@ _CREDENTIALS = (
 )
 
 
-def open_objects(url: str, retries: int = _PATIENT) -> ObjectStore:
+def open_bucket(url: str, retries: int = RETRIES) -> ObjectStore:
     """What lies below ``s3://bucket/prefix``. Endpoint and credentials come from AWS's own variables."""
     from obstore.store import from_url
 
@@ -45,7 +45,7 @@ def plain_http() -> bool:
     return os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
 
 
-def reach_objects(thing: str, url: str) -> None:
+def check_bucket_access(thing: str, url: str) -> None:
     """Returns where a bucket can be looked at, quickly.
 
     Raises:
@@ -54,7 +54,7 @@ def reach_objects(thing: str, url: str) -> None:
     import obstore
 
     with translate_object_store_errors(f"{thing} at {url}"):
-        next(iter(obstore.list(open_objects(url, _IMPATIENT), chunk_size=1)), None)
+        next(iter(obstore.list(open_bucket(url, PROBE_RETRIES), chunk_size=1)), None)
 
 
 @contextmanager
@@ -65,7 +65,7 @@ def translate_object_store_errors(thing: str) -> Iterator[None]:
     try:
         yield
     except (BaseError, OSError) as error:
-        raise refusal(thing, str(error)) or StorageError(
+        raise object_store_error(thing, str(error)) or StorageError(
             thing,
             expected="files that can be read and written",
             got=str(error).splitlines()[0],
@@ -73,7 +73,7 @@ def translate_object_store_errors(thing: str) -> Iterator[None]:
         ) from error
 
 
-def refusal(thing: str, said: str) -> StorageError | None:
+def object_store_error(thing: str, said: str) -> StorageError | None:
     """The error for what an object store has said; None where it is not the store that failed.
 
     Neither credentials nor signatures are in it, which some stores send back.

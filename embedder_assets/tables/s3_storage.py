@@ -17,15 +17,20 @@ import polars as pl
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
-from embedder_assets.tables.errors import BROKEN_FILES
-from embedder_assets.tables.object_store import open_objects, plain_http, refusal, translate_object_store_errors
+from embedder_assets.tables.errors import FILE_ERRORS
+from embedder_assets.tables.object_store import (
+    object_store_error,
+    open_bucket,
+    plain_http,
+    translate_object_store_errors,
+)
 from embedder_assets.tables.staging import FOLDER, KEPT_DAYS, Staging
 
 # Requests of one reader at a time: what is staged are many small objects.
 READERS = 8
 
 # For a look before anything is computed; while it works, delta-rs tries ten times.
-_IMPATIENT = {"max_retries": "1"}
+PROBE_RETRIES = {"max_retries": "1"}
 
 
 @dataclass
@@ -36,8 +41,8 @@ class _Opened:
     scout: DeltaTable | None = None
 
 
-class Bucket:
-    """A ``Place`` in an object store.
+class S3Storage:
+    """A ``TableStorage`` in an object store.
 
     Args:
         url: ``s3://bucket`` or ``s3://bucket/prefix``.
@@ -97,13 +102,13 @@ class Bucket:
         """Objects beside the tables."""
         return StagedObjects(self._url, self.reading, table, collection, fingerprint)
 
-    def forget_staged(self, collection: str | None = None) -> None:
+    def delete_staged(self, collection: str | None = None) -> None:
         """Removes what is staged of a collection, or what was written over a week ago."""
-        forget_objects(self._url, collection)
+        delete_objects(self._url, collection)
 
-    def reach(self) -> None:
+    def check_access(self) -> None:
         """Lists a folder of the bucket, whether there is a table or not."""
-        DeltaTable.is_deltatable(self._url, {**self.reading, **_IMPATIENT})
+        DeltaTable.is_deltatable(self._url, {**self.reading, **PROBE_RETRIES})
 
 
 class StagedObjects(Staging):
@@ -133,13 +138,13 @@ class StagedObjects(Staging):
         body = BytesIO()
         rows.write_parquet(body)
         with translate_object_store_errors(f"staged rows at {self.address}"):
-            obstore.put(open_objects(self._url), f"{self._prefix}/{name}", body.getvalue())
+            obstore.put(open_bucket(self._url), f"{self._prefix}/{name}", body.getvalue())
 
     def _names(self) -> list[str]:
         import obstore
 
         with translate_object_store_errors(f"staged rows at {self.address}"):
-            listed = obstore.list(open_objects(self._url), prefix=f"{self._prefix}/")
+            listed = obstore.list(open_bucket(self._url), prefix=f"{self._prefix}/")
             return sorted(meta["path"].rpartition("/")[2] for chunk in listed for meta in chunk)
 
     def _frames(self, names: Sequence[str], columns: list[str]) -> Iterator[pl.DataFrame]:
@@ -152,10 +157,10 @@ class StagedObjects(Staging):
     def _frame(self, name: str, columns: list[str]) -> pl.DataFrame | None:
         try:
             return pl.read_parquet(f"{self.address}/{name}", columns=columns, glob=False, storage_options=self._reading)
-        except BROKEN_FILES as error:
+        except FILE_ERRORS as error:
             # Where the store does not answer, nothing is known of the object.
-            if (refused := refusal(f"staged rows at {self.address}", str(error))) is not None:
-                raise refused from error
+            if (store_error := object_store_error(f"staged rows at {self.address}", str(error))) is not None:
+                raise store_error from error
             self._delete([name])
             return None
 
@@ -163,14 +168,14 @@ class StagedObjects(Staging):
         _delete(self._url, [f"{self._prefix}/{name}" for name in names])
 
 
-def forget_objects(url: str, collection: str | None = None) -> None:
+def delete_objects(url: str, collection: str | None = None) -> None:
     """Removes what is staged of a collection; by default, of any, the objects that were written over a week ago."""
     import obstore
 
     oldest = datetime.now(UTC) - timedelta(days=KEPT_DAYS)
     own = None if collection is None else _key(collection)
     with translate_object_store_errors(f"staged rows at {url}/{FOLDER}"):
-        listed = [meta for chunk in obstore.list(open_objects(url), prefix=f"{FOLDER}/") for meta in chunk]
+        listed = [meta for chunk in obstore.list(open_bucket(url), prefix=f"{FOLDER}/") for meta in chunk]
     unused = [
         meta["path"]
         for meta in listed
@@ -184,7 +189,7 @@ def _delete(url: str, paths: Sequence[str]) -> None:
 
     if paths:
         with translate_object_store_errors(f"staged rows at {url}/{FOLDER}"):
-            obstore.delete(open_objects(url), list(paths))
+            obstore.delete(open_bucket(url), list(paths))
 
 
 def _key(collection: str) -> str:

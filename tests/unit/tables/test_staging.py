@@ -8,7 +8,7 @@ import polars as pl
 
 from embedder_assets.tables.digest_ranges import digest_ranges
 from embedder_assets.tables.schemas import SCHEMAS
-from embedder_assets.tables.staging import KEPT_DAYS, StagedFiles, forget_files
+from embedder_assets.tables.staging import KEPT_DAYS, StagedFiles, delete_files
 from tests.support.factories import make_chunks
 
 
@@ -59,7 +59,7 @@ def test_staged_rows_that_nobody_used_for_a_week_are_forgotten(tmp_path):
         for file in staging.folder.iterdir():
             os.utime(file, (week_ago, week_ago))
     read.read(SCHEMAS["chunks"])
-    forget_files(tmp_path)
+    delete_files(tmp_path)
     assert [staging.read(SCHEMAS["chunks"]).height for staging in (used, read, unused)] == [1, 1, 0]
 
 
@@ -69,7 +69,7 @@ def test_staged_rows_from_the_future_age_from_now_on(tmp_path):
     [file] = staging.folder.iterdir()
     ahead = time.time() + 400 * 24 * 3600
     os.utime(file, (ahead, ahead))
-    forget_files(tmp_path)
+    delete_files(tmp_path)
     assert time.time() - 60 < file.stat().st_mtime <= time.time()
 
 
@@ -85,7 +85,7 @@ def test_staged_rows_of_a_range_of_digests_are_read_alone(tmp_path):
 
 
 def test_a_home_without_staged_rows_has_nothing_to_forget(tmp_path):
-    forget_files(tmp_path)
+    delete_files(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
