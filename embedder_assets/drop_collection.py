@@ -73,5 +73,5 @@ def _drop(store: TableStore, collection: str) -> dict[str, int]:
     for table in reversed(rows):
         store.remove(table, collection)
     remove_indexes(store.home, collection, [])
-    store.forget_staged(collection)
+    store.delete_staged(collection)
     return rows

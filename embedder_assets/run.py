@@ -29,7 +29,7 @@ from embedder_assets.instance.storage_errors import translate_storage_errors
 from embedder_assets.run_context import Pipeline
 from embedder_assets.serving.models.in_use import require_models
 from embedder_assets.settings import Settings
-from embedder_assets.tables.object_store import reach_objects
+from embedder_assets.tables.object_store import check_bucket_access
 from embedder_assets.telemetry.event_log import records_of_run
 from embedder_assets.telemetry.exporter.collector import RecordCollector, event_log_collector
 from embedder_assets.telemetry.exporter.live_state import StateCollector
@@ -125,9 +125,9 @@ def launch(pipeline: Pipeline, names: Sequence[str] = ()) -> RunOutcome:
     """
     settings = pipeline.settings
     require_models(settings)
-    pipeline.store.reach()
+    pipeline.store.check_access()
     if settings.exports_url:
-        reach_objects("the exports", settings.exports_url)
+        check_bucket_access("the exports", settings.exports_url)
     found = [collection.name for collection in discover_collections(sync_corpus(settings))]
     chosen = [find_collection(settings.corpus_dir, name).name for name in dict.fromkeys(names)] or found
     refused = [] if names else refused_names(settings.corpus_dir)

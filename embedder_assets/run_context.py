@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from embedder_assets.instance.run_lock import RunLock
 from embedder_assets.serving.client.session import TritonSession
 from embedder_assets.settings import Settings
+from embedder_assets.tables.history import NotedVersions
 from embedder_assets.tables.store import TableStore
-from embedder_assets.tables.superseded import NotedVersions
 from embedder_assets.telemetry.stage_record import ProgressReport, ignore_progress
 
 

@@ -14,7 +14,7 @@ import polars as pl
 from embedder_assets.corpus.document import Document
 from embedder_assets.serving.backends.text_encoder.on_the_cpu import cores
 from embedder_assets.tables.schemas import SCHEMAS
-from embedder_assets.tables.staging import Staging, lost_rows
+from embedder_assets.tables.staging import Staging, missing_rows_error
 from embedder_assets.tables.store import TableStore
 from embedder_assets.telemetry.stage_record import StageMeter
 
@@ -162,4 +162,4 @@ def _of(collection: str, versions: pl.DataFrame, staging: Staging, expected: int
             yield rows
     if found != expected:
         staging.clear()
-        raise lost_rows(f"staged chunks of collection '{collection}'", expected, found, staging.address)
+        raise missing_rows_error(f"staged chunks of collection '{collection}'", expected, found, staging.address)

@@ -95,7 +95,7 @@ def show_outcome(outcome: RunOutcome, pipeline: Pipeline) -> None:
     for problem in outcome.problems:
         _note("failed", problem, "red")
     home, delivered = pipeline.settings.home, pipeline.settings.exports_url
-    say(f"Tables:   {pipeline.store.place}")
+    say(f"Tables:   {pipeline.store.storage}")
     say(f"Exports:  {home / 'exports'}{f' and {delivered}' if delivered else ''}")
     say(f"Manifest: {home / 'runs' / 'latest.json'}")
     if outcome.success:

@@ -23,7 +23,7 @@ from embedder_assets.serving.models.in_use import models_in_use, unusable_models
 from embedder_assets.serving.server.access import ClientAccess, ServerAccess
 from embedder_assets.serving.server.embedded import find_running
 from embedder_assets.settings import Settings
-from embedder_assets.tables.object_store import reach_objects
+from embedder_assets.tables.object_store import check_bucket_access
 from embedder_assets.tables.store import TableStore
 
 SHM_NEEDED_MB = 64
@@ -163,9 +163,9 @@ def _rights(settings: Settings) -> Iterator[Diagnosis]:
 def _buckets(settings: Settings) -> Iterator[Diagnosis]:
     """The object store, where something is in one."""
     places: dict[str, tuple[str | None, Callable[[], None]]] = {
-        "tables": (settings.tables_url, TableStore.of(settings).reach),
-        "exports": (settings.exports_url, lambda: reach_objects("the exports", str(settings.exports_url))),
-        "corpus": (settings.corpus_url, lambda: reach_objects("the corpus", str(settings.corpus_url))),
+        "tables": (settings.tables_url, TableStore.of(settings).check_access),
+        "exports": (settings.exports_url, lambda: check_bucket_access("the exports", str(settings.exports_url))),
+        "corpus": (settings.corpus_url, lambda: check_bucket_access("the corpus", str(settings.corpus_url))),
     }
     for thing, (url, reach) in places.items():
         if url is None:

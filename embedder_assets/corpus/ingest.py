@@ -21,7 +21,7 @@ from embedder_assets.corpus.extract import Document, DocumentIssue, Limits, Sour
 from embedder_assets.corpus.sources import Listing, list_sources
 from embedder_assets.settings import Settings
 from embedder_assets.tables.schemas import SCHEMAS, Schema
-from embedder_assets.tables.staging import Staging, lost_rows
+from embedder_assets.tables.staging import Staging, missing_rows_error
 from embedder_assets.tables.store import TableStore
 
 DOCUMENTS, ISSUES = "documents", "document_issues"
@@ -203,7 +203,7 @@ class Ingest:
         if staged != changed.height:
             address = self._staging.address
             self._staging.clear()
-            raise lost_rows(f"staged documents of collection '{self._name}'", changed.height, staged, address)
+            raise missing_rows_error(f"staged documents of collection '{self._name}'", changed.height, staged, address)
 
 
 def _is_or_is_below(doc_id: str, places: Set[str]) -> bool:

@@ -20,7 +20,7 @@ from embedder_assets.atomic_file import write_atomically
 from embedder_assets.corpus.paths import list_folder, status
 from embedder_assets.errors import CorpusError
 from embedder_assets.settings import Settings
-from embedder_assets.tables.object_store import open_objects, translate_object_store_errors
+from embedder_assets.tables.object_store import open_bucket, translate_object_store_errors
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta
@@ -44,7 +44,7 @@ def sync_corpus(settings: Settings) -> Path:
     locks = settings.home / "locks"
     locks.mkdir(parents=True, exist_ok=True)
     with FileLock(locks / "corpus.lock"), translate_object_store_errors(f"the corpus at {settings.corpus_url}"):
-        _Sync(open_objects(settings.corpus_url), settings.home, settings.corpus_dir).run()
+        _Sync(open_bucket(settings.corpus_url), settings.home, settings.corpus_dir).run()
     return settings.corpus_dir
 
 

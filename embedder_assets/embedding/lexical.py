@@ -24,8 +24,7 @@ from embedder_assets.embedding.keys import KEY, MODEL_KEY, Model, is_of
 from embedder_assets.errors import ModelBuildError
 from embedder_assets.serving.models.description import load_description
 from embedder_assets.settings import Settings
-from embedder_assets.tables.digest_ranges import DigestRange, digest_ranges
-from embedder_assets.tables.input_digest import input_digest
+from embedder_assets.tables.digest_ranges import DigestRange, digest_ranges, input_digest
 from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.store import TableStore
 

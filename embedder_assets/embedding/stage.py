@@ -176,7 +176,7 @@ class EmbeddingStage:
         self._store.exchange(self._table, collection, added, census.stale)
         for encoder in self._encoders:
             self._staging(collection, encoder).clear()
-        self._store.forget_staged()
+        self._store.delete_staged()
         deleted = self._deleted(census.stale)
         if census.stale.height or any(each.missing for each in prepared):
             census = self._census(collection)

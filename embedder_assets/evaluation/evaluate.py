@@ -17,7 +17,7 @@ from embedder_assets.corpus.queries import load_qrels
 from embedder_assets.errors import EmbedderError, TableError
 from embedder_assets.evaluation.results import MEASURES, EvaluationResult, Models, latest_result, next_sequence
 from embedder_assets.settings import Settings
-from embedder_assets.tables.input_digest import input_digest
+from embedder_assets.tables.digest_ranges import input_digest
 from embedder_assets.tables.store import TableStore
 
 # Query to document to grade; a document counts as relevant from grade 1 on.

@@ -22,8 +22,7 @@ from embedder_assets.export.npz import write_npz
 from embedder_assets.export.s3_delivery import MANIFEST, S3Delivery
 from embedder_assets.retrieval.fusion import RetrievalModels
 from embedder_assets.settings import Settings
-from embedder_assets.tables.digest_ranges import DigestRange, digest_ranges
-from embedder_assets.tables.input_digest import input_digest
+from embedder_assets.tables.digest_ranges import DigestRange, digest_ranges, input_digest
 from embedder_assets.tables.store import ROW_GROUP_ROWS, TableStore
 
 UNFINISHED = "unfinished"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedder_assets.errors import CommitConflictError
-from embedder_assets.tables.object_store import open_objects, translate_object_store_errors
+from embedder_assets.tables.object_store import open_bucket, translate_object_store_errors
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -42,7 +42,7 @@ class S3Delivery:
             StorageError: The bucket does not answer or does not take them.
         """
         with translate_object_store_errors(f"the exports at {self._url}"):
-            return self._deliver(open_objects(self._url), folder, manifest)
+            return self._deliver(open_bucket(self._url), folder, manifest)
 
     def delete(self, name: str) -> None:
         """Deletes what was delivered of a collection, the manifest first.
@@ -53,7 +53,7 @@ class S3Delivery:
         import obstore
 
         with translate_object_store_errors(f"the exports at {self._url}"):
-            store = open_objects(self._url)
+            store = open_bucket(self._url)
             paths = [meta["path"] for chunk in obstore.list(store, prefix=f"{name}/") for meta in chunk]
             for path in sorted(paths, key=lambda path: path != f"{name}/{MANIFEST}"):
                 obstore.delete(store, path)

@@ -23,8 +23,7 @@ from embedder_assets.retrieval.exact_index import EMPTY_RANKING, ChunkIndex
 from embedder_assets.retrieval.query_embeddings import QueryEmbeddingCache, QueryEncoder, is_complete, with_digest
 from embedder_assets.serving.client.session import TritonSession
 from embedder_assets.settings import Settings
-from embedder_assets.tables.digest_ranges import digest_ranges
-from embedder_assets.tables.input_digest import input_digest
+from embedder_assets.tables.digest_ranges import digest_ranges, input_digest
 from embedder_assets.tables.store import TableStore
 from embedder_assets.telemetry.stage_record import StageMeter
 

@@ -17,7 +17,7 @@ from embedder_assets.retrieval.query_embeddings import with_digest
 from embedder_assets.retrieval.rerank_score import FORMULA, combine
 from embedder_assets.serving.client.session import TritonSession
 from embedder_assets.settings import Settings
-from embedder_assets.tables.input_digest import input_digest
+from embedder_assets.tables.digest_ranges import input_digest
 from embedder_assets.tables.store import TableStore
 from embedder_assets.telemetry.stage_record import StageMeter
 

@@ -1,4 +1,6 @@
-"""Splits a collection by the digest of its rows' text, so that no stage has to hold all of it.
+"""The digest of what a result is made from, and ranges of digests.
+
+Ranges split a collection by the digest of its rows' text, so that no stage has to hold all of it.
 
 SHA-256 is uniform, so equal ranges of its first digits hold about as many rows each, and rows of equal text are always
 in one of them. The tables that are walked this way are written in the order of the digest: reading a range reads little
@@ -7,8 +9,10 @@ else, because Parquet keeps the smallest and the largest value of each row group
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import polars as pl
@@ -57,3 +61,14 @@ def equal_ranges(count: int) -> list[DigestRange]:
     bounds = [f"{position * MOST // count:0{_DIGITS}x}" for position in range(count)] + [_END]
     bounds[0] = ""
     return [DigestRange(low, high) for low, high in itertools.pairwise(bounds)]
+
+
+def input_digest(parts: Iterable[str]) -> str:
+    """SHA-256 in hex over texts in their order: while it stays the same, nothing is computed again.
+
+    The texts are taken one after the other.
+    """
+    digest = hashlib.sha256()
+    for position, part in enumerate(parts):
+        digest.update((f"\x1e{part}" if position else part).encode())
+    return digest.hexdigest()

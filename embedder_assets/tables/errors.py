@@ -9,15 +9,15 @@ import polars as pl
 from deltalake.exceptions import DeltaError
 
 from embedder_assets.errors import TableError
-from embedder_assets.tables.refusals import refusal
+from embedder_assets.tables.object_store import object_store_error
 
 # Polars panics on a Parquet file that was cut short, with an exception that is no Exception.
-BROKEN_FILES = (pl.exceptions.PolarsError, pl.exceptions.PanicException, DeltaError, OSError)
+FILE_ERRORS = (pl.exceptions.PolarsError, pl.exceptions.PanicException, DeltaError, OSError)
 FREE_SPACE = "Check free space and permissions, then run again."
 
 
 @contextmanager
-def guarded(thing: str, *, expected: str, remedy: str) -> Iterator[None]:
+def translate_file_errors(thing: str, *, expected: str, remedy: str) -> Iterator[None]:
     """Raises a ``TableError`` about a thing for whatever goes wrong with its files.
 
     Args:
@@ -30,9 +30,9 @@ def guarded(thing: str, *, expected: str, remedy: str) -> Iterator[None]:
     """
     try:
         yield
-    except BROKEN_FILES as error:
-        if (refused := refusal(thing, str(error))) is not None:
-            raise refused from error
+    except FILE_ERRORS as error:
+        if (store_error := object_store_error(thing, str(error))) is not None:
+            raise store_error from error
         # Behind the first line comes a backtrace of the library's own.
         got = next(iter(str(error).splitlines()), type(error).__name__)
         raise TableError(thing, expected=expected, got=got, remedy=remedy) from error

@@ -47,7 +47,7 @@ def conform(table: str, rows: pl.DataFrame) -> pl.DataFrame:
     return rows.select(pl.col(name).cast(data_type) for name, data_type in schema.items())
 
 
-def fitting(table: str, rows: Rows) -> Iterator[pl.DataFrame]:
+def conforming_frames(table: str, rows: Rows) -> Iterator[pl.DataFrame]:
     """Frames that have rows, as the table takes them."""
     for frame in [rows] if isinstance(rows, pl.DataFrame) else rows:
         if frame.height:
@@ -55,7 +55,7 @@ def fitting(table: str, rows: Rows) -> Iterator[pl.DataFrame]:
             yield whole.sort(DIGEST) if {DIGEST, "chunk_id"} <= whole.schema.keys() else whole
 
 
-class Counted:
+class CountedFrames:
     """Frames, with the number of rows that have gone by."""
 
     def __init__(self, frames: Iterable[pl.DataFrame]) -> None:
@@ -68,7 +68,7 @@ class Counted:
             yield frame
 
 
-def take(frames: Iterator[pl.DataFrame], rows: int) -> tuple[list[pl.DataFrame], Iterator[pl.DataFrame] | None]:
+def take_rows(frames: Iterator[pl.DataFrame], rows: int) -> tuple[list[pl.DataFrame], Iterator[pl.DataFrame] | None]:
     """Frames up to a number of rows, and the others; None where there is no other."""
     taken, height = [], 0
     for frame in frames:

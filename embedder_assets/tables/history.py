@@ -1,10 +1,14 @@
-"""Former versions of the tables: which there are, and how one comes back."""
+"""Earlier versions of the tables: which there are, how one comes back, and whether a run has read one that is outdated.
+
+The steps of a run alternate with those of other runs, so another one may commit newer rows between two of them. What
+the run had left to do is then that one's work, whose own checks judge it.
+"""
 
 from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -78,7 +82,7 @@ def commits_of(store: TableStore, table: str, collection: str, limit: int | None
     if not store.exists(table):
         return []
     with store.readable(table):
-        opened = store.place.open(table)
+        opened = store.storage.open(table)
         history = sorted(opened.history(limit), key=lambda commit: int(commit["version"]), reverse=True)
         until = opened.version()
     found = []
@@ -113,7 +117,7 @@ def versions(store: TableStore, tables: Sequence[str] = (), limit: int | None = 
     """
     for table in [_existing(store, name) for name in tables] or [name for name in SCHEMAS if store.exists(name)]:
         with store.readable(table):
-            commits = store.place.open(table).history(limit)
+            commits = store.storage.open(table).history(limit)
         for commit in commits:
             yield _version(table, commit)
 
@@ -121,9 +125,9 @@ def versions(store: TableStore, tables: Sequence[str] = (), limit: int | None = 
 def restore(
     store: TableStore, table: str, target: int | datetime, collection: str | None = None, *, locks: Sequence[str] = ()
 ) -> int | None:
-    """Makes a former version of a table, or of one of its collections, the newest one.
+    """Makes an earlier version of a table, or of one of its collections, the newest one.
 
-    No run works on these collections meanwhile: their locks are held. The former state itself stays in the history.
+    No run works on these collections meanwhile: their locks are held. The earlier state itself stays in the history.
 
     Args:
         store: The tables.
@@ -146,16 +150,16 @@ def restore(
 def _restored(store: TableStore, table: str, target: int | datetime, collection: str | None) -> int | None:
     number = _number(store, table, target)
     with store.readable(table):
-        newest = store.place.open(table).version()
+        newest = store.storage.open(table).version()
     if number == newest:
         return None
-    former = store.place.open(table, number)
+    earlier = store.storage.open(table, number)
     try:
         if collection is None:
             with store.committing(table):
-                store.place.open(table).restore(number)
+                store.storage.open(table).restore(number)
         else:
-            store.overwrite(table, collection, store.batches_of(table, former, collection))
+            store.overwrite(table, collection, store.batches_of(table, earlier, collection))
     except (CommitConflictError, StorageError):
         raise
     except (DeltaError, OSError, TableError) as error:
@@ -163,7 +167,7 @@ def _restored(store: TableStore, table: str, target: int | datetime, collection:
             f"version {number} of table '{table}'",
             expected="files that are all there",
             got=str(error),
-            remedy="Maintenance keeps former versions for EMBEDDER_HISTORY_DAYS. The table is as it was; "
+            remedy="Maintenance keeps earlier versions for EMBEDDER_HISTORY_DAYS. The table is as it was; "
             "`embedder tables history` shows newer versions.",
         ) from error
     return number
@@ -221,3 +225,52 @@ def _version(table: str, commit: dict[str, Any]) -> Version:
 
 def _instant(commit: dict[str, Any]) -> datetime:
     return datetime.fromtimestamp(commit["timestamp"] / 1000, UTC)
+
+
+class NotedVersions:
+    """The versions of the tables that the steps of one run have read or made, by collection.
+
+    The first note of a table counts: a later step that reads newer rows must not hide that the earlier ones did not.
+
+    Attributes:
+        left_to_others: The collections that a step has left to another run, each with the sentence that says why.
+    """
+
+    def __init__(self) -> None:
+        self.left_to_others: dict[str, str] = {}
+        self._versions: dict[str, dict[str, int]] = {}
+
+    def note(self, store: TableStore, collection: str, tables: Iterable[str]) -> dict[str, int]:
+        """Notes the versions of some tables that a step has read or made, while nobody else works on the collection.
+
+        Args:
+            store: The tables.
+            collection: What the step worked on.
+            tables: Their names; names of what is no table are left out.
+
+        Returns:
+            Table to version: what another process needs for ``add``.
+        """
+        versions = {table: store.version(table) for table in tables if table in SCHEMAS}
+        self.add(collection, versions)
+        return versions
+
+    def add(self, collection: str, versions: Mapping[str, int]) -> None:
+        """Takes over what another process of the run has noted, in any order."""
+        known = self._versions.setdefault(collection, {})
+        for table, version in versions.items():
+            known[table] = min(version, known.get(table, version))
+
+    def superseded(self, store: TableStore, collection: str) -> str | None:
+        """A sentence about the first table in which rows of a collection have changed since; None where none have.
+
+        Compaction changes no row.
+        """
+        for table, version in self._versions.get(collection, {}).items():
+            commit = changed_since(store, table, collection, version)
+            if commit is not None:
+                return (
+                    f"another run or command has changed the table '{table}' since this run read it (version "
+                    f"{commit.version}, {commit.at:%Y-%m-%d %H:%M:%S} UTC); what this run had left to do is up to it"
+                )
+        return None

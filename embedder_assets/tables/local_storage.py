@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from deltalake import DeltaTable
-
-from embedder_assets.tables.snapshots import Snapshots
 
 # What shows that a table's log has, or had, a version: a commit, a checkpoint, or the hint that names one. A process
 # that is killed in its first commit leaves other names: the store writes `….json#1` and then links it.
 _COMMITTED = re.compile(r"\d{20}(\.json|\.checkpoint(\..+)?\.parquet)|_last_checkpoint")
 
 
-class Folder:
-    """A ``Place`` on a local disk, where the locks of the home keep all writers apart."""
+class LocalStorage:
+    """A ``TableStorage`` on a local disk, where the locks of the home keep all writers apart."""
 
     shared = False
     reading = None
@@ -56,8 +55,59 @@ class Folder:
     def staging(self, table: str, collection: str, fingerprint: str) -> None:
         """Nowhere but in the home."""
 
-    def forget_staged(self, collection: str | None = None) -> None:
+    def delete_staged(self, collection: str | None = None) -> None:
         """Nothing is staged here."""
 
-    def reach(self) -> None:
+    def check_access(self) -> None:
         """A folder is made when the first table is."""
+
+
+@dataclass(frozen=True)
+class _Opened:
+    delta: DeltaTable
+    commit: tuple[int, int] | None
+
+
+class Snapshots:
+    """The newest version of each table by folder, opened once: opening reads the log, looking for a commit does not.
+
+    Whoever commits, in whatever process, is seen at the next look.
+    """
+
+    def __init__(self) -> None:
+        self._opened: dict[Path, _Opened] = {}
+
+    def newest(self, folder: Path) -> DeltaTable:
+        """The newest version of a table; read it only, others hold it too.
+
+        Raises:
+            DeltaError: The table is not there, or its log cannot be read.
+        """
+        known = self._opened.get(folder)
+        if known is None or not _is_newest(folder, known):
+            delta = DeltaTable(str(folder))
+            known = self._opened[folder] = _Opened(delta, _identity(_commit(folder, delta.version())))
+        return known.delta
+
+
+def _is_newest(folder: Path, known: _Opened) -> bool:
+    """Whether no commit follows, and the commit is still the one of then: a folder may be deleted and written anew."""
+    version = known.delta.version()
+    return (
+        known.commit is not None
+        and known.commit == _identity(_commit(folder, version))
+        and not _commit(folder, version + 1).exists()
+    )
+
+
+def _commit(folder: Path, version: int) -> Path:
+    return folder / "_delta_log" / f"{version:020}.json"
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    """None where the file is gone, as that of a commit of long ago may be."""
+    try:
+        status = file.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from filelock import FileLock
 
-from embedder_assets.tables.errors import FREE_SPACE, guarded
+from embedder_assets.tables.errors import FREE_SPACE, translate_file_errors
 
 
 def collection_lock(home: Path, collection: str) -> FileLock:
@@ -25,6 +25,6 @@ def table_lock(home: Path, table: str) -> FileLock:
 
 
 def _lock(folder: Path, name: str) -> FileLock:
-    with guarded(f"the locks in {folder}", expected="a folder that can be written", remedy=FREE_SPACE):
+    with translate_file_errors(f"the locks in {folder}", expected="a folder that can be written", remedy=FREE_SPACE):
         folder.mkdir(parents=True, exist_ok=True)
     return FileLock(folder / f"{quote(name, safe='')}.lock")

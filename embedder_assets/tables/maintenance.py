@@ -1,4 +1,4 @@
-"""Keeps the tables in shape: few files, a short log, and former versions for as long as the settings say."""
+"""Keeps the tables in shape: few files, a short log, and earlier versions for as long as the settings say."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Maintenance:
     Attributes:
         files_before: Data files of the newest version.
         files_after: The same afterwards.
-        files_removed: Files of former versions that are gone from the disk.
+        files_removed: Files of earlier versions that are gone from the disk.
         bytes_removed: Their size; None in an object store, which does not tell it.
     """
 
@@ -46,30 +46,30 @@ def maintain(
 
     Args:
         store: The tables.
-        history_days: For how long a former version can be read and restored; an hour at least.
+        history_days: For how long an earlier version can be read and restored; an hour at least.
         collections: Those that a run may be working on, beside the ones that have rows.
         needed: Asked, while nobody works on a collection, which older versions a reader still needs.
 
     Raises:
         TableError: A table cannot be read or written; those before it are done.
     """
-    forget = functools.partial(_forget, store, history_days, needed)
-    return [_maintain(store, table, collections, forget) for table in SCHEMAS if store.exists(table)]
+    vacuum = functools.partial(_vacuum, store, history_days, needed)
+    return [_maintain(store, table, collections, vacuum) for table in SCHEMAS if store.exists(table)]
 
 
 def _maintain(
-    store: TableStore, table: str, collections: Sequence[str], forget: Callable[[str], tuple[int, int | None]]
+    store: TableStore, table: str, collections: Sequence[str], vacuum: Callable[[str], tuple[int, int | None]]
 ) -> Maintenance:
     with store.readable(table):
-        before = len(store.place.open(table).file_uris())
+        before = len(store.storage.open(table).file_uris())
         present = store.collections(table)
         for collection in present:
             run_exclusively(store, [collection], functools.partial(_compact, store, table, collection))
-        removed, size = run_exclusively(store, {*present, *collections}, lambda: forget(table))
+        removed, size = run_exclusively(store, {*present, *collections}, lambda: vacuum(table))
         return Maintenance(
             table=table,
             files_before=before,
-            files_after=len(store.place.open(table).file_uris()),
+            files_after=len(store.storage.open(table).file_uris()),
             files_removed=removed,
             bytes_removed=size,
         )
@@ -77,7 +77,7 @@ def _maintain(
 
 def _compact(store: TableStore, table: str, collection: str) -> None:
     with store.committing(table):
-        store.place.open(table).optimize.compact(
+        store.storage.open(table).optimize.compact(
             partition_filters=[("collection", "=", collection)],
             target_size=FILE_BYTES,
             writer_properties=WriterProperties(max_row_group_size=ROW_GROUP_ROWS),
@@ -85,15 +85,15 @@ def _compact(store: TableStore, table: str, collection: str) -> None:
         )
 
 
-def _forget(store: TableStore, history_days: float, needed: Callable[[], Needed], table: str) -> tuple[int, int | None]:
+def _vacuum(store: TableStore, history_days: float, needed: Callable[[], Needed], table: str) -> tuple[int, int | None]:
     """Removes the files of old versions; returns how many there were, and their size."""
     kept = sorted(needed().get(table, ())) or None
     with store.committing(table):
-        delta = store.place.open(table)
+        delta = store.storage.open(table)
         hours = max(SHORTEST_HOURS, round(history_days * HOURS_A_DAY))
         vacuum = functools.partial(delta.vacuum, hours, enforce_retention_duration=False, keep_versions=kept)
         unused = vacuum(dry_run=True)
-        size = None if store.place.shared else _size(store, table, unused)
+        size = None if store.storage.shared else _size(store, table, unused)
         removed = vacuum(dry_run=False)
         delta.create_checkpoint()
         delta.cleanup_metadata()

@@ -25,7 +25,7 @@ import polars as pl
 from embedder_assets.errors import TableError
 from embedder_assets.tables.digest_ranges import COLUMN as DIGEST
 from embedder_assets.tables.digest_ranges import DigestRange
-from embedder_assets.tables.errors import BROKEN_FILES, FREE_SPACE, guarded
+from embedder_assets.tables.errors import FILE_ERRORS, FREE_SPACE, translate_file_errors
 
 FOLDER = "staging"
 # Of a digest, in the names of the files: tells which range a file's rows are of.
@@ -47,7 +47,9 @@ class Staging(ABC):
     def append(self, rows: pl.DataFrame) -> None:
         """Keeps a micro-batch, at least one row with a digest of its text; it is there whole or not at all."""
         first, last = str(rows[DIGEST].min())[:PREFIX_DIGITS], str(rows[DIGEST].max())[:PREFIX_DIGITS]
-        with guarded(f"staged rows in {self.address}", expected="a place that takes them", remedy=FREE_SPACE):
+        with translate_file_errors(
+            f"staged rows in {self.address}", expected="a place that takes them", remedy=FREE_SPACE
+        ):
             self._put(f"{first}-{last}-{uuid.uuid4().hex}.parquet", rows)
 
     def read(self, schema: dict[str, pl.DataType], within: DigestRange | None = None) -> pl.DataFrame:
@@ -115,11 +117,11 @@ class StagedFiles(Staging):
             try:
                 os.utime(file)
                 yield pl.read_parquet(file, columns=columns, glob=False)
-            except BROKEN_FILES:
+            except FILE_ERRORS:
                 file.unlink(missing_ok=True)
 
 
-def lost_rows(thing: str, expected: int, got: int, address: str) -> TableError:
+def missing_rows_error(thing: str, expected: int, got: int, address: str) -> TableError:
     """The error of a stage that does not find the rows that it has staged.
 
     Args:
@@ -136,7 +138,7 @@ def lost_rows(thing: str, expected: int, got: int, address: str) -> TableError:
     )
 
 
-def forget_files(root: Path, collection: str | None = None) -> None:
+def delete_files(root: Path, collection: str | None = None) -> None:
     """Removes what is staged of a collection; by default, of any, the files that nobody wrote or read for a week."""
     if collection is not None:
         for staged in root.glob(f"*/{quote(collection, safe='')}"):

@@ -7,12 +7,12 @@ from typing import Protocol
 
 from deltalake import DeltaTable
 
-from embedder_assets.tables.local_storage import Folder
-from embedder_assets.tables.s3_storage import Bucket
+from embedder_assets.tables.local_storage import LocalStorage
+from embedder_assets.tables.s3_storage import S3Storage
 from embedder_assets.tables.staging import Staging
 
 
-class Place(Protocol):
+class TableStorage(Protocol):
     """What the tables need of where they are.
 
     Attributes:
@@ -59,11 +59,11 @@ class Place(Protocol):
         """Where the hosts that share the tables stage rows together; None where the tables are one home's."""
         ...
 
-    def forget_staged(self, collection: str | None = None) -> None:
+    def delete_staged(self, collection: str | None = None) -> None:
         """Removes what is staged together of a collection; by default, of any, what is over a week old."""
         ...
 
-    def reach(self) -> None:
+    def check_access(self) -> None:
         """Returns where the tables can be looked at, quickly.
 
         Raises:
@@ -72,6 +72,6 @@ class Place(Protocol):
         ...
 
 
-def place_of(home: Path, url: str | None) -> Place:
+def storage_of(home: Path, url: str | None) -> TableStorage:
     """The folder ``tables`` of a home, or what an address names instead."""
-    return Folder(home / "tables") if url is None else Bucket(url)
+    return LocalStorage(home / "tables") if url is None else S3Storage(url)

@@ -20,14 +20,13 @@ from deltalake.exceptions import CommitFailedError
 
 from embedder_assets.settings import Settings
 from embedder_assets.tables.arrow_stream import write_stream
-from embedder_assets.tables.errors import FREE_SPACE, guarded
-from embedder_assets.tables.fixed_versions import FixedVersions
-from embedder_assets.tables.frames import Counted, Rows, conform, fitting, same_rows, scan, take
+from embedder_assets.tables.errors import FREE_SPACE, translate_file_errors
+from embedder_assets.tables.frames import CountedFrames, Rows, conform, conforming_frames, same_rows, scan, take_rows
 from embedder_assets.tables.locks import table_lock
-from embedder_assets.tables.read_snapshot import ReadSnapshot, conflict, of
+from embedder_assets.tables.read_snapshot import FixedVersions, ReadSnapshot, collection_predicate, commit_conflict
 from embedder_assets.tables.schemas import SCHEMAS
-from embedder_assets.tables.staging import FOLDER, StagedFiles, Staging, forget_files
-from embedder_assets.tables.storage import Place, place_of
+from embedder_assets.tables.staging import FOLDER, StagedFiles, Staging, delete_files
+from embedder_assets.tables.storage import TableStorage, storage_of
 
 # A merge of delta-rs reads all rows of the collection into memory; above this many they are written anew, as a stream.
 MERGE_ROWS = 100_000
@@ -47,8 +46,8 @@ class TableStore:
 
     def __init__(self, home: Path, url: str | None = None) -> None:
         self.home = home
-        self.place: Place = place_of(home, url)
-        self._seen = ReadSnapshot(self.place, remembers=False)
+        self.storage: TableStorage = storage_of(home, url)
+        self._snapshot = ReadSnapshot(self.storage, remembers=False)
 
     @classmethod
     def of(cls, settings: Settings) -> TableStore:
@@ -59,13 +58,13 @@ class TableStore:
     def transaction(self) -> Iterator[None]:
         """While the context lasts, a commit fails where another host has changed what was read of its collection.
 
-        For one thread at a time. ``turns`` does the work again.
+        For one thread at a time. ``run_exclusively`` does the work again.
         """
-        before, self._seen = self._seen, ReadSnapshot(self.place, remembers=True)
+        before, self._snapshot = self._snapshot, ReadSnapshot(self.storage, remembers=True)
         try:
             yield
         finally:
-            self._seen = before
+            self._snapshot = before
 
     def at(self, versions: Mapping[str, int | None]) -> TableStore:
         """The same tables for reading, each at one version for good: the given one, or the newest at the first look.
@@ -74,14 +73,14 @@ class TableStore:
             versions: Name of a table to its version; None for a table that is to be empty.
         """
         fixed = copy.copy(self)
-        fixed.place = FixedVersions(self.place, versions)
-        fixed._seen = ReadSnapshot(fixed.place, remembers=False)
+        fixed.storage = FixedVersions(self.storage, versions)
+        fixed._snapshot = ReadSnapshot(fixed.storage, remembers=False)
         return fixed
 
     def version(self, table: str) -> int:
         """The version of a table that this piece of work has read or made; -1 for a table that was not there."""
         with self.readable(table):
-            return self._seen.version(table)
+            return self._snapshot.version(table)
 
     def confirm(self, collection: str) -> None:
         """Returns where all rows of a collection that this piece of work has read are still the newest.
@@ -89,16 +88,18 @@ class TableStore:
         Raises:
             CommitConflictError: Another host has changed some.
         """
-        self._seen.confirm(collection)
+        self._snapshot.confirm(collection)
 
-    def reach(self) -> None:
+    def check_access(self) -> None:
         """Returns where the tables can be looked at.
 
         Raises:
             StorageError: The object store does not answer, does not let us in, or has no such bucket.
         """
-        with guarded(f"the tables at {self.place}", expected="to be reached", remedy="Check EMBEDDER_TABLES_URL."):
-            self.place.reach()
+        with translate_file_errors(
+            f"the tables at {self.storage}", expected="to be reached", remedy="Check EMBEDDER_TABLES_URL."
+        ):
+            self.storage.check_access()
 
     def staging(self, table: str, collection: str, fingerprint: str) -> Staging:
         """Where computed rows wait that are not in their table yet, for all hosts that share the tables.
@@ -110,7 +111,7 @@ class TableStore:
             collection: The collection.
             fingerprint: Of the model.
         """
-        return self.place.staging(table, collection, fingerprint) or self.own_staging(table, collection, fingerprint)
+        return self.storage.staging(table, collection, fingerprint) or self.own_staging(table, collection, fingerprint)
 
     def own_staging(self, table: str, collection: str, source: str) -> Staging:
         """The same for this home alone, whose locks let one run at a time stage rows of a collection.
@@ -122,27 +123,27 @@ class TableStore:
         """
         return StagedFiles(self.home / FOLDER, table, collection, source)
 
-    def forget_staged(self, collection: str | None = None) -> None:
+    def delete_staged(self, collection: str | None = None) -> None:
         """Removes what is staged of a collection; by default, of any, what was not needed for a week."""
-        forget_files(self.home / FOLDER, collection)
-        self.place.forget_staged(collection)
+        delete_files(self.home / FOLDER, collection)
+        self.storage.delete_staged(collection)
 
     def path(self, table: str) -> Path:
         """The folder of a table, where the tables are in one."""
-        return Path(self.place.address(table))
+        return Path(self.storage.address(table))
 
     def exists(self, table: str) -> bool:
         """Whether the table has been written."""
         with self.readable(table):
-            there = self.place.exists(table)
+            there = self.storage.exists(table)
         if not there:
-            self._seen.note(table, None)
+            self._snapshot.note(table, None)
         return there
 
     def newest(self, table: str) -> DeltaTable:
         """The newest version of a table that there is; read it only, others hold it too."""
-        delta = self.place.newest(table)
-        self._seen.note(table, delta)
+        delta = self.storage.newest(table)
+        self._snapshot.note(table, delta)
         return delta
 
     def collections(self, table: str) -> list[str]:
@@ -219,7 +220,7 @@ class TableStore:
             files = self._files(table, delta, collection)
         for file in files:
             with self.readable(table):
-                rows = scan(table, [file], self.place.reading)
+                rows = scan(table, [file], self.storage.reading)
                 rows = rows if where is None else rows.filter(where)
                 frame = rows.select(pl.col(name).cast(schema[name]) for name in columns or schema).collect()
             if frame.height:
@@ -240,7 +241,7 @@ class TableStore:
 
     def append(self, table: str, rows: Rows) -> None:
         """Adds rows of one collection in one commit; none at all make no commit."""
-        self._write(table, fitting(table, rows), None, mode="append")
+        self._write(table, conforming_frames(table, rows), None, mode="append")
 
     def exchange(self, table: str, collection: str, added: Rows, removed: pl.DataFrame) -> int:
         """Adds rows to a collection and removes others in one commit, a plain append where none is removed.
@@ -254,17 +255,17 @@ class TableStore:
         Returns:
             How many rows were removed.
         """
-        frames = fitting(table, added)
+        frames = conforming_frames(table, added)
         if not removed.height:
             self._write(table, frames, collection, mode="append")
             return 0
         present = self.count(table, collection)
-        first, rest = take(frames, MERGE_ROWS)
+        first, rest = take_rows(frames, MERGE_ROWS)
         if present <= MERGE_ROWS and rest is None:
             return self._merge(table, collection, pl.concat(first) if first else None, removed)
         kept = self.batches(table, collection)
         kept = (frame.join(removed, on=removed.columns, how="anti", nulls_equal=True) for frame in kept)
-        old = Counted(kept)
+        old = CountedFrames(kept)
         self.overwrite(table, collection, chain(old, first, rest or ()))
         return present - old.rows
 
@@ -274,7 +275,9 @@ class TableStore:
         if present:
             with self.committing(table, collection) as base:
                 assert isinstance(base, DeltaTable), "it has rows"
-                base.delete(of(collection), commit_properties=self._seen.describe(table, collection))
+                base.delete(
+                    collection_predicate(collection), commit_properties=self._snapshot.describe(table, collection)
+                )
         return present
 
     def _merge(self, table: str, collection: str, added: pl.DataFrame | None, removed: pl.DataFrame) -> int:
@@ -287,10 +290,10 @@ class TableStore:
                 base,
                 mode="merge",
                 delta_merge_options={
-                    "predicate": f"old.{of(collection)} AND {same}",
+                    "predicate": f"old.{collection_predicate(collection)} AND {same}",
                     "source_alias": "new",
                     "target_alias": "old",
-                    "commit_properties": self._seen.describe(table, collection),
+                    "commit_properties": self._snapshot.describe(table, collection),
                 },
             )
             merge = merge.when_matched_delete()
@@ -299,7 +302,7 @@ class TableStore:
 
     def overwrite(self, table: str, collection: str, rows: Rows) -> None:
         """Makes some rows a collection's only ones in one commit, whatever they are."""
-        frames = fitting(table, rows)
+        frames = conforming_frames(table, rows)
         if not self._write(table, frames, collection, mode="overwrite"):
             self.remove(table, collection)
 
@@ -325,12 +328,12 @@ class TableStore:
                     base,
                     stream,
                     mode=mode,
-                    predicate=of(collection),
+                    predicate=collection_predicate(collection),
                     partition_by=["collection"],
                     schema_mode="merge",
                     target_file_size=FILE_BYTES,
                     writer_properties=WriterProperties(max_row_group_size=ROW_GROUP_ROWS),
-                    commit_properties=self._seen.describe(table, collection),
+                    commit_properties=self._snapshot.describe(table, collection),
                 )
 
             write_stream(chain([first], frames), write)
@@ -346,18 +349,18 @@ class TableStore:
         """The files of a version of a table, or of one of its collections."""
         # Named here: deltalake percent-encodes the folder, where pl.scan_delta then looks for them.
         encoded_root = len(delta.table_uri.removeprefix("file://"))
-        uris = delta.file_uris(file_pruning_predicate=None if collection is None else of(collection))
-        return [self.place.file(table, uri[encoded_root:]) for uri in uris]
+        uris = delta.file_uris(file_pruning_predicate=None if collection is None else collection_predicate(collection))
+        return [self.storage.file(table, uri[encoded_root:]) for uri in uris]
 
     def _scan(self, table: str) -> pl.LazyFrame:
-        return scan(table, self._files(table, self.newest(table)), self.place.reading)
+        return scan(table, self._files(table, self.newest(table)), self.storage.reading)
 
     def readable(self, table: str) -> AbstractContextManager[None]:
         """While the context lasts, files of a table that cannot be read raise a ``TableError``."""
-        return guarded(
-            f"table '{table}' at {self.place.address(table)}",
+        return translate_file_errors(
+            f"table '{table}' at {self.storage.address(table)}",
             expected="readable Delta Lake files",
-            remedy=f"`embedder tables restore {table}` brings back a former version; or delete the folder: the next "
+            remedy=f"`embedder tables restore {table}` brings back an earlier version; or delete the folder: the next "
             "run computes it anew.",
         )
 
@@ -377,19 +380,19 @@ class TableStore:
             TableError: The table cannot be written.
         """
         with (
-            guarded(
-                f"table '{table}' at {self.place.address(table)}",
+            translate_file_errors(
+                f"table '{table}' at {self.storage.address(table)}",
                 expected="to take a commit",
                 remedy=f"The table is as it was. {FREE_SPACE}",
             ),
             table_lock(self.home, table),
         ):
             try:
-                base = self._seen.base(table, collection)
+                base = self._snapshot.base(table, collection)
                 yield base
             except CommitFailedError as error:
-                raise conflict(table, collection, str(error).splitlines()[0]) from error
-            self._seen.committed(table, base)
+                raise commit_conflict(table, collection, str(error).splitlines()[0]) from error
+            self._snapshot.committed(table, base)
 
 
 _PARTITIONED = {"partition_by": ["collection"], "schema_mode": "merge"}

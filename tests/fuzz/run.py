@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from unittest.mock import patch
 
 from embedder_assets.chunking.stage import ChunkStage
 from embedder_assets.corpus import deletion_guard
@@ -108,10 +109,10 @@ def _write(corpus: Path, suffix: str, chance: random.Random, count: int) -> set[
 def _read(root: Path, corpus: Path, written: set[str], batch: Batch) -> None:
     given = {"home": root / "home", "document_timeout_s": TIMEOUT_S}
     settings = load_settings({name: (value, "fuzz") for name, value in given.items()}, environ={}, directory=root)
-    limits.MAX_MARKDOWN_STEPS, deletion_guard.MAX_UNUSABLE_SHARE = STEPS, 1  # this process does nothing else
     started = time.monotonic()
     try:
-        Ingest(TableStore(settings.home), settings, Collection("kb", corpus, recursive=True)).run()
+        with patch.object(limits, "MAX_MARKDOWN_STEPS", STEPS), patch.object(deletion_guard, "MAX_UNUSABLE_SHARE", 1):
+            Ingest(TableStore(settings.home), settings, Collection("kb", corpus, recursive=True)).run()
         _cut(settings, root / "tokenizer.json")
     except Exception:
         batch.findings.append(f"the stage ended: {traceback.format_exc()}")

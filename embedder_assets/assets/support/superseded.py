@@ -13,7 +13,7 @@ import dagster as dg
 
 from embedder_assets.run_context import Pipeline
 from embedder_assets.sanitize import one_line
-from embedder_assets.tables.superseded import NotedVersions
+from embedder_assets.tables.history import NotedVersions
 
 VERSIONS_KEY = "table_versions"
 SUPERSEDED_KEY = "superseded"

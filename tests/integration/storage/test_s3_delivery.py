@@ -13,7 +13,7 @@ from obstore.store import S3Store, from_url
 
 from embedder_assets.errors import CommitConflictError, StorageError
 from embedder_assets.export.s3_delivery import S3Delivery
-from embedder_assets.tables.object_store import reach_objects
+from embedder_assets.tables.object_store import check_bucket_access
 from tests.support.processes import free_port
 from tests.support.servers.object_store import READER, READER_SECRET, SECRET
 
@@ -105,7 +105,7 @@ def test_refused_delivery_is_reported(url, tmp_path, monkeypatch, variables, sai
         monkeypatch.setenv(name, value or f"http://127.0.0.1:{free_port()}")
     if READER not in variables.values():
         with pytest.raises(StorageError, match=said):
-            reach_objects("the exports", url)
+            check_bucket_access("the exports", url)
     with pytest.raises(StorageError, match=said) as caught:
         S3Delivery(url).deliver(*exported(tmp_path / "kb", "1", a="one"))
     assert not any(secret in str(caught.value) for secret in ("wrong-secret", SECRET, READER_SECRET))
@@ -113,4 +113,4 @@ def test_refused_delivery_is_reported(url, tmp_path, monkeypatch, variables, sai
 
 def test_a_bucket_that_is_not_there_is_named(url):
     with pytest.raises(StorageError, match=r"s3://no-such-bucket/x: .*NoSuchBucket.*Make the bucket"):
-        reach_objects("the exports", "s3://no-such-bucket/x")
+        check_bucket_access("the exports", "s3://no-such-bucket/x")

@@ -137,7 +137,7 @@ def test_a_bucket_that_goes_away_costs_no_document(settings, url, monkeypatch):
             sync_corpus(settings)
         assert files(settings.corpus_dir) == {"kb/a.md": "one", "kb/b.md": "two"}
         patched.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
-        patched.setattr("embedder_assets.tables.object_store._PATIENT", 1)
+        patched.setattr("embedder_assets.tables.object_store.RETRIES", 1)
         with pytest.raises(StorageError, match="Check that the server at AWS_ENDPOINT_URL answers"):
             sync_corpus(settings)
         assert files(settings.corpus_dir) == {"kb/a.md": "one", "kb/b.md": "two"}

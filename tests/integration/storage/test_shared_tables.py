@@ -18,13 +18,13 @@ from polars.testing import assert_frame_equal
 
 from embedder_assets.drop_collection import drop_collection
 from embedder_assets.errors import CommitConflictError, StorageError, TableError
-from embedder_assets.tables import staged_objects
+from embedder_assets.tables import s3_storage
 from embedder_assets.tables import store as store_module
 from embedder_assets.tables.digest_ranges import equal_ranges
 from embedder_assets.tables.exclusive_work import TRIES, run_exclusively
 from embedder_assets.tables.history import restore, versions
 from embedder_assets.tables.maintenance import maintain
-from embedder_assets.tables.object_store import open_objects
+from embedder_assets.tables.object_store import open_bucket
 from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.staging import Staging
 from embedder_assets.tables.store import TableStore
@@ -162,17 +162,17 @@ def test_staged_rows_of_other_models_and_collections_are_apart(hosts):
         staged(here, *own).append(make_chunks(" ".join(own)))
     assert staged(there, "kb", "f2").read(TEXT)["text"].to_list() == ["kb f2"]
     staged(there, "kb", "f1").clear()
-    here.forget_staged("other")
+    here.delete_staged("other")
     assert [staged(here, *own).read(TEXT).height for own in [("kb", "f1"), ("kb", "f2"), ("other", "f1")]] == [0, 1, 0]
 
 
 def test_staged_objects_that_are_over_a_week_old_are_forgotten(hosts, monkeypatch):
     here, there = hosts
     staged(here).append(make_chunks("one"))
-    there.forget_staged()
+    there.delete_staged()
     assert staged(there).read(TEXT).height == 1
-    monkeypatch.setattr(staged_objects, "KEPT_DAYS", 0)
-    there.forget_staged()
+    monkeypatch.setattr(s3_storage, "KEPT_DAYS", 0)
+    there.delete_staged()
     assert not staged(here).read(TEXT).height
 
 
@@ -180,19 +180,19 @@ def test_a_staged_object_that_cannot_be_read_is_dropped_and_the_others_stay(host
     here, there = hosts
     staged(here).append(make_chunks("one"))
     prefix = staged(here).address.removeprefix(f"s3://{BUCKET}/")
-    obstore.put(open_objects(f"s3://{BUCKET}"), f"{prefix}/torn.parquet", b"PAR1 and nothing more")
+    obstore.put(open_bucket(f"s3://{BUCKET}"), f"{prefix}/torn.parquet", b"PAR1 and nothing more")
     assert [staged(there).read(TEXT)["text"].to_list() for _ in range(2)] == [["one"], ["one"]]
-    assert len(list(obstore.list(open_objects(f"s3://{BUCKET}"), prefix=prefix).collect())) == 1
+    assert len(list(obstore.list(open_bucket(f"s3://{BUCKET}"), prefix=prefix).collect())) == 1
 
 
 def test_nothing_staged_is_dropped_because_the_store_does_not_answer(hosts, monkeypatch):
     here, there = hosts
     staged(here).append(make_chunks("one"))
     # Polars keeps a connection with its credentials for a bucket, so a reader is given others.
-    monkeypatch.setitem(there.place.reading, "aws_secret_access_key", "wrong-secret")
+    monkeypatch.setitem(there.storage.reading, "aws_secret_access_key", "wrong-secret")
     with pytest.raises(StorageError, match="staged rows at s3://"):
         staged(there).read(TEXT)
-    monkeypatch.delitem(there.place.reading, "aws_secret_access_key")
+    monkeypatch.delitem(there.storage.reading, "aws_secret_access_key")
     with monkeypatch.context() as patched:
         patched.setenv("AWS_SECRET_ACCESS_KEY", "wrong-secret")
         with pytest.raises(StorageError, match=r"staged rows .*Correct AWS_ACCESS_KEY_ID"):
@@ -422,7 +422,11 @@ def test_unauthorized_access_is_reported(url, tmp_path, monkeypatch, variable, v
     assert texts(opened, "kb") == ["first"]
     monkeypatch.setenv(variable, value or f"http://127.0.0.1:{free_port()}")
     fresh = TableStore(tmp_path, url)
-    for use in (fresh.reach, lambda: fresh.read(QUERIES, "kb"), lambda: fresh.append(QUERIES, query("second", "kb"))):
+    for use in (
+        fresh.check_access,
+        lambda: fresh.read(QUERIES, "kb"),
+        lambda: fresh.append(QUERIES, query("second", "kb")),
+    ):
         with pytest.raises(StorageError, match=said) as caught:
             use()
         assert caught.value.remedy.startswith(remedy)
@@ -431,7 +435,7 @@ def test_unauthorized_access_is_reported(url, tmp_path, monkeypatch, variable, v
 
 def test_a_bucket_that_is_not_there_is_named(url, tmp_path):
     with pytest.raises(StorageError, match=r"s3://no-such-bucket/rag: .*NoSuchBucket.*Make the bucket"):
-        TableStore(tmp_path, "s3://no-such-bucket/rag").reach()
+        TableStore(tmp_path, "s3://no-such-bucket/rag").check_access()
 
 
 def test_read_only_access_fails_at_first_commit(url, tmp_path, monkeypatch):

@@ -23,10 +23,9 @@ from embedder_assets.instance.sqlite_event_log import open_instance
 from embedder_assets.partitions import collections_of_run, register
 from embedder_assets.run import DAGSTER_CONFIG, QUIET
 from embedder_assets.run_context import Pipeline
-from embedder_assets.tables.history import restore
+from embedder_assets.tables.history import NotedVersions, restore
 from embedder_assets.tables.maintenance import maintain
 from embedder_assets.tables.store import TableStore
-from embedder_assets.tables.superseded import NotedVersions
 from embedder_assets.telemetry.run_failures import failed_checks, problems
 from tests.support.checkpoints import write_tokenizer
 from tests.support.factories import FakeTriton, make_chunks, make_queries, make_settings

@@ -185,7 +185,7 @@ def _write_rounds(home: Path, name: str) -> None:
             store.exchange("queries", name, new, pl.DataFrame({"query_id": ["passing"]}))
             if number % 4 == 0:
                 with store.committing("queries"):
-                    store.place.open("queries").optimize.compact(partition_filters=[("collection", "=", name)])
+                    store.storage.open("queries").optimize.compact(partition_filters=[("collection", "=", name)])
 
 
 # The command

@@ -5,7 +5,7 @@ import shutil
 import polars as pl
 from deltalake import DeltaTable
 
-from embedder_assets.tables.snapshots import Snapshots
+from embedder_assets.tables.local_storage import Snapshots
 
 
 def write(folder, value: int) -> None:

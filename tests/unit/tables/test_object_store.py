@@ -2,7 +2,7 @@
 
 import pytest
 
-from embedder_assets.tables.refusals import refusal
+from embedder_assets.tables.object_store import object_store_error
 
 # As deltalake 1.6.6, polars 2.1 and obstore 0.12 gave them.
 DELTA = (
@@ -34,7 +34,7 @@ SIGNED = (
     ],
 )
 def test_a_refusal_is_one_sentence_with_a_remedy(said, got, remedy):
-    told = refusal("the tables", said)
+    told = object_store_error("the tables", said)
     assert told is not None
     assert (told.thing, told.got) == ("the tables", got)
     assert told.remedy.startswith(remedy)
@@ -52,4 +52,4 @@ def test_a_refusal_is_one_sentence_with_a_remedy(said, got, remedy):
     ],
 )
 def test_what_is_about_a_file_is_left_to_who_knows_the_file(said):
-    assert refusal("the tables", said) is None
+    assert object_store_error("the tables", said) is None

@@ -1,6 +1,4 @@
 import itertools
-import os
-import time
 from pathlib import Path
 
 import polars as pl
@@ -9,13 +7,11 @@ from deltalake import DeltaTable
 from polars.testing import assert_frame_equal
 
 from embedder_assets.errors import TableError
-from embedder_assets.tables.digest_ranges import digest_ranges
 from embedder_assets.tables.history import restore, versions
 from embedder_assets.tables.maintenance import maintain
 from embedder_assets.tables.schemas import SCHEMAS
-from embedder_assets.tables.staging import KEPT_DAYS, StagedFiles, forget_files
 from embedder_assets.tables.store import TableStore
-from tests.support.factories import make_chunks, make_documents, make_queries, sha256
+from tests.support.factories import make_chunks, make_documents, make_queries
 
 AWKWARD_NAMES = ["it's", '"quoted"', "two words", "a/b", "100%", "c=d", "日本語", "'; DROP", "a\\b"]
 
@@ -234,91 +230,6 @@ def test_a_corrupted_file_is_an_error_that_says_what_to_do(store, broken, action
     assert str(store.path("documents")) in caught.value.thing
 
 
-def test_staging_keeps_what_was_appended_until_it_is_cleared(tmp_path):
-    staging = StagedFiles(tmp_path, "chunks", "a/b's", "f1")
-    assert staging.read(SCHEMAS["chunks"]).schema == SCHEMAS["chunks"]
-    staging.append(make_chunks("one"))
-    staging.append(make_chunks("two"))
-    again = StagedFiles(tmp_path, "chunks", "a/b's", "f1")
-    assert sorted(again.read(SCHEMAS["chunks"])["text"]) == ["one", "two"]
-    again.clear()
-    assert not staging.read(SCHEMAS["chunks"]).height
-
-
-def test_staging_ignores_a_file_that_was_not_finished(tmp_path):
-    staging = StagedFiles(tmp_path, "chunks", "kb", "f1")
-    staging.append(make_chunks("one"))
-    (staging.folder / "half.unfinished").write_bytes(b"PAR1")
-    assert staging.read(SCHEMAS["chunks"])["text"].to_list() == ["one"]
-
-
-def test_staging_never_mixes_models_collections_or_tables(tmp_path):
-    StagedFiles(tmp_path, "chunks", "kb", "f1").append(make_chunks("one"))
-    for other in [("chunks", "kb", "f2"), ("chunks", "kc", "f1"), ("documents", "kb", "f1")]:
-        assert not StagedFiles(tmp_path, *other).read(SCHEMAS["chunks"]).height
-
-
-def test_clearing_the_rows_of_one_model_leaves_those_of_another(tmp_path):
-    first, second = (StagedFiles(tmp_path, "chunks", "kb", fingerprint) for fingerprint in ("f1", "f2"))
-    for staging in (first, second):
-        staging.append(make_chunks("one"))
-    first.clear()
-    assert [staging.read(SCHEMAS["chunks"]).height for staging in (first, second)] == [0, 1]
-
-
-def test_only_the_wanted_columns_of_staged_rows_are_read(tmp_path):
-    staging = StagedFiles(tmp_path, "chunks", "kb", "f1")
-    staging.append(make_chunks("one"))
-    assert staging.read({"text": pl.String()}).rows() == [("one",)]
-
-
-def test_staged_rows_that_nobody_used_for_a_week_are_forgotten(tmp_path):
-    used, read, unused = (StagedFiles(tmp_path, "chunks", name, "f1") for name in ("used", "read", "unused"))
-    week_ago = time.time() - (KEPT_DAYS * 24 + 1) * 3600
-    for staging in (used, read, unused):
-        staging.append(make_chunks("one"))
-    for staging in (read, unused):
-        for file in staging.folder.iterdir():
-            os.utime(file, (week_ago, week_ago))
-    read.read(SCHEMAS["chunks"])
-    forget_files(tmp_path)
-    assert [staging.read(SCHEMAS["chunks"]).height for staging in (used, read, unused)] == [1, 1, 0]
-
-
-def test_staged_rows_from_the_future_age_from_now_on(tmp_path):
-    staging = StagedFiles(tmp_path, "chunks", "kb", "f1")
-    staging.append(make_chunks("one"))
-    [file] = staging.folder.iterdir()
-    ahead = time.time() + 400 * 24 * 3600
-    os.utime(file, (ahead, ahead))
-    forget_files(tmp_path)
-    assert time.time() - 60 < file.stat().st_mtime <= time.time()
-
-
-def test_staged_rows_of_a_range_of_digests_are_read_alone(tmp_path):
-    staging = StagedFiles(tmp_path, "chunks", "kb", "f1")
-    rows = make_chunks(*[f"text {number}" for number in range(64)])
-    ranges = digest_ranges(100_000)
-    for part in ranges:
-        staging.append(rows.filter(part.rows))
-    for part in ranges:
-        assert set(staging.read(SCHEMAS["chunks"], part)["text"]) == set(rows.filter(part.rows)["text"])
-    assert staging.read(SCHEMAS["chunks"]).height == 64
-
-
-def test_a_home_without_staged_rows_has_nothing_to_forget(tmp_path):
-    forget_files(tmp_path)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_staged_file_that_cannot_be_read_is_dropped_and_the_others_stay(tmp_path: Path) -> None:
-    staging = StagedFiles(tmp_path, "dense_embeddings", "animals", "f1")
-    staging.append(pl.DataFrame({"content_sha256": ["a"]}))
-    (staging.folder / "torn.parquet").write_bytes(b"PAR1 and nothing more")
-    assert staging.read({"content_sha256": pl.String()})["content_sha256"].to_list() == ["a"]
-    assert not (staging.folder / "torn.parquet").exists()
-
-
 def test_a_home_and_collections_with_odd_names_are_read_back(tmp_path: Path) -> None:
     store = TableStore(tmp_path / "my home \u00e9")
     for name in ("a b'c%20\u00e9", "plain", "x=y&z"):
@@ -374,17 +285,6 @@ def test_appending_no_frames_makes_no_commit(store):
     store.append("queries", [])
     store.append("queries", iter([make_queries()]))
     assert version(store, "queries") == before
-
-
-@pytest.mark.parametrize(("rows", "count"), [(0, 1), (1, 1), (32_768, 1), (32_769, 2), (100_000, 4), (10**10, 16**4)])
-def test_each_digest_is_in_one_range(rows, count):
-    ranges = digest_ranges(rows)
-    assert len(ranges) == count
-    digests = pl.DataFrame({"content_sha256": [sha256(str(number)) for number in range(500)]})
-    for digest in digests["content_sha256"] if count < 100 else digests["content_sha256"][:3]:
-        holding = [each for each in ranges if each.overlaps(digest, digest)]
-        assert len(holding) == 1
-        assert digest in digests.filter(holding[0].rows)["content_sha256"]
 
 
 def test_rows_that_are_walked_by_digest_are_written_in_its_order(store):
