@@ -19,7 +19,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from benchmarks.processor_time import ProcessorTime
+from benchmarks.common.cpu_time import CpuTime
 from embedder_assets.serving.server.access import ServerAccess
 from embedder_assets.serving.server.embedded import EmbeddedTriton
 from embedder_assets.settings import load_settings
@@ -88,7 +88,7 @@ def measured(folder: Path, name: str, count: int, tritons: Sequence[str]) -> flo
             tell(worker.pid, signal.SIGSTOP)
         cluster.backfill(COLLECTIONS)
         assert eventually(lambda: len(cluster.runs(instance)) == count + len(COLLECTIONS), PATIENCE_S)
-        with ProcessorTime() as used:
+        with CpuTime() as used:
             for worker in workers:
                 tell(worker.pid, signal.SIGCONT)
             assert eventually(lambda: set(COLLECTIONS) <= {*ended(cluster, instance)}, PATIENCE_S)

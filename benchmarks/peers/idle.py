@@ -17,9 +17,9 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.mixture import write_mixture
+from benchmarks.common.acceptance import outcome
+from benchmarks.common.mixed_corpus import write_mixed_corpus
 from benchmarks.peers.prepare import unpack_checkpoint
-from benchmarks.verdict import in_words
 from embedder_assets.settings import PROJECT_ROOT
 
 BOUND = 2.5
@@ -34,7 +34,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         scratch = Path(temporary)
         unpack_checkpoint(scratch / "checkpoint")
-        print(write_mixture(scratch / "corpus" / "peers", args.documents), flush=True)
+        print(write_mixed_corpus(scratch / "corpus" / "peers", args.documents), flush=True)
         environment = environment_of(scratch)
         commands = {"embedder run": OURS, "cocoindex update": [*COCOINDEX, APP]}
         for command in commands.values():
@@ -59,7 +59,7 @@ def verdict(rounds: Sequence[Sequence[float]]) -> str:
     ratio = statistics.median(ratios)
     return (
         f"nothing changed: embedder run {ours:.2f} s, cocoindex update {theirs:.2f} s, ratio {ratio:.2f} "
-        f"({min(ratios):.2f} to {max(ratios):.2f}), at most {BOUND}: {in_words(ratio <= BOUND)}"
+        f"({min(ratios):.2f} to {max(ratios):.2f}), at most {BOUND}: {outcome(ratio <= BOUND)}"
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import tomlkit
 
-from benchmarks.mixture import write_mixture
+from benchmarks.common.mixed_corpus import write_mixed_corpus
 from benchmarks.peers.sides.job import Job
 from embedder_assets.serving.models.build import build_models
 from embedder_assets.serving.models.description import DESCRIPTION_FILE, WheelSource, load_description
@@ -30,7 +30,7 @@ def prepare(scratch: Path, documents: int) -> tuple[Job, str]:
     for precision in PRECISIONS:
         describe(checkpoint, graphs / precision, precision)
     build_models(graphs, lambda line: print(line, file=sys.stderr))
-    said = write_mixture(corpus, documents)
+    said = write_mixed_corpus(corpus, documents)
     job = Job(
         documents=str(corpus),
         texts=str(scratch / "texts.json"),

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from benchmarks.verdict import in_words
+from benchmarks.common.acceptance import outcome
 
 Round = Mapping[str, Mapping[str, Any]]
 Measure = Callable[[Mapping[str, Any]], float]
@@ -86,7 +86,7 @@ def verdicts(rounds: Sequence[Round]) -> list[str]:
 
 def _verdict(what: str, found: Sequence[float], required: float) -> str:
     median = statistics.median(found)
-    return f"- {what}: {median:.2f}, at least {required}: {in_words(median >= required)}"
+    return f"- {what}: {median:.2f}, at least {required}: {outcome(median >= required)}"
 
 
 def _side(name: str, said: Sequence[Mapping[str, Any]]) -> str:

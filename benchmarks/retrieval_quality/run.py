@@ -16,8 +16,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from benchmarks.collections import NAMES, prepare
-from benchmarks.verdict import in_words
+from benchmarks.common.judged_collections import NAMES, prepare
 from embedder_assets.embedding.dense import as_matrix
 from embedder_assets.evaluation.evaluate import EvaluateStage, candidate_rankings, evaluate_rankings
 from embedder_assets.evaluation.model_comparison import paired_p_value
@@ -70,7 +69,7 @@ def main() -> None:
     values = {name: found for name, found in values.items() if found}
     print(render(values))
     held = verdicts(values)
-    print("\n" + "\n".join(f"- {sentence}: {in_words(holds)}" for sentence, holds in held))
+    print("\n" + "\n".join(f"- {sentence}: {outcome(holds)}" for sentence, holds in held))
     sys.exit(0 if all(holds for _, holds in held) else 1)
 
 

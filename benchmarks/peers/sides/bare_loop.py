@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.bare_loop import fastest_loop
+from benchmarks.common.bare_loop import fastest_loop
 from benchmarks.peers.sides.job import read_job, tell
 
 
