@@ -109,7 +109,7 @@ def rows_of(stage: str, settings: Settings, store: TableStore) -> Rows:
 
 
 def verdict(stage: str, shares: Sequence[float]) -> str:
-    """The median of the rounds beside what was asked for."""
+    """The median of the rounds next to what was asked for."""
     median = statistics.median(shares)
     return (
         f"- {stage}: {median:.3f} ({min(shares):.3f} to {max(shares):.3f}); "

@@ -142,7 +142,7 @@ def report_tables(home: Path, chunks: int) -> None:
 
 
 def tenth(looks: list[tuple[float, float]], total: int, number: int) -> float | None:
-    """Texts a second while a tenth of all texts was computed, 0 the first; None where nothing was seen of it."""
+    """Texts per second while a tenth of all texts was computed, 0 the first; None where nothing was seen of it."""
     start, end = reached(looks, total * number / 10), reached(looks, total * (number + 1) / 10)
     return None if start is None or end is None or end <= start else total / 10 / (end - start)
 

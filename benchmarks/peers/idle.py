@@ -1,4 +1,4 @@
-"""What an update costs when nothing has changed: ``embedder run`` beside ``cocoindex update``.
+"""What an update costs when nothing has changed: ``embedder run`` compared with ``cocoindex update``.
 
 Part of ``make bench NAME=peers``. The same folder of 50 documents, each command a process from its start to its end, in
 turns. Ours brings all tables up to date (chunks, dense, sparse, fused, reranked, exports) and runs the checks; the app
@@ -83,9 +83,9 @@ def environment_of(scratch: Path) -> dict[str, str]:
 def seconds(command: Sequence[str], environment: Mapping[str, str]) -> float:
     """What a command takes; it has to succeed."""
     started = time.perf_counter()
-    outcome = subprocess.run(command, cwd=PROJECT_ROOT, env=dict(environment), capture_output=True, text=True)
-    if outcome.returncode:
-        raise SystemExit(f"{' '.join(command)} failed:\n{outcome.stdout[-500:]}\n{outcome.stderr[-2000:]}")
+    result = subprocess.run(command, cwd=PROJECT_ROOT, env=dict(environment), capture_output=True, text=True)
+    if result.returncode:
+        raise SystemExit(f"{' '.join(command)} failed:\n{result.stdout[-500:]}\n{result.stderr[-2000:]}")
     return time.perf_counter() - started
 
 

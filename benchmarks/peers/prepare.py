@@ -19,8 +19,8 @@ from embedder_assets.settings import PROJECT_ROOT
 
 MODEL = PROJECT_ROOT / "model_repository" / "dense_minilm"
 PRECISIONS = ("int8", "fp32")
-# What fastembed wants beside a graph.
-BESIDE = ("config.json", "tokenizer_config.json", "special_tokens_map.json")
+# What fastembed wants next to a graph.
+TOKENIZER_FILES = ("config.json", "tokenizer_config.json", "special_tokens_map.json")
 
 
 def prepare(scratch: Path, documents: int) -> tuple[Job, str]:
@@ -71,5 +71,5 @@ def describe(checkpoint: Path, folder: Path, precision: str) -> None:
     }
     folder.mkdir(parents=True)
     (folder / DESCRIPTION_FILE).write_text(tomlkit.dumps(description), "utf-8")
-    for name in BESIDE:
+    for name in TOKENIZER_FILES:
         shutil.copyfile(checkpoint / name, folder / name)

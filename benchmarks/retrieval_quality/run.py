@@ -1,6 +1,6 @@
 """How well does each stage order the documents, and does the rerank stage earn its place?
 
-The real pipeline runs on the judged collections; nDCG@10 is read from its tables. Beside the stages stand three orders
+The real pipeline runs on the judged collections; nDCG@10 is read from its tables. Next to the stages stand three orders
 of the same candidates that show what each part of the final score gives: the cross-encoder's logit alone, the fused
 rank with the logit, and the fused rank with the agreement.
 """
@@ -60,10 +60,10 @@ def main() -> None:
         )
         pipeline = Pipeline(settings)
         try:
-            outcome = launch(pipeline)
-            if not outcome.success:
-                sys.exit("\n".join(outcome.problems))
-            values = {name: by_query(pipeline, name) for name in outcome.collections}
+            result = launch(pipeline)
+            if not result.success:
+                sys.exit("\n".join(result.problems))
+            values = {name: by_query(pipeline, name) for name in result.collections}
         finally:
             pipeline.close()
     values = {name: found for name, found in values.items() if found}

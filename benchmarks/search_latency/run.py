@@ -95,7 +95,7 @@ def main() -> None:
     for way, (ours_ms, models_ms) in times.items():
         p50, p99 = np.percentile(ours_ms, [50, 99])
         awaited = np.percentile(models_ms, 50)
-        print(f"{way}: beside the models p50 {p50:.1f} ms  p99 {p99:.1f} ms; the models p50 {awaited:.1f} ms")
+        print(f"{way}: apart from the models p50 {p50:.1f} ms  p99 {p99:.1f} ms; the models p50 {awaited:.1f} ms")
     exact, approximate = (np.array(times[way][0]) for way in WAYS)
     p50, p99 = np.percentile(exact, [50, 99])
     print(f"exact, p50 at most {BOUND_MS} ms: {outcome(p50 <= BOUND_MS)}")
