@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from benchmarks.common.acceptance import outcome
 from benchmarks.common.judged_collections import NAMES, prepare
 from embedder_assets.embedding.dense import as_matrix
 from embedder_assets.evaluation.evaluate import EvaluateStage, candidate_rankings, evaluate_rankings
