@@ -19,14 +19,14 @@ from pathlib import Path
 
 import polars as pl
 
-from benchmarks.bare_loop import CORES, Rows, fastest_loop, timed
-from benchmarks.materialize import materialize
-from benchmarks.mixture import write_mixture
-from benchmarks.verdict import in_words
+from benchmarks.common.acceptance import outcome
+from benchmarks.common.bare_loop import CORES, Rows, fastest_loop, timed
+from benchmarks.common.materialize import materialize
+from benchmarks.common.mixed_corpus import write_mixed_corpus
 from embedder_assets.settings import Settings, load_settings
 from embedder_assets.tables.store import TableStore
 
-COLLECTION = "mixture"
+COLLECTION = "mixed"
 # What one run materializes, in its order.
 ASSETS = ("dense_embeddings", "sparse_embeddings", "fused_candidates", "reranked_candidates")
 TABLES = {"dense": "dense_embeddings", "sparse": "sparse_embeddings", "rerank": "reranked_candidates"}
@@ -41,7 +41,7 @@ def main() -> None:
     args = parse_args()
     with tempfile.TemporaryDirectory() as folder:
         corpus = Path(folder) / "corpus"
-        said = write_mixture(corpus / COLLECTION, args.documents, queries=True)
+        said = write_mixed_corpus(corpus / COLLECTION, args.documents, queries=True)
         os.environ.update(EMBEDDER_HOME=f"{folder}/home", EMBEDDER_CORPUS_DIR=str(corpus))
         settings = load_settings()
         store = TableStore(settings.home)
@@ -109,11 +109,11 @@ def rows_of(stage: str, settings: Settings, store: TableStore) -> Rows:
 
 
 def verdict(stage: str, shares: Sequence[float]) -> str:
-    """The median of the rounds beside what was asked for."""
+    """The median of the rounds next to what was asked for."""
     median = statistics.median(shares)
     return (
         f"- {stage}: {median:.3f} ({min(shares):.3f} to {max(shares):.3f}); "
-        f"at least {BOUNDS[stage]}: {in_words(median >= BOUNDS[stage])}"
+        f"at least {BOUNDS[stage]}: {outcome(median >= BOUNDS[stage])}"
     )
 
 

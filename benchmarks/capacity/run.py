@@ -28,15 +28,17 @@ class Figure:
 
 
 MEASURED = {
-    "dense": Figure(2 / 148, "core seconds a chunk, int8", "asset_throughput: 148 chunks/s on 2 cores"),
-    "sparse": Figure(2 / 183, "core seconds a chunk, int8", "manifest of a run: 183 chunks/s on 2 shared cores"),
-    "rerank": Figure(2 / 340, "core seconds a pair", "rerank_throughput: 340 pairs/s on 2 cores"),
-    "rest": Figure(2 * 402 / 1e6, "core seconds a chunk", "million_chunks: 402 s a million, models left out"),
-    "tokenize": Figure(3.0e-4, "core seconds a chunk and model", "tokenizers over 3467 chunks of 158 tokens"),
-    "search": Figure(2.3e-8, "core seconds a chunk and query, dense, exact", "numpy, 32 queries at once"),
-    "tables": Figure(930 + 1688 + 0.72 * 1246, "bytes a chunk: text, sparse, documents", "Delta tables of 3467 chunks"),
-    "vectors": Figure(2071, "bytes a chunk and dense model of 384 dimensions", "the same tables"),
-    "export": Figure(13_200, "bytes a chunk, two thirds of it qdrant_points.jsonl", "exports of 1420 chunks"),
+    "dense": Figure(2 / 148, "core seconds per chunk, int8", "asset_throughput: 148 chunks/s on 2 cores"),
+    "sparse": Figure(2 / 183, "core seconds per chunk, int8", "manifest of a run: 183 chunks/s on 2 shared cores"),
+    "rerank": Figure(2 / 340, "core seconds per pair", "rerank_throughput: 340 pairs/s on 2 cores"),
+    "rest": Figure(2 * 402 / 1e6, "core seconds per chunk", "million_chunks: 402 s per million, models left out"),
+    "tokenize": Figure(3.0e-4, "core seconds per chunk and model", "tokenizers over 3467 chunks of 158 tokens"),
+    "search": Figure(2.3e-8, "core seconds per chunk and query, dense, exact", "numpy, 32 queries at once"),
+    "tables": Figure(
+        930 + 1688 + 0.72 * 1246, "bytes per chunk: text, sparse, documents", "Delta tables of 3467 chunks"
+    ),
+    "vectors": Figure(2071, "bytes per chunk and dense model of 384 dimensions", "the same tables"),
+    "export": Figure(13_200, "bytes per chunk, two thirds of it qdrant_points.jsonl", "exports of 1420 chunks"),
 }
 TOKENS_A_CHUNK = 158
 # Two operations a weight and token; MiniLM-L6-H384 has 10.6 million weights outside of its embeddings.

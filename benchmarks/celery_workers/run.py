@@ -19,7 +19,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from benchmarks.processor_time import ProcessorTime
+from benchmarks.common.cpu_time import CpuTime
 from embedder_assets.serving.server.access import ServerAccess
 from embedder_assets.serving.server.embedded import EmbeddedTriton
 from embedder_assets.settings import load_settings
@@ -54,7 +54,7 @@ def main() -> None:
                 os.environ["DAGSTER_POSTGRES_DB"] = server.database(f"round-{number}-{count}")
                 rates[count].append(measured(folder, f"home-{number}-{count}", count, tritons))
     ratio = statistics.median(two / one for one, two in zip(rates[1], rates[2], strict=True))
-    print(f"two workers: {ratio:.2f} times the chunks a second of one, median of {chosen.rounds} rounds")
+    print(f"two workers: {ratio:.2f} times the chunks per second of one, median of {chosen.rounds} rounds")
 
 
 @contextmanager
@@ -76,7 +76,7 @@ def around(folder: Path) -> Iterator[tuple[postgres.Postgres, list[str]]]:
 
 
 def measured(folder: Path, name: str, count: int, tritons: Sequence[str]) -> float:
-    """Chunks a second of the backfill with so many workers."""
+    """Chunks per second of the backfill with so many workers."""
     settings = {"EMBEDDER_CORPUS_DIR": str(folder / "corpus"), "EMBEDDER_TRITON_URL": ",".join(tritons)}
     cluster = Cluster.made(folder / name, **settings)
     with ExitStack() as stack:
@@ -88,7 +88,7 @@ def measured(folder: Path, name: str, count: int, tritons: Sequence[str]) -> flo
             tell(worker.pid, signal.SIGSTOP)
         cluster.backfill(COLLECTIONS)
         assert eventually(lambda: len(cluster.runs(instance)) == count + len(COLLECTIONS), PATIENCE_S)
-        with ProcessorTime() as used:
+        with CpuTime() as used:
             for worker in workers:
                 tell(worker.pid, signal.SIGCONT)
             assert eventually(lambda: set(COLLECTIONS) <= {*ended(cluster, instance)}, PATIENCE_S)

@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.verdict import in_words
+from benchmarks.common.acceptance import outcome
 from embedder_assets.automation.jobs import rag_tables
 from embedder_assets.corpus.collections import discover_collections
 from embedder_assets.definitions import defs
@@ -115,7 +115,7 @@ def report(seconds: Sequence[Mapping[str, Times]]) -> None:
         ratio = statistics.median(each[OURS].wall / each[name].wall for each in seconds)
         cpu = statistics.median(each[OURS].cpu / each[name].cpu for each in seconds)
         print(
-            f"{ratio:.2f} times the run of as many {name} (CPU {cpu:.2f}); less than {BOUND}: {in_words(ratio < BOUND)}"
+            f"{ratio:.2f} times the run of as many {name} (CPU {cpu:.2f}); less than {BOUND}: {outcome(ratio < BOUND)}"
         )
 
 

@@ -21,8 +21,8 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from benchmarks.trivial_model import trivial_triton
-from benchmarks.verdict import in_words
+from benchmarks.common.acceptance import outcome
+from benchmarks.common.stub_models import triton_with_stub_models
 from embedder_assets.tables.store import TableStore
 
 BOUND_MB = 2000
@@ -41,7 +41,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--chunks", type=int, default=1_000_000)
     chunks = parser.parse_args().chunks
-    with tempfile.TemporaryDirectory() as scratch, trivial_triton(Path(scratch) / "triton") as server:
+    with tempfile.TemporaryDirectory() as scratch, triton_with_stub_models(Path(scratch) / "triton") as server:
         corpus = write_corpus(Path(scratch) / "corpus", chunks)
         assert server.address.metrics_url is not None
         peak_mb, seconds, timeline = observed_run(
@@ -55,8 +55,8 @@ def main() -> None:
         if first and last:
             steady = steady and abs(last / first - 1) <= BOUND_RATE
             print(f"{model}: first tenth {first:.0f} texts/s, last tenth {last:.0f} texts/s ({last / first - 1:+.1%})")
-    print(f"peak memory of the run: {peak_mb} MB; at most {BOUND_MB} MB: {in_words(peak_mb <= BOUND_MB)}")
-    print(f"rate of the last tenth within {BOUND_RATE:.0%} of the first: {in_words(steady)}")
+    print(f"peak memory of the run: {peak_mb} MB; at most {BOUND_MB} MB: {outcome(peak_mb <= BOUND_MB)}")
+    print(f"rate of the last tenth within {BOUND_RATE:.0%} of the first: {outcome(steady)}")
 
 
 def write_corpus(folder: Path, documents: int) -> Path:
@@ -142,7 +142,7 @@ def report_tables(home: Path, chunks: int) -> None:
 
 
 def tenth(looks: list[tuple[float, float]], total: int, number: int) -> float | None:
-    """Texts a second while a tenth of all texts was computed, 0 the first; None where nothing was seen of it."""
+    """Texts per second while a tenth of all texts was computed, 0 the first; None where nothing was seen of it."""
     start, end = reached(looks, total * number / 10), reached(looks, total * (number + 1) / 10)
     return None if start is None or end is None or end <= start else total / 10 / (end - start)
 

@@ -1,4 +1,4 @@
-"""What an update costs when nothing has changed: ``embedder run`` beside ``cocoindex update``.
+"""What an update costs when nothing has changed: ``embedder run`` compared with ``cocoindex update``.
 
 Part of ``make bench NAME=peers``. The same folder of 50 documents, each command a process from its start to its end, in
 turns. Ours brings all tables up to date (chunks, dense, sparse, fused, reranked, exports) and runs the checks; the app
@@ -17,9 +17,9 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.mixture import write_mixture
+from benchmarks.common.acceptance import outcome
+from benchmarks.common.mixed_corpus import write_mixed_corpus
 from benchmarks.peers.prepare import unpack_checkpoint
-from benchmarks.verdict import in_words
 from embedder_assets.settings import PROJECT_ROOT
 
 BOUND = 2.5
@@ -34,7 +34,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         scratch = Path(temporary)
         unpack_checkpoint(scratch / "checkpoint")
-        print(write_mixture(scratch / "corpus" / "peers", args.documents), flush=True)
+        print(write_mixed_corpus(scratch / "corpus" / "peers", args.documents), flush=True)
         environment = environment_of(scratch)
         commands = {"embedder run": OURS, "cocoindex update": [*COCOINDEX, APP]}
         for command in commands.values():
@@ -59,7 +59,7 @@ def verdict(rounds: Sequence[Sequence[float]]) -> str:
     ratio = statistics.median(ratios)
     return (
         f"nothing changed: embedder run {ours:.2f} s, cocoindex update {theirs:.2f} s, ratio {ratio:.2f} "
-        f"({min(ratios):.2f} to {max(ratios):.2f}), at most {BOUND}: {in_words(ratio <= BOUND)}"
+        f"({min(ratios):.2f} to {max(ratios):.2f}), at most {BOUND}: {outcome(ratio <= BOUND)}"
     )
 
 
@@ -83,9 +83,9 @@ def environment_of(scratch: Path) -> dict[str, str]:
 def seconds(command: Sequence[str], environment: Mapping[str, str]) -> float:
     """What a command takes; it has to succeed."""
     started = time.perf_counter()
-    outcome = subprocess.run(command, cwd=PROJECT_ROOT, env=dict(environment), capture_output=True, text=True)
-    if outcome.returncode:
-        raise SystemExit(f"{' '.join(command)} failed:\n{outcome.stdout[-500:]}\n{outcome.stderr[-2000:]}")
+    result = subprocess.run(command, cwd=PROJECT_ROOT, env=dict(environment), capture_output=True, text=True)
+    if result.returncode:
+        raise SystemExit(f"{' '.join(command)} failed:\n{result.stdout[-500:]}\n{result.stderr[-2000:]}")
     return time.perf_counter() - started
 
 

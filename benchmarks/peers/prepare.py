@@ -10,7 +10,7 @@ from pathlib import Path
 
 import tomlkit
 
-from benchmarks.mixture import write_mixture
+from benchmarks.common.mixed_corpus import write_mixed_corpus
 from benchmarks.peers.sides.job import Job
 from embedder_assets.serving.models.build import build_models
 from embedder_assets.serving.models.description import DESCRIPTION_FILE, WheelSource, load_description
@@ -19,8 +19,8 @@ from embedder_assets.settings import PROJECT_ROOT
 
 MODEL = PROJECT_ROOT / "model_repository" / "dense_minilm"
 PRECISIONS = ("int8", "fp32")
-# What fastembed wants beside a graph.
-BESIDE = ("config.json", "tokenizer_config.json", "special_tokens_map.json")
+# What fastembed wants next to a graph.
+TOKENIZER_FILES = ("config.json", "tokenizer_config.json", "special_tokens_map.json")
 
 
 def prepare(scratch: Path, documents: int) -> tuple[Job, str]:
@@ -30,7 +30,7 @@ def prepare(scratch: Path, documents: int) -> tuple[Job, str]:
     for precision in PRECISIONS:
         describe(checkpoint, graphs / precision, precision)
     build_models(graphs, lambda line: print(line, file=sys.stderr))
-    said = write_mixture(corpus, documents)
+    said = write_mixed_corpus(corpus, documents)
     job = Job(
         documents=str(corpus),
         texts=str(scratch / "texts.json"),
@@ -71,5 +71,5 @@ def describe(checkpoint: Path, folder: Path, precision: str) -> None:
     }
     folder.mkdir(parents=True)
     (folder / DESCRIPTION_FILE).write_text(tomlkit.dumps(description), "utf-8")
-    for name in BESIDE:
+    for name in TOKENIZER_FILES:
         shutil.copyfile(checkpoint / name, folder / name)

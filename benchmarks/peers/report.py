@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from benchmarks.verdict import in_words
+from benchmarks.common.acceptance import outcome
 
 Round = Mapping[str, Mapping[str, Any]]
 Measure = Callable[[Mapping[str, Any]], float]
@@ -18,12 +18,12 @@ REQUIRED_LOOP = 0.95
 
 
 def whole(said: Mapping[str, Any]) -> float:
-    """Chunks a second from the documents to the table, or of all that a side does."""
+    """Chunks per second from the documents to the table, or of all that a side does."""
     return float(said["chunks"] / said["seconds"])
 
 
 def dense_step(said: Mapping[str, Any]) -> float:
-    """Chunks a second of our dense asset alone, with the start of Triton."""
+    """Chunks per second of our dense asset alone, with the start of Triton."""
     return float(said["chunks"] / said["step"]["dense_embeddings"])
 
 
@@ -33,7 +33,7 @@ def cpu(said: Mapping[str, Any]) -> float:
 
 
 def seconds(said: Mapping[str, Any]) -> float:
-    """Collections a second: for sides that cut the same documents differently."""
+    """Collections per second: for sides that cut the same documents differently."""
     return float(1 / said["seconds"])
 
 
@@ -86,7 +86,7 @@ def verdicts(rounds: Sequence[Round]) -> list[str]:
 
 def _verdict(what: str, found: Sequence[float], required: float) -> str:
     median = statistics.median(found)
-    return f"- {what}: {median:.2f}, at least {required}: {in_words(median >= required)}"
+    return f"- {what}: {median:.2f}, at least {required}: {outcome(median >= required)}"
 
 
 def _side(name: str, said: Sequence[Mapping[str, Any]]) -> str:

@@ -132,7 +132,7 @@ def versions() -> dict[str, str]:
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description="Our pipeline beside its peers.")
+    parser = argparse.ArgumentParser(description="Our pipeline compared with its peers.")
     parser.add_argument("--documents", type=int, default=1500, help="1500 make about 2050 chunks, 4100 about 5000")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--sides", nargs="+", choices=list(SIDES), metavar="SIDE")

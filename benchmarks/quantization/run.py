@@ -20,8 +20,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from benchmarks.collections import NAMES, prepare
-from benchmarks.verdict import in_words
+from benchmarks.common.acceptance import outcome
+from benchmarks.common.judged_collections import NAMES, prepare
 from embedder_assets.corpus.beir import read_rows
 from embedder_assets.corpus.collections import find_collection
 from embedder_assets.corpus.document import DocumentIssue
@@ -202,8 +202,8 @@ def print_table(lines: list[tuple[str, float, float]], *, bound_holds: bool) -> 
     for name, plain, quantized in lines:
         print(f"| {name} | {plain:.4f} | {quantized:.4f} | {quantized - plain:+.4f} |")
     near = all(abs(quantized - plain) <= LARGEST_LOSS for _, plain, quantized in lines)
-    print(f"- within {LARGEST_LOSS} on each: {in_words(near)}")
-    print(f"- lowest cosine above {LEAST_COSINE}: {in_words(bound_holds)}")
+    print(f"- within {LARGEST_LOSS} on each: {outcome(near)}")
+    print(f"- lowest cosine above {LEAST_COSINE}: {outcome(bound_holds)}")
 
 
 def parse_args() -> argparse.Namespace:

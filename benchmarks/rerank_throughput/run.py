@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from benchmarks.bare_loop import CORES, Loop, bare_loop
+from benchmarks.common.bare_loop import CORES, Loop, bare_loop
 from embedder_assets.corpus.collections import discover_collections
 from embedder_assets.serving.client.session import TritonSession
 from embedder_assets.settings import PROJECT_ROOT, Settings, load_settings

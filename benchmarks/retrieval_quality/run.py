@@ -1,6 +1,6 @@
 """How well does each stage order the documents, and does the rerank stage earn its place?
 
-The real pipeline runs on the judged collections; nDCG@10 is read from its tables. Beside the stages stand three orders
+The real pipeline runs on the judged collections; nDCG@10 is read from its tables. Next to the stages stand three orders
 of the same candidates that show what each part of the final score gives: the cross-encoder's logit alone, the fused
 rank with the logit, and the fused rank with the agreement.
 """
@@ -16,8 +16,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from benchmarks.collections import NAMES, prepare
-from benchmarks.verdict import in_words
+from benchmarks.common.acceptance import outcome
+from benchmarks.common.judged_collections import NAMES, prepare
 from embedder_assets.embedding.dense import as_matrix
 from embedder_assets.evaluation.evaluate import EvaluateStage, candidate_rankings, evaluate_rankings
 from embedder_assets.evaluation.model_comparison import paired_p_value
@@ -61,16 +61,16 @@ def main() -> None:
         )
         pipeline = Pipeline(settings)
         try:
-            outcome = launch(pipeline)
-            if not outcome.success:
-                sys.exit("\n".join(outcome.problems))
-            values = {name: by_query(pipeline, name) for name in outcome.collections}
+            result = launch(pipeline)
+            if not result.success:
+                sys.exit("\n".join(result.problems))
+            values = {name: by_query(pipeline, name) for name in result.collections}
         finally:
             pipeline.close()
     values = {name: found for name, found in values.items() if found}
     print(render(values))
     held = verdicts(values)
-    print("\n" + "\n".join(f"- {sentence}: {in_words(holds)}" for sentence, holds in held))
+    print("\n" + "\n".join(f"- {sentence}: {outcome(holds)}" for sentence, holds in held))
     sys.exit(0 if all(holds for _, holds in held) else 1)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from benchmarks.verdict import in_words
+from benchmarks.common.acceptance import outcome
 from embedder_assets.settings import Settings, load_settings
 from embedder_assets.telemetry.emission import scrape
 from embedder_assets.telemetry.event_log import ASSET_OF_STAGE, as_observation
@@ -70,7 +70,7 @@ def main() -> None:
     new = f"median {statistics.median(after_a_run):.1f} ms, largest {max(after_a_run):.1f} ms"
     print(f"scrape that finds a new run: {new}")
     holds = max(*idle, *after_a_run) < BOUND_MS
-    print(f"each under {BOUND_MS} ms: {in_words(holds)}")
+    print(f"each under {BOUND_MS} ms: {outcome(holds)}")
 
 
 def timed(url: str, settings: Settings) -> float:

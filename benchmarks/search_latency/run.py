@@ -21,7 +21,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from benchmarks.verdict import in_words
+from benchmarks.common.acceptance import outcome
 from embedder_assets.embedding.dense import as_matrix
 from embedder_assets.embedding.keys import Model
 from embedder_assets.retrieval.exact_index import ChunkIndex
@@ -95,11 +95,11 @@ def main() -> None:
     for way, (ours_ms, models_ms) in times.items():
         p50, p99 = np.percentile(ours_ms, [50, 99])
         awaited = np.percentile(models_ms, 50)
-        print(f"{way}: beside the models p50 {p50:.1f} ms  p99 {p99:.1f} ms; the models p50 {awaited:.1f} ms")
+        print(f"{way}: apart from the models p50 {p50:.1f} ms  p99 {p99:.1f} ms; the models p50 {awaited:.1f} ms")
     exact, approximate = (np.array(times[way][0]) for way in WAYS)
     p50, p99 = np.percentile(exact, [50, 99])
-    print(f"exact, p50 at most {BOUND_MS} ms: {in_words(p50 <= BOUND_MS)}")
-    print(f"exact, p99 at most twice p50: {in_words(p99 <= 2 * p50)}")
+    print(f"exact, p50 at most {BOUND_MS} ms: {outcome(p50 <= BOUND_MS)}")
+    print(f"exact, p99 at most twice p50: {outcome(p99 <= 2 * p50)}")
     print(f"exact against approximate, median over the queries: {np.median(exact / approximate):.2f}")
 
 

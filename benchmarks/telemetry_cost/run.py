@@ -14,9 +14,9 @@ import time
 import uuid
 from collections.abc import Callable
 
-from benchmarks.collections import COLLECTIONS
-from benchmarks.materialize import materialize
-from benchmarks.verdict import in_words
+from benchmarks.common.acceptance import outcome
+from benchmarks.common.judged_collections import COLLECTIONS
+from benchmarks.common.materialize import materialize
 from embedder_assets.assets.support.lease import MemorySampler
 from embedder_assets.assets.support.materialize import REQUEST_TRACE_RATIO
 from embedder_assets.corpus.collections import discover_collections
@@ -53,7 +53,7 @@ def main() -> None:
     median = statistics.median(shares)
     print(
         f"telemetry adds {median:+.2%} to the stage's time, median of {ROUNDS} rounds; at most {BOUND:.0%}: "
-        f"{in_words(median <= BOUND)}"
+        f"{outcome(median <= BOUND)}"
     )
     print(f"spans, scrape and manifest at the end of a run: {statistics.median(ends) * 1000:.0f} ms")
 

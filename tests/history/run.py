@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.trivial_model import trivial_triton
+from benchmarks.common.stub_models import triton_with_stub_models
 from tests.chaos.world import small_disk
 from tests.history.models import make_repository
 from tests.history.steps import CORPUS_ONLY, KINDS, checkpoint
@@ -65,7 +65,7 @@ class Stage:
 def stage(folder: Path) -> Iterator[Stage]:
     """Starts a Triton for some histories."""
     repository = make_repository(folder / "models")
-    with trivial_triton(folder / "triton", repository) as server:
+    with triton_with_stub_models(folder / "triton", repository) as server:
         models = {"EMBEDDER_TRITON_URL": server.address.grpc, "EMBEDDER_MODEL_REPOSITORY": str(repository)}
         yield Stage(models, Workers(folder))
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from benchmarks.bare_loop import fastest_loop
-from benchmarks.peers.sides.job import read_job, tell
+from benchmarks.common.bare_loop import fastest_loop
+from benchmarks.peers.sides.job import read_job, report
 
 
 def main() -> None:
@@ -16,7 +16,7 @@ def main() -> None:
         loop(texts)
         return len(texts)
 
-    tell(work)
+    report(work)
 
 
 if __name__ == "__main__":

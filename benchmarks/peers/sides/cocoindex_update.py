@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from benchmarks.peers.sides.job import read_job, tell
+from benchmarks.peers.sides.job import read_job, report
 
 
 def main() -> None:
@@ -27,7 +27,7 @@ def main() -> None:
         cocoindex_app.app.update_blocking()
         return int(lancedb.connect(str(Path(job.scratch) / "lancedb")).open_table(cocoindex_app.TABLE).count_rows())
 
-    tell(work)
+    report(work)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.peers.sides.job import read_job, tell
+from benchmarks.peers.sides.job import read_job, report
 
 NAME = "local/minilm"
 DIMENSION = 384
@@ -25,7 +25,7 @@ def main() -> None:
     model = TextEmbedding(NAME, specific_model_path=str(job.model))
     list(model.embed(["warm"] * 8))
     texts = job.read_texts()
-    tell(lambda: sum(1 for _ in model.embed(texts)))
+    report(lambda: sum(1 for _ in model.embed(texts)))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a side is told, and what it says. It imports nothing of this project: sides run in the peers' environment."""
+"""What a side is given and what it reports. Imports nothing of this project: sides run in the peers' environment."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def read_job() -> Job:
     return Job(**json.loads(Path(sys.argv[1]).read_text("utf-8")))
 
 
-def tell(work: Callable[[], int]) -> None:
+def report(work: Callable[[], int]) -> None:
     """Does the work, which returns the number of chunks, and says on the last line what it took."""
     started, used = time.perf_counter(), time.process_time()
     chunks = work()

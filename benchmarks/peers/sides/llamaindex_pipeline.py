@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.peers.sides.job import CHUNK_TOKENS, read_job, tell
+from benchmarks.peers.sides.job import CHUNK_TOKENS, read_job, report
 
 
 def main() -> None:
@@ -37,7 +37,7 @@ def main() -> None:
         store.persist(str(Path(job.scratch) / "vectors.json"))
         return len(nodes)
 
-    tell(work)
+    report(work)
 
 
 if __name__ == "__main__":

@@ -24,11 +24,11 @@ def main() -> None:
     os.environ.update(
         EMBEDDER_DENSE_MODELS=job.precision, EMBEDDER_ENABLE_SPARSE="false", EMBEDDER_ENABLE_RERANK="false"
     )
-    from benchmarks.materialize import materialize
-    from benchmarks.processor_time import ProcessorTime
+    from benchmarks.common.cpu_time import CpuTime
+    from benchmarks.common.materialize import materialize
     from embedder_assets.tables.store import TableStore
 
-    with ProcessorTime() as used:
+    with CpuTime() as used:
         took = materialize(folder.name, *ASSETS)
     store = TableStore(Path(job.scratch))
     texts = store.read("chunks", folder.name, ["text"])["text"].to_list()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.peers.sides.job import read_job, tell
+from benchmarks.peers.sides.job import read_job, report
 
 
 def main(dtype: str = "float32") -> None:
@@ -14,7 +14,7 @@ def main(dtype: str = "float32") -> None:
     model = SentenceTransformer(job.checkpoint, device="cpu", model_kwargs={"dtype": getattr(torch, dtype)})
     model.encode(["warm"] * 8)
     texts = job.read_texts()
-    tell(lambda: len(model.encode(texts, show_progress_bar=False)))
+    report(lambda: len(model.encode(texts, show_progress_bar=False)))
 
 
 if __name__ == "__main__":

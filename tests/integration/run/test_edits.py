@@ -16,7 +16,7 @@ import polars as pl
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from benchmarks.trivial_model import trivial_triton
+from benchmarks.common.stub_models import triton_with_stub_models
 from embedder_assets.export.export import export_folder
 from embedder_assets.serving.server.embedded import EmbeddedTriton
 from embedder_assets.tables.schemas import SCHEMAS
@@ -31,7 +31,7 @@ OPERATIONS = 200
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedTriton]:
-    with trivial_triton(tmp_path_factory.mktemp("triton")) as server:
+    with triton_with_stub_models(tmp_path_factory.mktemp("triton")) as server:
         yield server
 
 

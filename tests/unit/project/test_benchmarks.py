@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks.collections import sample
+from benchmarks.common.judged_collections import sample
 from benchmarks.retrieval_quality.run import RANKINGS, render, verdicts
 
 

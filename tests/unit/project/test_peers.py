@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from benchmarks.mixture import write_mixture
+from benchmarks.common.mixed_corpus import write_mixed_corpus
 from benchmarks.peers import run
 from benchmarks.peers.idle import verdict
 from benchmarks.peers.report import ratios, render, seconds
@@ -81,7 +81,7 @@ def test_empty_update_is_compared_with_its_bound():
 
 
 def test_a_mixture_is_a_collection_of_markdown_files(tmp_path):
-    said = write_mixture(tmp_path / "mixture", 6, queries=True)
+    said = write_mixed_corpus(tmp_path / "mixture", 6, queries=True)
     assert said.startswith("6 documents of ")
     files = [path for path in (tmp_path / "mixture").iterdir() if path.suffix == ".md"]
     assert len(files) == 6

@@ -1,4 +1,4 @@
-"""The judged collections beside the project, as a corpus folder of one's own."""
+"""Copies the judged collections of ../shared/data into a corpus folder."""
 
 from __future__ import annotations
 

@@ -14,8 +14,8 @@ from embedder_assets.settings import load_settings
 
 
 @contextmanager
-def trivial_triton(state: Path, repository: Path | None = None) -> Iterator[EmbeddedTriton]:
-    """While the context lasts, a Triton on a built model repository, ours by default, answers trivially."""
+def triton_with_stub_models(state: Path, repository: Path | None = None) -> Iterator[EmbeddedTriton]:
+    """While the context lasts, a Triton on a built model repository, ours by default, answers with stub models."""
     with (
         patch.object(embedded, "SERVING_FOLDER", Path(__file__).parent),
         EmbeddedTriton(

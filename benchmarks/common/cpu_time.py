@@ -1,4 +1,4 @@
-"""Processor seconds of this process and all below it, which others on the machine change less than the clock's."""
+"""CPU seconds of this process and all below it, which others on the machine change less than the clock's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import psutil
 INTERVAL_S = 0.2
 
 
-class ProcessorTime:
+class CpuTime:
     """Looks at the processes while the context lasts: what one has used is lost when it ends, so the last look counts.
 
     Attributes:
@@ -25,7 +25,7 @@ class ProcessorTime:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def __enter__(self) -> ProcessorTime:
+    def __enter__(self) -> CpuTime:
         self._look()
         self._before = dict(self._seen)
         self._thread.start()

@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from itertools import islice, zip_longest
 from pathlib import Path
 
-from benchmarks.collections import COLLECTIONS
+from benchmarks.common.judged_collections import COLLECTIONS
 from embedder_assets.settings import PROJECT_ROOT
 
 NAMES = ("medline", "cranfield", "squad_dev")
 QUERIES = "queries.jsonl"
 
 
-def write_mixture(folder: Path, documents: int, *, queries: bool = False) -> str:
+def write_mixed_corpus(folder: Path, documents: int, *, queries: bool = False) -> str:
     """Fills a collection's folder, of the sample corpus where the judged collections are absent.
 
     Args:
