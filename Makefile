@@ -7,7 +7,7 @@ CORPUS ?=
 # Two halves side by side: most tests wait for processes that start, and leave a core idle.
 # tests/parity has an environment and a target of its own. A shell's `&` ignores SIGINT, which some tests send.
 HALF       := tests/chaos tests/fuzz tests/history tests/ui tests/unit tests/integration/orchestration
-OTHER_HALF := $(addprefix tests/integration/,operations run serving storage)
+OTHER_HALF := $(addprefix tests/integration/,run serving storage operations)
 
 # What `make bench` and `make soak` know by NAME: folders with a run.py, whose first line is the sentence of the list.
 BENCHMARKS := $(patsubst benchmarks/%/run.py,%,$(wildcard benchmarks/*/run.py))
