@@ -11,11 +11,7 @@ from embedder_assets.settings import Settings
 from embedder_assets.tables.history import NotedVersions
 from embedder_assets.tables.store import TableStore
 from embedder_assets.telemetry.stage_record import ProgressReport, ignore_progress
-
-
-def _print(footer: str) -> None:
-    # Every part of it from outside went through ``safe_line``.
-    print(footer, flush=True)
+from embedder_assets.terminal import say_lines
 
 
 @dataclass
@@ -34,7 +30,7 @@ class Pipeline:
 
     settings: Settings
     report: ProgressReport = ignore_progress
-    show_footer: Callable[[str], None] = _print
+    show_footer: Callable[[str], None] = say_lines
     store: TableStore = field(init=False)
     triton: TritonSession = field(init=False)
     run_lock: RunLock = field(init=False)

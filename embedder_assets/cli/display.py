@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from embedder_assets.cli.terminal import console, highlighted, say, say_lines, say_table, styled
 from embedder_assets.errors import TableError
 from embedder_assets.sanitize import plain
 from embedder_assets.settings import variable_of
+from embedder_assets.terminal import console, highlighted, say, say_lines, say_table, styled
 
 if TYPE_CHECKING:
     from embedder_assets.cli.doctor_storage import Diagnosis

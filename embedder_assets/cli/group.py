@@ -11,9 +11,9 @@ from typing import Any
 import click
 
 from embedder_assets.cli import interrupt
-from embedder_assets.cli.terminal import prepare_streams, say_on_stderr
 from embedder_assets.errors import EmbedderError
 from embedder_assets.sanitize import redact, safe_line
+from embedder_assets.terminal import prepare_streams, say_on_stderr
 
 
 class Commands(click.Group):

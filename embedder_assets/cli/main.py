@@ -20,10 +20,10 @@ from embedder_assets.cli import display, interrupt
 from embedder_assets.cli.group import Commands, distinct
 from embedder_assets.cli.models import models
 from embedder_assets.cli.tables import tables
-from embedder_assets.cli.terminal import say, say_json, warn
 from embedder_assets.environment import variable_warnings
 from embedder_assets.permissions import restrict_permissions
 from embedder_assets.settings import Settings, load_settings, settings_at_load
+from embedder_assets.terminal import say, say_json, warn
 
 POLL_S = 0.2
 _COLLECTIONS = click.option(

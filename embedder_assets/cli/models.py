@@ -11,9 +11,9 @@ import click
 
 from embedder_assets.cli import display
 from embedder_assets.cli.group import distinct
-from embedder_assets.cli.terminal import say, say_json
 from embedder_assets.permissions import users_umask
 from embedder_assets.settings import load_settings
+from embedder_assets.terminal import say, say_json
 
 
 @click.group()

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from embedder_assets.cli.terminal import say, say_lines, say_table, styled
 from embedder_assets.errors import TelemetryError
 from embedder_assets.telemetry.event_log import ASSET_OF_STAGE
 from embedder_assets.telemetry.footer import render_footer
 from embedder_assets.telemetry.manifest.file import find_manifest, problems_of_file, read_manifest_file
 from embedder_assets.telemetry.manifest.schema import Manifest, SparseRun, StageRun
 from embedder_assets.telemetry.stage_record import StageName
+from embedder_assets.terminal import say, say_lines, say_table, styled
 
 COLOURS = {"succeeded": "green", "failed": "red", "unknown": "yellow"}
 COLUMNS = ("stage", "status", "items", "p50 ms", "p95 ms", "p99 ms", "coverage", "fallback", "samples scraped")

@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 import click
 
 from embedder_assets.cli.group import distinct
-from embedder_assets.cli.terminal import say, say_json
 from embedder_assets.sanitize import plain
 from embedder_assets.settings import load_settings
 from embedder_assets.tables.store import TableStore
+from embedder_assets.terminal import say, say_json
 
 BYTES_A_MB = 1_000_000
 

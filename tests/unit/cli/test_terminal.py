@@ -16,7 +16,8 @@ import polars as pl
 import pytest
 from click.testing import CliRunner
 
-from embedder_assets.cli import display, terminal
+from embedder_assets import terminal
+from embedder_assets.cli import display
 from embedder_assets.cli.main import main
 from embedder_assets.corpus.document import DocumentIssue
 from embedder_assets.errors import DocumentError
@@ -32,8 +33,8 @@ BIN = Path(sys.executable).parent
 PACKAGE = PROJECT_ROOT / "embedder_assets"
 FORGED = "a\nfailed check export_digests: forged\nMetrics emission summary:\n  rag.dense: emitted (forged)\nb.md"
 HOSTILE = f"[/etc/fstab] [link=http://evil.test]x[/link] [concealed]y[/] \x1b[31m\x9b2J\u202e{FORGED}\udcff"
-# `print` and rich are for the module `terminal`. A footer is of safe parts; a watchdog's output is read by its parent.
-SPEAKERS = {"cli/terminal.py", "run_context.py", "serving/server/watchdog.py"}
+# `print` and rich are for the module `terminal`; a watchdog's and a worker's output is read by its parent.
+SPEAKERS = {"terminal.py", "serving/server/watchdog.py"}
 
 
 def hit(text: str) -> Hit:
@@ -126,7 +127,7 @@ def test_every_command_warns_of_an_unknown_variable(tmp_path: Path) -> None:
 
 def test_json_of_hostile_texts_is_json_for_every_encoding() -> None:
     text = json.dumps(json.dumps([HOSTILE, "é鲸🐋"], ensure_ascii=False))
-    code = f"from embedder_assets.cli.terminal import *; prepare_streams(); say_json({text})"
+    code = f"from embedder_assets.terminal import *; prepare_streams(); say_json({text})"
     for encoding in ("utf-8", "ascii", "latin-1", "cp1252"):
         said = python(code, PYTHONIOENCODING=encoding).stdout
         assert json.loads(said) == [HOSTILE, "é鲸🐋"]
@@ -155,7 +156,7 @@ def test_every_terminal_gets_its_lines(environ: dict[str, str]) -> None:
 
 
 TALK = r"""
-from embedder_assets.cli.terminal import *
+from embedder_assets.terminal import *
 prepare_streams()
 say("\u2192 \xe9 \u9cb8 ", styled("end", "red"))
 say_table(["a", "end"], [["\u2192", "\u9cb8"]])
