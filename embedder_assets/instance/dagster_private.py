@@ -4,6 +4,8 @@ Dagster promises nothing about them: ``tests/unit/instance/test_dagster_private.
 for and what it has to be. Nothing else in the package imports ``dagster._…``.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
 from dagster._core.instance.ref import InstanceRef
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteRepositoryOrigin
@@ -13,7 +15,6 @@ from dagster._core.storage.asset_check_execution_record import (
 )
 from dagster._core.storage.compute_log_manager import CapturedLogContext
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
-from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
 from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
 from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
 from dagster._core.storage.tags import (
@@ -24,6 +25,19 @@ from dagster._core.storage.tags import (
     get_multidimensional_partition_tag,
 )
 from dagster._serdes import ConfigurableClassData
+
+if TYPE_CHECKING:
+    from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
+else:
+
+    def __getattr__(name: str) -> Any:
+        """The one name that brings SQLAlchemy and Alembic; a code location loads without them, a quarter faster."""
+        if name == "SqliteEventLogStorage":
+            from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
+
+            return SqliteEventLogStorage
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 __all__ = [
     "BACKFILL_ID_TAG",

@@ -3,6 +3,8 @@
 import importlib
 import inspect
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import dagster as dg
@@ -32,7 +34,7 @@ PURPOSES = {
     "SqliteEventLogStorage": "instance/sqlite_event_log.py derives from it",
     "get_multidimensional_partition_tag": "partitions.py reads collection and shard from the tags of a run",
 }
-IMPORT = re.compile(r"^from (dagster\._[\w.]+) import (?:\(([^)]*)\)|(.+))$", re.MULTILINE)
+IMPORT = re.compile(r"^\s*from (dagster\._[\w.]+) import (?:\(([^)]*)\)|(.+))$", re.MULTILINE)
 
 
 def module_of_each_name() -> dict[str, str]:
@@ -63,6 +65,11 @@ def test_private_name_is_still_there(name):
 def test_no_other_module_imports_private_dagster():
     users = {file for file in PACKAGE.rglob("*.py") if re.search(r"(?m)^\s*(from|import) dagster\._", file.read_text())}
     assert users == {OWNER}
+
+
+def test_code_location_loads_without_alembic():
+    code = "import sys, embedder_assets.definitions; sys.exit('alembic' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
 
 
 @pytest.mark.parametrize(
