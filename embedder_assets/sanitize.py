@@ -63,7 +63,7 @@ def one_line(text: str) -> str:
 
 
 def plain_json(text: str, *, only_ascii: bool = False) -> str:
-    """JSON in which every unsafe character inside a string is an escape of JSON; it still means the same.
+    """JSON in which every character of an unsafe category is an escape of JSON; it still means the same.
 
     Args:
         text: JSON, possibly on several lines.
@@ -72,7 +72,10 @@ def plain_json(text: str, *, only_ascii: bool = False) -> str:
     if text.isascii() and text.replace("\n", "").isprintable():
         return text
     stays = str.isascii if only_ascii else bool
-    return "".join(each if each == "\n" or (stays(each) and not _unsafe(each)) else _json_escape(each) for each in text)
+    return "".join(
+        each if each == "\n" or (stays(each) and unicodedata.category(each) not in _UNSAFE) else _json_escape(each)
+        for each in text
+    )
 
 
 def inert_markdown(text: str) -> str:
@@ -83,10 +86,6 @@ def inert_markdown(text: str) -> str:
 def of_markdown(text: str) -> str:
     """What ``inert_markdown`` was made of."""
     return _ESCAPED_MARKDOWN.sub(r"\1", text)
-
-
-def _unsafe(character: str) -> bool:
-    return unicodedata.category(character) in _UNSAFE and character not in _WRITTEN
 
 
 def _shown(text: str) -> str:
