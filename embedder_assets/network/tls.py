@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 
 from embedder_assets.errors import SettingsError
@@ -28,16 +29,8 @@ def load_pair(context: ssl.SSLContext, pair: Path, setting: str) -> None:
     Raises:
         SettingsError: The file cannot be read, or does not hold them.
     """
-    read_named(pair, setting)
-    try:
-        context.load_cert_chain(pair)
-    except ssl.SSLError as error:
-        raise SettingsError(
-            f"setting '{setting}': {pair}",
-            expected="a certificate and its private key in one PEM file",
-            got=str(error),
-            remedy="Write one below the other (`cat certificate.pem key.pem`), or correct the setting.",
-        ) from error
+    remedy = "Write one below the other (`cat certificate.pem key.pem`), or correct the setting."
+    _load(context.load_cert_chain, pair, setting, "a certificate and its private key in one PEM file", remedy)
 
 
 def load_authority(context: ssl.SSLContext, authority: Path, setting: str) -> None:
@@ -46,13 +39,13 @@ def load_authority(context: ssl.SSLContext, authority: Path, setting: str) -> No
     Raises:
         SettingsError: The file cannot be read, or is no PEM.
     """
-    read_named(authority, setting)
+    _load(context.load_verify_locations, authority, setting, "certificates, PEM", "Correct the file or the setting.")
+
+
+def _load(load: Callable[[Path], None], file: Path, setting: str, expected: str, remedy: str) -> None:
+    """Loads a file that a setting names, and refuses one that cannot be read or has the wrong content."""
+    read_named(file, setting)
     try:
-        context.load_verify_locations(authority)
+        load(file)
     except ssl.SSLError as error:
-        raise SettingsError(
-            f"setting '{setting}': {authority}",
-            expected="certificates, PEM",
-            got=str(error),
-            remedy="Correct the file or the setting.",
-        ) from error
+        raise SettingsError(f"setting '{setting}': {file}", expected=expected, got=str(error), remedy=remedy) from error
