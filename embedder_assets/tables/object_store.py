@@ -33,15 +33,19 @@ _CREDENTIALS = (
 )
 
 
-def open_bucket(url: str, retries: int = RETRIES) -> ObjectStore:
+def open_bucket(url: str, retries: int | None = None) -> ObjectStore:
     """What lies below ``s3://bucket/prefix``. Endpoint and credentials come from AWS's own variables."""
     from obstore.store import from_url
 
-    return from_url(url, client_options={"allow_http": plain_http()}, retry_config={"max_retries": retries})
+    return from_url(
+        url,
+        client_options={"allow_http": plain_http()},
+        retry_config={"max_retries": RETRIES if retries is None else retries},
+    )
 
 
 def plain_http() -> bool:
-    """Whether the endpoint is one without TLS, which the libraries have to be told."""
+    """Whether the endpoint is one without TLS, which the libraries need to know."""
     return os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
 
 

@@ -19,6 +19,7 @@ from deltalake.exceptions import TableNotFoundError
 
 from embedder_assets.tables.errors import FILE_ERRORS
 from embedder_assets.tables.object_store import (
+    PROBE_RETRIES,
     object_store_error,
     open_bucket,
     plain_http,
@@ -29,13 +30,10 @@ from embedder_assets.tables.staging import FOLDER, KEPT_DAYS, Staging
 # Requests of one reader at a time: what is staged are many small objects.
 READERS = 8
 
-# For a look before anything is computed; while it works, delta-rs tries ten times.
-PROBE_RETRIES = {"max_retries": "1"}
-
 
 @dataclass
 class _Opened:
-    """A table that was read, and beside it one that looks for newer commits: looking moves it on."""
+    """A table that was read, and one that looks for newer commits: looking moves it on."""
 
     delta: DeltaTable
     scout: DeltaTable | None = None
@@ -99,7 +97,7 @@ class S3Storage:
         return f"{self.address(table)}/{name}"
 
     def staging(self, table: str, collection: str, fingerprint: str) -> StagedObjects:
-        """Objects beside the tables."""
+        """Staged rows as objects, next to the tables."""
         return StagedObjects(self._url, self.reading, table, collection, fingerprint)
 
     def delete_staged(self, collection: str | None = None) -> None:
@@ -108,7 +106,7 @@ class S3Storage:
 
     def check_access(self) -> None:
         """Lists a folder of the bucket, whether there is a table or not."""
-        DeltaTable.is_deltatable(self._url, {**self.reading, **PROBE_RETRIES})
+        DeltaTable.is_deltatable(self._url, {**self.reading, "max_retries": str(PROBE_RETRIES)})
 
 
 class StagedObjects(Staging):
@@ -116,7 +114,7 @@ class StagedObjects(Staging):
 
     Args:
         url: ``s3://bucket`` or ``s3://bucket/prefix``, of the tables.
-        reading: What polars is told to read an object there.
+        reading: The options with which polars reads an object there.
         table: Name of the table.
         collection: The collection.
         fingerprint: Of the model, or of what else made the rows.
