@@ -38,11 +38,11 @@ up: $(VENV)/.installed  ## Run Triton, exporter, Dagster webserver and daemon un
 test: $(VENV)/.installed-dev  ## Set up what the tests need and run them
 	@$(BIN)/embedder models build
 	@mkdir -p .embedder
-	@echo "running the tests in two halves side by side; the other half is told at the end"
-	@env --default-signal=INT $(BIN)/pytest --durations=12 $(OTHER_HALF) > .embedder/pytest.log 2>&1 & beside=$$!; \
-	  trap "kill $$beside; exit 130" INT TERM; status=0; \
+	@echo "running the tests in two halves side by side; the output of the other half comes at the end"
+	@env --default-signal=INT $(BIN)/pytest --durations=12 $(OTHER_HALF) > .embedder/pytest.log 2>&1 & other=$$!; \
+	  trap "kill $$other; exit 130" INT TERM; status=0; \
 	  $(BIN)/pytest --durations=12 $(HALF) || status=$$?; \
-	  wait $$beside || status=$$?; cat .embedder/pytest.log; exit $$status
+	  wait $$other || status=$$?; cat .embedder/pytest.log; exit $$status
 
 check: $(VENV)/.installed-dev  ## Format, lint, types, layers
 	$(BIN)/ruff format --check .

@@ -99,8 +99,8 @@ def _best(measured: dict[int, list[float]], configured: int) -> int:
     """The fastest number, if it is faster than the configured one in each round and by enough in the median."""
     fastest = max(measured, key=lambda threads: statistics.median(measured[threads]))
     pairs = list(zip(measured[fastest], measured[configured], strict=True))
-    gain = statistics.median(mine / former for mine, former in pairs)
-    return fastest if gain >= GAIN and all(mine > former for mine, former in pairs) else configured
+    gain = statistics.median(mine / earlier for mine, earlier in pairs)
+    return fastest if gain >= GAIN and all(mine > earlier for mine, earlier in pairs) else configured
 
 
 def _texts_a_second(settings: Settings, name: str, threads: int, seconds: float) -> float:

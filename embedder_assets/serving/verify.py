@@ -33,7 +33,7 @@ def verify_models(settings: Settings, session: TritonSession, names: Sequence[st
     """Looks at every model, or at the named ones.
 
     A model is right when its files have the digests of its build, Triton loads it, and its answers agree with the
-    golden values beside it. Without golden values it has to find an answer closer to its question than another text.
+    golden values next to it. Without golden values it has to find an answer closer to its question than another text.
     """
     for state in inspect_models(settings.model_repository, names=names, device=settings.device):
         name = state.name

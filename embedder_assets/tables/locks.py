@@ -18,8 +18,8 @@ def collection_lock(home: Path, collection: str) -> FileLock:
 def table_lock(home: Path, table: str) -> FileLock:
     """The lock of a table, held while a commit is made.
 
-    delta-rs refuses a commit that removes rows of one collection beside one that removes rows of another, and a stream
-    cannot be made again. Taken inside of a collection's lock, never the other way round.
+    delta-rs refuses a commit that removes rows of one collection at the same time as one that removes rows of another,
+    and a stream cannot be made again. Taken inside of a collection's lock, never the other way round.
     """
     return _lock(home / "locks" / "tables", table)
 

@@ -47,7 +47,7 @@ def maintain(
     Args:
         store: The tables.
         history_days: For how long an earlier version can be read and restored; an hour at least.
-        collections: Those that a run may be working on, beside the ones that have rows.
+        collections: Those that a run may be working on, in addition to the ones that have rows.
         needed: Asked, while nobody works on a collection, which older versions a reader still needs.
 
     Raises:

@@ -23,12 +23,12 @@ class TableStorage(Protocol):
 
     @property
     def reading(self) -> dict[str, str] | None:
-        """What polars is told to read a file there; None where there is nothing to tell."""
+        """The options with which polars reads a file there; None where it needs none."""
         ...
 
     @property
     def writing(self) -> dict[str, str] | None:
-        """What delta-rs is told, in the same way."""
+        """The options with which delta-rs writes there, in the same way."""
         ...
 
     def __str__(self) -> str:

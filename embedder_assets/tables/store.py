@@ -323,7 +323,7 @@ class TableStore:
 
             def write(stream: RecordBatchReader) -> None:
                 # Also an append says what it is about, which deltalake's types do not know of: then commits to other
-                # collections pass beside it, and none to this one.
+                # collections go through next to it, and none to this one.
                 cast("Any", write_deltalake)(
                     base,
                     stream,

@@ -50,7 +50,7 @@ RecoveryKind = Literal[
 
 
 class RequestObserver(Protocol):
-    """Is told about requests; all calls come from the thread that takes the answers, but ``traceparent``'s."""
+    """Gets notice of requests; all calls come from the thread that takes the answers, but ``traceparent``'s."""
 
     def traceparent(self) -> str | None:
         """The W3C trace context that the next request carries, or None for one that is not traced."""

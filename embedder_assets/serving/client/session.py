@@ -88,7 +88,7 @@ class TritonSession:
         return description.max_tokens - len(tokenizer.encode(prefix, add_special_tokens=False).ids)
 
     def tokenizer_file(self, model: str) -> Path:
-        """The tokenizer of a model, which the repository keeps beside it."""
+        """The tokenizer of a model, which the repository keeps next to it."""
         require_built(self._settings.model_repository, model, self._settings.device)
         return self._settings.model_repository / model / "tokenizer.json"
 

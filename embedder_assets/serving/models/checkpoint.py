@@ -61,9 +61,9 @@ class Checkpoint:
 
     @property
     def tokenizer(self) -> Path:
-        """The ``tokenizer.json``, beside the weights or above them."""
-        beside = self.weights_folder / "tokenizer.json"
-        return beside if beside.exists() else self.folder / "tokenizer.json"
+        """The ``tokenizer.json``, next to the weights or above them."""
+        own = self.weights_folder / "tokenizer.json"
+        return own if own.exists() else self.folder / "tokenizer.json"
 
     @property
     def architecture(self) -> str:

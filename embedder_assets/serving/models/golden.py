@@ -1,6 +1,6 @@
 """Golden values: what the reference framework answers to a few texts, and how close a served model comes to it.
 
-``golden.json`` lies beside a model. It belongs to the model's ``reference_digest``, so values of other weights,
+``golden.json`` lies next to a model. It belongs to the model's ``reference_digest``, so values of other weights,
 another pooling or other prefixes are found out.
 """
 

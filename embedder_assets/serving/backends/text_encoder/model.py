@@ -1,6 +1,6 @@
 """The Triton backend that all our models share: texts in, the outputs of an ONNX graph out.
 
-It runs inside Triton (Python-based backend), so it imports nothing of this project but what lies beside it. A model
+It runs inside Triton (Python-based backend), so it imports nothing of this project but what lies next to it. A model
 folder holds only its ``config.pbtxt``, ``tokenizer.json``, ``<version>/model.onnx`` and ``build.json``, which says what
 the others have to be: no graph is served under a fingerprint that it was not built with. Pooling, the SPLADE maximum
 and the top-k live in the graph. Inputs are BYTES of shape [1], so requests of any text length batch together; inside a

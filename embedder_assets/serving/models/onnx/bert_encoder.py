@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # Large enough to silence a token in the softmax, small enough that adding a score to it cannot overflow.
 MASKED = -1e9
-# Of the operators that ONNX Runtime has beside the standard.
+# Of the operators that ONNX Runtime has in addition to the standard.
 RUNTIME_DOMAIN = "com.microsoft"
 CONFIG_TYPES: dict[str, tuple[tuple[type, ...], str]] = {
     "int": ((int,), "a whole number"),
