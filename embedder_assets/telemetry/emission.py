@@ -209,11 +209,15 @@ def _read(url: str, settings: Settings, headers: Mapping[str, str] | None = None
     sent = {**request_headers(settings), **(headers or {})}
     try:
         with loopback.get(url, SCRAPE_TIMEOUT_S, headers=sent, tls=client_tls(settings)) as response:
-            return response.read(), response.headers.get(endpoint_key.PROOF_HEADER)
+            body, proof = response.read(), response.headers.get(endpoint_key.PROOF_HEADER)
     except OSError as error:
         # urllib wraps what the socket said.
         reason = getattr(error, "reason", None)
         raise reason if isinstance(reason, ConnectionRefusedError) else error from error
+    if not body and proof is None:
+        # Of an endpoint that ends while it answers, only the first lines arrive, and http.client takes them for all.
+        raise ConnectionAbortedError("the answer is incomplete")
+    return body, proof
 
 
 def _samples(text: str) -> dict[str, float]:
