@@ -53,12 +53,18 @@ class Pool:
 
     def _claim(self, run_id: str, step_key: str) -> float:
         storage, started = self.instance.event_log_storage, time.monotonic()
-        if storage.get_concurrency_info(POOL).slot_count != self.slots:
-            storage.set_concurrency_slots(POOL, self.slots)
+        if self._limit_differs():
+            # Dagster looks and then inserts: of two runs on a new instance the second would fail.
+            with FileLock(self.locks / "limit.lock"):
+                if self._limit_differs():
+                    storage.set_concurrency_slots(POOL, self.slots)
         while not storage.claim_concurrency_slot(POOL, run_id, step_key).is_claimed:
             self._free_dead_holders()
             time.sleep(POLL_S)
         return time.monotonic() - started
+
+    def _limit_differs(self) -> bool:
+        return self.instance.event_log_storage.get_concurrency_info(POOL).slot_count != self.slots
 
     def _free_dead_holders(self) -> None:
         """Gives back what holders had, or waited for, whose process has ended without saying so."""
