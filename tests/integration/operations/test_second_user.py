@@ -68,6 +68,8 @@ def up(folder: Path) -> Iterator[dict[str, str]]:
 def another(folder: Path, up: dict[str, str]) -> Iterator[dict[str, Any]]:
     """What the other user got, who holds connections to both metrics endpoints meanwhile."""
     program = Path(second_user.__file__)
+    for left_over in ("embedder-evil", "embedder-evil-log"):
+        Path("/tmp", left_over).unlink(missing_ok=True)
     # A browser of the owner's keeps one, and everybody sees its port.
     browser = socket.create_connection(("127.0.0.1", int(up["EMBEDDER_WEBSERVER_PORT"])))
     browser.sendall(b"GET /server_info HTTP/1.1\r\nHost: x\r\n\r\n")
