@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -93,9 +93,11 @@ def url(object_store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def embedder(home: Path, tmp_path: Path) -> Embedder:
     """Runs the command as a user does, in an empty working directory."""
 
-    def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        *arguments: str, program: Sequence[str] = (str(BIN / "embedder"),), **variables: str
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [str(BIN / "embedder"), *arguments],
+            [*program, *arguments],
             cwd=tmp_path,
             env=environment(home, **variables),
             capture_output=True,

@@ -11,6 +11,13 @@ from pathlib import Path
 import dagster as dg
 
 BIN = Path(sys.executable).parent
+# The command with a span for each request to Triton, of which it gives one to a twentieth.
+TRACING_ALL = (
+    sys.executable,
+    "-c",
+    "from embedder_assets.assets.support import materialize; materialize.REQUEST_TRACE_RATIO = 1; "
+    "from embedder_assets.__main__ import main; main()",
+)
 
 # Runs the command with some arguments, in an environment with some variables more.
 Embedder = Callable[..., subprocess.CompletedProcess[str]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from tests.support.command import Embedder
+from tests.support.command import TRACING_ALL, Embedder
 from tests.support.processes import free_ports
 
 SECRET = "S3cr3tW0rd"
@@ -56,7 +56,7 @@ def test_no_secret_is_printed_written_or_in_a_command_line(
     said = []
     with CommandLines() as seen:
         for command in (["run", "--corpus", str(corpus)], ["doctor"], ["summary", "show"], ["search", "a predator"]):
-            result = embedder(*command, **variables)
+            result = embedder(*command, program=TRACING_ALL, **variables)
             said += [result.stdout, result.stderr]
             assert command[0] == "doctor" or result.returncode == 0, result.stderr
         for name in ("EMBEDDER_TABLES_URL", "EMBEDDER_TRITON_URL", "EMBEDDER_CORPUS_URL"):
