@@ -7,14 +7,12 @@ import random
 import shutil
 import subprocess
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.common.stub_models import triton_with_stub_models
 from embedder_assets.export.export import export_folder
@@ -24,6 +22,7 @@ from embedder_assets.tables.store import TableStore
 from tests.support.command import BIN, environment, write
 from tests.support.corpora.editor import Editor, document
 from tests.support.homes import differences
+from tests.support.servers.served import inference_counts
 
 DOCUMENTS = 650
 OPERATIONS = 200
@@ -51,14 +50,6 @@ def run(server: EmbeddedTriton, home: Path, corpus: Path, **variables: str) -> N
     assert process.returncode == 0, output
 
 
-def inferences(server: EmbeddedTriton) -> int:
-    """Texts and pairs that Triton has computed, by its own count."""
-    assert server.address.metrics_url is not None
-    with urllib.request.urlopen(server.address.metrics_url, timeout=10) as response:
-        families = text_string_to_metric_families(response.read().decode())
-    return int(sum(each.value for f in families if f.name == "nv_inference_count" for each in f.samples))
-
-
 # 650 documents
 
 
@@ -70,9 +61,9 @@ def test_only_changes_are_computed_and_deletions_propagate(server: EmbeddedTrito
     files = sorted(folder.rglob("*.md"))
 
     def cost(**variables: str) -> int:
-        before = inferences(server)
+        before = sum(inference_counts(server.address).values())
         run(server, home, corpus, **variables)
-        return inferences(server) - before
+        return sum(inference_counts(server.address).values()) - before
 
     full = cost()
     store = TableStore(home)

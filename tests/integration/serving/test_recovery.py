@@ -26,6 +26,7 @@ from embedder_assets.tables.store import TableStore
 from embedder_assets.telemetry.stage_record import StageMeter
 from tests.support.command import BIN, Embedder, environment, write
 from tests.support.processes import eventually, tritonservers_of
+from tests.support.servers.served import inference_counts
 
 pytestmark = pytest.mark.usefixtures("own_ports")
 
@@ -56,6 +57,13 @@ def answers(triton: TritonSession, meter: StageMeter, between: Callable[[int], N
         parts.append(answer.outputs["embedding"])
         between(number)
     return np.concatenate(parts)
+
+
+def nothing_in_flight(server: EmbeddedTriton) -> bool:
+    """Whether the count of answers stays for a while."""
+    before = inference_counts(server.address)
+    time.sleep(1)
+    return inference_counts(server.address) == before
 
 
 def mitigations(meter: StageMeter) -> list[str]:
@@ -142,6 +150,8 @@ def test_a_server_of_others_that_comes_back_elsewhere_is_found_again(home: Path,
 
     def restart(number: int) -> None:
         if number == 4:
+            # A request that fails while no server is published makes the session start one of its own.
+            assert eventually(lambda: nothing_in_flight(servers[-1][0]))
             end()
             serve()
 

@@ -1,11 +1,14 @@
-"""``embedder serve`` as a process."""
+"""``embedder serve`` as a process, and what a running Triton says it has computed."""
 
 from __future__ import annotations
 
 import subprocess
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from prometheus_client.parser import text_string_to_metric_families
 
 from embedder_assets.serving.server.embedded import TritonAddress, find_running
 from tests.support.command import BIN, environment
@@ -28,3 +31,12 @@ def served(home: Path, **variables: str) -> Iterator[TritonAddress]:
     finally:
         process.terminate()
         process.wait(30)
+
+
+def inference_counts(address: TritonAddress) -> dict[str, int]:
+    """Model to the texts and pairs that a server has computed with it: ``nv_inference_count`` of its metrics."""
+    assert address.metrics_url is not None
+    with urllib.request.urlopen(address.metrics_url, timeout=10) as response:
+        families = text_string_to_metric_families(response.read().decode())
+    samples = [sample for f in families if f.name == "nv_inference_count" for sample in f.samples]
+    return {sample.labels["model"]: int(sample.value) for sample in samples}
