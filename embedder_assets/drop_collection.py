@@ -49,7 +49,7 @@ def drop_collection(store: TableStore, collection: str) -> dict[str, int]:
     Raises:
         TableError: The collection has no row at all, or a table cannot be written.
     """
-    return run_exclusively(store, [collection], lambda: _drop(store, collection))
+    return run_exclusively(store, [collection], lambda tables: _drop(tables, collection))
 
 
 def _remove_exports(folder: Path) -> None:

@@ -8,6 +8,7 @@ from embedder_assets.assets.support.preview import PREVIEW_ROWS, histogram, tabl
 from embedder_assets.chunking.stage import ChunkStage
 from embedder_assets.embedding.dense import token_budget
 from embedder_assets.run_context import Pipeline
+from embedder_assets.tables.store import TableStore
 from embedder_assets.telemetry.stage_record import StageMeter
 
 
@@ -15,11 +16,11 @@ from embedder_assets.telemetry.stage_record import StageMeter
 def chunks(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> Events:
     """Pieces of the documents, with exact character offsets, that fit the token budget of the dense models."""
     tokenizer_file = pipeline.triton.tokenizer_file(pipeline.settings.dense_models[0])
-    stage = ChunkStage(pipeline.store, tokenizer_file, token_budget(pipeline.settings, pipeline.triton))
+    budget = token_budget(pipeline.settings, pipeline.triton)
 
-    def work(collection: str, meter: StageMeter) -> Metadata:
-        outcome = stage.run(collection, meter)
-        tokens = pipeline.store.read("chunks", collection, ["token_count"])["token_count"]
+    def work(tables: TableStore, collection: str, meter: StageMeter) -> Metadata:
+        outcome = ChunkStage(tables, tokenizer_file, budget).run(collection, meter)
+        tokens = tables.read("chunks", collection, ["token_count"])["token_count"]
         shown = ["doc_id", "chunk_index", "heading", "token_count", "text"]
         return {
             "dagster/row_count": outcome.rows,
@@ -28,7 +29,7 @@ def chunks(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipelin
             "deleted": outcome.deleted,
             "mean_tokens": round(float(tokens.mean() or 0), 1),  # type: ignore[arg-type]
             "token_lengths": histogram(tokens, "Tokens per chunk"),
-            "preview": table_preview(pipeline.store.read("chunks", collection, shown, limit=PREVIEW_ROWS), shown),
+            "preview": table_preview(tables.read("chunks", collection, shown, limit=PREVIEW_ROWS), shown),
         }
 
     yield from materialize_stage(context, pipeline, "chunk", work)

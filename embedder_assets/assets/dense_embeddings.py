@@ -7,6 +7,7 @@ from embedder_assets.assets.support.embedding import embed_collection
 from embedder_assets.assets.support.materialize import Events, Metadata, collection_asset, materialize_stage
 from embedder_assets.embedding.dense import DenseEncoder
 from embedder_assets.run_context import Pipeline
+from embedder_assets.tables.store import TableStore
 from embedder_assets.telemetry.stage_record import StageMeter
 
 
@@ -15,9 +16,9 @@ def dense_embeddings(context: dg.AssetExecutionContext, pipeline: dg.ResourcePar
     """One unit vector per chunk and dense model, by the dense models in Triton."""
     models = pipeline.settings.dense_models
 
-    def work(collection: str, meter: StageMeter) -> Metadata:
+    def work(tables: TableStore, collection: str, meter: StageMeter) -> Metadata:
         encoders = [DenseEncoder(model, pipeline.triton.fingerprint(model, "dense")) for model in models]
-        metadata = embed_collection(pipeline, encoders, collection, meter)
+        metadata = embed_collection(pipeline, tables, encoders, collection, meter)
         meter.attributes["models_executed"] = list(models)
         meter.attributes["chunks_per_second"] = meter.rate
         return metadata

@@ -8,6 +8,7 @@ from embedder_assets.retrieval.fusion import RetrievalModels
 from embedder_assets.retrieval.hnsw_index import HnswIndexStage, index_folder, usearch_installed
 from embedder_assets.run_context import Pipeline
 from embedder_assets.sanitize import one_line
+from embedder_assets.tables.store import TableStore
 
 LIBRARY_MISSING = (
     "collection '{}' has more chunks than EMBEDDER_APPROXIMATE_ABOVE ({}) and is searched exactly: an approximate "
@@ -21,8 +22,8 @@ def dense_index(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pi
     """An approximate index of the dense vectors for `embedder search`, where a collection is large enough for one."""
     settings = pipeline.settings
 
-    def work(collection: str) -> Metadata:
-        stage = HnswIndexStage(pipeline.store, settings)
+    def work(tables: TableStore, collection: str) -> Metadata:
+        stage = HnswIndexStage(tables, settings)
         models = RetrievalModels.of(settings, pipeline.triton).dense
         outcomes = stage.run(collection, models)
         if not outcomes:

@@ -10,6 +10,7 @@ from embedder_assets.corpus.collections import find_collection
 from embedder_assets.corpus.ingest import Ingest
 from embedder_assets.run_context import Pipeline
 from embedder_assets.sanitize import one_line
+from embedder_assets.tables.store import TableStore
 from embedder_assets.telemetry.progress import LoggedProgress
 
 ISSUES_LOGGED = 20
@@ -20,10 +21,10 @@ def documents(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipe
     """The text of every document of a collection, extracted from Markdown, text, reST, HTML, PDF, DOCX or BEIR."""
     progress = LoggedProgress(pipeline.report, context.log.info)
 
-    def work(name: str) -> Metadata:
+    def work(tables: TableStore, name: str) -> Metadata:
         collection = find_collection(pipeline.settings.corpus_dir, name)
         done = functools.partial(progress, "documents", name)
-        outcome = Ingest(pipeline.store, pipeline.settings, collection, done).run()
+        outcome = Ingest(tables, pipeline.settings, collection, done).run()
         for path, message in outcome.issues.select("path", "message").head(ISSUES_LOGGED).iter_rows():
             context.log.warning(one_line(f"{name}/{path}: {message}"))
         if not outcome.rows:
@@ -42,9 +43,9 @@ def documents(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipe
             "kept": outcome.kept,
             "issues": outcome.issues.height,
             "new_issues": outcome.new_issues.height,
-            "size_bytes": int(pipeline.store.read("documents", name, ["size_bytes"])["size_bytes"].sum()),
+            "size_bytes": int(tables.read("documents", name, ["size_bytes"])["size_bytes"].sum()),
             "folder": dg.MetadataValue.path(collection.root),
-            "preview": table_preview(pipeline.store.read("documents", name, shown, limit=PREVIEW_ROWS), shown),
+            "preview": table_preview(tables.read("documents", name, shown, limit=PREVIEW_ROWS), shown),
             "issues_preview": table_preview(
                 outcome.issues, ["path", "kind", "message", "first_seen"], whole=["message"]
             ),

@@ -14,6 +14,7 @@ from embedder_assets.evaluation.results import EvaluationResult, Models, changes
 from embedder_assets.retrieval.fusion import RetrievalModels
 from embedder_assets.run_context import Pipeline
 from embedder_assets.sanitize import one_line
+from embedder_assets.tables.store import TableStore
 
 # Dagster draws a line of a number with the same key over all materializations.
 KEYS = {"nDCG@10": "ndcg_at_10", "R@100": "recall_at_100", "RR@10": "mrr_at_10"}
@@ -29,23 +30,23 @@ NO_JUDGEMENTS = "no judged query: put queries.jsonl and qrels.tsv at the top of 
 def evaluation(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> Events:
     """nDCG@10, recall@100 and reciprocal rank of each ranking on the collection's judged queries."""
 
-    def work(collection: str) -> Metadata:
-        stage = EvaluateStage(pipeline.store, pipeline.settings)
-        now = stage.run(collection, _models(pipeline, collection), context.run.run_id)
+    def work(tables: TableStore, collection: str) -> Metadata:
+        stage = EvaluateStage(tables, pipeline.settings)
+        now = stage.run(collection, _models(pipeline, tables, collection), context.run.run_id)
         idle = stage.unmatched_judgements(collection)
         for sentence in idle:
             context.log.warning(one_line(f"{collection}: {sentence}"))
         if now is None:
             return {"judged_queries": 0, "note": NO_JUDGEMENTS}
         return {
-            **_metadata(pipeline, now),
+            **_metadata(tables, now),
             **({"unmatched_judgements": "\n".join(map(one_line, idle))} if idle else {}),
         }
 
     yield from materialize_each(context, pipeline, work)
 
 
-def _models(pipeline: Pipeline, collection: str) -> Models:
+def _models(pipeline: Pipeline, tables: TableStore, collection: str) -> Models:
     """The models that the candidate tables were computed with: stage to name to fingerprint."""
     settings, triton = pipeline.settings, pipeline.triton
     first_stage = RetrievalModels.of(settings, triton)
@@ -55,16 +56,16 @@ def _models(pipeline: Pipeline, collection: str) -> Models:
         models["sparse"] = dict(
             source
             for source in first_stage.sparse_sources
-            if pipeline.store.read("sparse_embeddings", collection, ["model"], where=is_of(source), limit=1).height
+            if tables.read("sparse_embeddings", collection, ["model"], where=is_of(source), limit=1).height
         )
-    stood_in = pipeline.store.read("reranked_candidates", collection, ["fallback_used"])["fallback_used"].any()
+    stood_in = tables.read("reranked_candidates", collection, ["fallback_used"])["fallback_used"].any()
     if settings.enable_rerank and not stood_in:
         models["rerank"] = {settings.rerank_model: triton.fingerprint(settings.rerank_model, "rerank")}
     return models
 
 
-def _metadata(pipeline: Pipeline, now: EvaluationResult) -> Metadata:
-    baseline = latest_result(pipeline.store, "quality_baselines", now.collection)
+def _metadata(tables: TableStore, now: EvaluationResult) -> Metadata:
+    baseline = latest_result(tables, "quality_baselines", now.collection)
     compared = {}
     if now.final != "fused":
         compared["worst_against_fused"] = (now.input_digest, "fused")
@@ -75,12 +76,12 @@ def _metadata(pipeline: Pipeline, now: EvaluationResult) -> Metadata:
         **{f"{KEYS[measure]}_{ranking}": round(value, 6) for (ranking, measure), value in now.values.items()},
         **({"ndcg_at_10_baseline": round(baseline.ndcg(baseline.final), 6)} if baseline else {}),
         "models": dg.MetadataValue.json(now.models),
-        **{title: _worst(pipeline, now, before) for title, before in compared.items()},
+        **{title: _worst(tables, now, before) for title, before in compared.items()},
     }
 
 
-def _worst(pipeline: Pipeline, now: EvaluationResult, before: tuple[str, str]) -> dg.TableMetadataValue:
-    changes = changes_by_query(pipeline.store, now.collection, (now.input_digest, now.final), before)
-    texts = pipeline.store.read("queries", now.collection, ["query_id", "text"])
+def _worst(tables: TableStore, now: EvaluationResult, before: tuple[str, str]) -> dg.TableMetadataValue:
+    changes = changes_by_query(tables, now.collection, (now.input_digest, now.final), before)
+    texts = tables.read("queries", now.collection, ["query_id", "text"])
     lost = changes.filter(pl.col("change") < 0).join(texts, on="query_id", how="left", maintain_order="left")
     return table_preview(lost, ["query_id", "before", "now", "change", "text"])

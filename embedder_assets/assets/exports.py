@@ -12,6 +12,7 @@ from embedder_assets.export.export import ExportStage
 from embedder_assets.export.s3_delivery import MANIFEST
 from embedder_assets.retrieval.fusion import RetrievalModels
 from embedder_assets.run_context import Pipeline
+from embedder_assets.tables.store import TableStore
 from embedder_assets.telemetry.stage_record import StageMeter
 
 MIB = 2**20
@@ -28,10 +29,10 @@ def exports(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeli
     """Parquet, NumPy and Qdrant-ready JSON lines, with a manifest of sizes and SHA-256 digests."""
     totals = {"file_count": 0, "bytes": 0}
 
-    def work(collection: str, meter: StageMeter) -> Metadata:
+    def work(tables: TableStore, collection: str, meter: StageMeter) -> Metadata:
         started = time.monotonic()
         models = RetrievalModels.of(pipeline.settings, pipeline.triton)
-        outcome = ExportStage(pipeline.store, pipeline.settings, models).run(collection)
+        outcome = ExportStage(tables, pipeline.settings, models).run(collection)
         if outcome.written:
             meter.batch(time.monotonic() - started, len(outcome.files))
         meter.count("computed" if outcome.written else "reused", len(outcome.files))

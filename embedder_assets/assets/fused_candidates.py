@@ -10,6 +10,7 @@ from embedder_assets.assets.support.materialize import Events, Metadata, collect
 from embedder_assets.assets.support.preview import table_preview
 from embedder_assets.retrieval.fusion import FuseStage, RetrievalModels
 from embedder_assets.run_context import Pipeline
+from embedder_assets.tables.store import TableStore
 from embedder_assets.telemetry.stage_record import StageMeter
 
 
@@ -22,9 +23,9 @@ from embedder_assets.telemetry.stage_record import StageMeter
 def fused_candidates(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> Events:
     """The best chunks of each query: exact dense and sparse search, fused by reciprocal rank (k = 60)."""
 
-    def work(collection: str, meter: StageMeter) -> Metadata:
+    def work(tables: TableStore, collection: str, meter: StageMeter) -> Metadata:
         models = RetrievalModels.of(pipeline.settings, pipeline.triton)
-        rows = FuseStage(pipeline.store, pipeline.triton, pipeline.settings, models).run(collection, meter)
+        rows = FuseStage(tables, pipeline.triton, pipeline.settings, models).run(collection, meter)
         shown = ["query_id", "rank", "doc_id", "score", "dense_rank", "dense_ranks", "sparse_rank"]
         return {
             "dagster/row_count": rows.height,

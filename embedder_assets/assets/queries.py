@@ -16,26 +16,27 @@ from embedder_assets.errors import CorpusError
 from embedder_assets.run_context import Pipeline
 from embedder_assets.sanitize import one_line
 from embedder_assets.tables.schemas import SCHEMAS
+from embedder_assets.tables.store import TableStore
 
 
 @collection_asset(deps=[documents, chunks], group_name="retrieval", kinds={"delta"}, tags={"stage": "queries"})
 def queries(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> Events:
     """The questions of a collection: its own (provided), or made from titles and headings (synthetic)."""
 
-    def work(name: str) -> Metadata:
+    def work(tables: TableStore, name: str) -> Metadata:
         collection = find_collection(pipeline.settings.corpus_dir, name)
         try:
             found, issues = load_queries(collection)
         except CorpusError as error:
-            return _kept(context, pipeline, name, error)
+            return _kept(context, tables, name, error)
         for issue in issues:
             context.log.warning(one_line(f"{issue.collection}/{issue.path}: {issue.message}"))
         if not found:
-            if pipeline.store.count("documents", name):
+            if tables.count("documents", name):
                 refuse_empty_folder(collection)
-            found = synthetic_queries(name, _titles(pipeline, name))
+            found = synthetic_queries(name, _titles(tables, name))
         rows = pl.DataFrame([vars(query) for query in found], schema=SCHEMAS["queries"])
-        pipeline.store.replace("queries", name, rows)
+        tables.replace("queries", name, rows)
         return {
             "dagster/row_count": rows.height,
             "source": found[0].source if found else "none",
@@ -46,22 +47,22 @@ def queries(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeli
     yield from materialize_each(context, pipeline, work)
 
 
-def _kept(context: dg.AssetExecutionContext, pipeline: Pipeline, name: str, error: CorpusError) -> Metadata:
+def _kept(context: dg.AssetExecutionContext, tables: TableStore, name: str, error: CorpusError) -> Metadata:
     """What cannot be read is not gone: the rows stay, and other collections go on, where ``document_issues`` says so.
 
     Raises:
         CorpusError: It does not: otherwise it would not be reported.
     """
-    if {".", BEIR_QUERIES}.isdisjoint(pipeline.store.read("document_issues", name, ["path"])["path"]):
+    if {".", BEIR_QUERIES}.isdisjoint(tables.read("document_issues", name, ["path"])["path"]):
         raise error
     context.log.warning(one_line(f"{name}: the queries stay as they were. {error}"))
-    return {"dagster/row_count": pipeline.store.count("queries", name), "note": one_line(str(error))}
+    return {"dagster/row_count": tables.count("queries", name), "note": one_line(str(error))}
 
 
-def _titles(pipeline: Pipeline, name: str) -> Iterator[tuple[str, str]]:
-    for titles in pipeline.store.batches("documents", name, ["doc_id", "title"]):
+def _titles(tables: TableStore, name: str) -> Iterator[tuple[str, str]]:
+    for titles in tables.batches("documents", name, ["doc_id", "title"]):
         yield from titles.iter_rows()
-    for headings in pipeline.store.batches("chunks", name, ["doc_id", "heading"]):
+    for headings in tables.batches("chunks", name, ["doc_id", "heading"]):
         for doc_id, heading in headings.unique().iter_rows():
             for part in heading.split(HEADING_SEPARATOR):
                 yield doc_id, part

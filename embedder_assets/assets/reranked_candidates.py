@@ -7,6 +7,7 @@ from embedder_assets.assets.support.materialize import Events, Metadata, collect
 from embedder_assets.assets.support.preview import table_preview
 from embedder_assets.retrieval.rerank import RerankStage
 from embedder_assets.run_context import Pipeline
+from embedder_assets.tables.store import TableStore
 from embedder_assets.telemetry.stage_record import StageMeter
 
 
@@ -15,9 +16,9 @@ def reranked_candidates(context: dg.AssetExecutionContext, pipeline: dg.Resource
     """The fused candidates in their final order, fused rank and cross-encoder score combined."""
     model = pipeline.settings.rerank_model
 
-    def work(collection: str, meter: StageMeter) -> Metadata:
+    def work(tables: TableStore, collection: str, meter: StageMeter) -> Metadata:
         named = (model, pipeline.triton.fingerprint(model, "rerank"))
-        rows = RerankStage(pipeline.store, pipeline.triton, pipeline.settings, named).run(collection, meter)
+        rows = RerankStage(tables, pipeline.triton, pipeline.settings, named).run(collection, meter)
         meter.attributes["candidate_count"] = int(meter.attributes.get("candidate_count", 0)) + rows.height  # type: ignore[arg-type]
         shown = ["query_id", "rank", "doc_id", "score", "cross_encoder_score", "fused_rank"]
         return {

@@ -11,6 +11,7 @@ from embedder_assets.embedding.keys import Model
 from embedder_assets.embedding.lexical import TABLE, fill_in
 from embedder_assets.embedding.sparse import SparseEncoder
 from embedder_assets.run_context import Pipeline
+from embedder_assets.tables.store import TableStore
 from embedder_assets.telemetry.stage_record import StageMeter
 
 
@@ -19,12 +20,12 @@ def sparse_embeddings(context: dg.AssetExecutionContext, pipeline: dg.ResourcePa
     """Weighted vocabulary entries of each chunk, by the SPLADE model in Triton, or lexical ones while that fails."""
     model = pipeline.settings.sparse_model
 
-    def work(collection: str, meter: StageMeter) -> Metadata:
+    def work(tables: TableStore, collection: str, meter: StageMeter) -> Metadata:
         encoder = SparseEncoder(model, pipeline.triton.fingerprint(model, "sparse"))
         fallback = Fallback(pipeline.settings.sparse_fallback, meter.fell_back, collection)
         metadata = fallback.instead(
-            lambda: embed_collection(pipeline, [encoder], collection, meter),
-            lambda: _fill_in(pipeline, (model, encoder.fingerprint), collection, meter),
+            lambda: embed_collection(pipeline, tables, [encoder], collection, meter),
+            lambda: _fill_in(pipeline, tables, (model, encoder.fingerprint), collection, meter),
         )
         meter.attributes["coverage_ratio"] = min(meter.coverage.values())
         return metadata
@@ -32,13 +33,13 @@ def sparse_embeddings(context: dg.AssetExecutionContext, pipeline: dg.ResourcePa
     yield from materialize_stage(context, pipeline, "sparse", work, toggle="enable_sparse")
 
 
-def _fill_in(pipeline: Pipeline, model: Model, collection: str, meter: StageMeter) -> Metadata:
+def _fill_in(pipeline: Pipeline, tables: TableStore, model: Model, collection: str, meter: StageMeter) -> Metadata:
     """Lexical rows where the model's are missing, and what Dagster shows of them."""
-    outcome = fill_in(pipeline.store, pipeline.settings, model, collection)
+    outcome = fill_in(tables, pipeline.settings, model, collection)
     meter.count("fallback", outcome.lexical)
     meter.coverage[collection] = outcome.coverage
     meter.models.update(outcome.models)
-    rows = pipeline.store.read(TABLE, collection, limit=PREVIEW_ROWS)
+    rows = tables.read(TABLE, collection, limit=PREVIEW_ROWS)
     return {
         "dagster/row_count": outcome.rows,
         "lexical_rows": outcome.lexical,

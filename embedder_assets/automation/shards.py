@@ -79,17 +79,17 @@ def _staged(
     key = context.partition_key.keys_by_dimension[SHARD]  # type: ignore[attr-defined]
     part = equal_ranges(len(SHARDS))[SHARDS.index(key)]
 
-    def embed(meter: StageMeter) -> Metadata:
-        _require_chunks(pipeline.store, collection)
+    def embed(tables: TableStore, meter: StageMeter) -> Metadata:
+        _require_chunks(tables, collection)
         meter.models.update({encoder.model: encoder.fingerprint for encoder in encoders})
-        embedding = EmbeddingStage(pipeline.store, pipeline.triton, pipeline.settings, encoders)
+        embedding = EmbeddingStage(tables, pipeline.triton, pipeline.settings, encoders)
         models = {each.encoder.model: _counts(each) for each in embedding.prepare(collection, meter, part)}
         if stage == "dense":
             meter.attributes |= {"models_executed": list(models), "chunks_per_second": meter.rate}
         return models
 
     def work(meter: StageMeter) -> Metadata:
-        return work_exclusively(context, pipeline, collection, lambda _: embed(meter), shard=key)
+        return work_exclusively(context, pipeline, collection, lambda tables, _: embed(tables, meter), shard=key)
 
     models = yield from recorded(context, pipeline, stage, work, toggle=toggle)
     yield dg.Output(None, metadata={"models": dg.MetadataValue.json(models or {})})

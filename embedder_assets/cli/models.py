@@ -143,9 +143,13 @@ def models_compare(current: str, candidate: str, collection: str, as_json: bool)
         pipeline = Pipeline(settings, report)
         try:
             meter = StageMeter("dense", [collection], report=report)
-            comparison = ModelComparison(pipeline.store, pipeline.triton, pipeline.settings, meter)
+
             found = run_exclusively(
-                pipeline.store, [collection], lambda: comparison.compare(current, candidate, collection)
+                pipeline.store,
+                [collection],
+                lambda tables: ModelComparison(tables, pipeline.triton, settings, meter).compare(
+                    current, candidate, collection
+                ),
             )
         finally:
             pipeline.close()

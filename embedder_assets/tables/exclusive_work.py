@@ -18,7 +18,7 @@ TRIES = 8
 LONGEST_WAIT_S = 10
 
 
-def run_exclusively(store: TableStore, collections: Collection[str], work: Callable[[], Result]) -> Result:
+def run_exclusively(store: TableStore, collections: Collection[str], work: Callable[[TableStore], Result]) -> Result:
     """Does some work on collections while no other process of this home works on one of them.
 
     Where hosts share the tables, another one may commit to one of them meanwhile. Then the work is done again, on what
@@ -27,7 +27,7 @@ def run_exclusively(store: TableStore, collections: Collection[str], work: Calla
     Args:
         store: The tables.
         collections: What the work is about.
-        work: Reads and changes them; has to bear being done again.
+        work: Reads and changes them through the tables that it is given; has to bear being done again.
 
     Raises:
         CommitConflictError: Somebody else was first each time.
@@ -42,6 +42,6 @@ def run_exclusively(store: TableStore, collections: Collection[str], work: Calla
         for name in sorted(collections):
             stack.enter_context(collection_lock(store.home, name))
         for attempt in tries:
-            with attempt, store.transaction():
-                result = work()
+            with attempt, store.transaction() as tables:
+                result = work(tables)
     return result

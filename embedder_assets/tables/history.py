@@ -144,7 +144,7 @@ def restore(
     """
     known = _existing(store, table)
     names = [collection] if collection else {*locks, *store.collections(known)}
-    return run_exclusively(store, names, lambda: _restored(store, known, target, collection))
+    return run_exclusively(store, names, lambda tables: _restored(tables, known, target, collection))
 
 
 def _restored(store: TableStore, table: str, target: int | datetime, collection: str | None) -> int | None:

@@ -53,19 +53,22 @@ def maintain(
     Raises:
         TableError: A table cannot be read or written; those before it are done.
     """
-    vacuum = functools.partial(_vacuum, store, history_days, needed)
+    vacuum = functools.partial(_vacuum, history_days=history_days, needed=needed)
     return [_maintain(store, table, collections, vacuum) for table in SCHEMAS if store.exists(table)]
 
 
 def _maintain(
-    store: TableStore, table: str, collections: Sequence[str], vacuum: Callable[[str], tuple[int, int | None]]
+    store: TableStore,
+    table: str,
+    collections: Sequence[str],
+    vacuum: Callable[..., tuple[int, int | None]],
 ) -> Maintenance:
     with store.readable(table):
         before = len(store.storage.open(table).file_uris())
         present = store.collections(table)
         for collection in present:
-            run_exclusively(store, [collection], functools.partial(_compact, store, table, collection))
-        removed, size = run_exclusively(store, {*present, *collections}, lambda: vacuum(table))
+            run_exclusively(store, [collection], functools.partial(_compact, table=table, collection=collection))
+        removed, size = run_exclusively(store, {*present, *collections}, functools.partial(vacuum, table=table))
         return Maintenance(
             table=table,
             files_before=before,
@@ -85,7 +88,7 @@ def _compact(store: TableStore, table: str, collection: str) -> None:
         )
 
 
-def _vacuum(store: TableStore, history_days: float, needed: Callable[[], Needed], table: str) -> tuple[int, int | None]:
+def _vacuum(store: TableStore, table: str, history_days: float, needed: Callable[[], Needed]) -> tuple[int, int | None]:
     """Removes the files of old versions; returns how many there were, and their size."""
     kept = sorted(needed().get(table, ())) or None
     with store.committing(table):

@@ -55,16 +55,15 @@ class TableStore:
         return cls(settings.home, settings.tables_url)
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """While the context lasts, a commit fails where another host has changed what was read of its collection.
+    def transaction(self) -> Iterator[TableStore]:
+        """The same tables for one piece of work, which ``run_exclusively`` does again where a commit fails.
 
-        For one thread at a time. ``run_exclusively`` does the work again.
+        Yields:
+            Tables that keep what is read through them: a commit fails where another host has changed that since.
         """
-        before, self._snapshot = self._snapshot, ReadSnapshot(self.storage, remembers=True)
-        try:
-            yield
-        finally:
-            self._snapshot = before
+        tables = copy.copy(self)
+        tables._snapshot = ReadSnapshot(self.storage, remembers=True)
+        yield tables
 
     def at(self, versions: Mapping[str, int | None]) -> TableStore:
         """The same tables for reading, each at one version for good: the given one, or the newest at the first look.

@@ -13,19 +13,22 @@ from embedder_assets.assets.support.preview import PREVIEW_ROWS, rate, table_pre
 from embedder_assets.embedding.stage import EmbeddingStage, Encoder
 from embedder_assets.evaluation.model_gate import ModelGate
 from embedder_assets.run_context import Pipeline
+from embedder_assets.tables.store import TableStore
 from embedder_assets.telemetry.stage_record import StageMeter
 
 
-def embed_collection(pipeline: Pipeline, encoders: Sequence[Encoder], collection: str, meter: StageMeter) -> Metadata:
+def embed_collection(
+    pipeline: Pipeline, tables: TableStore, encoders: Sequence[Encoder], collection: str, meter: StageMeter
+) -> Metadata:
     """Updates a collection's rows of an embedding table for all models of the table, and describes them."""
     started = time.monotonic()
-    gate = ModelGate(pipeline.store, pipeline.triton, pipeline.settings, meter)
-    stage = EmbeddingStage(pipeline.store, pipeline.triton, pipeline.settings, encoders, gate)
+    gate = ModelGate(tables, pipeline.triton, pipeline.settings, meter)
+    stage = EmbeddingStage(tables, pipeline.triton, pipeline.settings, encoders, gate)
     outcomes = stage.run(collection, meter)
     coverage = meter.coverage[collection] = min(outcome.coverage for outcome in outcomes)
     meter.models.update({encoder.model: encoder.fingerprint for encoder in encoders})
     computed = sum(outcome.computed for outcome in outcomes)
-    rows = pipeline.store.read(encoders[0].table, collection, limit=PREVIEW_ROWS)
+    rows = tables.read(encoders[0].table, collection, limit=PREVIEW_ROWS)
     return {
         "dagster/row_count": sum(outcome.rows for outcome in outcomes),
         "computed": computed,

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import dagster as dg
 
 from embedder_assets.assets.support.lease import leased
-from embedder_assets.assets.support.superseded import VERSIONS_KEY, leave_to_others, noted_versions, superseded
+from embedder_assets.assets.support.superseded import VERSIONS_KEY, leave_to_others, noted_versions
 from embedder_assets.errors import (
     CorpusError,
     EmbedderError,
@@ -25,6 +25,7 @@ from embedder_assets.partitions import backfill_policy, collections, collections
 from embedder_assets.run_context import Pipeline
 from embedder_assets.sanitize import one_line, redact
 from embedder_assets.tables.exclusive_work import run_exclusively
+from embedder_assets.tables.store import TableStore
 from embedder_assets.telemetry.event_log import as_observation
 from embedder_assets.telemetry.progress import LoggedProgress
 from embedder_assets.telemetry.stage_record import StageMeter, StageName
@@ -57,8 +58,10 @@ collection_asset = functools.partial(
 )
 
 
-def materialize_each(context: dg.AssetExecutionContext, pipeline: Pipeline, work: Callable[[str], Metadata]) -> Events:
-    """Does the work for each collection of the run, for an asset without telemetry of its own."""
+def materialize_each(
+    context: dg.AssetExecutionContext, pipeline: Pipeline, work: Callable[[TableStore, str], Metadata]
+) -> Events:
+    """Does the work for each collection of the run in a transaction, for an asset without telemetry of its own."""
     names = collections_of_run(context.instance, context.run)
     yield _materialized(context, _work_on_each(context, pipeline, names, work))
 
@@ -67,7 +70,7 @@ def materialize_stage(
     context: dg.AssetExecutionContext,
     pipeline: Pipeline,
     stage: StageName,
-    work: Callable[[str, StageMeter], Metadata],
+    work: Callable[[TableStore, str, StageMeter], Metadata],
     *,
     toggle: str | None = None,
 ) -> Events:
@@ -77,12 +80,12 @@ def materialize_stage(
         context: Of the asset.
         pipeline: The run's working set.
         stage: Name of the stage, as in its span.
-        work: Updates one collection and returns its metadata.
+        work: Updates one collection in the tables that it is given, and returns its metadata.
         toggle: The setting that switches the stage off, if there is one.
     """
 
     def work_on_all(meter: StageMeter) -> Mapping[str, Metadata]:
-        metadata = _work_on_each(context, pipeline, meter.collections, lambda name: work(name, meter))
+        metadata = _work_on_each(context, pipeline, meter.collections, lambda tables, name: work(tables, name, meter))
         # A collection that is left to another run is none that this stage has worked on.
         meter.collections = list(metadata)
         return metadata
@@ -92,7 +95,10 @@ def materialize_stage(
 
 
 def _work_on_each(
-    context: dg.AssetExecutionContext, pipeline: Pipeline, names: Sequence[str], work: Callable[[str], Metadata]
+    context: dg.AssetExecutionContext,
+    pipeline: Pipeline,
+    names: Sequence[str],
+    work: Callable[[TableStore, str], Metadata],
 ) -> dict[str, Metadata]:
     """The metadata of each collection, without those that another run has changed meanwhile: they are left to it.
 
@@ -101,13 +107,14 @@ def _work_on_each(
     """
     instance, run_id = context.instance, context.run.run_id
     inputs = context.assets_def.asset_deps[context.asset_key]
-    tables = [key.path[-1] for key in (*inputs, context.asset_key)]
+    used = [key.path[-1] for key in (*inputs, context.asset_key)]
 
-    def unless_superseded(name: str) -> Metadata | str:
-        if (words := superseded(pipeline, instance, run_id, name)) is not None:
+    def unless_superseded(tables: TableStore, name: str) -> Metadata | str:
+        noted = noted_versions(pipeline, instance, run_id)
+        if (words := noted.superseded(tables, name)) is not None:
             return words
-        values = work(name)
-        versions = noted_versions(pipeline, instance, run_id).note(pipeline.store, name, tables)
+        values = work(tables, name)
+        versions = noted.note(tables, name, used)
         return {**values, VERSIONS_KEY: dg.MetadataValue.json(versions)}
 
     metadata: dict[str, Metadata] = {}
@@ -175,7 +182,7 @@ def work_exclusively(
     context: dg.OpExecutionContext,
     pipeline: Pipeline,
     collection: str,
-    work: Callable[[str], Result],
+    work: Callable[[TableStore, str], Result],
     shard: str | None = None,
 ) -> Result:
     """Works on a collection while no other run of this machine does: a second run waits, then finds the work done.
@@ -188,7 +195,7 @@ def work_exclusively(
     pipeline.report(context.op.name, collection, 0, 0)
     try:
         alone = collection if shard is None else f"{collection}|{shard}"
-        return run_exclusively(pipeline.store, [alone], lambda: work(collection))
+        return run_exclusively(pipeline.store, [alone], lambda tables: work(tables, collection))
     except EmbedderError as error:
         passing = isinstance(error, TritonUnavailableError)
         if passing:

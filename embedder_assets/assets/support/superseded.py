@@ -32,11 +32,6 @@ def noted_versions(pipeline: Pipeline, instance: dg.DagsterInstance, run_id: str
     return pipeline.noted_versions[run_id]
 
 
-def superseded(pipeline: Pipeline, instance: dg.DagsterInstance, run_id: str, collection: str) -> str | None:
-    """A sentence where somebody has changed a collection since this run has read it; None otherwise."""
-    return noted_versions(pipeline, instance, run_id).superseded(pipeline.store, collection)
-
-
 def leave_to_others(context: dg.AssetExecutionContext, pipeline: Pipeline, collection: str, words: str) -> None:
     """Says, in the log and as an event, that a step has left a collection to another run."""
     noted_versions(pipeline, context.instance, context.run.run_id).left_to_others.setdefault(collection, words)

@@ -6,81 +6,29 @@ import multiprocessing
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
 
 import obstore
 import polars as pl
 import pytest
-from deltalake import DeltaTable
 from polars.testing import assert_frame_equal
 
 from embedder_assets.drop_collection import drop_collection
-from embedder_assets.errors import CommitConflictError, StorageError, TableError
+from embedder_assets.errors import StorageError, TableError
 from embedder_assets.tables import s3_storage
 from embedder_assets.tables import store as store_module
 from embedder_assets.tables.digest_ranges import equal_ranges
-from embedder_assets.tables.exclusive_work import TRIES, run_exclusively
 from embedder_assets.tables.history import restore, versions
 from embedder_assets.tables.maintenance import maintain
 from embedder_assets.tables.object_store import open_bucket
 from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.staging import Staging
 from embedder_assets.tables.store import TableStore
-from tests.support.factories import make_chunks, make_documents, make_queries
+from tests.support.factories import make_chunks
+from tests.support.hosts import LEFT, QUERIES, query, texts
 from tests.support.processes import free_port
 from tests.support.servers.object_store import BUCKET, READER, READER_SECRET, SECRET, running
-
-QUERIES = "queries"
-Change = Callable[[TableStore, str], object]
-
-
-@pytest.fixture
-def hosts(url: str, tmp_path: Path) -> tuple[TableStore, TableStore]:
-    return TableStore(tmp_path / "one", url), TableStore(tmp_path / "other", url)
-
-
-def query(text: str, collection: str) -> pl.DataFrame:
-    return make_queries(text, collection=collection).with_columns(query_id=pl.lit(text))
-
-
-def texts(store: TableStore, collection: str) -> list[str]:
-    return sorted(store.read(QUERIES, collection)["text"])
-
-
-def appended(store: TableStore, collection: str) -> object:
-    return store.append(QUERIES, query("appended", collection))
-
-
-def exchanged(store: TableStore, collection: str) -> object:
-    return store.exchange(QUERIES, collection, query("exchanged", collection), pl.DataFrame({"query_id": ["first"]}))
-
-
-def streamed(store: TableStore, collection: str) -> object:
-    """The same as frames, as a large collection is."""
-    frames = [query("streamed", collection), query("too", collection)]
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(store_module, "MERGE_ROWS", 0)
-        return store.exchange(QUERIES, collection, iter(frames), pl.DataFrame({"query_id": ["first"]}))
-
-
-def replaced(store: TableStore, collection: str) -> object:
-    return store.replace(QUERIES, collection, query("replaced", collection))
-
-
-def removed(store: TableStore, collection: str) -> object:
-    return store.remove(QUERIES, collection)
-
-
-LEFT = {
-    appended: ["appended", "first"],
-    exchanged: ["exchanged"],
-    streamed: ["streamed", "too"],
-    replaced: ["replaced"],
-    removed: [],
-}
-
 
 # One host
 
@@ -198,184 +146,6 @@ def test_nothing_staged_is_dropped_because_the_store_does_not_answer(hosts, monk
         with pytest.raises(StorageError, match=r"staged rows .*Correct AWS_ACCESS_KEY_ID"):
             staged(there).append(make_chunks("two"))
     assert staged(there).read(TEXT)["text"].to_list() == ["one"]
-
-
-# Two hosts
-
-
-@pytest.mark.parametrize("second", LEFT)
-@pytest.mark.parametrize("first", LEFT)
-def test_commits_to_different_collections_do_not_conflict(hosts, first: Change, second: Change):
-    here, there = hosts
-    for name in ("kb", "other"):
-        here.append(QUERIES, query("first", name))
-    with here.transaction():
-        assert texts(here, "kb") == ["first"]
-        first(there, "other")
-        second(here, "kb")
-    assert (texts(there, "kb"), texts(there, "other")) == (LEFT[second], LEFT[first])
-
-
-@pytest.mark.parametrize("second", LEFT)
-@pytest.mark.parametrize("first", LEFT)
-def test_a_commit_to_the_same_collection_is_never_undone_or_doubled(hosts, first: Change, second: Change):
-    here, there = hosts
-    here.append(QUERIES, query("first", "kb"))
-    with here.transaction():
-        assert texts(here, "kb") == ["first"]
-        first(there, "kb")
-        if first is second and first in (removed, replaced):
-            assert not second(here, "kb"), "it is done already"
-        else:
-            with pytest.raises(CommitConflictError, match="collection 'kb': expected nobody else to write it"):
-                second(here, "kb")
-    assert texts(there, "kb") == LEFT[first]
-
-
-@pytest.mark.parametrize("name", ["kb", "other"])
-def test_concurrently_created_table_keeps_whole_rows(hosts, name):
-    here, there = hosts
-    with here.transaction():
-        assert not here.exists(QUERIES)
-        there.append(QUERIES, query("theirs", "kb"))
-        if name == "kb":
-            with pytest.raises(CommitConflictError, match="a table that was not there"):
-                here.append(QUERIES, query("ours", name))
-        else:
-            here.append(QUERIES, query("ours", name))
-    assert texts(here, "kb") == ["theirs"]
-    assert texts(here, "other") == ([] if name == "kb" else ["ours"])
-
-
-@pytest.mark.parametrize("name", ["kb", "other"])
-def test_table_created_meanwhile_is_read(hosts, monkeypatch, name):
-    here, there = hosts
-    create = DeltaTable.create
-    others: list[str] = ["kb"]
-
-    def created(*arguments, **options):
-        if others:
-            there.append(QUERIES, query("theirs", others.pop()))
-        return create(*arguments, **options)
-
-    monkeypatch.setattr(DeltaTable, "create", created)
-    attempts: list[list[str]] = []
-
-    def work() -> None:
-        attempts.append(texts(here, name))
-        if not attempts[-1]:
-            here.append(QUERIES, query("ours", name))
-
-    run_exclusively(here, [name], work)
-    assert (texts(here, "kb"), texts(here, "other")) == (["theirs"], [] if name == "kb" else ["ours"])
-    assert attempts == ([[], ["theirs"]] if name == "kb" else [[]])
-
-
-def test_commit_needs_the_newest_inputs(hosts):
-    here, there = hosts
-    here.append("documents", make_documents(a="old"))
-    here.append("documents", make_documents("other", a="old"))
-    with here.transaction():
-        assert here.count("documents", "kb") == 1
-        there.replace("documents", "other", make_documents("other", a="new"))
-        here.append("chunks", make_chunks("of the old one"))
-        there.replace("documents", "kb", make_documents(a="new"))
-        with pytest.raises(CommitConflictError, match=r"'documents'.+a newer version than was read"):
-            here.append("chunks", make_chunks("too late"))
-    assert here.read("chunks", "kb")["text"].to_list() == ["of the old one"]
-
-
-def test_work_that_was_too_late_is_done_again(hosts):
-    here, there = hosts
-    here.append(QUERIES, query("first", "kb"))
-    attempts: list[list[str]] = []
-
-    def work() -> None:
-        attempts.append(texts(here, "kb"))
-        if len(attempts) == 1:
-            there.append(QUERIES, query("theirs", "kb"))
-        here.append(QUERIES, query("ours", "kb"))
-
-    run_exclusively(here, ["kb"], work)
-    assert attempts == [["first"], ["first", "theirs"]]
-    assert texts(there, "kb") == ["first", "ours", "theirs"]
-
-
-def test_work_that_is_always_too_late_ends_with_an_error(hosts, monkeypatch):
-    monkeypatch.setattr("embedder_assets.tables.exclusive_work.LONGEST_WAIT_S", 0.01)
-    here, there = hosts
-    here.append(QUERIES, query("0", "kb"))
-    attempts: list[int] = []
-
-    def work() -> None:
-        attempts.append(here.count(QUERIES, "kb"))
-        there.append(QUERIES, query(str(len(attempts)), "kb"))
-        here.append(QUERIES, query("ours", "kb"))
-
-    with pytest.raises(CommitConflictError, match="Nothing of this was written"):
-        run_exclusively(here, ["kb"], work)
-    assert attempts == list(range(1, TRIES + 1))
-    assert "ours" not in texts(there, "kb")
-
-
-COUNTED = 10
-
-
-def test_two_processes_that_count_in_one_collection_lose_no_number(url, tmp_path):
-    """Each reads the rows and adds the next number: without a conditional put, one would overwrite the other's."""
-    _at_once(_count_up, *[(tmp_path / name, url, "kb") for name in ("one", "other")])
-    assert texts(TableStore(tmp_path / "one", url), "kb") == sorted(str(number) for number in range(2 * COUNTED))
-
-
-ROUNDS = 6
-
-
-def test_concurrent_table_creation_doubles_no_rows(url, tmp_path):
-    """Also where both see that it is not there: of the two commits that make it, one counts."""
-    for number in range(ROUNDS):
-        stores = [TableStore(tmp_path / name, f"{url}/{number}") for name in ("one", "other")]
-        with ThreadPoolExecutor(len(stores)) as threads:
-            list(threads.map(_fill_once, stores))
-        assert texts(stores[0], "kb") == ["once"]
-
-
-def _fill_once(store: TableStore) -> None:
-    def fill() -> None:
-        if not store.count(QUERIES, "kb"):
-            store.append(QUERIES, query("once", "kb"))
-
-    run_exclusively(store, ["kb"], fill)
-
-
-def test_processes_that_write_different_collections_at_once_lose_nothing(url, tmp_path):
-    _at_once(_count_up, *[(tmp_path / name, url, name) for name in ("a", "b")])
-    for name in ("a", "b"):
-        assert texts(TableStore(tmp_path, url), name) == sorted(str(number) for number in range(COUNTED))
-
-
-def _at_once(target: Callable[..., None], *calls: tuple[object, ...]) -> None:
-    context = multiprocessing.get_context("spawn")
-    workers = [context.Process(target=target, args=arguments) for arguments in calls]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(200)
-    assert [worker.exitcode for worker in workers] == [0] * len(workers)
-
-
-def _count_up(home: Path, url: str, name: str) -> None:
-    store = TableStore(home, url)
-
-    def add() -> None:
-        number = str(store.count(QUERIES, name))
-        new = query(number, name)
-        if int(number) % 3:
-            store.append(QUERIES, new)
-        else:  # all rows written anew
-            store.overwrite(QUERIES, name, [store.read(QUERIES, name), new])
-
-    for _ in range(COUNTED):
-        run_exclusively(store, [name], add)
 
 
 # What goes wrong

@@ -18,7 +18,8 @@ def test_collection_has_the_lowest_coverage_of_its_models(tmp_path, monkeypatch)
 
     monkeypatch.setattr(store, "exchange", lose_a_row)
     meter = make_meter()
-    pipeline = SimpleNamespace(store=store, triton=FakeTriton(), settings=make_settings(tmp_path))
-    metadata = embed_collection(pipeline, [DenseEncoder(DENSE, "a-1"), DenseEncoder(SECOND, "b-1")], "kb", meter)
+    pipeline = SimpleNamespace(triton=FakeTriton(), settings=make_settings(tmp_path))
+    encoders = [DenseEncoder(DENSE, "a-1"), DenseEncoder(SECOND, "b-1")]
+    metadata = embed_collection(pipeline, store, encoders, "kb", meter)
     assert (metadata["coverage_ratio"], meter.record().coverage) == (0.5, {"kb": 0.5})
     assert meter.record().models == {DENSE: "a-1", SECOND: "b-1"}

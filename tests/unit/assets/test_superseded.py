@@ -15,7 +15,7 @@ import dagster as dg
 import pytest
 
 from embedder_assets.assets.support import materialize
-from embedder_assets.assets.support.superseded import noted_versions, superseded
+from embedder_assets.assets.support.superseded import noted_versions
 from embedder_assets.automation.jobs import rag_tables
 from embedder_assets.checks import blocking
 from embedder_assets.definitions import defs
@@ -229,9 +229,9 @@ def test_another_process_knows_what_earlier_steps_have_read(world):
     with open_instance(world.root / "dagster-home") as instance:
         again = noted_versions(pipeline, instance, result.run_id)
         assert vars(again) == vars(known)
-        assert superseded(pipeline, instance, result.run_id, "kb") is None
+        assert again.superseded(pipeline.store, "kb") is None
         pipeline.store.remove("chunks", "kb")
-        assert "changed the table 'chunks'" in superseded(pipeline, instance, result.run_id, "kb")
+        assert "changed the table 'chunks'" in again.superseded(pipeline.store, "kb")
 
 
 @pytest.fixture

@@ -50,19 +50,19 @@ class World:
         return TableStore(self.home)
 
     def chunk(self, name: str, *texts: str) -> None:
-        store = self.store
-
-        def work() -> None:
+        def work(tables: TableStore) -> None:
             chunks = make_chunks(*texts, collection=name)
-            store.exchange("chunks", name, chunks, store.read("chunks", name, ["chunk_id"]))
+            tables.exchange("chunks", name, chunks, tables.read("chunks", name, ["chunk_id"]))
 
-        run_exclusively(store, [name], work)
+        run_exclusively(self.store, [name], work)
 
     def embed(self, name: str, table: str, fingerprint: str = "1") -> None:
-        store = self.store
         encoder = DenseEncoder(DENSE, f"dense-{fingerprint}") if table == "dense" else SparseEncoder(SPARSE, "sparse-1")
-        stage = EmbeddingStage(store, self.triton, self.settings, [encoder])
-        run_exclusively(store, [name], lambda: stage.run(name, make_meter(table)))
+
+        def work(tables: TableStore) -> None:
+            EmbeddingStage(tables, self.triton, self.settings, [encoder]).run(name, make_meter(table))
+
+        run_exclusively(self.store, [name], work)
 
     def run(self, name: str, *texts: str) -> None:
         self.chunk(name, *texts)
