@@ -4,10 +4,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 CORPUS ?=
 
-# Two halves side by side: most tests wait for processes that start, and leave a core idle.
-# tests/parity has an environment and a target of its own. A shell's `&` ignores SIGINT, which some tests send.
-HALF       := tests/chaos tests/fuzz tests/history tests/ui tests/unit tests/integration/orchestration
-OTHER_HALF := $(addprefix tests/integration/,run serving storage operations)
+# Four workers on two cores: most tests wait for processes that start. A file stays on one worker, which shares its
+# servers; the longest come first. tests/parity has an environment and a target of its own.
+TESTS := tests/chaos tests/history tests/ui tests/integration tests/fuzz tests/unit
+WORKERS ?= 4
 
 # What `make bench` and `make soak` know by NAME: folders with a run.py, whose first line is the sentence of the list.
 BENCHMARKS := $(patsubst benchmarks/%/run.py,%,$(wildcard benchmarks/*/run.py))
@@ -37,12 +37,7 @@ up: $(VENV)/.installed  ## Run Triton, exporter, Dagster webserver and daemon un
 
 test: $(VENV)/.installed-dev  ## Set up what the tests need and run them
 	@$(BIN)/embedder models build
-	@mkdir -p .embedder
-	@echo "running the tests in two halves side by side; the output of the other half comes at the end"
-	@env --default-signal=INT $(BIN)/pytest --durations=12 $(OTHER_HALF) > .embedder/pytest.log 2>&1 & other=$$!; \
-	  trap "kill $$other; exit 130" INT TERM; status=0; \
-	  $(BIN)/pytest --durations=12 $(HALF) || status=$$?; \
-	  wait $$other || status=$$?; cat .embedder/pytest.log; exit $$status
+	@$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=12 $(TESTS)
 
 check: $(VENV)/.installed-dev  ## Format, lint, types, layers
 	$(BIN)/ruff format --check .

@@ -7,6 +7,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support import loaded
+
 TIMEOUT_S = 240
 # How the command begins the line that says what was wrong.
 SENTENCES = ("failed ", "Error: ", "Aborted", "Interrupted.")
@@ -55,13 +57,13 @@ class Ended:
 
 
 class Started:
-    """A process whose output goes to a file, so that it never waits for a reader."""
+    """A run whose output goes to a file, so that it never waits for a reader."""
 
     def __init__(self, command: list[str], environment: dict[str, str], said: Path) -> None:
         self._began = time.monotonic()
         self._said = said
         with said.open("wb") as file:
-            self._process = subprocess.Popen(command, env=environment, stdout=file, stderr=subprocess.STDOUT)
+            self._process = loaded.start(command, environment, Path.cwd(), file, file)
 
     @property
     def pid(self) -> int:
@@ -84,4 +86,4 @@ class Started:
             self._process.kill()
             self._process.wait()
         seconds = time.monotonic() - self._began
-        return Ended(self._process.returncode, self._said.read_text("utf-8", "replace"), seconds, hung)
+        return Ended(self._process.wait(), self._said.read_text("utf-8", "replace"), seconds, hung)

@@ -19,6 +19,7 @@ from embedder_assets.network import loopback
 from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.store import TableStore
 from tests.chaos.started import Started
+from tests.support import loaded
 from tests.support.corpora.editor import Editor
 from tests.support.processes import eventually, own_range, processes_of
 
@@ -77,22 +78,15 @@ class World:
 
     def start(self, name: str, home: Path | None = None) -> Started:
         """A run as a person starts it; what it says is kept in the log folder under a name."""
-        arguments = ["run", "--corpus", str(self.corpus)]
-        run = Started([str(BIN / "embedder"), *arguments], self._environment(home or self.home), self._said(name))
+        command = ["embedder", "run", "--corpus", str(self.corpus)]
+        run = Started(command, self._environment(home or self.home), self._said(name))
         self._runs.add(run.pid)
         return run
 
     def operator(self, *arguments: str) -> tuple[int, str]:
         """A command of ``embedder`` that a person types; its exit status and what it says."""
-        done = subprocess.run(
-            [str(BIN / "embedder"), *arguments],
-            env=self._environment(self.home),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=120,
-        )
-        return done.returncode, done.stdout
+        done = loaded.run(["embedder", *arguments], self._environment(self.home), Path.cwd(), 120)
+        return done.returncode, done.stdout + done.stderr
 
     def start_exporter(self) -> None:
         """The metrics exporter, which the runs find and use."""

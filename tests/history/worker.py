@@ -105,7 +105,7 @@ class Workers:
         if shutil.which("cc"):
             subprocess.run(["cc", "-shared", "-fPIC", "-o", str(library), str(CLOCK), "-ldl"], check=True)
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload([__name__, "tests.history.warm"])
+        self._context.set_forkserver_preload([__name__, "tests.support.warm"])
         with patch.dict(os.environ, {"LD_PRELOAD": str(library)} if library.exists() else {}):
             forkserver.ensure_running()
         _, reported = self.fork(_tell_time, PROBE_S)

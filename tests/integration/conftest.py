@@ -14,11 +14,14 @@ from embedder_assets.serving.models.build import build_models
 from embedder_assets.serving.server import embedded
 from embedder_assets.settings import load_settings
 from tests.conftest import PROJECT
-from tests.support.command import BIN, Embedder, animals_and_tools_in, environment
+from tests.support import loaded
+from tests.support.command import Embedder, animals_and_tools_in, environment
 from tests.support.processes import own_range
 from tests.support.servers.object_store import BUCKET, ObjectStore
 from tests.support.servers.object_store import running as object_store_running
 from tests.support.servers.postgres import Postgres, binaries, running
+
+TIMEOUT_S = 240
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -91,18 +94,14 @@ def url(object_store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 @pytest.fixture
 def embedder(home: Path, tmp_path: Path) -> Embedder:
-    """Runs the command as a user does, in an empty working directory."""
+    """Runs the command as a user does, in an empty working directory; or another program with its arguments."""
 
-    def run(
-        *arguments: str, program: Sequence[str] = (str(BIN / "embedder"),), **variables: str
-    ) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: str, program: Sequence[str] = (), **variables: str) -> subprocess.CompletedProcess[str]:
+        variables = environment(home, **variables)
+        if not program:
+            return loaded.run(["embedder", *arguments], variables, tmp_path, TIMEOUT_S)
         return subprocess.run(
-            [*program, *arguments],
-            cwd=tmp_path,
-            env=environment(home, **variables),
-            capture_output=True,
-            text=True,
-            timeout=240,
+            [*program, *arguments], cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=TIMEOUT_S
         )
 
     return run

@@ -1,7 +1,7 @@
-"""What another user of the machine tries, as a program: ``python second_user.py HOME CURIOUS…``, started as root.
+"""What another user of the machine tries, as a program: ``python second_user.py HOME PORTS HELD…``, started as root.
 
-It imports what it needs, becomes uid 65534, and prints a JSON object with what it got. Then it holds hundreds of
-connections to the ports CURIOUS until its standard input ends.
+It imports what it needs, becomes uid 65534, tries the ports (with commas between), and prints a JSON object with what
+it got. Then it holds hundreds of connections to the ports HELD until its standard input ends.
 """
 
 from __future__ import annotations
@@ -71,13 +71,6 @@ def of_processes(name: str) -> dict[str, str]:
     return found
 
 
-def listening() -> dict[str, str]:
-    """Ports of this network namespace."""
-    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    rows += [line.split() for line in Path("/proc/net/tcp6").read_text().splitlines()[1:]]
-    return {str(int(row[1].rpartition(":")[2], 16)): row[7] for row in rows if row[3] == "0A"}
-
-
 def connectable() -> list[str]:
     """Sockets of the file system."""
     found = []
@@ -116,7 +109,7 @@ def asked(port: str, path: str, body: dict[str, object] | None = None, claimed: 
         return type(error).__name__
 
 
-def over_http(ports: dict[str, str]) -> dict[str, str]:
+def over_http(ports: list[str]) -> dict[str, str]:
     load = {"parameters": {"config": json.dumps(CONFIG), "file:1/model.py": base64.b64encode(EVIL).decode()}}
     paths: dict[str, dict[str, object] | None] = {
         "/v2/repository/models/evil/load": load,
@@ -135,7 +128,7 @@ def over_http(ports: dict[str, str]) -> dict[str, str]:
     }
 
 
-def over_grpc(ports: dict[str, str]) -> dict[str, str]:
+def over_grpc(ports: list[str]) -> dict[str, str]:
     from tritonclient.grpc import InferenceServerClient
     from tritonclient.utils import InferenceServerException
 
@@ -176,7 +169,7 @@ def hold(ports: list[str]) -> list[socket.socket]:
     return held
 
 
-def main(home: str, *curious: str) -> None:
+def main(home: str, listening: str, *held_ports: str) -> None:
     # Before the rights are gone: the interpreter may lie where nobody else reads.
     import encodings.idna  # noqa: F401
 
@@ -184,7 +177,7 @@ def main(home: str, *curious: str) -> None:
 
     become_nobody()
     temporary = [*Path("/tmp").glob("embedder-triton-*"), *Path("/dev/shm").glob("embedder_*")]
-    ports = listening()
+    ports = listening.split(",")
     found = {
         "user": os.getuid(),
         "readable": list(readable(Path(home), *temporary)),
@@ -197,7 +190,7 @@ def main(home: str, *curious: str) -> None:
         "grpc": over_grpc(ports),
     }
     print(json.dumps(found), flush=True)
-    held = hold(list(curious))
+    held = hold(list(held_ports))
     print("holding", flush=True)
     sys.stdin.read()
     for each in held:

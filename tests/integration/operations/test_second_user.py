@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from embedder_assets.network import loopback
@@ -21,7 +22,7 @@ from embedder_assets.serving.server.embedded import find_running
 from embedder_assets.telemetry.exporter import connections
 from tests.support import second_user
 from tests.support.command import BIN, environment, write
-from tests.support.processes import answers, eventually, free_ports
+from tests.support.processes import answers, eventually, free_ports, processes_of
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
 
@@ -76,8 +77,9 @@ def another(folder: Path, up: dict[str, str]) -> Iterator[dict[str, Any]]:
     assert b" 200 " in browser.recv(1000)
     triton = find_running(Path(up["EMBEDDER_HOME"]) / "triton")
     assert triton is not None
+    held = [up["EMBEDDER_METRICS_PORT"], port_of(triton.metrics_url)]
     process = subprocess.Popen(
-        [sys.executable, str(program), up["EMBEDDER_HOME"], up["EMBEDDER_METRICS_PORT"], port_of(triton.metrics_url)],
+        [sys.executable, str(program), up["EMBEDDER_HOME"], ",".join(ports_of(up["EMBEDDER_HOME"])), *held],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -92,6 +94,13 @@ def another(folder: Path, up: dict[str, str]) -> Iterator[dict[str, Any]]:
     finally:
         process.communicate(timeout=30)
         browser.close()
+
+
+def ports_of(home: str) -> list[str]:
+    """Where the processes of a home listen; servers of other suites on this machine are not ours to try."""
+    processes = [psutil.Process(pid) for pid in processes_of(home)]
+    found = [each.laddr.port for process in processes for each in process.net_connections() if each.status == "LISTEN"]
+    return sorted({str(port) for port in found})
 
 
 def port_of(url: str | None) -> str:

@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from embedder_assets.tables.store import TableStore
-from tests.support.command import BIN, environment, write
+from tests.support import loaded
+from tests.support.command import environment, write
 from tests.support.processes import free_port
 from tests.support.servers.served import served
 
@@ -54,7 +55,7 @@ def launch(folder: Path, source: str, server: dict[str, str], off: list[str]) ->
         "EMBEDDER_METRICS_PORT": str(free_port()),
         "DAGSTER_HOME": str(folder / "home" / "dagster"),
     }
-    command = [str(BIN / "embedder"), "run"]
+    command = ["embedder", "run"]
     (folder / "embedder.toml").unlink(missing_ok=True)
     if source == "command line":
         command += [f"--disable-{stage}" for stage in off]
@@ -65,16 +66,9 @@ def launch(folder: Path, source: str, server: dict[str, str], off: list[str]) ->
     else:
         config = {"resources": {"pipeline": {"config": {TOGGLES[stage]: False for stage in off}}}}
         write(folder / "config.yaml", yaml.safe_dump(config))
-        command = [str(BIN / "dagster"), "asset", "materialize", "--select", "*", "-m", "embedder_assets.definitions"]
+        command = ["dagster", "asset", "materialize", "--select", "*", "-m", "embedder_assets.definitions"]
         command += ["--partition", "animals", "--config", str(folder / "config.yaml")]
-    return subprocess.run(
-        command,
-        cwd=folder,
-        env=environment(folder / "home", **variables),
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
+    return loaded.run(command, environment(folder / "home", **variables), folder, 240)
 
 
 def left_behind(folder: Path) -> tuple[dict[str, Any], set[str]]:

@@ -15,6 +15,7 @@ from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.store import TableStore
 from tests.integration.storage.test_s3_delivery import delivered, keys
 from tests.integration.storage.test_s3_sync import put
+from tests.support import loaded
 from tests.support.command import BIN, animals_and_tools_in, environment, write
 from tests.support.homes import table_differences
 from tests.support.processes import free_port
@@ -33,7 +34,7 @@ class Host:
     url: str | None
     variables: Mapping[str, str]
 
-    def start(self, *arguments: str, **variables: str) -> subprocess.Popen[str]:
+    def environment(self, **variables: str) -> dict[str, str]:
         self.home.mkdir(parents=True, exist_ok=True)
         own = {"EMBEDDER_METRICS_PORT": str(free_port())}
         if self.url:
@@ -41,20 +42,22 @@ class Host:
             own["EMBEDDER_CORPUS_URL"] = CORPUS
         else:
             own["EMBEDDER_CORPUS_DIR"] = str(self.corpus)
+        return environment(self.home / "state", **{**own, **self.variables, **variables})
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [str(BIN / "embedder"), *arguments],
             cwd=self.home,
-            env=environment(self.home / "state", **{**own, **self.variables, **variables}),
+            env=self.environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
 
     def run(self, *arguments: str, status: int = 0, **variables: str) -> str:
-        process = self.start(*arguments, **variables)
-        said, _ = process.communicate(timeout=240)
-        assert process.returncode == status, said
-        return said
+        done = loaded.run(["embedder", *arguments], self.environment(**variables), self.home, 240)
+        assert done.returncode == status, done.stdout + done.stderr
+        return done.stdout + done.stderr
 
     @property
     def exports_url(self) -> str:
