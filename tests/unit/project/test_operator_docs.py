@@ -34,7 +34,7 @@ COMMAND = re.compile(r"(?:^|[\s`/(])embedder((?: +[^\s`|;,)#&>]+)+)", re.MULTILI
 
 def test_the_pages_are_found() -> None:
     found = {path.relative_to(PROJECT_ROOT).as_posix() for path in ALL_PAGES}
-    assert {"README.md", "docs/operations.md", f"docs/{RUNBOOK}", "docs/how-to/postgres.md"} <= found
+    assert {"README.md", "docs/operations/running.md", f"docs/{RUNBOOK}", "docs/how-to/postgres.md"} <= found
     assert len(RULES) >= 15
 
 
@@ -151,7 +151,7 @@ def test_a_command_that_does_not_exist_is_noticed() -> None:
 def test_guide_lists_exactly_sensors_and_schedules() -> None:
     repository = defs.get_repository_def()
     times = {schedule.name: schedule.cron_schedule for schedule in repository.schedule_defs}
-    table = [line for line in section(page("operations.md"), "Automation").splitlines() if re.match(r"\| s\w+ `", line)]
+    table = [line for line in section(page("operations/automation.md"), "Automation").splitlines() if re.match(r"\| s\w+ `", line)]
     documented = {names(line)[0]: line for line in table}
     assert documented.keys() == {sensor.name for sensor in repository.sensor_defs} | times.keys()
     for name, cron in times.items():
@@ -160,5 +160,5 @@ def test_guide_lists_exactly_sensors_and_schedules() -> None:
 
 
 def test_the_operators_guide_names_the_fields_of_the_launch_pad() -> None:
-    sentence = section(page("operations.md"), "The UI").partition("The launch pad takes")[2].partition("\n\n")[0]
+    sentence = section(page("operations/running.md"), "The UI").partition("The launch pad takes")[2].partition("\n\n")[0]
     assert {*names(sentence)} == {*PipelineResource.model_fields}
