@@ -1,7 +1,7 @@
 """How many pairs per second does the reranker score?
 
 Distinct pairs of a query of 10 words and a passage of exactly 180 tokens, through the embedded Triton by the client
-that the stage uses; in turns with a bare ONNX Runtime loop over the same pairs, and with the 6-layer encoder of the
+that the stage uses; alternating with a bare ONNX Runtime loop over the same pairs, and with the 6-layer encoder of the
 dense model at the same lengths, which is what a usual 6-layer cross-encoder costs.
 """
 

@@ -1,8 +1,8 @@
 """What does telemetry cost the dense stage?
 
-Both sides compute the same vectors through the same Triton server, in turns, from reading the chunks to the published
-commit. With telemetry: requests sampled and traced at the default ratio, memory looked at twice a second, and at the
-end spans, the scrape of the endpoint and the manifest. Without: the stage alone.
+Both sides compute the same vectors through the same Triton server, alternating, from reading the chunks to the
+published commit. With telemetry: requests sampled and traced at the default ratio, memory looked at twice a second, and
+at the end spans, the scrape of the endpoint and the manifest. Without: the stage alone.
 """
 
 from __future__ import annotations

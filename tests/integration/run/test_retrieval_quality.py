@@ -1,4 +1,4 @@
-"""Retrieval quality as the asset ``evaluation`` tells it, held against what the models are known to reach."""
+"""Retrieval quality as the asset ``evaluation`` reports it, compared with what the models are known to reach."""
 
 from __future__ import annotations
 
