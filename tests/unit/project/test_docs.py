@@ -93,6 +93,13 @@ def test_the_reference_is_what_the_generator_gives() -> None:
     assert page("reference.md") == build["reference_page"](), "run `python docs/build_reference.py`"
 
 
+def test_the_regression_starts_from_the_figures_of_the_readme() -> None:
+    rows = re.findall(r"^│ triton-cookbook .*│$", (PROJECT_ROOT / "README.md").read_text("utf-8"), re.MULTILINE)
+    dense, sparse, fused, reranked = re.findall(r"0\.\d{4}", rows[-1])
+    (row,) = re.findall(r"^│ triton-cookbook .*│$", page("evaluation.md"), re.MULTILINE)
+    assert [*re.findall(r"0\.\d{4}", row)[:3], row.split()[-2]] == [dense, sparse, fused, reranked]
+
+
 def test_the_settings_page_names_no_path_of_this_machine() -> None:
     table = runpy.run_path(str(DOCS / "build_settings.py"))["settings_page"]()
     assert str(PROJECT_ROOT) not in table
