@@ -19,7 +19,7 @@ from tokenizers import Encoding, Tokenizer
 from embedder_assets.serving.models.onnx.cpu_session import open_session
 
 CORES = len(os.sched_getaffinity(0))
-# Threads inside an operator, texts a call, calls at a time.
+# Threads inside an operator, texts per call, calls at a time.
 VARIANTS = {
     f"batch 8, {CORES} operator threads": (CORES, 8, 1),
     f"batch 8, {CORES} workers": (1, 8, CORES),

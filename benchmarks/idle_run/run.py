@@ -48,7 +48,7 @@ class Times(NamedTuple):
 
 
 def main() -> None:
-    """Prints one line a round, then the medians and how ours compares."""
+    """Prints one line per round, then the medians and how ours compares."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         shutil.copytree(PROJECT_ROOT / "examples" / "corpus", folder / "corpus")

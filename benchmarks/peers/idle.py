@@ -29,7 +29,7 @@ APP = "benchmarks.peers.sides.cocoindex_app"
 
 
 def main() -> None:
-    """Prints a line a round and the ratio."""
+    """Prints a line per round and the ratio."""
     args = parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         scratch = Path(temporary)

@@ -45,7 +45,7 @@ FREE_DIMENSIONS = 48
 NOISE = 0.5
 PART = 20_000
 BOUND_MS = 25
-# Queries on which the approximate index is held against exact search.
+# Queries on which the approximate index is compared with exact search.
 JUDGED = 500
 
 

@@ -35,7 +35,7 @@ Side = Callable[[Pipeline, str], None]
 
 
 def main() -> None:
-    """Prints one line a round, the median share of time that telemetry adds, and what the end of a run costs."""
+    """Prints one line per round, the median share of time that telemetry adds, and what the end of a run costs."""
     corpus = MEDLINE if MEDLINE.exists() else PROJECT_ROOT / "examples" / "corpus"
     with tempfile.TemporaryDirectory() as home:
         os.environ.update(EMBEDDER_HOME=home, EMBEDDER_CORPUS_DIR=str(corpus))

@@ -79,7 +79,7 @@ def embed(store, settings, fingerprint="sparse-1", allow_swap=None):
 
 
 def sources(store) -> dict[str, str]:
-    """Text number to source, of a table with one row a chunk."""
+    """Text number to source, of a table with one row per chunk."""
     rows = store.read(TABLE, "kb")
     assert not rows["chunk_id"].is_duplicated().any()
     number = {chunk_id("a.md", at): at for at in range(len(TEXTS))}
