@@ -27,7 +27,7 @@ _FIGURE: Schema = {
 
 SCHEMAS: dict[str, Schema] = {
     # One row per document; `text` is what was extracted, Markdown where the format has structure. `source_sha256` is
-    # the digest of the bytes that it was extracted from (a file, or a line of corpus.jsonl), `extraction` identifies how.
+    # the digest of the bytes it was extracted from (a file, or a line of corpus.jsonl), `extraction` identifies how.
     "documents": {
         "collection": _TEXT,
         "doc_id": _TEXT,
