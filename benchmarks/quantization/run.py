@@ -82,7 +82,7 @@ class Graph:
 
 
 def main() -> None:
-    """Prints a table a model, and what holds."""
+    """Prints a table per model, and what holds."""
     args = parse_args()
     settings = load_settings()
     with tempfile.TemporaryDirectory() as scratch:
