@@ -20,7 +20,7 @@ def first_run() -> str:
         subprocess.CalledProcessError: The run failed.
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("EMBEDDER_", "DAGSTER_"))}
-    command = [Path(sys.executable).with_name("embedder"), "run"]
+    command = [str(Path(sys.executable).with_name("embedder")), "run"]
     with tempfile.TemporaryDirectory() as folder:
         run = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     return run.stdout.replace(f"{folder}/", "")
