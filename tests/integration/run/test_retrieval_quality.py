@@ -48,7 +48,7 @@ def require_documented(printed: str, collection: str, documented: str) -> None:
     assert figures[:6] + figures[7:] == counts[:6] + counts[7:]
 
 
-def test_the_sample_corpus_gives_the_documented_figures_and_hits(embedder: Embedder, home: Path) -> None:
+def test_sample_corpus_gives_documented_figures_and_hits(embedder: Embedder, home: Path) -> None:
     block = runpy.run_path(str(PROJECT / "docs" / "build_first_run.py"))["BLOCK"]
     documented = block.search((PROJECT / "README.md").read_text("utf-8"))[0]
     result = embedder("run", "--corpus", str(PROJECT / "examples" / "corpus"))

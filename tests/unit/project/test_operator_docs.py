@@ -66,7 +66,7 @@ def test_runbook_urls_lead_to_complete_sections(alert: str) -> None:
 
 
 @pytest.mark.parametrize("path", ALL_PAGES, ids=lambda path: str(path.relative_to(PROJECT_ROOT)))
-def test_every_link_and_anchor_of_a_page_leads_somewhere(path: Path) -> None:
+def test_every_link_and_anchor_resolves(path: Path) -> None:
     text = FENCED.sub("", path.read_text("utf-8"))
     assert [target for target in LINK.findall(text) if not leads_somewhere(path, target)] == []
 
@@ -159,7 +159,7 @@ def test_guide_lists_exactly_sensors_and_schedules() -> None:
         assert f"{int(hour):02}:{int(minute):02}" in documented[name]
 
 
-def test_the_operators_guide_names_the_fields_of_the_launch_pad() -> None:
+def test_guide_names_the_launch_pad_fields() -> None:
     text = section(page("operations/running.md"), "The UI")
     sentence = text.partition("The launch pad takes")[2].partition("\n\n")[0]
     assert {*names(sentence)} == {*PipelineResource.model_fields}
