@@ -49,7 +49,7 @@ format: $(VENV)/.installed-dev  ## Format and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-parity: .venv-parity/.installed  ## The graphs that are written without torch, held against torch (in an environment of its own)
+parity: .venv-parity/.installed  ## The graphs that are written without torch, compared with torch (in an environment of its own)
 	.venv-parity/bin/python -m pytest tests/parity
 
 bench: $(if $(BENCHMARK),$(VENV)/.installed-dev $($(BENCHMARK)_needs))  ## One benchmark (NAME=…); without a name, the list

@@ -48,7 +48,8 @@ its place. A variable that has been renamed is refused with its new name, since 
 Relative paths count from the working directory. The defaults that are paths of the project count from the project.
 
 OpenTelemetry is set by its own variables (`OTEL_EXPORTER_OTLP_ENDPOINT`, see [telemetry](telemetry/README.md)),
-Dagster's instance by `DAGSTER_HOME` (default: `dagster/` under `EMBEDDER_HOME`; see [operations.md](operations.md)).
+[Dagster's instance](operations/running.md#dagsters-instance) by `DAGSTER_HOME` (default: `dagster/` under
+`EMBEDDER_HOME`).
 """
 
 

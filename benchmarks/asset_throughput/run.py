@@ -1,10 +1,10 @@
 """How much of a bare ONNX Runtime loop does each model's asset reach, end to end?
 
-Both sides take the same rows to the same model file on the same cores, in turns. The assets are materialized in one
+Both sides take the same rows to the same model file on the same cores, alternating. The assets are materialized in one
 run, as people do; an asset's time is that of its whole Dagster step: reading the tables, loading the model, inference,
 writing and publishing, and the start of Triton in the first one. The bare loop tokenizes and runs the session, its
 model already loaded, and throws the answers away; the fastest of its variants counts, and its time is the mean of the
-turns before and after the run, since the machine's speed drifts.
+rounds before and after the run, since the machine's speed drifts.
 """
 
 from __future__ import annotations

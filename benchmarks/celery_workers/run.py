@@ -1,6 +1,6 @@
-"""What does a second Celery worker bring?
+"""What does a second Celery worker gain?
 
-A backfill of eight equal collections, in turns with one worker and with two, each time on a fresh home and a fresh
+A backfill of eight equal collections, alternating between one worker and two, each time on a fresh home and a fresh
 database of a real PostgreSQL, with a real Redis and the same two Tritons. When the clock starts, all runs wait in the
 queue and the workers have loaded the code; it stops when the last run has ended. The cores used are those of daemon,
 workers and Tritons, without PostgreSQL.

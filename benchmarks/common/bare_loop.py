@@ -19,7 +19,7 @@ from tokenizers import Encoding, Tokenizer
 from embedder_assets.serving.models.onnx.cpu_session import open_session
 
 CORES = len(os.sched_getaffinity(0))
-# Threads inside an operator, texts a call, calls at a time.
+# Threads inside an operator, texts per call, calls at a time.
 VARIANTS = {
     f"batch 8, {CORES} operator threads": (CORES, 8, 1),
     f"batch 8, {CORES} workers": (1, 8, CORES),
@@ -43,9 +43,9 @@ def fastest_loop(folder: Path, rows: Rows) -> tuple[str, Loop]:
     """
     some = rows[:: max(1, len(rows) // TRIED)]
     loops = {name: bare_loop(folder, *variant) for name, variant in VARIANTS.items()}
-    # By processor seconds, in turns, the best of each: others on the machine must not choose.
-    turns = [{name: _processor_seconds(partial(loop, some)) for name, loop in loops.items()} for _ in range(TRIES)]
-    best = min(loops, key=lambda name: min(turn[name] for turn in turns))
+    # By processor seconds, alternating, the best of each: others on the machine must not choose.
+    rounds = [{name: _processor_seconds(partial(loop, some)) for name, loop in loops.items()} for _ in range(TRIES)]
+    best = min(loops, key=lambda name: min(each[name] for each in rounds))
     return best, loops[best]
 
 

@@ -42,7 +42,7 @@ def _present() -> list[str]:
 
 
 def _documents() -> Iterator[tuple[str, str]]:
-    # In turns, so that a small number of documents is a mixture too.
+    # Alternating, so that a small number of documents is a mixture too.
     for group in zip_longest(*(_rows(COLLECTIONS / name / "corpus.jsonl") for name in _present())):
         for name, row in zip(_present(), group, strict=True):
             if row is not None:

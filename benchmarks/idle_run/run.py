@@ -1,8 +1,9 @@
 """What does a run cost when nothing has changed?
 
-In turns, each a process from start to end: ``embedder run`` on an unchanged copy of the sample corpus, a Dagster job of
-as many empty assets, one of as many empty assets and checks, and the same two with the event log that ours has instead
-of Dagster's default. All have the same dependencies, partitions and executor, and an instance on disk of their own.
+Alternating, each a process from start to end: ``embedder run`` on an unchanged copy of the sample corpus, a Dagster job
+of as many empty assets, one of as many empty assets and checks, and the same two with the event log that ours has
+instead of Dagster's default. All have the same dependencies, partitions and executor, and an instance on disk of
+their own.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class Times(NamedTuple):
 
 
 def main() -> None:
-    """Prints one line a round, then the medians and how ours compares."""
+    """Prints one line per round, then the medians and how ours compares."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         shutil.copytree(PROJECT_ROOT / "examples" / "corpus", folder / "corpus")

@@ -1,7 +1,7 @@
 """What an update costs when nothing has changed: ``embedder run`` compared with ``cocoindex update``.
 
-Part of ``make bench NAME=peers``. The same folder of 50 documents, each command a process from its start to its end, in
-turns. Ours brings all tables up to date (chunks, dense, sparse, fused, reranked, exports) and runs the checks; the app
+Part of ``make bench NAME=peers``. The same folder of 50 documents, each command a process from its start to its end,
+alternating. Ours updates all tables (chunks, dense, sparse, fused, reranked, exports) and runs the checks; the app
 of CocoIndex has chunks and dense vectors.
 """
 
@@ -29,7 +29,7 @@ APP = "benchmarks.peers.sides.cocoindex_app"
 
 
 def main() -> None:
-    """Prints a line a round and the ratio."""
+    """Prints a line per round and the ratio."""
     args = parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         scratch = Path(temporary)

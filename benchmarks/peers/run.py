@@ -1,6 +1,6 @@
 """How fast is the pipeline compared with what others use for the same work?
 
-The same documents and the same checkpoint on the same cores, in turns: each side is a process of its own, one after the
+The same documents and the same checkpoint on the same cores: each side is a process of its own, one after the
 other, in every round. The peers' models are loaded before their time starts; ours includes the start of Triton. A side
 that cannot run is named with its error, and the rest goes on.
 """
@@ -44,7 +44,7 @@ PACKAGES = ("sentence-transformers", "fastembed", "llama-index-core", "cocoindex
 
 
 def main() -> None:
-    """Prints a line a turn and the table, and writes the result as JSON."""
+    """Prints a line per measurement and the table, and writes the result as JSON."""
     args = parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         scratch = Path(temporary)
@@ -52,7 +52,7 @@ def main() -> None:
         names = args.sides or list(SIDES)
         # Makes the chunks for the sides that only embed, and the files of Python and of the models warm.
         errors: dict[str, str] = {}
-        turn("ours int8", job, scratch, errors)
+        run_side("ours int8", job, scratch, errors)
         result: dict[str, Any] = {
             "documents": said,
             "machine": machine(),
@@ -77,17 +77,17 @@ def keep(result: dict[str, Any], path: Path) -> None:
 
 
 def one_round(names: Sequence[str], job: Job, scratch: Path, errors: dict[str, str]) -> dict[str, Any]:
-    """One turn of every side that has not failed."""
+    """One measurement of every side that has not failed."""
     found: dict[str, Any] = {}
     for name in names:
-        if name not in errors and (said := turn(name, job, scratch, errors)):
+        if name not in errors and (said := run_side(name, job, scratch, errors)):
             found[name] = said
             rate = said["chunks"] / said["seconds"]
             print(f"{name:<28} {said['seconds']:7.1f} s  {said['chunks']} chunks  {rate:6.1f}/s", flush=True)
     return found
 
 
-def turn(name: str, job: Job, scratch: Path, errors: dict[str, str]) -> dict[str, Any] | None:
+def run_side(name: str, job: Job, scratch: Path, errors: dict[str, str]) -> dict[str, Any] | None:
     """Runs a side; None, and a sentence in ``errors``, where it fails."""
     module, precision, of_peers = SIDES[name]
     with tempfile.TemporaryDirectory(dir=scratch) as folder:

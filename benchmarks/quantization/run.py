@@ -1,6 +1,6 @@
 """What does int8 cost in quality?
 
-Each model's float32 graph is built anew from its source, and held against the int8 graph that is served: the cosine of
+Each model's float32 graph is built anew from its source, and compared with the int8 graph that is served: the cosine of
 every document's vectors, and nDCG@10 of exact search over whole collections (a document is its title and text, cut at
 what the model reads). The reranker's float32 graph is not part of the project; ``--reranker-float32`` names one.
 """
@@ -56,7 +56,7 @@ class Judged:
 
 
 class Graph:
-    """An ONNX graph with a model's tokenizer: one text or pair a call, a worker a core."""
+    """An ONNX graph with a model's tokenizer: one text or pair per call, a worker per core."""
 
     def __init__(self, graph: Path, folder: Path, max_tokens: int) -> None:
         from tokenizers import Tokenizer
@@ -82,7 +82,7 @@ class Graph:
 
 
 def main() -> None:
-    """Prints a table a model, and what holds."""
+    """Prints a table per model, and what holds."""
     args = parse_args()
     settings = load_settings()
     with tempfile.TemporaryDirectory() as scratch:

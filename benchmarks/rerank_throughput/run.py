@@ -1,7 +1,7 @@
 """How many pairs per second does the reranker score?
 
 Distinct pairs of a query of 10 words and a passage of exactly 180 tokens, through the embedded Triton by the client
-that the stage uses; in turns with a bare ONNX Runtime loop over the same pairs, and with the 6-layer encoder of the
+that the stage uses; alternating with a bare ONNX Runtime loop over the same pairs, and with the 6-layer encoder of the
 dense model at the same lengths, which is what a usual 6-layer cross-encoder costs.
 """
 
@@ -26,7 +26,7 @@ ROUNDS = 5
 
 
 def main() -> None:
-    """Prints one line a round and the median rates and ratios."""
+    """Prints one line per round and the median rates and ratios."""
     with tempfile.TemporaryDirectory() as home:
         settings = load_settings({"home": (home, "benchmark")})
         pairs = make_pairs(settings)
@@ -82,7 +82,7 @@ def score(session: TritonSession, settings: Settings, pairs: list[tuple[str, str
 
 
 def loop_of(settings: Settings, model: str) -> Loop:
-    """One session, one pair a call, a worker a core."""
+    """One session, one pair per call, a worker per core."""
     return bare_loop(settings.model_repository / model, threads=1, batch=1, workers=CORES)
 
 

@@ -37,7 +37,7 @@ RANKINGS = (
     "fused + agreement",
     "reranked",
 )
-# Of nDCG@10, from the issue that brought the reranker.
+# Of nDCG@10, from the issue that added the reranker.
 MOST_BELOW_FUSED = 0.005
 LEAST_MEAN_GAIN = 0.015
 

@@ -45,7 +45,7 @@ FREE_DIMENSIONS = 48
 NOISE = 0.5
 PART = 20_000
 BOUND_MS = 25
-# Queries on which the approximate index is held against exact search.
+# Queries on which the approximate index is compared with exact search.
 JUDGED = 500
 
 
@@ -90,7 +90,7 @@ def main() -> None:
             times = measured(store, session, settings, arguments.queries)
         finally:
             session.close()
-    print(f"{arguments.chunks} chunks, {arguments.queries} queries, one after the other, each way in turns")
+    print(f"{arguments.chunks} chunks, {arguments.queries} queries, one after the other, ways alternating")
     print(f"approximate index: {graph}")
     for way, (ours_ms, models_ms) in times.items():
         p50, p99 = np.percentile(ours_ms, [50, 99])

@@ -1,8 +1,8 @@
 """How much faster is the sparse graph than the plain forward of transformers?
 
 The plain way computes log(1 + relu(logit)) of every token and takes the maximum then, float32, in batches of 8, as the
-SPLADE papers write it. Ours takes the maximum first and is int8, one text a call and one worker a core, as the backend
-runs it. Both read the same texts on the same cores, in turns. Runs in the environment of ``make parity``.
+SPLADE papers write it. Ours takes the maximum first and is int8, one text per call and one worker per core, as the
+backend runs it. Both read the same texts on the same cores, alternating. Runs in the environment of ``make parity``.
 """
 
 from __future__ import annotations

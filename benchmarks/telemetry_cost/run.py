@@ -1,8 +1,8 @@
 """What does telemetry cost the dense stage?
 
-Both sides compute the same vectors through the same Triton server, in turns, from reading the chunks to the published
-commit. With telemetry: requests sampled and traced at the default ratio, memory looked at twice a second, and at the
-end spans, the scrape of the endpoint and the manifest. Without: the stage alone.
+Both sides compute the same vectors through the same Triton server, alternating, from reading the chunks to the
+published commit. With telemetry: requests sampled and traced at the default ratio, memory looked at twice a second, and
+at the end spans, the scrape of the endpoint and the manifest. Without: the stage alone.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Side = Callable[[Pipeline, str], None]
 
 
 def main() -> None:
-    """Prints one line a round, the median share of time that telemetry adds, and what the end of a run costs."""
+    """Prints one line per round, the median share of time that telemetry adds, and what the end of a run costs."""
     corpus = MEDLINE if MEDLINE.exists() else PROJECT_ROOT / "examples" / "corpus"
     with tempfile.TemporaryDirectory() as home:
         os.environ.update(EMBEDDER_HOME=home, EMBEDDER_CORPUS_DIR=str(corpus))

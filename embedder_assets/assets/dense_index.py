@@ -12,7 +12,7 @@ from embedder_assets.tables.store import TableStore
 
 LIBRARY_MISSING = (
     "collection '{}' has more chunks than EMBEDDER_APPROXIMATE_ABOVE ({}) and is searched exactly: an approximate "
-    "index needs the extra `approximate` (docs/operations.md, Large collections)"
+    "index needs the extra `approximate` (docs/operations/capacity.md, Large collections)"
 )
 
 

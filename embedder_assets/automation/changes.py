@@ -1,6 +1,6 @@
 """Which collections need a run: a decision without side effects, over what was seen and what is remembered.
 
-A collection is asked for once its files have kept still for a while, so that a file that is still being written waits;
+A collection is asked for once its files have not changed for a while, so that a file that is still being written waits;
 once for each state of its files; and never while a run of it is in progress.
 """
 
@@ -54,7 +54,7 @@ class Observation:
         files: Collection to the digest of its files; None where they could not be read.
         in_flight: Collections of runs that are queued or in progress.
         time: Unix time.
-        settle_s: Seconds for which files have to keep still.
+        settle_s: Seconds for which files must not change.
     """
 
     files: Mapping[str, str | None]
@@ -88,13 +88,13 @@ def decide(now: Observation, cursor: SensorCursor) -> Decision:
             decision.waiting[name] = "its files cannot be read"
             continue
         known = earlier or CollectionCursor(digest=digest, unchanged_since=now.time)
-        # A look in the future was by a clock that was ahead: the files keep still from now on.
+        # A look in the future was by a clock that was ahead: the files are unchanged from now on.
         if known.digest != digest or known.unchanged_since > now.time:
             known = known.model_copy(update={"digest": digest, "unchanged_since": now.time})
         if digest != known.requested:
             still_s = now.time - known.unchanged_since
             if still_s < now.settle_s:
-                decision.waiting[name] = f"its files changed, and have kept still for {still_s:.0f} s"
+                decision.waiting[name] = f"its files changed {still_s:.0f} s ago"
             elif name in now.in_flight:
                 decision.waiting[name] = "its files changed, and a run of it is in progress"
             else:

@@ -24,10 +24,10 @@ from embedder_assets.settings import load_settings
     job=rag_tables,
     minimum_interval_seconds=INTERVAL_S,
     default_status=SENSORS,
-    description="A run for each collection that is new or whose files changed, once they have kept still.",
+    description="A run for each collection that is new or whose files changed, once they have settled.",
 )
 def collection_changes(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-    """A run for each collection that is new or whose files changed, once they have kept still (EMBEDDER_SETTLE_S)."""
+    """A run for each collection that is new or whose files changed, once they have settled (EMBEDDER_SETTLE_S)."""
     settings = load_settings()
     restrict_permissions(settings.home)
     folder = sync_corpus(settings)

@@ -1,4 +1,4 @@
-"""The rules of a run's telemetry, free of Dagster: each holds two things that a run has left against each other."""
+"""The rules of a run's telemetry, free of Dagster: each compares two things that a run has left."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ RULES: Sequence[ProofRule] = [
 def telemetry_checks(
     context: dg.AssetCheckExecutionContext, pipeline: dg.ResourceParam[Pipeline]
 ) -> Iterator[dg.AssetCheckResult]:
-    """Holds spans, metrics, manifest and footer of the run against its records.
+    """Compares spans, metrics, manifest and footer of the run with its records.
 
     A proof is of a run, and so of each collection of it: the next proved run over a collection clears it.
     """

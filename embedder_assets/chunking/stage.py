@@ -1,4 +1,4 @@
-"""Brings the table ``chunks`` of a collection up to date with its documents: only what changed is cut."""
+"""Updates the table ``chunks`` of a collection from its documents: only what changed is cut."""
 
 from __future__ import annotations
 

@@ -163,7 +163,7 @@ def baseline_show() -> None:
 @click.option("--collection", "names", multiple=True, required=True, metavar="NAME", help="Which; may be repeated.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def baseline_drop(names: tuple[str, ...], yes: bool) -> None:
-    """Give up the baseline of a collection: what it reaches is held against nothing any more."""
+    """Give up the baseline of a collection: its rankings are compared with nothing any more."""
     from embedder_assets.evaluation.baseline import drop
     from embedder_assets.tables.store import TableStore
 
@@ -195,7 +195,7 @@ def summary_show(wanted: str | None, as_json: bool) -> None:
 @summary.command("validate")
 @click.argument("wanted", nargs=-1, metavar="[RUN_ID|PATH]...", callback=distinct)
 def summary_validate(wanted: tuple[str, ...]) -> None:
-    """Hold manifests, the newest by default, against the schema; exit status 1 if one does not fit."""
+    """Validate manifests, the newest by default, against the schema; exit status 1 if one does not fit."""
     from embedder_assets.cli.summary import problems_of_manifests
 
     whole = True

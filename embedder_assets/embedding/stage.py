@@ -1,4 +1,4 @@
-"""Brings an embedding table of a collection up to date with its chunks: computes what is missing, reuses the rest.
+"""Updates an embedding table of a collection from its chunks: computes what is missing, reuses the rest.
 
 A row's key is (chunk_id, content_sha256, model_fingerprint), so a row is valid by itself: an unchanged collection
 costs no inference, and a moved text takes the vector that its text already has. Each distinct text is computed once and

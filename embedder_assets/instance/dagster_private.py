@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name: str) -> Any:
-        """The one name that brings SQLAlchemy and Alembic; a code location loads without them, a quarter faster."""
+        """The one name that imports SQLAlchemy and Alembic; a code location loads without them, a quarter faster."""
         if name == "SqliteEventLogStorage":
             from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
 

@@ -182,7 +182,9 @@ class AutomationSettings(_Group):
     )
     sensor_interval_s: int = Field(30, ge=1, description="Seconds between two looks of a sensor.")
     settle_s: float = Field(
-        30.0, ge=0, description="Seconds for which the files of a changed collection have to keep still before a run."
+        30.0,
+        ge=0,
+        description="Seconds for which the files of a changed collection must not change any more before a run.",
     )
     collections_per_run: int | None = Field(
         None,

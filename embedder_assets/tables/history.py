@@ -21,7 +21,7 @@ from embedder_assets.tables.read_snapshot import MADE_FROM
 from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.store import TableStore
 
-# What delta-rs calls the rows that a commit brought and took, by kind of operation.
+# What delta-rs calls the rows that a commit added and removed, by kind of operation.
 _ADDED = ("num_added_rows", "num_target_rows_inserted")
 _REMOVED = ("num_deleted_rows", "num_target_rows_deleted")
 # Operations that leave every row as it is.
@@ -37,7 +37,7 @@ class Version:
         at: When it was made, UTC.
         operation: In Delta's words: WRITE, MERGE, DELETE, OPTIMIZE, RESTORE …
         collection: What it changed, where it was one collection.
-        added: Rows that it brought, where Delta counts them.
+        added: Rows that it added, where Delta counts them.
         removed: Rows that it took, where Delta counts them.
     """
 

@@ -26,8 +26,8 @@ _FIGURE: Schema = {
 }
 
 SCHEMAS: dict[str, Schema] = {
-    # One row a document; `text` is what was extracted, Markdown where the format has structure. `source_sha256` is the
-    # digest of the bytes that it was extracted from (a file, or a line of corpus.jsonl), `extraction` identifies how.
+    # One row per document; `text` is what was extracted, Markdown where the format has structure. `source_sha256` is
+    # the digest of the bytes it was extracted from (a file, or a line of corpus.jsonl), `extraction` identifies how.
     "documents": {
         "collection": _TEXT,
         "doc_id": _TEXT,
@@ -74,8 +74,8 @@ SCHEMAS: dict[str, Schema] = {
         "values": pl.List(pl.Float32),
         "source": _TEXT,
     },
-    # One row a text and model that failed although the text was alone in its request: a chunk's in the stages dense and
-    # sparse, a query's in the stage fuse.
+    # One row per text and model that failed although the text was alone in its request: a chunk's in the stages dense
+    # and sparse, a query's in the stage fuse.
     "inference_issues": {
         "collection": _TEXT,
         "stage": _TEXT,
@@ -87,7 +87,7 @@ SCHEMAS: dict[str, Schema] = {
         "message": _TEXT,
     },
     "queries": {"collection": _TEXT, "query_id": _TEXT, "text": _TEXT, "source": _TEXT},
-    # One row a query and model, so that no query is computed twice; `content_sha256` is of the query's text. A dense
+    # One row per query and model, so that no query is computed twice; `content_sha256` is of the query's text. A dense
     # model's row has an `embedding` of unit length, the sparse model's row `indices` and `values`.
     "query_embeddings": {
         "collection": _TEXT,

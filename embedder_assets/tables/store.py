@@ -359,7 +359,7 @@ class TableStore:
         return translate_file_errors(
             f"table '{table}' at {self.storage.address(table)}",
             expected="readable Delta Lake files",
-            remedy=f"`embedder tables restore {table}` brings back an earlier version; or delete the folder: the next "
+            remedy=f"`embedder tables restore {table}` restores an earlier version; or delete the folder: the next "
             "run computes it anew.",
         )
 

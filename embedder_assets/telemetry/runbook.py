@@ -15,7 +15,9 @@ from embedder_assets.telemetry.exporter.metrics import StageMetrics
 from embedder_assets.telemetry.spans import REQUEST_SPAN, RUN_SPAN
 from embedder_assets.telemetry.stage_record import StageName
 
-RUNBOOK = PROJECT_ROOT / "docs" / "telemetry" / "rerank_sparse_signals.md"
+RUNBOOK = PROJECT_ROOT / "docs" / "telemetry"
+# The pages that have a row for every metric and for every span; the others only mention some.
+REFERENCE = ("rerank_sparse_signals.md", "spans.md")
 # What Prometheus appends to a histogram's name.
 SERIES = re.compile(r"_(bucket|sum|count)$")
 NAME = re.compile(r"`(rag[._][a-z0-9_.]*[a-z0-9])")
@@ -42,13 +44,21 @@ def names_in(text: str, others: Iterable[str] = ("rag_tables",)) -> set[str]:
 def disagreement(runbook: Path = RUNBOOK) -> str | None:
     """What the runbook lacks or makes up, or None.
 
+    Args:
+        runbook: The folder of its pages.
+
     Raises:
-        FileNotFoundError: The docs are not extra the code, as in an installed wheel.
+        FileNotFoundError: The docs are not next to the code, as in an installed wheel.
     """
-    code, docs = names_in_code(), names_in(runbook.read_text("utf-8"))
-    missing, made_up = sorted(code - docs), sorted(docs - code)
+    code = names_in_code()
+    missing = sorted(code - _named_on(runbook / name for name in REFERENCE))
+    made_up = sorted(_named_on(runbook.rglob("*.md")) - code)
     parts = [
-        *([f"{runbook.name} does not describe {', '.join(missing)}"] if missing else []),
-        *([f"{runbook.name} describes {', '.join(made_up)}, which no code makes"] if made_up else []),
+        *([f"the runbook does not describe {', '.join(missing)}"] if missing else []),
+        *([f"the runbook describes {', '.join(made_up)}, which no code makes"] if made_up else []),
     ]
     return "; ".join(parts) or None
+
+
+def _named_on(pages: Iterable[Path]) -> set[str]:
+    return {name for page in pages for name in names_in(page.read_text("utf-8"))}

@@ -1,1 +1,1 @@
-"""Breaks the system on purpose, at seeded moments, and holds the tables against those of an undisturbed run."""
+"""Breaks the system on purpose, at seeded moments, and compares the tables with those of an undisturbed run."""

@@ -199,7 +199,7 @@ def log_damaged(world: World) -> Deed:
 
 
 def _restored(world: World, table: str) -> str:
-    """What docs/operations.md says: the version before, if its files are whole; else the folder goes."""
+    """What docs/operations/backup.md says: the version before, if its files are whole; else the folder goes."""
     folder = TableStore(world.home).path(table)
     newest = DeltaTable(str(folder)).version()
     if newest and world.chance.random() < 0.5:

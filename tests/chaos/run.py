@@ -2,7 +2,7 @@
 
 In each round the corpus is edited, a run works on it, and a fault strikes. What that run took is looked for; then the
 fault is mended as an operator would, and an undisturbed run has to put everything right. Every tenth round, and at the
-end, all tables are held against a rebuild from nothing. A fault that came too late for its run is tried again.
+end, all tables are compared with a rebuild from nothing. A fault that came too late for its run is tried again.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ class Round:
         said: What that run said of it, where it failed.
         mended: What an operator did then, besides restoring what the fault took.
         next: What the undisturbed run after it computed.
-        rebuilt: Whether all tables were held against a rebuild.
+        rebuilt: Whether all tables were compared with a rebuild.
         problems: What should not be.
     """
 
@@ -52,7 +52,7 @@ class Round:
         lines.append(f"    exit status {self.status}{said}")
         lines += [f"    {self.mended}"] if self.mended else []
         lines += [f"    next run: {self.next}"] if self.next else []
-        lines += ["    held against a rebuild"] if self.rebuilt else []
+        lines += ["    compared with a rebuild"] if self.rebuilt else []
         return "\n".join(lines + [f"    PROBLEM: {problem}" for problem in self.problems])
 
 

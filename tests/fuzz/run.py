@@ -81,7 +81,7 @@ def main() -> None:
 
 
 def fuzz(documents: int, seed: int, keep: Path | None = None, size: int = BATCH) -> Iterator[Batch]:
-    """Batches of damaged documents, the formats in turn."""
+    """Batches of damaged documents, one format after the other."""
     for number in range((documents + size - 1) // size):
         batch = Batch(number, FORMATS[number % len(FORMATS)])
         chance = random.Random(f"{seed}/{number}")

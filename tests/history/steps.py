@@ -201,7 +201,7 @@ def dropped(world: World) -> str:
 
 
 def checkpoint(world: World) -> str:
-    """Repairs the corpus, runs, and holds the tables against a rebuild."""
+    """Repairs the corpus, runs, and compares the tables with a rebuild."""
     while world.wrong:
         repair(world)
     words = _outcome(world.run())

@@ -31,7 +31,7 @@ Metrics emission summary:
 
 
 def manifest_of(home: Path) -> dict:  # type: ignore[type-arg]
-    """The newest manifest, held against its published schema."""
+    """The newest manifest, validated against its published schema."""
     content = json.loads((home / "runs" / "latest.json").read_text("utf-8"))
     Draft202012Validator(json.loads((PROJECT_ROOT / SCHEMA_FILE).read_text("utf-8"))).validate(content)
     return content

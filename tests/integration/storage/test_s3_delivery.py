@@ -30,7 +30,7 @@ def exported(folder: Path, digest: str, **files: str) -> tuple[Path, dict[str, A
 
 
 def delivered(url: str, name: str) -> dict[str, bytes]:
-    """File name to content of what a reader finds by the manifest, each held against its digest."""
+    """File name to content of what a reader finds by the manifest, each checked against its digest."""
     store = from_url(url, client_options={"allow_http": True})
     assert isinstance(store, S3Store)
     manifest = json.loads(bytes(obstore.get(store, f"{name}/manifest.json").bytes()))

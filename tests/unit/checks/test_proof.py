@@ -177,7 +177,7 @@ def test_undocumented_metric_fails(left, monkeypatch):
     names = proof.runbook.names_in_code()
     monkeypatch.setattr(proof.runbook, "names_in_code", lambda: names | {"rag_new_total"})
     found = proof.telemetry_is_documented(left())
-    assert found.text == "rerank_sparse_signals.md does not describe rag_new_total"
+    assert found.text == "the runbook does not describe rag_new_total"
 
 
 def test_emission_and_check_agree_on_the_same_run(left):

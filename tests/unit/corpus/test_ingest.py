@@ -643,14 +643,14 @@ def test_any_sequence_of_changes_equals_a_rebuild(tokenizer, steps):
                 if fate == "killed":
                     patched.setattr(TableStore, "exchange", _killed)
                 try:
-                    _bring(folder, home, tokenizer)
+                    _sync(folder, home, tokenizer)
                 except KeyboardInterrupt:
                     continue
         for file in [file for file in folder.rglob("*") if file.is_file() and not file.read_text().strip()]:
             # A document that turned empty keeps its earlier version, which no rebuild can know.
             file.unlink()
-        _bring(folder, home, tokenizer)
-        _bring(folder, Path(place) / "fresh", tokenizer)
+        _sync(folder, home, tokenizer)
+        _sync(folder, Path(place) / "fresh", tokenizer)
         for table in ("documents", "chunks"):
             grown, fresh = (_rows(Path(place) / name, table) for name in ("home", "fresh"))
             assert grown.equals(fresh), table
@@ -668,7 +668,7 @@ def _apply(folder: Path, what: str, name: str, other: str) -> None:
         shutil.move(file, folder / other)
 
 
-def _bring(folder: Path, home: Path, tokenizer: Path) -> None:
+def _sync(folder: Path, home: Path, tokenizer: Path) -> None:
     chosen = make_settings(home, max_lost_share=1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(deletion_guard, "MAX_UNUSABLE_SHARE", 1)

@@ -24,14 +24,14 @@ LAUNCHER = INSTANCE["run_launcher"]["config"]
 WORKER = read("deploy", "celery", "worker.yaml")["execution"]["config"]
 
 
-def test_the_instance_is_that_of_compose_with_another_launcher_and_queue() -> None:
+def test_instance_is_compose_with_another_launcher() -> None:
     for part in ("storage", "telemetry", "nux", "run_retries"):
         assert INSTANCE[part] == COMPOSE[part]
     limits = COMPOSE["concurrency"]["runs"]["tag_concurrency_limits"]
     assert INSTANCE["run_coordinator"]["config"]["tag_concurrency_limits"] == limits
 
 
-def test_daemon_and_workers_meet_at_the_same_broker_and_keep_results_as_long() -> None:
+def test_daemon_and_workers_share_broker_settings() -> None:
     for part in ("broker", "backend"):
         assert LAUNCHER[part] == WORKER[part]
     assert LAUNCHER["config_source"]["result_expires"] == WORKER["config_source"]["result_expires"]
@@ -57,7 +57,7 @@ def test_a_backfill_is_one_run_or_several(size: str | None, words: str | None, m
     assert policy is None or policy.max_partitions_per_run == (int(size) if size else None)
 
 
-def test_a_run_that_is_terminated_is_to_be_canceled_and_one_that_has_ended_stays_as_it_is() -> None:
+def test_termination_cancels_only_unfinished_runs() -> None:
     names = INSTANCE["run_launcher"]
     assert (names["module"], names["class"]) == (
         CancelingCeleryRunLauncher.__module__,

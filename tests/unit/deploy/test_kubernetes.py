@@ -84,7 +84,7 @@ def test_the_check_of_the_form_finds_mistakes(each: dict[str, Any]) -> None:
             kubernetes_validate.validate(broken, KUBERNETES, strict=True)
 
 
-def test_what_kustomize_makes_conforms_too_and_has_the_dashboards() -> None:
+def test_kustomized_objects_conform_and_have_dashboards() -> None:
     if shutil.which("kubectl") is None:
         pytest.skip("needs kubectl, for `kubectl kustomize`")
     done = subprocess.run(["kubectl", "kustomize", str(FOLDER)], capture_output=True, text=True)
@@ -113,7 +113,7 @@ def test_every_container_is_pinned_and_without_rights() -> None:
         assert unprivileged(part["podSecurityContext"], part["securityContext"])
 
 
-def test_triton_asks_for_a_gpu_and_for_a_node_that_has_one() -> None:
+def test_triton_requests_a_gpu_node() -> None:
     pod = the("Deployment", "triton")["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     assert (
@@ -128,7 +128,7 @@ def test_triton_asks_for_a_gpu_and_for_a_node_that_has_one() -> None:
     assert "replicas" not in the("Deployment", "triton")["spec"], "would undo what the autoscaler has done"
 
 
-def test_the_autoscaler_follows_the_metric_that_the_adapter_makes_of_one_that_triton_has() -> None:
+def test_autoscaler_follows_an_existing_triton_metric() -> None:
     scaler = the("HorizontalPodAutoscaler", "triton")["spec"]
     target = scaler["scaleTargetRef"]
     assert the(target["kind"], target["name"])["apiVersion"] == target["apiVersion"]
@@ -170,7 +170,7 @@ def test_services_policies_monitors_and_budgets_find_their_pods() -> None:
     assert [each for each in labels if not any(selector.items() <= each.items() for selector in covered)] == []
 
 
-def test_every_volume_is_claimed_and_every_mount_has_its_volume() -> None:
+def test_volumes_claims_and_mounts_match() -> None:
     claims = {each["metadata"]["name"] for each in OBJECTS if each["kind"] == "PersistentVolumeClaim"}
     specifications = [(pod["volumes"], each["volumeMounts"]) for _, pod in pods() for each in containers(pod)]
     specifications += [
@@ -183,7 +183,7 @@ def test_every_volume_is_claimed_and_every_mount_has_its_volume() -> None:
         assert {each["name"] for each in mounts} <= {each["name"] for each in volumes}
 
 
-def test_the_settings_are_known_and_allowed_and_name_the_services() -> None:
+def test_settings_are_valid_and_name_the_services() -> None:
     data = the("ConfigMap", "embedder-settings")["data"]
     own = {name: value for name, value in data.items() if name.startswith("EMBEDDER_")}
     assert {name.removeprefix("EMBEDDER_").lower() for name in own} <= FIELDS.keys()
@@ -195,7 +195,7 @@ def test_the_settings_are_known_and_allowed_and_name_the_services() -> None:
     assert settings.metrics_port in {each["port"] for each in ports}
 
 
-def test_dagster_takes_the_launcher_that_the_chart_makes_of_the_values() -> None:
+def test_dagster_accepts_the_launcher_of_the_chart() -> None:
     config = {snake(name): value for name, value in LAUNCHER.items()}
     config["env_config_maps"] = [each["name"] for each in config["env_config_maps"]]
     config["run_k8s_config"] = {snake(name): value for name, value in config["run_k8s_config"].items()}
@@ -213,7 +213,7 @@ def test_dagster_takes_the_launcher_that_the_chart_makes_of_the_values() -> None
     assert not wrong.success
 
 
-def test_the_values_have_only_keys_that_the_schema_of_the_chart_has() -> None:
+def test_values_have_only_keys_of_the_chart() -> None:
     """Read in helm/dagster/schema of dagster-io/dagster, which refuses others in these places."""
     deployed = {"podSecurityContext", "securityContext", "resources", "volumes", "volumeMounts", "labels"}
     known = {

@@ -46,7 +46,7 @@ def verified(kind: str, text: str, folder: Path) -> subprocess.CompletedProcess[
     )
 
 
-def test_there_is_one_for_the_system_and_one_for_users() -> None:
+def test_system_and_user_units_exist() -> None:
     assert UNITS.keys() == INSTALLED.keys()
 
 
@@ -83,7 +83,7 @@ def test_settings_and_pages_that_it_names_exist(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", UNITS)
-def test_it_waits_longer_than_the_stack_takes_to_end(kind: str) -> None:
+def test_stop_timeout_exceeds_the_stack_s_own(kind: str) -> None:
     """Each of the four parts may take the grace of its watchdog twice."""
     service = unit(kind)["Service"]
     assert service["KillMode"] == "mixed"
@@ -106,7 +106,7 @@ def test_system_unit_leaves_gpu_and_shared_memory_alone() -> None:
     assert "EMBEDDER_HOME=/var/lib/embedder" in service["Environment"] and service["StateDirectory"] == "embedder"
 
 
-def test_page_names_every_file_and_folder_of_the_units() -> None:
+def test_page_names_all_paths_of_the_units() -> None:
     assert f"useradd --system {unit('system')['Service']['User']} " in PAGE
     for kind, path in UNITS.items():
         assert path.relative_to(PROJECT).as_posix() in PAGE

@@ -79,7 +79,7 @@ def embed(store, settings, fingerprint="sparse-1", allow_swap=None):
 
 
 def sources(store) -> dict[str, str]:
-    """Text number to source, of a table with one row a chunk."""
+    """Text number to source, of a table with one row per chunk."""
     rows = store.read(TABLE, "kb")
     assert not rows["chunk_id"].is_duplicated().any()
     number = {chunk_id("a.md", at): at for at in range(len(TEXTS))}
@@ -234,9 +234,9 @@ def test_the_model_s_rows_replace_the_lexical_ones_in_one_commit_and_need_no_adm
     assert asked == []
 
 
-def test_a_former_model_s_rows_stay_until_the_new_one_works_and_is_admitted(store, settings):
+def test_earlier_rows_stay_until_the_new_model_is_allowed(store, settings):
     asked = []
-    embed(store, settings, "former")
+    embed(store, settings, "earlier")
     fill_in(store, settings, MODEL, "kb")
     assert sorted(store.read(TABLE, "kb")["source"]) == [LEXICAL] * 3 + ["model"] * 3
     embed(store, settings, allow_swap=lambda *_: asked.append("asked"))

@@ -41,16 +41,16 @@ def store(tmp_path) -> TableStore:
 
 
 @pytest.fixture
-def bring_up_to_date(store, tmp_path):
+def update(store, tmp_path):
     """Makes some chunks the collection's, embeds what is missing, and returns the outcome."""
 
-    def bring(chunks, triton=None, *, meter=None, fingerprint="dense-1", encoder=None, **settings) -> EmbeddingOutcome:
+    def run(chunks, triton=None, *, meter=None, fingerprint="dense-1", encoder=None, **settings) -> EmbeddingOutcome:
         store.replace("chunks", "kb", chunks)
         encoder = encoder or DenseEncoder(DENSE, fingerprint)
         stage = EmbeddingStage(store, triton or FakeTriton(), make_settings(tmp_path, **settings), [encoder])
         return stage.run("kb", meter or make_meter())[0]
 
-    return bring
+    return run
 
 
 def version(store: TableStore) -> int:
@@ -67,8 +67,8 @@ def key(index: int, text: str, doc_id: str = "a.md", fingerprint: str = "dense-1
     return chunk_id(doc_id, index), sha256(text), fingerprint
 
 
-def test_every_chunk_gets_the_vector_of_its_text(store, bring_up_to_date):
-    outcome = bring_up_to_date(make_chunks("one", "two"))
+def test_every_chunk_gets_the_vector_of_its_text(store, update):
+    outcome = update(make_chunks("one", "two"))
     assert outcome == EmbeddingOutcome(rows=2, computed=2, reused=0, deleted=0, coverage=1.0)
     vectors = dict(store.read("dense_embeddings", "kb", ["content_sha256", "embedding"]).iter_rows())
     assert vectors == {sha256(text): pytest.approx(dense_vector(text).tolist()) for text in ("one", "two")}
@@ -76,148 +76,146 @@ def test_every_chunk_gets_the_vector_of_its_text(store, bring_up_to_date):
     assert store.read("dense_embeddings", "kb")["model"].unique().to_list() == [DENSE]
 
 
-def test_nothing_missing_needs_no_inference_and_no_commit(store, bring_up_to_date):
-    bring_up_to_date(make_chunks("one", "two"))
+def test_nothing_missing_needs_no_inference_and_no_commit(store, update):
+    update(make_chunks("one", "two"))
     triton, meter = FakeTriton(), make_meter()
     files = sorted(store.path("dense_embeddings").rglob("*"))
-    outcome = bring_up_to_date(make_chunks("one", "two"), triton, meter=meter)
+    outcome = update(make_chunks("one", "two"), triton, meter=meter)
     assert outcome == EmbeddingOutcome(rows=2, computed=0, reused=2, deleted=0, coverage=1.0)
     assert (triton.requests, meter.record().batch_latencies_s) == ([], [])
     assert sorted(store.path("dense_embeddings").rglob("*")) == files
 
 
-def test_equal_texts_are_computed_once(store, bring_up_to_date):
+def test_equal_texts_are_computed_once(store, update):
     triton, meter = FakeTriton(), make_meter()
-    outcome = bring_up_to_date(make_chunks("same", "other", "same"), triton, meter=meter)
+    outcome = update(make_chunks("same", "other", "same"), triton, meter=meter)
     assert sorted(triton.texts) == ["other", "same"]
     assert (outcome.rows, outcome.computed, outcome.reused) == (3, 2, 1)
     assert meter.record().items == {"computed": 2, "reused": 1}
     assert keys(store) == {key(0, "same"), key(1, "other"), key(2, "same")}
 
 
-def test_an_edited_chunk_alone_is_computed_and_its_old_row_deleted(store, bring_up_to_date):
-    bring_up_to_date(make_chunks("one", "two", "three"))
+def test_an_edited_chunk_alone_is_computed_and_its_old_row_deleted(store, update):
+    update(make_chunks("one", "two", "three"))
     triton = FakeTriton()
-    outcome = bring_up_to_date(make_chunks("one", "two edited", "three"), triton)
+    outcome = update(make_chunks("one", "two edited", "three"), triton)
     assert triton.texts == ["two edited"]
     assert outcome == EmbeddingOutcome(rows=3, computed=1, reused=2, deleted=1, coverage=1.0)
     assert keys(store) == {key(0, "one"), key(1, "two edited"), key(2, "three")}
 
 
-def test_a_renamed_document_costs_no_inference(store, bring_up_to_date):
-    bring_up_to_date(make_chunks("one", "two"))
+def test_a_renamed_document_costs_no_inference(store, update):
+    update(make_chunks("one", "two"))
     before = dict(store.read("dense_embeddings", "kb", ["content_sha256", "embedding"]).iter_rows())
     triton = FakeTriton()
-    outcome = bring_up_to_date(make_chunks("one", "two", doc_id="b.md"), triton)
+    outcome = update(make_chunks("one", "two", doc_id="b.md"), triton)
     assert (triton.requests, outcome.deleted, outcome.coverage) == ([], 2, 1.0)
     assert keys(store) == {key(0, "one", "b.md"), key(1, "two", "b.md")}
     assert dict(store.read("dense_embeddings", "kb", ["content_sha256", "embedding"]).iter_rows()) == before
 
 
-def test_swapped_chunks_swap_their_vectors_without_inference(store, bring_up_to_date):
-    bring_up_to_date(make_chunks("one", "two"))
+def test_swapped_chunks_swap_their_vectors_without_inference(store, update):
+    update(make_chunks("one", "two"))
     triton = FakeTriton()
-    bring_up_to_date(make_chunks("two", "one"), triton)
+    update(make_chunks("two", "one"), triton)
     assert triton.requests == []
     assert keys(store) == {key(0, "two"), key(1, "one")}
 
 
-def test_a_removed_document_leaves_no_row(store, bring_up_to_date):
-    bring_up_to_date(make_chunks("one", "two"))
-    outcome = bring_up_to_date(make_chunks())
+def test_a_removed_document_leaves_no_row(store, update):
+    update(make_chunks("one", "two"))
+    outcome = update(make_chunks())
     assert outcome == EmbeddingOutcome(rows=0, computed=0, reused=0, deleted=2, coverage=1.0)
     assert keys(store) == set()
 
 
-def test_another_fingerprint_computes_all_anew_and_drops_the_old_rows(store, bring_up_to_date):
-    bring_up_to_date(make_chunks("one", "two"))
+def test_another_fingerprint_computes_all_anew_and_drops_the_old_rows(store, update):
+    update(make_chunks("one", "two"))
     triton = FakeTriton()
-    outcome = bring_up_to_date(make_chunks("one", "two"), triton, fingerprint="dense-2")
+    outcome = update(make_chunks("one", "two"), triton, fingerprint="dense-2")
     assert sorted(triton.texts) == ["one", "two"]
     assert (outcome.computed, outcome.deleted) == (2, 2)
     assert keys(store) == {key(0, "one", fingerprint="dense-2"), key(1, "two", fingerprint="dense-2")}
 
 
-def test_a_swap_takes_one_commit_and_an_update_too(store, bring_up_to_date):
-    bring_up_to_date(make_chunks("one", "two"))
+def test_a_swap_takes_one_commit_and_an_update_too(store, update):
+    update(make_chunks("one", "two"))
     before = version(store)
-    bring_up_to_date(make_chunks("one", "two edited"))
+    update(make_chunks("one", "two edited"))
     assert version(store) == before + 1
-    bring_up_to_date(make_chunks("one", "three edited"), fingerprint="dense-2")
+    update(make_chunks("one", "three edited"), fingerprint="dense-2")
     assert version(store) == before + 2
 
 
-def test_other_collections_keep_their_rows(store, bring_up_to_date):
-    bring_up_to_date(make_chunks("one"))
+def test_other_collections_keep_their_rows(store, update):
+    update(make_chunks("one"))
     row = store.read("dense_embeddings", "kb").with_columns(collection=pl.lit("other"))
     store.append("dense_embeddings", row)
-    bring_up_to_date(make_chunks("changed"))
+    update(make_chunks("changed"))
     assert store.read("dense_embeddings", "other").equals(row)
 
 
-def test_a_failure_leaves_the_table_untouched_and_the_next_run_computes_only_the_rest(
-    store, bring_up_to_date, monkeypatch
-):
+def test_a_failure_leaves_the_table_untouched_and_the_next_run_computes_only_the_rest(store, update, monkeypatch):
     monkeypatch.setattr(embed, "REQUESTS_A_COMMIT", 2)
-    bring_up_to_date(make_chunks("old"))
+    update(make_chunks("old"))
     texts = [f"text {number}" for number in range(7)]
     failing = FakeTriton(fail_at=5)
     with pytest.raises(InferenceError):
-        bring_up_to_date(make_chunks(*texts), failing, request_batch_size=1)
+        update(make_chunks(*texts), failing, request_batch_size=1)
     assert keys(store) == {key(0, "old")}
     triton = FakeTriton()
-    outcome = bring_up_to_date(make_chunks(*texts), triton, request_batch_size=1)
+    outcome = update(make_chunks(*texts), triton, request_batch_size=1)
     # Of five answers, four were kept: two commits of two.
     assert sorted(triton.texts) == sorted(set(texts) - set(failing.texts[:4]))
     assert (len(triton.texts), outcome.computed, outcome.coverage) == (3, 3, 1.0)
     assert keys(store) == {key(number, text) for number, text in enumerate(texts)}
 
 
-def test_nothing_stays_staged_after_a_run_that_ended_well(bring_up_to_date, tmp_path):
-    bring_up_to_date(make_chunks("one", "two"))
+def test_nothing_stays_staged_after_a_run_that_ended_well(update, tmp_path):
+    update(make_chunks("one", "two"))
     assert list((tmp_path / "staging").rglob("*.parquet")) == []
 
 
-def test_staged_vectors_of_another_model_are_not_used(bring_up_to_date, store, monkeypatch):
+def test_staged_vectors_of_another_model_are_not_used(update, store, monkeypatch):
     monkeypatch.setattr(embed, "REQUESTS_A_COMMIT", 1)
     with pytest.raises(InferenceError):
-        bring_up_to_date(make_chunks("one", "two"), FakeTriton(fail_at=1), request_batch_size=1)
+        update(make_chunks("one", "two"), FakeTriton(fail_at=1), request_batch_size=1)
     triton = FakeTriton()
-    bring_up_to_date(make_chunks("one", "two"), triton, fingerprint="dense-2")
+    update(make_chunks("one", "two"), triton, fingerprint="dense-2")
     assert sorted(triton.texts) == ["one", "two"]
 
 
-def test_requests_are_no_larger_than_allowed_and_the_longest_texts_come_first(bring_up_to_date):
+def test_requests_are_no_larger_than_allowed_and_the_longest_texts_come_first(update):
     triton, meter = FakeTriton(), make_meter()
     texts = ["a", "a b c d", "a b", "a b c", "a b c d e"]
-    bring_up_to_date(make_chunks(*texts), triton, meter=meter, request_batch_size=2)
+    update(make_chunks(*texts), triton, meter=meter, request_batch_size=2)
     assert [len(rows) for rows in triton.requests] == [2, 2, 1]
     assert triton.texts == sorted(texts, key=len, reverse=True)
     assert (meter.record().batch_size, meter.record().batch_latencies_s) == (2, [0.01] * 3)
 
 
-def test_progress_ends_at_all_texts(bring_up_to_date):
+def test_progress_ends_at_all_texts(update):
     seen = []
     meter = embed.StageMeter("dense", ["kb"], report=lambda *step: seen.append(step))
-    bring_up_to_date(make_chunks("one", "two", "three"), meter=meter, request_batch_size=2)
+    update(make_chunks("one", "two", "three"), meter=meter, request_batch_size=2)
     assert sorted(set(seen)) == seen[:2] == [("dense", "kb", 2, 3), ("dense", "kb", 3, 3)]
 
 
-def test_an_answer_that_the_encoder_refuses_writes_nothing(store, bring_up_to_date, monkeypatch):
+def test_an_answer_that_the_encoder_refuses_writes_nothing(store, update, monkeypatch):
     monkeypatch.setattr("tests.support.factories.dense_vector", lambda text: 2 * dense_vector(text))
     with pytest.raises(InferenceError, match="vectors of length 1"):
-        bring_up_to_date(make_chunks("one"))
+        update(make_chunks("one"))
     assert not store.exists("dense_embeddings")
 
 
-def test_sparse_rows_go_the_same_way(store, bring_up_to_date):
+def test_sparse_rows_go_the_same_way(store, update):
     encoder = SparseEncoder(SPARSE, "sparse-1")
-    bring_up_to_date(make_chunks("red apple"), encoder=encoder)
+    update(make_chunks("red apple"), encoder=encoder)
     row = store.read("sparse_embeddings", "kb").row(0, named=True)
     assert set(row["indices"]) == {term("red"), term("apple")}
     assert (row["values"], row["source"], row["model_fingerprint"]) == ([1.0, 1.0], "model", "sparse-1")
     triton = FakeTriton()
-    bring_up_to_date(make_chunks("red apple", "red apple"), triton, encoder=encoder)
+    update(make_chunks("red apple", "red apple"), triton, encoder=encoder)
     assert (triton.requests, len(keys(store, "sparse_embeddings"))) == ([], 2)
 
 
@@ -228,9 +226,9 @@ def listed(store: TableStore) -> list[tuple[str, str, str]]:
     return store.read("inference_issues", "kb", ["stage", "chunk_id", "model"]).sort("stage", "chunk_id").rows()
 
 
-def test_a_text_that_fails_is_left_out_and_listed_and_the_rest_is_there(store, bring_up_to_date):
+def test_a_text_that_fails_is_left_out_and_listed_and_the_rest_is_there(store, update):
     meter = make_meter()
-    outcome = bring_up_to_date(
+    outcome = update(
         make_chunks("one", "poison", "three"), FakeTriton(poison=["poison"]), meter=meter, request_batch_size=2
     )
     assert keys(store) == {key(0, "one"), key(2, "three")}
@@ -252,65 +250,65 @@ def test_a_text_that_fails_is_left_out_and_listed_and_the_rest_is_there(store, b
     assert (event.kind, event.reason, event.items) == ("item_failed", "inference_failed", [chunk_id("a.md", 1)])
 
 
-def test_the_vectors_of_the_other_texts_are_their_own(store, bring_up_to_date):
-    bring_up_to_date(make_chunks("a b c", "poison", "a"), FakeTriton(poison=["poison"]))
+def test_the_vectors_of_the_other_texts_are_their_own(store, update):
+    update(make_chunks("a b c", "poison", "a"), FakeTriton(poison=["poison"]))
     vectors = dict(store.read("dense_embeddings", "kb", ["content_sha256", "embedding"]).iter_rows())
     assert vectors == {sha256(text): pytest.approx(dense_vector(text).tolist()) for text in ("a b c", "a")}
 
 
-def test_every_chunk_of_a_text_that_fails_is_listed(store, bring_up_to_date):
+def test_every_chunk_of_a_text_that_fails_is_listed(store, update):
     meter = make_meter()
-    outcome = bring_up_to_date(make_chunks("poison", "one", "poison"), FakeTriton(poison=["poison"]), meter=meter)
+    outcome = update(make_chunks("poison", "one", "poison"), FakeTriton(poison=["poison"]), meter=meter)
     assert {chunk for _, chunk, _ in listed(store)} == {chunk_id("a.md", 0), chunk_id("a.md", 2)}
     assert (outcome.computed, outcome.reused, outcome.failed) == (1, 0, 2)
     assert meter.record().items == {"computed": 1, "reused": 0, "failed": 2}
 
 
-def test_the_next_run_tries_what_failed_again_and_only_that(store, bring_up_to_date):
+def test_the_next_run_tries_what_failed_again_and_only_that(store, update):
     chunks = make_chunks("one", "poison")
-    bring_up_to_date(chunks, FakeTriton(poison=["poison"]))
+    update(chunks, FakeTriton(poison=["poison"]))
     still = FakeTriton(poison=["poison"])
-    bring_up_to_date(chunks, still)
+    update(chunks, still)
     assert (still.texts, len(listed(store))) == (["poison"], 1)
     mended = FakeTriton()
-    outcome = bring_up_to_date(chunks, mended)
+    outcome = update(chunks, mended)
     assert (mended.texts, listed(store)) == (["poison"], [])
     assert outcome == EmbeddingOutcome(rows=2, computed=1, reused=1, deleted=0, coverage=1.0)
 
 
-def test_a_text_that_fails_and_is_edited_away_is_not_listed_any_more(store, bring_up_to_date):
-    bring_up_to_date(make_chunks("one", "poison"), FakeTriton(poison=["poison"]))
-    bring_up_to_date(make_chunks("one", "harmless"), FakeTriton(poison=["poison"]))
+def test_a_text_that_fails_and_is_edited_away_is_not_listed_any_more(store, update):
+    update(make_chunks("one", "poison"), FakeTriton(poison=["poison"]))
+    update(make_chunks("one", "harmless"), FakeTriton(poison=["poison"]))
     assert listed(store) == []
 
 
-def test_a_run_without_failures_makes_no_table_of_them(store, bring_up_to_date):
-    bring_up_to_date(make_chunks("one"))
+def test_a_run_without_failures_makes_no_table_of_them(store, update):
+    update(make_chunks("one"))
     assert not store.exists("inference_issues")
 
 
-def test_a_stage_keeps_what_another_has_listed(store, bring_up_to_date):
+def test_a_stage_keeps_what_another_has_listed(store, update):
     chunks, triton = make_chunks("one", "poison"), FakeTriton(poison=["poison"])
-    bring_up_to_date(chunks, triton)
-    bring_up_to_date(chunks, triton, encoder=SparseEncoder(SPARSE, "sparse-1"))
+    update(chunks, triton)
+    update(chunks, triton, encoder=SparseEncoder(SPARSE, "sparse-1"))
     failed = chunk_id("a.md", 1)
     assert listed(store) == [("dense", failed, DENSE), ("sparse", failed, SPARSE)]
     assert len(keys(store, "sparse_embeddings")) == 1
-    bring_up_to_date(chunks, FakeTriton())
+    update(chunks, FakeTriton())
     assert listed(store) == [("sparse", failed, SPARSE)]
 
 
-def test_where_every_chunk_fails_it_is_not_the_texts(store, bring_up_to_date):
-    bring_up_to_date(make_chunks("one"))
+def test_where_every_chunk_fails_it_is_not_the_texts(store, update):
+    update(make_chunks("one"))
     with pytest.raises(InferenceError, match=r"each of 2, for example: a failure"):
-        bring_up_to_date(make_chunks("two", "three"), FakeTriton(poison=["two", "three"]))
+        update(make_chunks("two", "three"), FakeTriton(poison=["two", "three"]))
     assert keys(store) == {key(0, "one")}
     assert not store.exists("inference_issues")
 
 
-def test_a_model_that_is_swapped_in_publishes_without_what_it_fails_on(store, bring_up_to_date):
-    bring_up_to_date(make_chunks("one", "poison"))
-    bring_up_to_date(make_chunks("one", "poison"), FakeTriton(poison=["poison"]), fingerprint="dense-2")
+def test_a_model_that_is_swapped_in_publishes_without_what_it_fails_on(store, update):
+    update(make_chunks("one", "poison"))
+    update(make_chunks("one", "poison"), FakeTriton(poison=["poison"]), fingerprint="dense-2")
     assert keys(store) == {key(0, "one", fingerprint="dense-2")}
     assert len(listed(store)) == 1
 
@@ -423,7 +421,7 @@ def test_each_model_has_its_coverage(store, embed_all, monkeypatch):
         ([A1], [B1, A2], [B1, A2]),
     ],
 )
-def test_a_model_is_admitted_only_where_it_replaces_another_and_with_all_its_rows(store, embed_all, old, new, asked):
+def test_the_gate_is_asked_only_about_a_replaced_model(store, embed_all, old, new, asked):
     store.replace("chunks", "kb", make_chunks("one", "two"))
     if old:
         embed_all(old)
@@ -442,7 +440,7 @@ def test_a_model_is_admitted_only_where_it_replaces_another_and_with_all_its_row
     assert labels(store) == dict.fromkeys(new, 3)
 
 
-def test_a_model_that_is_not_admitted_publishes_nothing_and_its_rows_wait(store, embed_all):
+def test_a_refused_model_publishes_nothing(store, embed_all):
     store.replace("chunks", "kb", make_chunks("one", "two"))
     embed_all([A1, B1])
     before = version(store)

@@ -43,7 +43,9 @@ PAGES = sorted(
         *PROJECT_ROOT.glob("training/**/*.md"),
     ]
 )
-RUNBOOK = "telemetry/rerank_sparse_signals.md"
+# The pages of the runbook: metrics and alerts, spans, the footer.
+RUNBOOK, SPANS, FOOTER = "telemetry/rerank_sparse_signals.md", "telemetry/spans.md", "telemetry/footer.md"
+RUNBOOK_PAGES = sorted(path.relative_to(DOCS).as_posix() for path in (DOCS / "telemetry").rglob("*.md"))
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 # Folders of the machines that this is developed on; a doc that names one is of no use elsewhere.
 MACHINE_PATH = re.compile(r"(?<![\w.])/(?:work|tmp/w|home/\w+|root)/")
@@ -81,17 +83,24 @@ def commands(command: click.Command, path: str) -> Iterator[str]:
         yield path
 
 
-def test_the_settings_page_is_what_the_generator_gives() -> None:
+def test_settings_page_is_generated() -> None:
     build = runpy.run_path(str(DOCS / "build_settings.py"))
     assert page("settings.md") == build["settings_page"](), "run `python docs/build_settings.py`"
 
 
-def test_the_reference_is_what_the_generator_gives() -> None:
+def test_reference_is_generated() -> None:
     build = runpy.run_path(str(DOCS / "build_reference.py"))
     assert page("reference.md") == build["reference_page"](), "run `python docs/build_reference.py`"
 
 
-def test_the_settings_page_names_no_path_of_this_machine() -> None:
+def test_regression_example_has_the_readme_s_figures() -> None:
+    rows = re.findall(r"^│ triton-cookbook .*│$", (PROJECT_ROOT / "README.md").read_text("utf-8"), re.MULTILINE)
+    dense, sparse, fused, reranked = re.findall(r"0\.\d{4}", rows[-1])
+    (row,) = re.findall(r"^│ triton-cookbook .*│$", page("evaluation.md"), re.MULTILINE)
+    assert [*re.findall(r"0\.\d{4}", row)[:3], row.split()[-2]] == [dense, sparse, fused, reranked]
+
+
+def test_settings_page_has_no_local_path() -> None:
     table = runpy.run_path(str(DOCS / "build_settings.py"))["settings_page"]()
     assert str(PROJECT_ROOT) not in table
     assert str(Path.cwd()) not in table
@@ -102,7 +111,7 @@ def test_every_command_is_documented(command: str) -> None:
     assert f"| `{command}" in section(page("reference.md"), "Commands")
 
 
-def test_every_option_of_the_main_commands_is_documented() -> None:
+def test_every_main_option_is_documented() -> None:
     documented = section(page("reference.md"), "Commands")
     options = [opt for name in ("run", "search") for param in main.commands[name].params for opt in param.opts]
     assert [opt for opt in options if opt.startswith("--") and opt not in documented] == []
@@ -146,7 +155,7 @@ def test_a_missing_or_wrong_name_prints_the_list(target: str, arguments: list[st
 
 
 @pytest.mark.parametrize("table", list(SCHEMAS))
-def test_every_column_is_documented_with_its_type_and_no_other(table: str) -> None:
+def test_exactly_all_columns_are_documented_with_types(table: str) -> None:
     rows = re.findall(r"^\| `(\w+)` \| ([^|]+) \|", section(page("tables.md"), table), re.MULTILINE)
     assert rows == [(name, str(data_type)) for name, data_type in SCHEMAS[table].items()]
 
@@ -183,12 +192,12 @@ def test_metrics_document_range_and_concern() -> None:
 
 
 def test_every_span_is_documented_and_no_other() -> None:
-    documented = {name for name in first_cells(section(page(RUNBOOK), "Spans")) if name.startswith("rag.")}
+    documented = {name for name in first_cells(section(page(SPANS), "Spans")) if name.startswith("rag.")}
     assert documented | {"rag.run"} == spans_of_the_code()
-    assert "`rag.run`" in page(RUNBOOK)
+    assert "`rag.run`" in page(SPANS)
 
 
-@pytest.mark.parametrize("name", [RUNBOOK, "telemetry/README.md"])
+@pytest.mark.parametrize("name", RUNBOOK_PAGES)
 def test_documented_metrics_and_spans_exist(name: str) -> None:
     series = {re.sub("_(bucket|sum|count)$", "", found) for found in re.findall(r"\brag_\w+", page(name))}
     assert series - metrics_of_the_code() == set()
@@ -220,7 +229,7 @@ def test_every_span_attribute_is_documented_and_no_other() -> None:
         gpu_peak_bytes={"GPU-0": 1},
         fallback_reason="why",
     )
-    table = section(page(RUNBOOK), "Spans")
+    table = section(page(SPANS), "Spans")
     documented = {name for name in first_cells(table) if not name.startswith("rag.")}
     request = RequestTrace(span_id="1", model="m", started_at=0, latency_s=1, size=1, dimension=384)
     of_requests = {*request_attributes("dense", request)}
@@ -233,7 +242,7 @@ def test_every_manifest_field_is_documented() -> None:
 
 
 def test_every_skip_reason_is_documented() -> None:
-    documented = section(page(RUNBOOK), "Footer")
+    documented = section(page(FOOTER), "Footer")
     phrases = {phrase for function in ("emit", "_reason_for_no_samples", "_status") for phrase in phrases_of(function)}
     assert "up to date, nothing to compute" in phrases
     assert {phrase for phrase in phrases if phrase not in documented} == set()
@@ -252,7 +261,7 @@ def phrases_of(function: str) -> Iterator[str]:
                 yield phrase
 
 
-def test_every_kind_of_document_issue_is_documented_and_no_other() -> None:
+def test_exactly_all_document_issues_are_documented() -> None:
     kinds = {kind for path in (PROJECT_ROOT / "embedder_assets" / "corpus").rglob("*.py") for kind in kinds_of(path)}
     assert {*first_cells(section(page("input.md"), "What can be wrong with a document"))} == kinds
 

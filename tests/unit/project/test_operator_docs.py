@@ -34,7 +34,7 @@ COMMAND = re.compile(r"(?:^|[\s`/(])embedder((?: +[^\s`|;,)#&>]+)+)", re.MULTILI
 
 def test_the_pages_are_found() -> None:
     found = {path.relative_to(PROJECT_ROOT).as_posix() for path in ALL_PAGES}
-    assert {"README.md", "docs/operations.md", f"docs/{RUNBOOK}", "docs/how-to/postgres.md"} <= found
+    assert {"README.md", "docs/operations/running.md", f"docs/{RUNBOOK}", "docs/how-to/postgres.md"} <= found
     assert len(RULES) >= 15
 
 
@@ -52,7 +52,7 @@ def test_runbook_lists_exactly_the_alerts() -> None:
 def test_runbook_explains_and_links_every_alert() -> None:
     for name, (_, _, when, why, link) in alert_rows().items():
         assert when and why, name
-        assert RULES[name]["annotations"]["runbook_url"] == f"docs/{RUNBOOK}{LINK.findall(link)[0]}", name
+        assert RULES[name]["annotations"]["runbook_url"] == f"docs/telemetry/{LINK.findall(link)[0]}", name
 
 
 @pytest.mark.parametrize("alert", RULES)
@@ -66,7 +66,7 @@ def test_runbook_urls_lead_to_complete_sections(alert: str) -> None:
 
 
 @pytest.mark.parametrize("path", ALL_PAGES, ids=lambda path: str(path.relative_to(PROJECT_ROOT)))
-def test_every_link_and_anchor_of_a_page_leads_somewhere(path: Path) -> None:
+def test_every_link_and_anchor_resolves(path: Path) -> None:
     text = FENCED.sub("", path.read_text("utf-8"))
     assert [target for target in LINK.findall(text) if not leads_somewhere(path, target)] == []
 
@@ -151,7 +151,7 @@ def test_a_command_that_does_not_exist_is_noticed() -> None:
 def test_guide_lists_exactly_sensors_and_schedules() -> None:
     repository = defs.get_repository_def()
     times = {schedule.name: schedule.cron_schedule for schedule in repository.schedule_defs}
-    table = [line for line in section(page("operations.md"), "Automation").splitlines() if re.match(r"\| s\w+ `", line)]
+    table = re.findall(r"^\| s\w+ `.*", page("operations/automation.md"), re.MULTILINE)
     documented = {names(line)[0]: line for line in table}
     assert documented.keys() == {sensor.name for sensor in repository.sensor_defs} | times.keys()
     for name, cron in times.items():
@@ -159,6 +159,7 @@ def test_guide_lists_exactly_sensors_and_schedules() -> None:
         assert f"{int(hour):02}:{int(minute):02}" in documented[name]
 
 
-def test_the_operators_guide_names_the_fields_of_the_launch_pad() -> None:
-    sentence = section(page("operations.md"), "The UI").partition("The launch pad takes")[2].partition("\n\n")[0]
+def test_guide_names_the_launch_pad_fields() -> None:
+    text = section(page("operations/running.md"), "The UI")
+    sentence = text.partition("The launch pad takes")[2].partition("\n\n")[0]
     assert {*names(sentence)} == {*PipelineResource.model_fields}

@@ -64,7 +64,7 @@ def test_failed_side_is_named_by_its_last_line(tmp_path, monkeypatch, code, expe
     real = subprocess.run
     monkeypatch.setattr(subprocess, "run", lambda _, **options: real([sys.executable, "-c", code], **options))
     errors: dict[str, str] = {}
-    assert run.turn("ours int8", JOB, tmp_path, errors) is None
+    assert run.run_side("ours int8", JOB, tmp_path, errors) is None
     assert expected in errors["ours int8"]
 
 
@@ -72,7 +72,7 @@ def test_last_output_line_is_the_result(tmp_path, monkeypatch):
     real = subprocess.run
     code = f"print('loading'); print({json.dumps(json.dumps(other()))})"
     monkeypatch.setattr(subprocess, "run", lambda _, **options: real([sys.executable, "-c", code], **options))
-    assert run.turn("ours int8", JOB, tmp_path, {}) == other()
+    assert run.run_side("ours int8", JOB, tmp_path, {}) == other()
 
 
 def test_empty_update_is_compared_with_its_bound():

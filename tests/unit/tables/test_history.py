@@ -1,4 +1,4 @@
-"""Former versions of the tables: seen, restored, forgotten; and a collection that is removed."""
+"""Earlier versions of the tables: seen, restored, forgotten; and a collection that is removed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an object store says is told in one sentence; what a disk says is not taken for it."""
+"""What an object store says is reported in one sentence; what a disk says is not taken for it."""
 
 import pytest
 
@@ -34,12 +34,12 @@ SIGNED = (
     ],
 )
 def test_a_refusal_is_one_sentence_with_a_remedy(said, got, remedy):
-    told = object_store_error("the tables", said)
-    assert told is not None
-    assert (told.thing, told.got) == ("the tables", got)
-    assert told.remedy.startswith(remedy)
-    assert "\n" not in str(told)
-    assert not any(word in str(told) for word in ("AWS4-HMAC", "Signature", "\x1b"))
+    error = object_store_error("the tables", said)
+    assert error is not None
+    assert (error.thing, error.got) == ("the tables", got)
+    assert error.remedy.startswith(remedy)
+    assert "\n" not in str(error)
+    assert not any(word in str(error) for word in ("AWS4-HMAC", "Signature", "\x1b"))
 
 
 @pytest.mark.parametrize(

@@ -190,7 +190,7 @@ def test_a_column_that_came_with_a_later_version_reads_as_null_in_older_files(st
     assert store.read("queries", "kb")["text"].to_list() == ["one"]
 
 
-def test_rows_with_another_input_digest_are_told_apart_without_reading_them(store, monkeypatch):
+def test_changed_input_digests_are_found_without_reading_rows(store, monkeypatch):
     columns = {name: pl.Series([None], dtype=data_type) for name, data_type in SCHEMAS["fused_candidates"].items()}
     rows = pl.DataFrame(columns).with_columns(collection=pl.lit("kb"), input_digest=pl.lit("first"))
     assert store.replace("fused_candidates", "kb", rows)
@@ -225,7 +225,7 @@ def test_a_corrupted_file_is_an_error_that_says_what_to_do(store, broken, action
     for file in store.path("documents").glob(broken):
         file.write_bytes(b"this is no table file " * 20)
     calls = {"read": ("documents", "kb"), "count": ("documents", "kb"), "collections": ("documents",)}
-    with pytest.raises(TableError, match="`embedder tables restore documents` brings back") as caught:
+    with pytest.raises(TableError, match="`embedder tables restore documents` restores") as caught:
         getattr(store, action)(*calls[action])
     assert str(store.path("documents")) in caught.value.thing
 

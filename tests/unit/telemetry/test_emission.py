@@ -287,7 +287,7 @@ def test_a_real_pushgateway_shows_what_was_pushed(settings):
         deadline = time.monotonic() + 20
         while push(run_collector(RUN_ID, ALL_STAGES), SecretUrl(url)) is not None and time.monotonic() < deadline:
             time.sleep(0.1)
-        # Again: a gateway replaces a group and adds nothing up.
+        # A second push: a gateway replaces a group and adds nothing up.
         assert push(run_collector(RUN_ID, ALL_STAGES), SecretUrl(url)) is None
         with loopback.get(f"{url}/metrics", 5) as response:
             lines = response.read().decode().splitlines()
