@@ -5,16 +5,20 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 from embedder_assets.errors import EmbedderError, ModelCrashedError, TritonAccessError, TritonUnavailableError
 from embedder_assets.sanitize import safe_line
-from embedder_assets.serving.client.grpc import RecoveryKind
+from embedder_assets.serving.client.grpc import RecoveryKind, TritonClient
+
+# Given the name of a model and the client of a server: loads the model there, and raises unless it is the right one.
+Prepare = Callable[[str, TritonClient], None]
 
 # What may pass; any other error is permanent.
 TRANSIENT = (TritonUnavailableError, ModelCrashedError)
-# What one of several servers is put aside for: another one may let the client in.
+# What one of several servers is ejected for: another one may authorize the client.
 SERVER_FAULTS = (*TRANSIENT, TritonAccessError)
 # Deaths of a model without an answer in between: then it is not chance.
 DEATHS = 3
