@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from embedder_assets.network import loopback
-from embedder_assets.serving.server.embedded import TritonAddress
+from embedder_assets.serving.server.access import TritonAddress
 
 if TYPE_CHECKING:
     from tritonclient._request import Request

@@ -20,7 +20,7 @@ from embedder_assets.errors import (
 )
 from embedder_assets.serving.client.channel import Headers, channel_args
 from embedder_assets.serving.client.oom import exhaustion
-from embedder_assets.serving.server.embedded import TritonAddress
+from embedder_assets.serving.server.access import TritonAddress
 
 if TYPE_CHECKING:
     from tritonclient.grpc import InferenceServerClient

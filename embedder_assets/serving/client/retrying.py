@@ -26,7 +26,8 @@ from embedder_assets.serving.client.recovery import (
 )
 from embedder_assets.serving.client.server_pool import SeveralServers
 from embedder_assets.serving.client.single_server import OneServer
-from embedder_assets.serving.server.embedded import EmbeddedTriton, TritonAddress
+from embedder_assets.serving.server.access import TritonAddress
+from embedder_assets.serving.server.embedded import EmbeddedTriton
 from embedder_assets.settings import Settings
 
 Result = TypeVar("Result")

@@ -24,7 +24,8 @@ from embedder_assets.serving.client.recovery import (
     reason_of,
     with_more,
 )
-from embedder_assets.serving.server.embedded import TritonAddress, named_address
+from embedder_assets.serving.server.access import TritonAddress
+from embedder_assets.serving.server.embedded import named_address
 from embedder_assets.settings import Settings
 
 Result = TypeVar("Result")

@@ -19,7 +19,7 @@ from embedder_assets.serving.client.retrying import Connection
 from embedder_assets.serving.client.validation import checked
 from embedder_assets.serving.models.build import require_built
 from embedder_assets.serving.models.description import ModelDescription, Role, ScoreFormula, Stage, load_description
-from embedder_assets.serving.server.embedded import TritonAddress
+from embedder_assets.serving.server.access import TritonAddress
 from embedder_assets.settings import Device, Settings
 
 SCRAPE_TIMEOUT_S = 2

@@ -15,14 +15,8 @@ from typing import TypeVar
 from embedder_assets.errors import EmbedderError, ModelCrashedError, TritonUnavailableError
 from embedder_assets.serving.client.grpc import REQUESTS_IN_FLIGHT, RecoveryKind, TritonClient
 from embedder_assets.serving.client.recovery import DEATHS, TRANSIENT, Outage, Recoveries, Recovery, with_more
-from embedder_assets.serving.server.access import ClientAccess
-from embedder_assets.serving.server.embedded import (
-    EmbeddedTriton,
-    TritonAddress,
-    find_running,
-    named_address,
-    with_secret_of,
-)
+from embedder_assets.serving.server.access import ClientAccess, TritonAddress, with_secret_of
+from embedder_assets.serving.server.embedded import EmbeddedTriton, find_running, named_address
 from embedder_assets.serving.server.supervised import is_held, supervision
 from embedder_assets.settings import Settings
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import secrets
 import ssl
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from embedder_assets.errors import SettingsError
@@ -108,6 +108,28 @@ class ClientAccess:
                 remedy="Set EMBEDDER_TRITON_TLS_CA; for a public authority to /etc/ssl/certs/ca-certificates.crt.",
             )
         return cls(authority, certificate, Secret.of(settings))
+
+
+@dataclass(frozen=True)
+class TritonAddress:
+    """Where a Triton server answers.
+
+    Attributes:
+        grpc: ``host:port`` for inference.
+        metrics_url: Address of the Prometheus metrics, where known.
+        log_file: The server's log, for an embedded server.
+        access: What it has to be shown.
+    """
+
+    grpc: str
+    metrics_url: str | None = None
+    log_file: str | None = None
+    access: ClientAccess = field(default_factory=ClientAccess)
+
+
+def with_secret_of(running: TritonAddress, access: ClientAccess) -> ClientAccess:
+    """What this home's own server is shown: its secret, whatever else there is."""
+    return replace(access, secret=running.access.secret or access.secret)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,6 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from embedder_assets.atomic_file import write_atomically
@@ -30,7 +29,7 @@ from embedder_assets.network import loopback
 from embedder_assets.network import otlp_env as collector
 from embedder_assets.permissions import require_protected
 from embedder_assets.sanitize import SecretUrl
-from embedder_assets.serving.server.access import ClientAccess, Secret, ServerAccess
+from embedder_assets.serving.server.access import ClientAccess, Secret, ServerAccess, TritonAddress, with_secret_of
 from embedder_assets.serving.server.child_process import WatchedProcess, last_lines
 from embedder_assets.serving.server.watchdog import HIDDEN
 from embedder_assets.settings import Settings
@@ -42,23 +41,6 @@ LOGS_KEPT = 20
 LOG_LINES_SHOWN = 5
 STANDARD_PORTS = {"grpc": 8001, "metrics": 8002}
 SERVING_FOLDER = Path(__file__).parents[1]
-
-
-@dataclass(frozen=True)
-class TritonAddress:
-    """Where a Triton server answers.
-
-    Attributes:
-        grpc: ``host:port`` for inference.
-        metrics_url: Address of the Prometheus metrics, where known.
-        log_file: The server's log, for an embedded server.
-        access: What it has to be shown.
-    """
-
-    grpc: str
-    metrics_url: str | None = None
-    log_file: str | None = None
-    access: ClientAccess = field(default_factory=ClientAccess)
 
 
 class EmbeddedTriton:
@@ -279,11 +261,6 @@ def named_address(settings: Settings, grpc: str) -> TritonAddress:
     if running is not None and loopback.is_local(grpc) and grpc.partition(":")[2] == running.grpc.partition(":")[2]:
         access = with_secret_of(running, access)
     return TritonAddress(grpc, access=access)
-
-
-def with_secret_of(running: TritonAddress, access: ClientAccess) -> ClientAccess:
-    """What this home's own server is shown: its secret, whatever else there is."""
-    return replace(access, secret=running.access.secret or access.secret)
 
 
 def _start_of(pid: int) -> str:

@@ -18,8 +18,8 @@ from embedder_assets.errors import ModelBuildError, TritonUnavailableError
 from embedder_assets.serving.client.grpc import TritonClient
 from embedder_assets.serving.client.session import TritonSession
 from embedder_assets.serving.server import embedded
-from embedder_assets.serving.server.access import ServerAccess
-from embedder_assets.serving.server.embedded import EmbeddedTriton, TritonAddress, find_running
+from embedder_assets.serving.server.access import ServerAccess, TritonAddress
+from embedder_assets.serving.server.embedded import EmbeddedTriton, find_running
 from embedder_assets.settings import Settings, load_settings
 from tests.support.command import BIN, environment
 from tests.support.processes import eventually, tritonservers_of

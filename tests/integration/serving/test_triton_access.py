@@ -13,8 +13,8 @@ from tritonclient.utils import InferenceServerException
 from embedder_assets.errors import EmbedderError, TritonAccessError, TritonUnavailableError
 from embedder_assets.serving.client.grpc import TritonClient
 from embedder_assets.serving.client.session import TritonSession
-from embedder_assets.serving.server.access import ClientAccess, Secret, ServerAccess
-from embedder_assets.serving.server.embedded import EmbeddedTriton, TritonAddress
+from embedder_assets.serving.server.access import ClientAccess, Secret, ServerAccess, TritonAddress
+from embedder_assets.serving.server.embedded import EmbeddedTriton
 from embedder_assets.settings import load_settings
 from embedder_assets.telemetry.stage_record import StageMeter
 from tests.support.servers.certificates import Authority

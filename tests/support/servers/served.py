@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from embedder_assets.serving.server.embedded import TritonAddress, find_running
+from embedder_assets.serving.server.access import TritonAddress
+from embedder_assets.serving.server.embedded import find_running
 from tests.support.command import BIN, environment
 from tests.support.processes import eventually
 

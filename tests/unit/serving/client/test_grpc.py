@@ -4,7 +4,7 @@ import pytest
 
 from embedder_assets.errors import TritonUnavailableError
 from embedder_assets.serving.client.grpc import TritonClient
-from embedder_assets.serving.server.embedded import TritonAddress
+from embedder_assets.serving.server.access import TritonAddress
 
 
 def test_a_request_on_a_client_that_another_one_has_closed_is_worth_another_try():

@@ -4,7 +4,7 @@ from tritonclient.utils import InferenceServerException
 from embedder_assets.errors import InferenceError, ResourceExhaustedError, TritonUnavailableError
 from embedder_assets.serving.client.grpc import _errors_of
 from embedder_assets.serving.client.oom import exhaustion
-from embedder_assets.serving.server.embedded import TritonAddress
+from embedder_assets.serving.server.access import TritonAddress
 
 INTERNAL, EXHAUSTED = "StatusCode.INTERNAL", "StatusCode.RESOURCE_EXHAUSTED"
 ARENA = "BFCArena::AllocateRawInternal Failed to allocate memory for requested buffer of size 9"

@@ -11,8 +11,7 @@ from embedder_assets.errors import (
     TritonUnavailableError,
 )
 from embedder_assets.serving.server import embedded
-from embedder_assets.serving.server.access import ClientAccess, Secret
-from embedder_assets.serving.server.embedded import TritonAddress
+from embedder_assets.serving.server.access import ClientAccess, Secret, TritonAddress
 from tests.support.factories import make_error
 from tests.support.processes import eventually
 from tests.support.servers.fake_client import FakeTritonClient, recoveries_of

@@ -6,8 +6,7 @@ import pytest
 
 from embedder_assets.errors import SettingsError, TritonAccessError, TritonUnavailableError
 from embedder_assets.serving.client.grpc import _errors_of
-from embedder_assets.serving.server.access import ClientAccess, Secret, ServerAccess
-from embedder_assets.serving.server.embedded import TritonAddress
+from embedder_assets.serving.server.access import ClientAccess, Secret, ServerAccess, TritonAddress
 from tests.support.factories import make_settings
 from tests.support.servers.certificates import Authority
 
