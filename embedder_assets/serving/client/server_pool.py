@@ -14,7 +14,7 @@ from embedder_assets.errors import EmbedderError, ModelCrashedError, TritonUnava
 from embedder_assets.serving.client.ejection import PROBE_TIMEOUT_S, Endpoint, OutlierEjection
 from embedder_assets.serving.client.grpc import REQUESTS_IN_FLIGHT, TritonClient
 from embedder_assets.serving.client.recovery import (
-    DEATHS,
+    MAX_CRASHES,
     SERVER_FAULTS,
     TRANSIENT,
     Outage,
@@ -22,7 +22,7 @@ from embedder_assets.serving.client.recovery import (
     Recoveries,
     Recovery,
     reason_of,
-    with_more,
+    with_detail,
 )
 from embedder_assets.serving.server.access import TritonAddress
 from embedder_assets.serving.server.embedded import named_address
@@ -31,13 +31,13 @@ from embedder_assets.settings import Settings
 Result = TypeVar("Result")
 
 
-class SeveralServers:
+class ServerPool:
     """The servers at several addresses, of which one is enough.
 
     Args:
         settings: The resolved settings, which name them.
         prepare: Loads a model with a client, and makes sure that it is the right one.
-        recoveries: Told what was done.
+        recoveries: Records what was done.
 
     Attributes:
         embedded: None: they are all others'.
@@ -62,17 +62,17 @@ class SeveralServers:
         return [endpoint.client.address for endpoint in self._endpoints]
 
     @property
-    def most_in_flight(self) -> int:
-        """Requests that may be on their way at once: as many for each server that is not ejected."""
+    def max_in_flight(self) -> int:
+        """Requests that may be in flight at once: as many for each server that is not ejected."""
         return REQUESTS_IN_FLIGHT * max(1, sum(endpoint.error is None for endpoint in self._endpoints))
 
     def attempt(self, work: Callable[[TritonClient], Result], outage: Outage) -> Result:
-        """Does some work with the least busy server; where that fails, with the others, each once.
+        """Does some work with the least busy server; where that fails, with each of the others once.
 
         Raises:
             TritonUnavailableError: None of them is left.
             ModelCrashedError: The last one that was left lost the model's process.
-            TritonAccessError: None of them lets the client in.
+            TritonAccessError: None of them authorizes the client.
         """
         tried: list[Endpoint] = []
         while True:
@@ -84,7 +84,7 @@ class SeveralServers:
                 outage.crashes += isinstance(error, ModelCrashedError)
                 self._ejection.eject(endpoint, outage.model, error, ejections)
                 tried.append(endpoint)
-                if outage.crashes > DEATHS or not self._has_other(outage.model, tried):
+                if outage.crashes > MAX_CRASHES or not self._has_other(outage.model, tried):
                     raise
             else:
                 endpoint.failures = 0
@@ -141,17 +141,17 @@ class SeveralServers:
             for endpoint in self._endpoints:
                 endpoint.models -= models
 
-    def mend(self, outage: Outage, error: EmbedderError) -> None:
-        """Notes that nobody is left; those that are ejected are being probed already."""
-        if outage.crashes > DEATHS:
-            raise with_more(error, f"{outage.crashes} deaths over one request", ModelCrashedError) from error
+    def recover(self, outage: Outage, error: EmbedderError) -> None:
+        """Records that no server is left; those that are ejected are being probed already."""
+        if outage.crashes > MAX_CRASHES:
+            raise with_detail(error, f"{outage.crashes} crashes during one request", ModelCrashedError) from error
         if not outage.reported:
             outage.reported = True
             recovery = Recovery("request_retried", outage.model, reason_of(error))
-            self._recoveries.note(recovery, "no server answers; what has no answer is sent again")
+            self._recoveries.note(recovery, "no server answers; unanswered requests are retried")
 
     def close(self) -> None:
-        """Closes the clients; nobody is asked any more."""
+        """Closes the clients; no server is asked any more."""
         self._ejection.close()
         with self._lock:
             for endpoint in self._endpoints:
@@ -171,7 +171,7 @@ class SeveralServers:
             return bool(self._usable(model, tried))
 
     def _take(self, model: str, tried: Sequence[Endpoint]) -> Endpoint:
-        """The least busy server; of several the one whose last request was the longest ago."""
+        """The server with the fewest requests in flight; of several the one whose last request was the longest ago."""
         with self._lock:
             usable = self._usable(model, tried)
             if not usable:

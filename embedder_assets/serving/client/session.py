@@ -15,8 +15,8 @@ from embedder_assets.sanitize import SecretUrl
 from embedder_assets.serving.client.batching import AdaptiveRequests
 from embedder_assets.serving.client.grpc import UNOBSERVED, Answer, RequestObserver, Row, TritonClient
 from embedder_assets.serving.client.memory import gpu_memory_of_driver, gpu_memory_of_metrics
-from embedder_assets.serving.client.retrying import Connection
-from embedder_assets.serving.client.validation import checked
+from embedder_assets.serving.client.retrying import RetryingClient
+from embedder_assets.serving.client.validation import validated
 from embedder_assets.serving.models.build import require_built
 from embedder_assets.serving.models.description import ModelDescription, Role, ScoreFormula, Stage, load_description
 from embedder_assets.serving.server.access import TritonAddress
@@ -29,16 +29,16 @@ class TritonSession:
     """The models of one run.
 
     The server is, in this order: the one at ``EMBEDDER_TRITON_URL``, or several there; a running ``embedder serve`` of
-    the same home; or an embedded one of this session's own, which ``close`` ends.
+    the same home; or an embedded one of this session, which ``close`` stops.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._connection = Connection(settings, self._load)
+        self._connection = RetryingClient(settings, self._load)
         self._requests = AdaptiveRequests(self._connection)
         self._only: frozenset[str] | None = None
         self._without_gpu = False
-        # As they were at the first look: rows are labelled with one fingerprint from the start to the end of a run.
+        # As they were when first read: rows are labelled with one fingerprint from the start to the end of a run.
         self._descriptions: dict[str, ModelDescription] = {}
 
     @property
@@ -106,12 +106,12 @@ class TritonSession:
             model: Name of the model.
             requests: The texts, without the model's prefixes.
             role: Which prefix single texts get; each pair gets both.
-            observer: Told about every request that was answered, and about changes of their size.
+            observer: Is notified of every request that was answered, and of changes of their size.
         """
         self._ensure_loaded(model)
         description = self._description(model)
         prefixed = ([description.prefixed(row, role) for row in rows] for rows in requests)
-        return checked(self._requests.infer_many(model, prefixed, observer), model, description)
+        return validated(self._requests.infer_many(model, prefixed, observer), model, description)
 
     @contextmanager
     def holding(self, models: Sequence[str], *, exclusive: bool) -> Iterator[None]:
@@ -130,7 +130,7 @@ class TritonSession:
                     self._connection.unload(set(models))
 
     def gpu_memory_bytes(self) -> dict[str, int]:
-        """GPU memory in use by device: the larger of what Triton's metrics and this machine's driver say.
+        """GPU memory in use by device: the larger of what Triton's metrics and this machine's driver report.
 
         Empty without a GPU, and while no server was needed.
         """
@@ -162,7 +162,7 @@ class TritonSession:
     def close(self) -> None:
         """Closes the connection, and ends the server if this session started it."""
         self._connection.close()
-        self._connection = Connection(self._settings, self._load)
+        self._connection = RetryingClient(self._settings, self._load)
         self._requests = AdaptiveRequests(self._connection)
         self._descriptions.clear()
 

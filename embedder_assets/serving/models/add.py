@@ -1,4 +1,4 @@
-"""``embedder models add``: looks at a checkpoint and writes the ``model.toml`` that describes it."""
+"""``embedder models add``: reads a checkpoint and writes the ``model.toml`` that describes it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from embedder_assets.errors import ModelBuildError
 from embedder_assets.pydantic_errors import first_field_error
 from embedder_assets.serving.models.build import require_buildable
 from embedder_assets.serving.models.checkpoint import Checkpoint, read_checkpoint
+from embedder_assets.serving.models.configured import SETTINGS_OF
 from embedder_assets.serving.models.description import DESCRIPTION_FILE, POOLINGS, ModelDescription, Pooling, Stage
-from embedder_assets.serving.models.in_use import SETTINGS_OF
 from embedder_assets.serving.models.sources import download, resolve_revision, sha256_of
 from embedder_assets.settings import Device, variable_of
 
@@ -169,7 +169,7 @@ def _origin(folder: Path, new: NewModel) -> tuple[Checkpoint, dict[str, str], st
             remedy="Name the folder that it lies in; weights in other formats than safetensors are not read.",
         )
     else:
-        raise _nowhere(new.origin, path)
+        raise _no_such_folder(new.origin, path)
     digests = {
         "sha256": sha256_of(checkpoint.weights),
         "tokenizer_sha256": sha256_of(checkpoint.tokenizer),
@@ -204,8 +204,8 @@ def _from_hub(hub_id: str, revision: str | None, *, guessed: bool) -> tuple[Chec
     return checkpoint, {"kind": "huggingface", "repository": hub_id, "revision": commit}, said
 
 
-def _nowhere(origin: str, path: Path) -> ModelBuildError:
-    """A path that leads nowhere: how far it leads, and what is there with a name like the one that was meant."""
+def _no_such_folder(origin: str, path: Path) -> ModelBuildError:
+    """The error for a missing path: which part of it is missing, and what has a similar name there."""
     if not origin:
         return ModelBuildError(
             "--from",

@@ -93,7 +93,9 @@ def test_port_race_costs_one_restart(settings: Settings, monkeypatch: pytest.Mon
         taken = other.getsockname()[1]
         outdated = iter([{service: taken}])
         monkeypatch.setattr(
-            embedded, "_free_ports", lambda last, lasting: {**free_ports(last, lasting=lasting), **next(outdated, {})}
+            embedded,
+            "_free_ports",
+            lambda last, reuse_ports: {**free_ports(last, reuse_ports=reuse_ports), **next(outdated, {})},
         )
         with EmbeddedTriton(settings.model_repository, settings.home / "triton") as server:
             assert next(outdated, None) is None

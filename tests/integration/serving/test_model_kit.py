@@ -47,11 +47,11 @@ def session(settings: Settings) -> Iterator[TritonSession]:
 
 
 def test_verify_gives_a_figure_for_each_of_a_users_models(settings: Settings, session: TritonSession) -> None:
-    verdicts = {verdict.name: verdict for verdict in verify_models(settings, session)}
-    assert {name: verdict.problem for name, verdict in verdicts.items()} == dict.fromkeys(verdicts)
-    assert list(verdicts) == ["dense", "rerank", "sparse"]
-    assert "lowest cosine" in verdicts["dense"].figure
-    assert "correlation of scores 1.0000 of 10 texts" in verdicts["rerank"].figure
+    results = {result.name: result for result in verify_models(settings, session)}
+    assert {name: result.problem for name, result in results.items()} == dict.fromkeys(results)
+    assert list(results) == ["dense", "rerank", "sparse"]
+    assert "lowest cosine" in results["dense"].figure
+    assert "correlation of scores 1.0000 of 10 texts" in results["rerank"].figure
 
 
 def test_each_role_gets_its_prefix(session: TritonSession) -> None:
@@ -100,10 +100,10 @@ def test_a_graph_without_token_types_is_served(settings: Settings, tmp_path: Pat
     own = load_settings(overrides, environ={})
     session = TritonSession(own)
     try:
-        (verdict,) = verify_models(own, session)
+        (result,) = verify_models(own, session)
     finally:
         session.close()
-    assert verdict.problem is None
+    assert result.problem is None
 
 
 # A model that changes under a server

@@ -48,14 +48,14 @@ def test_the_configuration_in_git_is_what_the_description_gives(state) -> None: 
 
 
 def test_verify_compares_every_model_with_its_reference(triton: TritonSession) -> None:
-    verdicts = {verdict.name: verdict for verdict in verify_models(load_settings(environ={}), triton)}
-    assert {name: verdict.problem for name, verdict in verdicts.items()} == {
+    results = {result.name: result for result in verify_models(load_settings(environ={}), triton)}
+    assert {name: result.problem for name, result in results.items()} == {
         "dense_minilm": None,
         "rerank_cross_encoder": None,
         "sparse_splade": None,
     }
     for name in ("dense_minilm", "sparse_splade"):
-        assert re.fullmatch(r"lowest cosine 0\.9\d+ of 6 texts, against transformers .*", verdicts[name].figure)
+        assert re.fullmatch(r"lowest cosine 0\.9\d+ of 6 texts, against transformers .*", results[name].figure)
 
 
 def test_verify_finds_a_model_that_answers_something_else(triton: TritonSession, copied_repository: Path) -> None:
@@ -65,9 +65,9 @@ def test_verify_finds_a_model_that_answers_something_else(triton: TritonSession,
     content["outputs"]["embedding"].reverse()
     path.write_text(json.dumps(content), "utf-8")
     settings = load_settings({"model_repository": (copied_repository, "test")}, environ={})
-    (verdict,) = verify_models(settings, triton, ["dense_minilm"])
-    assert verdict.problem is not None
-    assert re.match(r"expected 0\.95 or more: lowest cosine -?0\.[0-8]", verdict.problem)
+    (result,) = verify_models(settings, triton, ["dense_minilm"])
+    assert result.problem is not None
+    assert re.match(r"expected 0\.95 or more: lowest cosine -?0\.[0-8]", result.problem)
 
 
 def test_an_answer_does_not_depend_on_the_other_texts_of_its_request(triton: TritonSession) -> None:

@@ -163,7 +163,7 @@ def test_a_server_at_a_url_is_awaited_and_given_up_in_the_end(home: Path, expect
     # Nobody is there now, and nobody comes.
     with (
         session(home, triton_url=url, triton_retry_s=1.0) as triton,
-        pytest.raises(TritonUnavailableError, match=r"sent again for \d s, EMBEDDER_TRITON_RETRY_S"),
+        pytest.raises(TritonUnavailableError, match=r"retried for \d s, EMBEDDER_TRITON_RETRY_S"),
     ):
         answers(triton, StageMeter("dense", ["kb"]))
     # Somebody comes a little later, at the same place.

@@ -104,7 +104,7 @@ def test_both_work_and_one_that_is_killed_in_the_middle_comes_back(
         assert np.array_equal(stream(triton, meter), expected)
         assert min(inferences(first), inferences(second)) >= len(REQUESTS) // 3
         assert meter.record().mitigations == []
-        # Requests are on their way to both.
+        # Requests are in flight to both.
         found = stream(triton, meter, lambda number: number == 4 and os.kill(first.pid, signal.SIGKILL))
         assert np.array_equal(found, expected)
         assert [each.endpoint for each in noted(meter, "endpoint_ejected")] == [first.address.grpc]

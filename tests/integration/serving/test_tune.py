@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from embedder_assets.serving import tune
-from embedder_assets.serving.backends.text_encoder.on_the_cpu import cores
+from embedder_assets.serving.backends.text_encoder.cpu_options import cores
 from embedder_assets.serving.models.build import inspect_models
 from embedder_assets.serving.models.description import load_description
 from embedder_assets.serving.tune import tune_model, write_threads

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from embedder_assets.serving.client.retrying import Connection
+from embedder_assets.serving.client.retrying import RetryingClient
 
 
 class FakeTritonClient:
@@ -45,5 +45,5 @@ class FakeTritonClient:
         self.closed = True
 
 
-def recoveries_of(made: Connection) -> list[tuple[str, str | None]]:
+def recoveries_of(made: RetryingClient) -> list[tuple[str, str | None]]:
     return [(each.kind, each.endpoint) for each in made.recoveries()]

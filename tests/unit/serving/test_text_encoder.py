@@ -12,7 +12,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from embedder_assets.serving.backends.text_encoder import on_the_cpu
+from embedder_assets.serving.backends.text_encoder import cpu_options
 from embedder_assets.serving.models.onnx import cpu_session
 from embedder_assets.serving.models.onnx.bert import build_bert_onnx
 from embedder_assets.serving.models.onnx.bert_encoder import BertConfig
@@ -53,12 +53,12 @@ def test_the_slow_fusions_are_left_out_on_the_cpu(backend, graph, monkeypatch, t
         return {node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node}
 
     keep_optimized(str(graph), onnxruntime.SessionOptions(), providers=["CPUExecutionProvider"])
-    assert {"SkipLayerNormalization", "BiasGelu"} <= ops()  # else ONNX Runtime no longer needs to be told
+    assert {"SkipLayerNormalization", "BiasGelu"} <= ops()  # else ONNX Runtime needs no such option any more
     monkeypatch.setattr(onnxruntime, "InferenceSession", keep_optimized)
     backend._session(graph, "CPU")
     assert not {"SkipLayerNormalization", "BiasGelu"} & ops()
     assert {"LayerNormalization", "Gelu"} <= ops()
-    assert cpu_session.SLOW_ON_THE_CPU == backend.SLOW_ON_THE_CPU
+    assert cpu_session.DISABLED_OPTIMIZERS == backend.DISABLED_OPTIMIZERS
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_the_quota_of_a_container_counts_in_the_backend_as_elsewhere(backend, tm
         (tmp_path / "cgroup" / folder).mkdir(parents=True, exist_ok=True)
         (tmp_path / "cgroup" / folder / "cpu.max").write_text(f"{quota}\n")
     (tmp_path / "own").write_text("3:cpuset:/elsewhere\n0::/pods/one\n")
-    for module in (sys.modules[backend.cores.__module__], on_the_cpu):
+    for module in (sys.modules[backend.cores.__module__], cpu_options):
         monkeypatch.setattr(module, "CGROUPS", tmp_path / "cgroup")
         monkeypatch.setattr(module, "OWN", tmp_path / "own")
         assert module.cores() == expected

@@ -3,7 +3,7 @@
 import pytest
 
 from embedder_assets.serving.client import ejection, retrying, server_pool
-from embedder_assets.serving.client.retrying import Connection
+from embedder_assets.serving.client.retrying import RetryingClient
 from tests.support.factories import make_settings
 from tests.support.servers.fake_client import FakeTritonClient
 
@@ -35,14 +35,14 @@ def refusals() -> dict[tuple[str, str], Exception]:
 def connected(tmp_path, clients, refusals):
     opened = []
 
-    def connect(urls="a:1,b:1", **values) -> Connection:
+    def connect(urls="a:1,b:1", **values) -> RetryingClient:
         def prepare(model, client):
             client.require_live(0)
             if (model, client.address.grpc) in refusals:
                 raise refusals[model, client.address.grpc]
             client.loaded.append(model)
 
-        opened.append(Connection(make_settings(tmp_path, triton_url=urls, **values), prepare))
+        opened.append(RetryingClient(make_settings(tmp_path, triton_url=urls, **values), prepare))
         opened[-1].load(MODEL)
         return opened[-1]
 

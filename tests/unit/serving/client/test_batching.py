@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embedder_assets.errors import InferenceError, ResourceExhaustedError, TritonUnavailableError
-from embedder_assets.serving.client.batching import HARMLESS, PATIENCE, AdaptiveRequests
+from embedder_assets.serving.client.batching import GROW_AFTER, HARMLESS, AdaptiveRequests
 from embedder_assets.serving.client.grpc import Answer
 from tests.support.factories import make_meter
 
@@ -17,7 +17,7 @@ MODEL = "dense_minilm"
 
 
 class FakeServer:
-    """Stands where Connection does: a text's vector is its number.
+    """Stands where RetryingClient does: a text's vector is its number.
 
     Args:
         memory: The most rows that it has memory for, or a function of the number of requests until now.
@@ -35,7 +35,7 @@ class FakeServer:
         self.pool = ThreadPoolExecutor(3)
         self.lock = threading.Lock()
 
-    most_in_flight = 3
+    max_in_flight = 3
 
     def recoveries(self):
         return []
@@ -53,7 +53,7 @@ class FakeServer:
         return self.pool.submit(answer)
 
     def infer(self, model, rows, traceparent=None):
-        assert self.in_flight == 0, "what is sent again has to be alone"
+        assert self.in_flight == 0, "what is retried has to be alone"
         return self._answer(rows, traceparent)
 
     def _answer(self, rows, traceparent):
@@ -161,7 +161,7 @@ def test_it_recovers_slowly_up_to_the_size_that_was_asked_for():
     assert events[:2] == [("batch_halved", 4, "out_of_memory"), ("batch_halved", 2, "out_of_memory")]
     assert [size for kind, size, _ in events if kind == "batch_recovered"] == [4, 8]
     # At each size as many requests in a row as it takes, then all is as before.
-    assert server.sizes.count(4) == PATIENCE
+    assert server.sizes.count(4) == GROW_AFTER
     assert server.sizes[-20:] == [8] * 20
 
 
@@ -170,7 +170,7 @@ def test_tries_of_a_larger_size_that_fail_become_rarer():
     send(server, 8 * 400, 8, meter)
     failed = [number for number, size in enumerate(server.tried) if size == 8]
     # The first ones were in flight together.
-    gaps = [later - earlier for earlier, later in pairwise(failed) if later - earlier > PATIENCE]
+    gaps = [later - earlier for earlier, later in pairwise(failed) if later - earlier > GROW_AFTER]
     assert gaps == sorted(gaps)
     assert gaps[-1] >= 4 * gaps[0]
     assert len(meter.record().mitigations) < 20

@@ -10,5 +10,5 @@ from embedder_assets.serving.server.access import TritonAddress
 def test_a_request_on_a_client_that_another_one_has_closed_is_worth_another_try():
     client = TritonClient(TritonAddress("127.0.0.1:9"), 1.0)
     client.close()
-    with pytest.raises(TritonUnavailableError, match="given up"):
+    with pytest.raises(TritonUnavailableError, match="was closed"):
         client.infer("dense_minilm", [("text",)])

@@ -26,16 +26,16 @@ def standard(monkeypatch):
 
 def test_a_lasting_server_takes_the_ports_of_the_last_one(standard):
     last = dict(zip(standard, free_ports(2), strict=True))
-    assert _free_ports({}, lasting=True) == _free_ports({}, lasting=False) == standard
-    assert _free_ports(last, lasting=True) == last
-    assert _free_ports(standard, lasting=True) == standard
-    assert set(_free_ports(standard, lasting=False).values()).isdisjoint(standard.values())
+    assert _free_ports({}, reuse_ports=True) == _free_ports({}, reuse_ports=False) == standard
+    assert _free_ports(last, reuse_ports=True) == last
+    assert _free_ports(standard, reuse_ports=True) == standard
+    assert set(_free_ports(standard, reuse_ports=False).values()).isdisjoint(standard.values())
 
 
 def test_a_last_port_that_is_taken_is_not_used(standard):
     with closing(socket.create_server(("127.0.0.1", 0))) as other:
         last = {"grpc": other.getsockname()[1], "metrics": standard["metrics"]}
-        assert _free_ports(last, lasting=True) == standard
+        assert _free_ports(last, reuse_ports=True) == standard
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"grpc": "x", "metrics": 1}', '{"grpc": 1}'])

@@ -14,7 +14,7 @@ from embedder_assets.cli.stack import run_stack
 from embedder_assets.errors import ModelBuildError
 from embedder_assets.resources import PipelineResource
 from embedder_assets.serving.models.build import build_models
-from embedder_assets.serving.models.in_use import models_in_use, require_models, unusable_models
+from embedder_assets.serving.models.configured import configured_models, require_models, unusable_models
 from embedder_assets.serving.models.remove import remove_model
 from embedder_assets.settings import Settings, load_settings
 from tests.support.checkpoints import write_checkpoint, write_description
@@ -68,9 +68,9 @@ WRONG = {
 
 
 def test_models_of_a_disabled_stage_are_not_in_use(variables):
-    assert models_in_use(settings_of(variables)) == {"mine": "dense", "splade": "sparse", "judge": "rerank"}
+    assert configured_models(settings_of(variables)) == {"mine": "dense", "splade": "sparse", "judge": "rerank"}
     off = variables | {"EMBEDDER_ENABLE_SPARSE": "false", "EMBEDDER_ENABLE_RERANK": "false"}
-    assert models_in_use(settings_of(off)) == {"mine": "dense"}
+    assert configured_models(settings_of(off)) == {"mine": "dense"}
     require_models(settings_of(off | {"EMBEDDER_SPARSE_MODEL": "nowhere"}))
 
 
