@@ -42,7 +42,7 @@ def graph(tmp_path) -> Path:
     return tmp_path / "model.onnx"
 
 
-def test_the_slow_fusions_are_left_out_on_the_cpu(backend, graph, monkeypatch, tmp_path):
+def test_slow_fusions_are_disabled_on_cpu(backend, graph, monkeypatch, tmp_path):
     opened = onnxruntime.InferenceSession
 
     def keep_optimized(path, options, **named):
@@ -75,7 +75,7 @@ def test_the_slow_fusions_are_left_out_on_the_cpu(backend, graph, monkeypatch, t
         ({"pods/one": "nonsense"}, 8),
     ],
 )
-def test_the_quota_of_a_container_counts_in_the_backend_as_elsewhere(backend, tmp_path, monkeypatch, quotas, expected):
+def test_container_quota_limits_the_cores(backend, tmp_path, monkeypatch, quotas, expected):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
     for folder, quota in quotas.items():
         (tmp_path / "cgroup" / folder).mkdir(parents=True, exist_ok=True)
@@ -92,7 +92,7 @@ def test_the_quota_of_a_container_counts_in_the_backend_as_elsewhere(backend, tm
 
 
 @pytest.mark.parametrize("changed", ["graph", "tokenizer", "fingerprint"])
-def test_only_what_was_built_for_the_fingerprint_is_loaded(backend, tmp_path, changed):
+def test_only_files_of_the_fingerprint_load(backend, tmp_path, changed):
     files = {name: tmp_path / name for name in ("graph", "tokenizer")}
     for name, path in files.items():
         path.write_text(name)
@@ -108,7 +108,7 @@ def test_only_what_was_built_for_the_fingerprint_is_loaded(backend, tmp_path, ch
 
 
 @pytest.mark.parametrize("content", [None, "{", "[]"])
-def test_a_model_without_a_build_record_is_not_loaded(backend, tmp_path, content):
+def test_model_without_build_record_is_refused(backend, tmp_path, content):
     for name in ("graph", "tokenizer"):
         (tmp_path / name).touch()
     if content is not None:
