@@ -233,7 +233,7 @@ def _merged(answers: Sequence[Answer], harmless: Answer | None, failures: Sequen
         return answers[0]
     outputs: list[Outputs] = [answer.outputs for answer in answers]
     if harmless:
-        # No row of it is taken: it says what arrays of no rows look like, where every text failed.
+        # No row of it is taken: it has the shapes and types of arrays without rows, where every text failed.
         outputs.append({name: values[:0] for name, values in harmless.outputs.items()})
     return Answer(
         {name: np.concatenate([each[name] for each in outputs]) for name in outputs[0]},

@@ -102,7 +102,7 @@ class Failure:
 
     Attributes:
         position: Of the row in its request, from 0.
-        error: What Triton said.
+        error: What Triton answered.
     """
 
     position: int
@@ -294,16 +294,16 @@ def _verified(model: str, outputs: Outputs, rows: int) -> Outputs:
     return outputs
 
 
-def _unauthorized(status: str | None, said: str) -> str | None:
+def _unauthorized(status: str | None, message: str) -> str | None:
     """The remedy where an answer says that the client is not authorized, or None where it does not."""
     if status != "StatusCode.UNAVAILABLE":
         return None
-    if any(words in said for words in RESTRICTED_WORDS):
+    if any(words in message for words in RESTRICTED_WORDS):
         return (
             "Set EMBEDDER_TRITON_SECRET_FILE to a file with the server's `name=value` of restricted protocols: "
             "`triton/secret` in the home of an `embedder serve` on this machine."
         )
-    if any(words in said for words in TLS_WORDS):
+    if any(words in message for words in TLS_WORDS):
         return (
             "Correct EMBEDDER_TRITON_TLS_CA (what vouches for the server, whose certificate has to name the address in "
             "use), EMBEDDER_TRITON_TLS_CERT (the client's own with its key, for mutual TLS); unset them "
@@ -312,9 +312,9 @@ def _unauthorized(status: str | None, said: str) -> str | None:
     return None
 
 
-def _closed_at_once(said: str) -> str:
+def _closed_at_once(message: str) -> str:
     """A hint, since a server with TLS gives no reason to a client without TLS or without a known certificate."""
-    if CLOSED_AT_ONCE not in said:
+    if CLOSED_AT_ONCE not in message:
         return ""
     return (
         " A server that closes a connection at once may want TLS (EMBEDDER_TRITON_TLS_CA) or a client's certificate "
@@ -347,27 +347,27 @@ class _errors_of:  # noqa: N801 - reads as a statement
     def _translate(self, error: InferenceServerException) -> Exception:
         log = f" The server's log is {self._address.log_file}." if self._address.log_file else ""
         # The backend's traceback is in the log.
-        said = error.message().split("\n\nAt:\n")[0]
-        if (unauthorized := _unauthorized(error.status(), said)) is not None:
+        message = error.message().split("\n\nAt:\n")[0]
+        if (unauthorized := _unauthorized(error.status(), message)) is not None:
             return TritonAccessError(
                 f"{self._action} at {self._address.grpc}",
                 expected="to be authorized",
-                got=f"{error.status()}: {said}",
+                got=f"{error.status()}: {message}",
                 remedy=unauthorized,
             )
         if error.status() in ("StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED", "StatusCode.CANCELLED"):
-            perhaps = _closed_at_once(said)
+            perhaps = _closed_at_once(message)
             return TritonUnavailableError(
                 f"Triton at {self._address.grpc}",
                 expected=f"an answer ({self._action})",
-                got=f"{error.status()}: {said}",
+                got=f"{error.status()}: {message}",
                 remedy=f"What was computed is kept: start the run again when Triton is back.{perhaps}{log}",
             )
-        if any(words in said for words in CRASHED):
+        if any(words in message for words in CRASHED):
             return ModelCrashedError(
                 f"{self._action} at {self._address.grpc}",
                 expected="an answer",
-                got=f"{error.status()}: {said}",
+                got=f"{error.status()}: {message}",
                 remedy=f"The model's process has died: free memory on the server's machine, or restart it.{log}",
             )
         short = exhaustion(error.status(), error.message())
@@ -377,12 +377,12 @@ class _errors_of:  # noqa: N801 - reads as a statement
                 f"{self._action} at {self._address.grpc}",
                 kind=short,
                 expected="memory for the request",
-                got=f"{error.status()}: {said}",
+                got=f"{error.status()}: {message}",
                 remedy=f"Free memory on the server's machine, or lower EMBEDDER_REQUEST_BATCH_SIZE.{log}",
             )
         return self._refused(
             f"{self._action} at {self._address.grpc}",
             expected="an answer",
-            got=f"{error.status()}: {said}",
+            got=f"{error.status()}: {message}",
             remedy=f"`embedder models verify` checks whether the models are whole.{log}",
         )

@@ -41,10 +41,10 @@ def exhaustion(status: str | None, message: str) -> str | None:
 
     Args:
         status: The gRPC status, as the client library writes it.
-        message: The server's words.
+        message: The server's message.
     """
-    said = message.lower()
+    lowered = message.lower()
     for kind, words in WORDS.items():
-        if any(word in said for word in words):
+        if any(word in lowered for word in words):
             return kind
     return "resource_exhausted" if status == STATUS else None

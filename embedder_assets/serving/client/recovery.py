@@ -48,7 +48,7 @@ class Recovery:
 
 
 class Recoveries:
-    """What was done and nobody has read yet; any thread may add, any may take."""
+    """What was done and not read yet; any thread may add, any may take."""
 
     def __init__(self) -> None:
         self._waiting: deque[Recovery] = deque()
@@ -87,7 +87,7 @@ class Outage:
 
     @property
     def seconds(self) -> float:
-        """Since the first look at this, which is right after the first failure."""
+        """Since the first call of this, which is right after the first failure."""
         if self._began is None:
             self._began = time.monotonic()
         return time.monotonic() - self._began

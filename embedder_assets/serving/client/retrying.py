@@ -26,8 +26,6 @@ from embedder_assets.serving.client.recovery import (
 )
 from embedder_assets.serving.client.server_pool import ServerPool
 from embedder_assets.serving.client.single_server import SingleServer
-from embedder_assets.serving.server.access import TritonAddress
-from embedder_assets.serving.server.embedded import EmbeddedTriton
 from embedder_assets.settings import Settings
 
 Result = TypeVar("Result")
@@ -39,40 +37,28 @@ class RetryingClient:
     Args:
         settings: The resolved settings.
         prepare: Loads a model with a client, and raises unless it is the right one.
+
+    Attributes:
+        servers: The servers, of which some may be started, ejected or lost.
     """
 
     def __init__(self, settings: Settings, prepare: Prepare) -> None:
         self._settings = settings
         self._recoveries = Recoveries()
-        self._servers: SingleServer | ServerPool
+        self.servers: SingleServer | ServerPool
         if len(settings.triton_url) > 1:
-            self._servers = ServerPool(settings, prepare, self._recoveries)
+            self.servers = ServerPool(settings, prepare, self._recoveries)
         else:
-            self._servers = SingleServer(settings, prepare, self._recoveries)
+            self.servers = SingleServer(settings, prepare, self._recoveries)
         workers = REQUESTS_IN_FLIGHT * max(1, len(settings.triton_url))
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="triton")
         self._closed = threading.Event()
         self._given_up = False
 
     @property
-    def addresses(self) -> list[TritonAddress]:
-        """Where the servers answer; empty while none was needed."""
-        return self._servers.addresses
-
-    @property
-    def embedded(self) -> EmbeddedTriton | None:
-        """The embedded server, if there is one."""
-        return self._servers.embedded
-
-    @property
-    def loaded(self) -> set[str]:
-        """The models that are in use."""
-        return self._servers.loaded
-
-    @property
     def max_in_flight(self) -> int:
         """Requests that may be in flight at once: more would only hold memory."""
-        return self._servers.max_in_flight
+        return self.servers.max_in_flight
 
     def recoveries(self) -> list[Recovery]:
         """What was done to get answers, since the last call."""
@@ -86,7 +72,7 @@ class RetryingClient:
         """
 
         def ask(outage: Outage) -> Answer:
-            return self._servers.attempt(lambda client: client.infer(model, rows, traceparent), outage)
+            return self.servers.attempt(lambda client: client.infer(model, rows, traceparent), outage)
 
         return self._retry(ask, model)
 
@@ -100,21 +86,17 @@ class RetryingClient:
         Raises:
             EmbedderError: No server can.
         """
-        self._retry(self._servers.load, model)
+        self._retry(self.servers.load, model)
 
     def unload(self, models: set[str]) -> None:
         """Unloads models at every server."""
-        self._retry(lambda outage: self._servers.unload(models, outage), ", ".join(sorted(models)))
-
-    def forget(self, models: set[str]) -> None:
-        """These models are not in use any more: no recovery loads them again."""
-        self._servers.forget(models)
+        self._retry(lambda outage: self.servers.unload(models, outage), ", ".join(sorted(models)))
 
     def close(self) -> None:
         """Closes the clients, ends the server if it is embedded, and ends the retries."""
         self._closed.set()
         self._pool.shutdown(wait=False, cancel_futures=True)
-        self._servers.close()
+        self.servers.close()
 
     def _retry(self, attempt: Callable[[Outage], Result], model: str) -> Result:
         """Tries something until it succeeds or fails for good; it has to be idempotent."""
@@ -123,7 +105,7 @@ class RetryingClient:
             retry=retry_if_exception_type(TRANSIENT),
             wait=wait_exponential_jitter(multiplier=FIRST_PAUSE_S, max=LONGEST_PAUSE_S),
             stop=lambda _: self._should_stop(outage),
-            before_sleep=lambda state: self._servers.recover(outage, _error_of(state)),
+            before_sleep=lambda state: self.servers.recover(outage, _error_of(state)),
             retry_error_callback=lambda state: self._give_up(outage, state),
             sleep=sleep_using_event(self._closed),
         )

@@ -182,7 +182,7 @@ class ServerPool:
             return endpoint
 
     def _none_left(self, why: dict[Endpoint, EmbedderError]) -> EmbedderError:
-        """One error that says of every server why it is not asked; one that may pass where any of them may."""
+        """One error with the reason for every server; a transient one where any of the reasons is transient."""
         why = {**{each: each.error for each in self._endpoints if each.error}, **why}
         if not why:
             return TritonUnavailableError(

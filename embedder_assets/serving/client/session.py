@@ -34,8 +34,8 @@ class TritonSession:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._connection = RetryingClient(settings, self._load)
-        self._requests = AdaptiveRequests(self._connection)
+        self._client = RetryingClient(settings, self._load)
+        self._requests = AdaptiveRequests(self._client)
         self._only: frozenset[str] | None = None
         self._without_gpu = False
         # As they were when first read: rows are labelled with one fingerprint from the start to the end of a run.
@@ -49,7 +49,7 @@ class TritonSession:
     @property
     def address(self) -> TritonAddress | None:
         """Where the server answers, of several the first one, or None while none was needed."""
-        return next(iter(self._connection.addresses), None)
+        return next(iter(self._client.servers.addresses), None)
 
     def fingerprint(self, model: str, stage: Stage) -> str:
         """The fingerprint that a model's rows carry, from its description, without starting a server.
@@ -127,7 +127,7 @@ class TritonSession:
             self._only = None
             if exclusive and self.address is not None:
                 with suppress(TritonUnavailableError):
-                    self._connection.unload(set(models))
+                    self._client.unload(set(models))
 
     def gpu_memory_bytes(self) -> dict[str, int]:
         """GPU memory in use by device: the larger of what Triton's metrics and this machine's driver report.
@@ -147,23 +147,23 @@ class TritonSession:
     @property
     def server_pid(self) -> int | None:
         """Process id of the server that this session started, if it did."""
-        return self._connection.embedded.pid if self._connection.embedded else None
+        return self._client.servers.embedded.pid if self._client.servers.embedded else None
 
     @property
     def _is_local(self) -> bool:
-        return any(loopback.is_local(address.grpc) for address in self._connection.addresses)
+        return any(loopback.is_local(address.grpc) for address in self._client.servers.addresses)
 
     @property
     def _metrics_urls(self) -> Sequence[SecretUrl | str]:
         if self._settings.triton_url:
             return self._settings.triton_metrics_url
-        return [address.metrics_url for address in self._connection.addresses if address.metrics_url]
+        return [address.metrics_url for address in self._client.servers.addresses if address.metrics_url]
 
     def close(self) -> None:
-        """Closes the connection, and ends the server if this session started it."""
-        self._connection.close()
-        self._connection = RetryingClient(self._settings, self._load)
-        self._requests = AdaptiveRequests(self._connection)
+        """Closes the client, and ends the server if this session started it."""
+        self._client.close()
+        self._client = RetryingClient(self._settings, self._load)
+        self._requests = AdaptiveRequests(self._client)
         self._descriptions.clear()
 
     def _description(self, model: str) -> ModelDescription:
@@ -190,15 +190,15 @@ class TritonSession:
             )
 
     def _ensure_loaded(self, model: str) -> None:
-        if model not in self._connection.loaded:
+        if model not in self._client.servers.loaded:
             if not self._settings.triton_url and (self._settings.model_repository / model).exists():
                 require_built(self._settings.model_repository, model, self._settings.device)
-            self._connection.load(model)
+            self._client.load(model)
 
     def _load(self, model: str, client: TritonClient) -> None:
         if self._only is not None:
             others = set(client.loaded_models()) - self._only
-            self._connection.forget(others)
+            self._client.servers.forget(others)
             client.ensure_all_unloaded(others)
         client.ensure_loaded(model)
         self._require_described(model, client)

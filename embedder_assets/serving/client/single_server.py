@@ -117,7 +117,7 @@ class SingleServer:
                 self._report_once(outage, "the server does not answer")
 
     def close(self) -> None:
-        """Closes the client, and ends the server if it is our own."""
+        """Closes the client, and ends the server if it is embedded."""
         with self._lock:
             self._disconnect()
 

@@ -66,18 +66,18 @@ def test_late_failure_does_not_eject_again(connected, clients):
 
     clients["a"].before = hang
     slow = made.submit(MODEL, [("slow",)])
-    assert eventually(lambda: made._servers._endpoints[0].in_flight == 1)
+    assert eventually(lambda: made.servers._endpoints[0].in_flight == 1)
     clients["b"].before = lambda: setattr(clients["b"], "gone", make_error(TritonUnavailableError))
     clients["a"].gone = make_error(TritonUnavailableError)
     quick = made.submit(MODEL, [("quick",)])
-    assert eventually(lambda: made._servers._endpoints[0].ejections == 1 and made._servers._endpoints[1].ejections == 1)
+    assert eventually(lambda: made.servers._endpoints[0].ejections == 1 and made.servers._endpoints[1].ejections == 1)
     clients["b"].before = lambda: None
     clients["a"].gone = clients["b"].gone = None
     assert quick.result(10) in ("a:1", "b:1")
     assert eventually(lambda: made.max_in_flight == 6)
     release.set()
     assert slow.result(10) == "b:1"
-    assert [endpoint.ejections for endpoint in made._servers._endpoints] == [1, 1]
+    assert [endpoint.ejections for endpoint in made.servers._endpoints] == [1, 1]
 
 
 def test_crashed_model_is_reloaded_before_restore(connected, clients):
@@ -95,7 +95,7 @@ def test_ejected_server_unloads_when_restored(connected, clients):
     assert made.infer(MODEL, [("x",)]) == "b:1"
     made.unload({MODEL})
     assert (clients["a"].unloaded, clients["b"].unloaded) == ([], [MODEL])
-    assert made.loaded == set()
+    assert made.servers.loaded == set()
     clients["a"].gone = None
     assert eventually(lambda: clients["a"].unloaded == [MODEL])
     assert clients["a"].loaded == [MODEL], "it was not loaded again"

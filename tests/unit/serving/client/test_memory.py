@@ -76,7 +76,7 @@ def metrics_url(texts: list[str]) -> Iterator[str]:
 def session(tmp_path: Path, metrics_url: str) -> Iterator[TritonSession]:
     """A session on a server elsewhere, of which only the metrics are there."""
     made = TritonSession(make_settings(tmp_path, triton_url="gpu-host:8001", triton_metrics_url=metrics_url))
-    made._connection._servers._client()
+    made._client.servers._client()
     yield made
     made.close()
 
@@ -153,7 +153,7 @@ def test_driver_is_ignored_for_remote_servers(session, monkeypatch):
 def test_larger_of_metrics_and_driver_counts(tmp_path, metrics_url, monkeypatch):
     monkeypatch.setattr(session_module, "gpu_memory_of_driver", lambda: {FIRST: 9_000_000_000, "GPU-new": 1})
     here = TritonSession(make_settings(tmp_path, triton_url="127.0.0.1:8001", triton_metrics_url=metrics_url))
-    here._connection._servers._client()
+    here._client.servers._client()
     assert here.gpu_memory_bytes() == {**USED, FIRST: 9_000_000_000, "GPU-new": 1}
     here.close()
 
@@ -162,12 +162,12 @@ def test_devices_of_all_servers_count(tmp_path, metrics_url, texts):
     urls = (metrics_url, metrics_url.replace("metrics", "other"), "http://127.0.0.1:9/metrics")
     texts[:] = [NO_GPU, with_first_at(9_000_000_000), FOUR_GPUS]
     several = TritonSession(make_settings(tmp_path, triton_url="gpu-a:1,gpu-b:1,gpu-c:1", triton_metrics_url=urls[:2]))
-    several._connection._servers._started()
+    several._client.servers._started()
     assert several.gpu_memory_bytes() == {**USED, FIRST: 9_000_000_000}
     several.close()
     texts[:] = [NO_GPU, NO_GPU, FOUR_GPUS]
     partly = TritonSession(make_settings(tmp_path, triton_url="gpu-a:1,gpu-b:1,gpu-c:1", triton_metrics_url=urls))
-    partly._connection._servers._started()
+    partly._client.servers._started()
     assert partly.gpu_memory_bytes() == {}
     assert partly.gpu_memory_bytes() == USED
     partly.close()

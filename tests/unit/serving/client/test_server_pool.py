@@ -33,7 +33,7 @@ def test_least_busy_server_gets_the_request(connected, clients):
     release = threading.Event()
     clients["a"].before = lambda: release.wait(10)
     slow = made.submit(MODEL, [("slow",)])
-    assert eventually(lambda: made._servers._endpoints[0].in_flight == 1)
+    assert eventually(lambda: made.servers._endpoints[0].in_flight == 1)
     assert [made.infer(MODEL, [("x",)]) for _ in range(3)] == ["b:1"] * 3
     release.set()
     assert slow.result(10) == "a:1"
@@ -61,7 +61,7 @@ def test_model_refused_everywhere_names_all_servers(connected, refusals):
         refusals["rerank", host] = make_error(ModelBuildError, f"model at {host}")
     with pytest.raises(ModelBuildError, match=r"a:1: none; b:1: none"):
         made.load("rerank")
-    assert made.loaded == {MODEL}
+    assert made.servers.loaded == {MODEL}
     assert {made.infer(MODEL, [("x",)]) for _ in range(2)} == {"a:1", "b:1"}
 
 
@@ -73,7 +73,7 @@ def test_request_without_healthy_server_gives_up(connected, clients):
         made.infer(MODEL, [("x",)])
     assert recoveries_of(made).count(("request_retried", None)) == 1
     clients["b"].gone = None
-    assert eventually(lambda: made.max_in_flight == 3 and made._servers._usable(MODEL, ()))
+    assert eventually(lambda: made.max_in_flight == 3 and made.servers._usable(MODEL, ()))
     assert made.infer(MODEL, [("x",)]) == "b:1"
 
 
