@@ -59,7 +59,7 @@ def test_written_threads_keep_the_model(repository: Path, monkeypatch: pytest.Mo
     rates = {1: 10.0, CORES: 30.0}
     monkeypatch.setattr(
         tune,
-        "_texts_a_second",
+        "_texts_per_second",
         lambda settings, name, threads, seconds: seen.append(threads) or rates.get(threads, 20.0),
     )
     assert tune_model(settings, NAME, 1, lambda line: None).configured == 1
