@@ -14,7 +14,7 @@ from embedder_assets.partitions import collections_of_run, register
 from embedder_assets.permissions import restrict_permissions
 from embedder_assets.run_context import Pipeline
 from embedder_assets.sanitize import one_line
-from embedder_assets.serving.models.in_use import require_models
+from embedder_assets.serving.models.configured import require_models
 from embedder_assets.settings import FIELDS, load_settings
 from embedder_assets.telemetry.footer import render_footer
 

@@ -27,7 +27,7 @@ from embedder_assets.instance.lost_runs import fail_lost_runs
 from embedder_assets.instance.sqlite_event_log import open_instance
 from embedder_assets.instance.storage_errors import translate_storage_errors
 from embedder_assets.run_context import Pipeline
-from embedder_assets.serving.models.in_use import require_models
+from embedder_assets.serving.models.configured import require_models
 from embedder_assets.settings import Settings
 from embedder_assets.tables.object_store import check_bucket_access
 from embedder_assets.telemetry.event_log import records_of_run

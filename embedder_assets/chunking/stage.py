@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from embedder_assets.corpus.document import Document
-from embedder_assets.serving.backends.text_encoder.on_the_cpu import cores
+from embedder_assets.serving.backends.text_encoder.cpu_options import cores
 from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.staging import Staging, missing_rows_error
 from embedder_assets.tables.store import TableStore

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from embedder_assets.serving.models.add import AddedModel
     from embedder_assets.serving.models.build import ModelState
     from embedder_assets.serving.models.remove import RemovedModel
-    from embedder_assets.serving.tune import Tuned
+    from embedder_assets.serving.tune import TuneResult
     from embedder_assets.tables.history import Version
     from embedder_assets.tables.store import TableStore
     from embedder_assets.telemetry.stage_record import ProgressReport
@@ -185,7 +185,7 @@ def show_models(states: Sequence[ModelState]) -> None:
     say_table(shown, [[str(row[column]) for column in shown] for row in rows])
 
 
-def show_tuned(tuned: Tuned, *, written: bool) -> None:
+def show_tuned(tuned: TuneResult, *, written: bool) -> None:
     """What was measured of a model, and what follows from it."""
     rates = ", ".join(f"{threads}: {rate:.1f}" for threads, rate in tuned.rates.items())
     if tuned.best == tuned.configured:

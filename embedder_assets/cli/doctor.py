@@ -19,7 +19,7 @@ from embedder_assets.environment import dagster_home, unknown_variables
 from embedder_assets.errors import EmbedderError, SettingsError
 from embedder_assets.permissions import group_of, is_open_to_others, open_to_others, require_protected
 from embedder_assets.serving.models.build import inspect_models
-from embedder_assets.serving.models.in_use import models_in_use, unusable_models
+from embedder_assets.serving.models.configured import configured_models, unusable_models
 from embedder_assets.serving.server.access import ClientAccess, ServerAccess
 from embedder_assets.serving.server.embedded import find_running
 from embedder_assets.settings import Settings
@@ -104,7 +104,7 @@ def _access(settings: Settings) -> Iterator[Diagnosis]:
 
 def _models(settings: Settings) -> Iterator[Diagnosis]:
     """Those in use have to be whole; of others a run takes no notice."""
-    used = models_in_use(settings)
+    used = configured_models(settings)
     for error in unusable_models(settings):
         yield Diagnosis("problem", error.thing, f"{error.got}; expected {error.expected}", error.remedy)
     try:

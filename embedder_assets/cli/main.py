@@ -108,7 +108,7 @@ def search(query: str, names: tuple[str, ...], top: int, as_json: bool) -> None:
     """Search the tables: dense and sparse, fused, then reranked."""
     from embedder_assets.retrieval.search import Search
     from embedder_assets.run_context import Pipeline
-    from embedder_assets.serving.models.in_use import require_models
+    from embedder_assets.serving.models.configured import require_models
 
     settings = load_settings()
     require_models(settings)
@@ -216,7 +216,7 @@ def serve() -> None:
     state, access = settings.home / "triton", ServerAccess.of(settings)
     with (
         suppress(KeyboardInterrupt),
-        EmbeddedTriton(settings.model_repository, state, settings.triton_trace_url, access, lasting=True) as server,
+        EmbeddedTriton(settings.model_repository, state, settings.triton_trace_url, access, reuse_ports=True) as server,
         published(server, state),
     ):
         say(f"gRPC:    {server.address.grpc}")

@@ -49,12 +49,12 @@ def models_build(names: tuple[str, ...]) -> None:
     The exit status is 1 if a model that was named, or that the settings use, could not be built.
     """
     from embedder_assets.serving.models.build import build_each
-    from embedder_assets.serving.models.in_use import models_in_use
+    from embedder_assets.serving.models.configured import configured_models
 
     settings = load_settings()
     with users_umask():
         outcome = build_each(settings.model_repository, say, names=names, device=settings.device)
-    required = set(names or models_in_use(settings))
+    required = set(names or configured_models(settings))
     if outcome.built or not outcome.failed:
         say(f"{len(outcome.built)} built" if outcome.built else "all models are built")
     for name in outcome.failed:
@@ -82,12 +82,12 @@ def models_verify(names: tuple[str, ...]) -> None:
     settings = load_settings()
     session = TritonSession(settings)
     try:
-        verdicts = list(verify_models(settings, session, names))
+        results = list(verify_models(settings, session, names))
     finally:
         session.close()
-    for verdict in verdicts:
-        say(f"{verdict.name}: {verdict.problem or f'ok, {verdict.figure}'}")
-    sys.exit(1 if any(verdict.problem for verdict in verdicts) else 0)
+    for result in results:
+        say(f"{result.name}: {result.problem or f'ok, {result.figure}'}")
+    sys.exit(1 if any(result.problem for result in results) else 0)
 
 
 @models.command("list")
@@ -131,8 +131,8 @@ def models_compare(current: str, candidate: str, collection: str, as_json: bool)
     """Try CANDIDATE in place of CURRENT on judged queries; the tables stay as they are."""
     from embedder_assets.evaluation.model_comparison import ModelComparison
     from embedder_assets.run_context import Pipeline
+    from embedder_assets.serving.models.configured import require_models
     from embedder_assets.serving.models.description import list_descriptions
-    from embedder_assets.serving.models.in_use import require_models
     from embedder_assets.tables.exclusive_work import run_exclusively
     from embedder_assets.telemetry.stage_record import StageMeter
 

@@ -22,9 +22,9 @@ from embedder_assets.network import loopback
 from embedder_assets.partitions import register
 from embedder_assets.run import dagster_instance
 from embedder_assets.serving.models.build import inspect_models
-from embedder_assets.serving.models.in_use import models_in_use, require_models
+from embedder_assets.serving.models.configured import configured_models, require_models
 from embedder_assets.serving.server.embedded import find_running
-from embedder_assets.serving.server.supervised import held, is_held, supervision
+from embedder_assets.serving.server.supervisor_lock import held, is_held, supervisor_lock
 from embedder_assets.settings import Settings, variable_of
 
 ADDRESS = "127.0.0.1"
@@ -61,7 +61,7 @@ def _run(settings: Settings, report: Callable[[str], None]) -> None:
             register(instance, [collection.name for collection in discover_collections(sync_corpus(settings))])
         processes = [SupervisedProcess(part) for part in _components(settings)]
         if not settings.triton_url:
-            stack.enter_context(held(supervision(settings.home / "triton")))
+            stack.enter_context(held(supervisor_lock(settings.home / "triton")))
         for process in processes:
             stack.callback(process.stop)
             process.start()
@@ -127,7 +127,7 @@ def _come_up(processes: list[SupervisedProcess], settings: Settings) -> Iterator
 
 def _unbuilt_models(settings: Settings) -> list[str]:
     """A sentence for each model in use that a run would fail at, or go on without."""
-    states = inspect_models(settings.model_repository, names=list(models_in_use(settings)), device=settings.device)
+    states = inspect_models(settings.model_repository, names=list(configured_models(settings)), device=settings.device)
     return [
         f"Warning:  model {state.name}: {state.problem}. Run `embedder models build`."
         for state in states

@@ -1,8 +1,8 @@
 """``embedder models tune``: with how many worker threads a model is fastest on this machine, measured in its Triton.
 
-A thread a core is the default, and right where the cores are the model's alone. Where others want them, or where two
-cores are one in truth, fewer may be faster. The answers are the same with any number, so the choice is no part of a
-model's fingerprint.
+One thread per core is the default, and right where the cores are the model's alone. Where other processes use them, or
+where two cores are hyper-threads of one, fewer may be faster. The answers are the same with any number, so the choice
+is no part of a model's fingerprint.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from itertools import cycle, islice
 from pathlib import Path
 
 from embedder_assets.errors import ModelBuildError
-from embedder_assets.serving.backends.text_encoder.on_the_cpu import cores
+from embedder_assets.serving.backends.text_encoder.cpu_options import cores
 from embedder_assets.serving.client.grpc import Row
 from embedder_assets.serving.client.session import TritonSession
 from embedder_assets.serving.models.build import require_built
@@ -29,17 +29,17 @@ from embedder_assets.settings import Device, Settings
 ROUNDS = 3
 # Below this gain over what is configured, the next measurement may say otherwise.
 GAIN = 1.05
-WORDS_A_TEXT = (20, 60, 120, 180)
+WORDS_PER_TEXT = (20, 60, 120, 180)
 
 
 @dataclass(frozen=True)
-class Tuned:
+class TuneResult:
     """What was measured of one model.
 
     Attributes:
         name: Name of the model.
-        configured: Worker threads that it is configured with, a thread a core counted out.
-        rates: Worker threads to texts a second, the median of the rounds.
+        configured: Worker threads that it is configured with, one per core by default.
+        rates: Worker threads to texts per second, the median of the rounds.
         best: The number that is the fastest by enough to be worth a change, else the configured one.
     """
 
@@ -49,17 +49,17 @@ class Tuned:
     best: int
 
 
-def tune_model(settings: Settings, name: str, seconds: float, report: Callable[[str], None]) -> Tuned:
-    """Measures a model with several numbers of worker threads, in turns, each in a Triton of its own.
+def tune_model(settings: Settings, name: str, seconds: float, report: Callable[[str], None]) -> TuneResult:
+    """Measures a model with several numbers of worker threads, alternately, each in a Triton of its own.
 
     Args:
         settings: The resolved settings.
         name: A built model.
         seconds: How long a number is measured in each round.
-        report: Receives one line a measurement, for people.
+        report: Receives one line per measurement, for people.
 
     Raises:
-        ModelBuildError: The model is unknown or not built, or the server is one that others have configured.
+        ModelBuildError: The model is unknown or not built, or the server is one of others.
     """
     if settings.triton_url:
         raise ModelBuildError(
@@ -75,10 +75,10 @@ def tune_model(settings: Settings, name: str, seconds: float, report: Callable[[
     numbers = sorted({*(2**power for power in range(available.bit_length())), available, configured})
     for round_ in range(1, ROUNDS + 1):
         for threads in numbers:
-            rate = _texts_a_second(settings, name, threads, seconds)
+            rate = _texts_per_second(settings, name, threads, seconds)
             report(f"{name}: round {round_} of {ROUNDS}, {threads} worker threads: {rate:.1f} texts/s")
             measured[threads].append(rate)
-    return Tuned(
+    return TuneResult(
         name, configured, {k: statistics.median(rates) for k, rates in measured.items()}, _best(measured, configured)
     )
 
@@ -103,8 +103,8 @@ def _best(measured: dict[int, list[float]], configured: int) -> int:
     return fastest if gain >= GAIN and all(mine > earlier for mine, earlier in pairs) else configured
 
 
-def _texts_a_second(settings: Settings, name: str, threads: int, seconds: float) -> float:
-    """Of a Triton that is started for it, loaded and warm."""
+def _texts_per_second(settings: Settings, name: str, threads: int, seconds: float) -> float:
+    """The rate of a Triton that is started for it, loaded and warm."""
     with tempfile.TemporaryDirectory() as scratch:
         repository, home = Path(scratch) / "models", Path(scratch) / "home"
         shutil.copytree(settings.model_repository / name, repository / name)
@@ -131,5 +131,5 @@ def _measured(session: TritonSession, name: str, rows: Sequence[Row], seconds: f
 def _rows(stage: Stage) -> list[Row]:
     """Texts of several lengths, or pairs of a question and such a text."""
     words = " ".join(PASSAGES).split()
-    texts = [" ".join(islice(cycle(words), start, start + count)) for start, count in enumerate(WORDS_A_TEXT)]
+    texts = [" ".join(islice(cycle(words), start, start + count)) for start, count in enumerate(WORDS_PER_TEXT)]
     return [(QUESTION, text) if stage == "rerank" else (text,) for text in texts]

@@ -16,7 +16,7 @@ from embedder_assets.settings import Settings
 
 
 @dataclass(frozen=True)
-class Verdict:
+class VerifyResult:
     """What was found about one model.
 
     Attributes:
@@ -29,8 +29,8 @@ class Verdict:
     figure: str = ""
 
 
-def verify_models(settings: Settings, session: TritonSession, names: Sequence[str] = ()) -> Iterator[Verdict]:
-    """Looks at every model, or at the named ones.
+def verify_models(settings: Settings, session: TritonSession, names: Sequence[str] = ()) -> Iterator[VerifyResult]:
+    """Verifies every model, or the named ones.
 
     A model is right when its files have the digests of its build, Triton loads it, and its answers agree with the
     golden values next to it. Without golden values it has to find an answer closer to its question than another text.
@@ -38,23 +38,23 @@ def verify_models(settings: Settings, session: TritonSession, names: Sequence[st
     for state in inspect_models(settings.model_repository, names=names, device=settings.device):
         name = state.name
         if state.description is None:
-            yield Verdict(name, state.problem)
+            yield VerifyResult(name, state.problem)
             continue
         if state.problem is not None:
-            yield Verdict(name, f"{state.problem}: run `embedder models build`")
+            yield VerifyResult(name, f"{state.problem}: run `embedder models build`")
             continue
         try:
-            yield _judge(state.description, settings.model_repository / name, session)
+            yield _compare_answers(state.description, settings.model_repository / name, session)
         except EmbedderError as error:
-            yield Verdict(name, str(error))
+            yield VerifyResult(name, str(error))
 
 
-def _judge(model: ModelDescription, folder: Path, session: TritonSession) -> Verdict:
+def _compare_answers(model: ModelDescription, folder: Path, session: TritonSession) -> VerifyResult:
     golden = read_golden(folder, model)
     rows: list[Row] = golden.rows if golden else golden_rows(model.stage)
     outputs = next(session.infer_many(model.name, [rows])).outputs
     if golden is None:
-        return _plausible(model.name, model.stage, outputs)
+        return _compare_texts(model.name, model.stage, outputs)
     found = agreement(model.stage, outputs, golden.outputs)
     least = LEAST_AGREEMENT[model.precision_on(session.device)]
     measure = "correlation of scores" if model.stage == "rerank" else "lowest cosine"
@@ -62,16 +62,16 @@ def _judge(model: ModelDescription, folder: Path, session: TritonSession) -> Ver
     figure = f"{measure} {found:.4f} of {len(rows)} texts, against {against}"
     # Not found < least: a value that is no number must not pass.
     if found >= least:
-        return Verdict(model.name, None, figure)
+        return VerifyResult(model.name, None, figure)
     exact = model.precision_on(session.device) == "fp32"
     remedy = "build it again" if exact else "in model.toml, [precision] with fp32 serves it as it is"
-    return Verdict(model.name, f"expected {least} or more: {figure}; {remedy}", figure)
+    return VerifyResult(model.name, f"expected {least} or more: {figure}; {remedy}", figure)
 
 
-def _plausible(name: str, stage: Stage, outputs: Outputs) -> Verdict:
+def _compare_texts(name: str, stage: Stage, outputs: Outputs) -> VerifyResult:
     related, unrelated = _similarities(stage, outputs)
     figure = f"no reference values; the answer {related:.3f}, an unrelated text {unrelated:.3f}"
-    return Verdict(name, None if related > unrelated else f"expected the answer to be closer: {figure}", figure)
+    return VerifyResult(name, None if related > unrelated else f"expected the answer to be closer: {figure}", figure)
 
 
 def _similarities(stage: Stage, outputs: Outputs) -> tuple[float, float]:

@@ -1,7 +1,7 @@
-"""Requests that fit the server's memory: made smaller where it runs out, slowly larger again, and pieced together.
+"""Adaptive batching: requests get smaller where the server runs out of memory, and slowly larger again.
 
-Who asks gets one answer a request, in their order, whatever became of it on the way. A request that fails is sent
-again by itself, in halves: that finds the size that fits, and in the end the text that fails alone.
+The caller gets one answer per request, in order, however it was split on the way. A request that fails is retried by
+itself, in halves: that finds the size that fits, and in the end the text that fails alone.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import numpy as np
 
 from embedder_assets.errors import InferenceError, ResourceExhaustedError
 from embedder_assets.serving.client.grpc import UNOBSERVED, Answer, Failure, Outputs, RequestObserver, Row
-from embedder_assets.serving.client.retrying import Connection
+from embedder_assets.serving.client.retrying import RetryingClient
 
 # Requests of the largest allowed size that have to be answered in a row before twice as many rows are tried.
-PATIENCE = 8
-# A text that no model can have trouble with: where it fails too, the fault is not the text's.
+GROW_AFTER = 8
+# A text that no model can have trouble with: where it fails too, the text is not the cause.
 HARMLESS = "harmless"
 TEXT_AT_FAULT = "text_at_fault"
 
@@ -27,17 +27,17 @@ Request = Sequence[Row]
 
 
 class SizeLimit:
-    """The most rows that a request to one model may have, learnt from what the server had no memory for.
+    """The most rows that a request to one model may have, learnt from requests that the server had no memory for.
 
     Attributes:
         rows: The limit, or None while nothing has failed.
-        asked: The largest request that failed: with it, the limit has no use any more.
+        largest_failed: Rows of the largest request that failed; a limit of as many has no use any more.
     """
 
     def __init__(self) -> None:
         self.rows: int | None = None
-        self.asked = 0
-        self._patience = PATIENCE
+        self.largest_failed = 0
+        self._grow_after = GROW_AFTER
         self._streak = 0
         self._grown = False
 
@@ -47,15 +47,15 @@ class SizeLimit:
 
     def exhausted(self, rows: int) -> bool:
         """The server had no memory for a request of ``rows`` rows; returns whether the limit fell."""
-        self.asked = max(self.asked, rows)
+        self.largest_failed = max(self.largest_failed, rows)
         self._streak = 0
         half = max(rows // 2, 1)
         # What was in flight with it fails too: that is no reason to go below half of it.
         if self.rows is not None and half >= self.rows:
             return False
         self.rows = half
-        # A larger size was tried too early: the next try waits longer, so that failed tries cost ever less.
-        self._patience *= 2 if self._grown else 1
+        # A larger size was tried too early: the next try waits longer, so that failed tries get rarer.
+        self._grow_after *= 2 if self._grown else 1
         self._grown = False
         return True
 
@@ -64,15 +64,15 @@ class SizeLimit:
         if self.rows is None or rows <= self.rows // 2:
             return False
         self._streak += 1
-        if self._streak < self._patience:
+        if self._streak < self._grow_after:
             return False
         self._streak = 0
         self._grown = True
-        self.rows = self.rows * 2 if self.rows * 2 < self.asked else None
+        self.rows = self.rows * 2 if self.rows * 2 < self.largest_failed else None
         return True
 
     def restore(self, rows: int | None) -> bool:
-        """A text was at fault and not the size: back to what was known; returns whether the limit rose."""
+        """A text was the cause and not the size: back to what was known; returns whether the limit rose."""
         rose = self.rows is not None and (rows is None or rows > self.rows)
         if rose:
             self.rows, self._streak = rows, 0
@@ -80,14 +80,14 @@ class SizeLimit:
 
     @property
     def now(self) -> int:
-        """Rows a request from now on."""
-        return self.rows or self.asked
+        """Rows per request from now on."""
+        return self.rows or self.largest_failed
 
 
 class AdaptiveRequests:
     """Streams of requests. What was learnt of a model's memory holds for all of its streams."""
 
-    def __init__(self, client: Connection) -> None:
+    def __init__(self, client: RetryingClient) -> None:
         self._client = client
         self._limits: dict[str, SizeLimit] = defaultdict(SizeLimit)
 
@@ -99,7 +99,7 @@ class AdaptiveRequests:
         Args:
             model: Name of a loaded model.
             requests: Rows that belong together.
-            observer: Told about every request that was answered, and about changes of the size.
+            observer: Is notified of every request that was answered, and of changes of the size.
 
         Raises:
             InferenceError: The model fails for any text.
@@ -119,7 +119,7 @@ class _Pending:
 class _Stream:
     """One stream of requests to one model."""
 
-    def __init__(self, client: Connection, model: str, limit: SizeLimit, observer: RequestObserver) -> None:
+    def __init__(self, client: RetryingClient, model: str, limit: SizeLimit, observer: RequestObserver) -> None:
         self._client = client
         self._model = model
         self._limit = limit
@@ -130,12 +130,12 @@ class _Stream:
         try:
             for rows in requests:
                 pending.append(_Pending(rows, self._submitted(rows)))
-                while len(pending) >= self._client.most_in_flight:
+                while len(pending) >= self._client.max_in_flight:
                     yield self._oldest(pending)
             while pending:
                 yield self._oldest(pending)
         finally:
-            self._tell_recoveries()
+            self._report_recoveries()
             for each in pending:
                 if each.future:
                     each.future.cancel()
@@ -150,16 +150,16 @@ class _Stream:
         known = self._limit.rows
         if oldest.future:
             try:
-                return self._seen(oldest.future.result())
+                return self._observed(oldest.future.result())
             except InferenceError as error:
                 self._shrink(len(oldest.rows), error)
-        # Triton computes waiting requests of a model together, and fails them together: what is sent again has to be
-        # alone, so that its failure is its own.
+        # Triton computes waiting requests of a model together, and fails them together: a retry has to be alone, so
+        # that its failure is its own.
         wait([each.future for each in pending if each.future])
-        return self._in_pieces(oldest.rows, known)
+        return self._split(oldest.rows, known)
 
-    def _in_pieces(self, rows: Request, known: int | None) -> Answer:
-        """Sends a request in as large parts as go, one after the other; what fails is halved until it is one row.
+    def _split(self, rows: Request, known: int | None) -> Answer:
+        """Sends a request in parts as large as the limit allows, one after the other; one that fails is halved.
 
         Args:
             rows: The request.
@@ -190,11 +190,11 @@ class _Stream:
         return _merged(answers, harmless, failures)
 
     def _sent(self, rows: Request) -> Answer:
-        return self._seen(self._client.infer(self._model, rows, self._observer.traceparent()))
+        return self._observed(self._client.infer(self._model, rows, self._observer.traceparent()))
 
-    def _seen(self, answer: Answer) -> Answer:
-        """Passes an answer on, after the observer and the limit have taken note of it."""
-        self._tell_recoveries()
+    def _observed(self, answer: Answer) -> Answer:
+        """The same answer, after the observer and the limit were notified of it."""
+        self._report_recoveries()
         self._observer.request(
             self._model, answer.latency_s, answer.rows, traceparent=answer.traceparent, dimension=answer.dimension
         )
@@ -202,7 +202,7 @@ class _Stream:
             self._observer.mitigated("batch_recovered", self._model, self._limit.now, "answered_in_a_row")
         return answer
 
-    def _tell_recoveries(self) -> None:
+    def _report_recoveries(self) -> None:
         for done in self._client.recoveries():
             self._observer.recovered(done.kind, done.model, done.reason, endpoint=done.endpoint, at=done.at)
 
@@ -215,7 +215,7 @@ class _Stream:
             self._observer.mitigated("batch_recovered", self._model, self._limit.now, TEXT_AT_FAULT)
 
     def _harmless(self, row: Row, error: InferenceError) -> Answer:
-        """The answer to a text that cannot be at fault, of the form of ``row``; raises ``error`` if there is none."""
+        """The answer to a text that cannot be the cause, of the form of ``row``; raises ``error`` if there is none."""
         try:
             return self._client.infer(self._model, [(HARMLESS,) * len(row)])
         except InferenceError:
@@ -233,7 +233,7 @@ def _merged(answers: Sequence[Answer], harmless: Answer | None, failures: Sequen
         return answers[0]
     outputs: list[Outputs] = [answer.outputs for answer in answers]
     if harmless:
-        # No row of it is taken: it says what arrays of no rows look like, where every text failed.
+        # No row of it is taken: it has the shapes and types of arrays without rows, where every text failed.
         outputs.append({name: values[:0] for name, values in harmless.outputs.items()})
     return Answer(
         {name: np.concatenate([each[name] for each in outputs]) for name in outputs[0]},

@@ -20,7 +20,7 @@ from embedder_assets.errors import (
 )
 from embedder_assets.serving.client.channel import Headers, channel_args
 from embedder_assets.serving.client.oom import exhaustion
-from embedder_assets.serving.server.embedded import TritonAddress
+from embedder_assets.serving.server.access import TritonAddress
 
 if TYPE_CHECKING:
     from tritonclient.grpc import InferenceServerClient
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 # One request computes, one waits in Triton's queue, one is on its way: more would only hold memory.
 REQUESTS_IN_FLIGHT = 3
 UNLOAD_TIMEOUT_S = 60
-# A model whose process has died: Triton waits for an answer of it first.
-UNLOAD_DEAD_TIMEOUT_S = 240
+# A model whose process has crashed: Triton waits for an answer of it first.
+UNLOAD_CRASHED_TIMEOUT_S = 240
 
-# What Triton says of a model whose Python process is gone; it does not start it again by itself.
+# What Triton answers for a model whose Python process is gone; it does not start it again by itself.
 # One that was started again has no models either.
 CRASHED = ("is not healthy", "Stub process", "unknown model")
 
-# What a server says to a client that does not show a secret, and a connection where certificates do not fit.
+# What a server answers to a client without its secret, and a connection where certificates do not match.
 RESTRICTED_WORDS = ("protocol is restricted",)
 CLOSED_AT_ONCE = "Socket closed"
 TLS_WORDS = ("Tls handshake failed", "SSL_ERROR", "CERTIFICATE_VERIFY_FAILED", "Hostname Verification Check failed")
@@ -50,7 +50,7 @@ RecoveryKind = Literal[
 
 
 class RequestObserver(Protocol):
-    """Gets notice of requests; all calls come from the thread that takes the answers, but ``traceparent``'s."""
+    """Is notified of requests; all calls but ``traceparent`` come from the thread that takes the answers."""
 
     def traceparent(self) -> str | None:
         """The W3C trace context that the next request carries, or None for one that is not traced."""
@@ -82,15 +82,15 @@ class Unobserved:
     def request(
         self, model: str, latency_s: float, size: int, *, traceparent: str | None = None, dimension: int | None = None
     ) -> None:
-        """Nobody wants to know."""
+        """Ignored."""
 
     def mitigated(
         self, kind: Literal["batch_halved", "batch_recovered"], model: str, batch_size: int, reason: str
     ) -> None:
-        """Nobody wants to know."""
+        """Ignored."""
 
     def recovered(self, kind: RecoveryKind, model: str, reason: str, *, endpoint: str | None, at: float) -> None:
-        """Nobody wants to know."""
+        """Ignored."""
 
 
 UNOBSERVED = Unobserved()
@@ -102,7 +102,7 @@ class Failure:
 
     Attributes:
         position: Of the row in its request, from 0.
-        error: What Triton said.
+        error: What Triton answered.
     """
 
     position: int
@@ -180,7 +180,7 @@ class TritonClient:
             self._client.register_plugin(Headers(access.secret.headers))
 
     def close(self) -> None:
-        """Closes the channel; requests still in flight are given up."""
+        """Closes the channel; requests still in flight are cancelled."""
         self._client.close()
 
     def require_live(self, timeout_s: float) -> None:
@@ -189,7 +189,7 @@ class TritonClient:
         Raises:
             TritonUnavailableError: It does not within ``timeout_s`` seconds.
         """
-        with _errors_of(self.address, "asking whether it is there"):
+        with _errors_of(self.address, "health check"):
             self._client.is_server_live(client_timeout=timeout_s)
 
     def ensure_loaded(self, model: str) -> None:
@@ -204,12 +204,12 @@ class TritonClient:
                 self._client.load_model(model, client_timeout=self._timeout_s)
 
     def reload(self, model: str) -> None:
-        """Loads a model anew of which the process has died, or that the server has lost."""
-        self.ensure_unloaded(model, UNLOAD_DEAD_TIMEOUT_S)
+        """Loads a model again whose process has crashed, or that the server has lost."""
+        self.ensure_unloaded(model, UNLOAD_CRASHED_TIMEOUT_S)
         self.ensure_loaded(model)
 
     def ensure_unloaded(self, model: str, timeout_s: float = UNLOAD_TIMEOUT_S) -> None:
-        """Unloads a model if it is loaded, and returns when its memory is given back.
+        """Unloads a model if it is loaded, and returns when its memory is released.
 
         Unloading is asynchronous, and a load right after it can crash the server (Triton issue 4844), so this waits.
 
@@ -257,7 +257,7 @@ class TritonClient:
 
         Args:
             model: Name of a loaded model.
-            rows: The texts: one string a row for an encoder, (query, passage) for a cross-encoder.
+            rows: The texts: one string per row for an encoder, (query, passage) for a cross-encoder.
             traceparent: W3C trace context; Triton's own spans of the request become children of its span.
 
         Raises:
@@ -294,27 +294,27 @@ def _verified(model: str, outputs: Outputs, rows: int) -> Outputs:
     return outputs
 
 
-def _unauthorized(status: str | None, said: str) -> str | None:
-    """What to do where an answer says that the client is not let in, or None where it does not."""
+def _unauthorized(status: str | None, message: str) -> str | None:
+    """The remedy where an answer says that the client is not authorized, or None where it does not."""
     if status != "StatusCode.UNAVAILABLE":
         return None
-    if any(words in said for words in RESTRICTED_WORDS):
+    if any(words in message for words in RESTRICTED_WORDS):
         return (
             "Set EMBEDDER_TRITON_SECRET_FILE to a file with the server's `name=value` of restricted protocols: "
             "`triton/secret` in the home of an `embedder serve` on this machine."
         )
-    if any(words in said for words in TLS_WORDS):
+    if any(words in message for words in TLS_WORDS):
         return (
-            "Correct EMBEDDER_TRITON_TLS_CA (who vouches for the server, whose certificate has to name the address in "
+            "Correct EMBEDDER_TRITON_TLS_CA (what vouches for the server, whose certificate has to name the address in "
             "use), EMBEDDER_TRITON_TLS_CERT (the client's own with its key, for mutual TLS); unset them "
             "for a server without TLS."
         )
     return None
 
 
-def _closed_at_once(said: str) -> str:
-    """A server with TLS gives no reason to a client that speaks none, or shows no certificate that it knows."""
-    if CLOSED_AT_ONCE not in said:
+def _closed_at_once(message: str) -> str:
+    """A hint, since a server with TLS gives no reason to a client without TLS or without a known certificate."""
+    if CLOSED_AT_ONCE not in message:
         return ""
     return (
         " A server that closes a connection at once may want TLS (EMBEDDER_TRITON_TLS_CA) or a client's certificate "
@@ -335,39 +335,39 @@ class _errors_of:  # noqa: N801 - reads as a statement
 
         if isinstance(error, InferenceServerException):
             raise self._translate(error) from error
-        # Another request has found the server gone and has closed the client: this one is to be sent again, too.
+        # Another request has found the server gone and has closed the client: this one has to be retried, too.
         if isinstance(error, ValueError) and "closed channel" in str(error):
             raise TritonUnavailableError(
                 f"Triton at {self._address.grpc}",
                 expected=f"an answer ({self._action})",
-                got="the connection was given up",
+                got="the connection was closed",
                 remedy="What was computed is kept: start the run again when Triton is back.",
             ) from error
 
     def _translate(self, error: InferenceServerException) -> Exception:
         log = f" The server's log is {self._address.log_file}." if self._address.log_file else ""
         # The backend's traceback is in the log.
-        said = error.message().split("\n\nAt:\n")[0]
-        if (unauthorized := _unauthorized(error.status(), said)) is not None:
+        message = error.message().split("\n\nAt:\n")[0]
+        if (unauthorized := _unauthorized(error.status(), message)) is not None:
             return TritonAccessError(
                 f"{self._action} at {self._address.grpc}",
-                expected="to be let in",
-                got=f"{error.status()}: {said}",
+                expected="to be authorized",
+                got=f"{error.status()}: {message}",
                 remedy=unauthorized,
             )
         if error.status() in ("StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED", "StatusCode.CANCELLED"):
-            perhaps = _closed_at_once(said)
+            perhaps = _closed_at_once(message)
             return TritonUnavailableError(
                 f"Triton at {self._address.grpc}",
                 expected=f"an answer ({self._action})",
-                got=f"{error.status()}: {said}",
+                got=f"{error.status()}: {message}",
                 remedy=f"What was computed is kept: start the run again when Triton is back.{perhaps}{log}",
             )
-        if any(words in said for words in CRASHED):
+        if any(words in message for words in CRASHED):
             return ModelCrashedError(
                 f"{self._action} at {self._address.grpc}",
                 expected="an answer",
-                got=f"{error.status()}: {said}",
+                got=f"{error.status()}: {message}",
                 remedy=f"The model's process has died: free memory on the server's machine, or restart it.{log}",
             )
         short = exhaustion(error.status(), error.message())
@@ -377,12 +377,12 @@ class _errors_of:  # noqa: N801 - reads as a statement
                 f"{self._action} at {self._address.grpc}",
                 kind=short,
                 expected="memory for the request",
-                got=f"{error.status()}: {said}",
+                got=f"{error.status()}: {message}",
                 remedy=f"Free memory on the server's machine, or lower EMBEDDER_REQUEST_BATCH_SIZE.{log}",
             )
         return self._refused(
             f"{self._action} at {self._address.grpc}",
             expected="an answer",
-            got=f"{error.status()}: {said}",
-            remedy=f"`embedder models verify` tells whether the models are whole.{log}",
+            got=f"{error.status()}: {message}",
+            remedy=f"`embedder models verify` checks whether the models are whole.{log}",
         )

@@ -50,16 +50,16 @@ class ProcessMemory:
 
     def __init__(self) -> None:
         self._trees: dict[int, list[Any]] = {}
-        self._looked_at = 0.0
+        self._refreshed_at = 0.0
 
     def used_bytes(self, *pids: int) -> int:
-        """The sum now, in bytes; a page that processes share is counted for each of them."""
+        """The sum now, in bytes; a page that processes share counts for each of them."""
         import psutil
 
-        # Finding descendants reads all of /proc, so it is not done at every look.
-        if time.monotonic() - self._looked_at > REFRESH_S or not self._trees.keys() >= set(pids):
+        # Finding descendants reads all of /proc, so it is not done at every call.
+        if time.monotonic() - self._refreshed_at > REFRESH_S or not self._trees.keys() >= set(pids):
             self._trees = {pid: _tree(pid) for pid in pids}
-            self._looked_at = time.monotonic()
+            self._refreshed_at = time.monotonic()
         total = 0
         for process in (process for pid in pids for process in self._trees[pid]):
             with contextlib.suppress(psutil.Error):

@@ -1,14 +1,14 @@
-"""Which of Triton's answers say that a request was too large for the memory there is.
+"""Out of memory: which of Triton's answers mean that a request was too large for the memory there is.
 
 Triton has no status of its own for it: a backend's allocation error comes as INTERNAL with whatever words the runtime
-has. So the words are looked for, those of CUDA, cuBLAS, cuDNN, ONNX Runtime, Python, NumPy, C++ and of Triton's own
+has. So messages are matched against the words of CUDA, cuBLAS, cuDNN, ONNX Runtime, Python, NumPy, C++ and Triton's own
 shared memory between server and Python backend.
 """
 
 from __future__ import annotations
 
-# In lower case; a kind whose words come first is the one that is said. Specific words, because a text that fails for
-# another reason is looked for in another way, and must not make every request small.
+# In lower case; the first kind with a match is reported. Specific words, because a text that fails for another reason
+# is found in another way, and must not make every request small.
 WORDS: dict[str, tuple[str, ...]] = {
     "shared_memory": (
         "shared memory pool",
@@ -41,10 +41,10 @@ def exhaustion(status: str | None, message: str) -> str | None:
 
     Args:
         status: The gRPC status, as the client library writes it.
-        message: The server's words.
+        message: The server's message.
     """
-    said = message.lower()
+    lowered = message.lower()
     for kind, words in WORDS.items():
-        if any(word in said for word in words):
+        if any(word in lowered for word in words):
             return kind
     return "resource_exhausted" if status == STATUS else None

@@ -1,23 +1,27 @@
-"""What is known of answers that do not come: which failures may pass, who waits since when, and what was done."""
+"""What is known of requests without an answer: which failures are transient, how long one waits, and what was done."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 from embedder_assets.errors import EmbedderError, ModelCrashedError, TritonAccessError, TritonUnavailableError
 from embedder_assets.sanitize import safe_line
-from embedder_assets.serving.client.grpc import RecoveryKind
+from embedder_assets.serving.client.grpc import RecoveryKind, TritonClient
 
-# What may pass; any other error is permanent.
+# Given the name of a model and the client of a server: loads the model there, and raises unless it is the right one.
+Prepare = Callable[[str, TritonClient], None]
+
+# What a retry may cure; any other error is permanent.
 TRANSIENT = (TritonUnavailableError, ModelCrashedError)
-# What one of several servers is put aside for: another one may let the client in.
+# What one of several servers is ejected for: another one may authorize the client.
 SERVER_FAULTS = (*TRANSIENT, TritonAccessError)
-# Deaths of a model without an answer in between: then it is not chance.
-DEATHS = 3
+# Crashes of a model without an answer in between: more are not chance.
+MAX_CRASHES = 3
 # Between two tries; a pause is longer than the one before.
 FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 5.0
@@ -27,11 +31,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Recovery:
-    """One thing that was done.
+    """One thing that was done to get an answer.
 
     Attributes:
         model: Name of the model that was asked.
-        reason: What was gone, as one word.
+        reason: What had failed, as one word.
         endpoint: ``host:port`` of the server, where it is one of several.
         at: Unix time in seconds.
     """
@@ -44,13 +48,13 @@ class Recovery:
 
 
 class Recoveries:
-    """What was done and nobody has read yet; any thread may add, any may take."""
+    """What was done and not read yet; any thread may add, any may take."""
 
     def __init__(self) -> None:
         self._waiting: deque[Recovery] = deque()
 
     def note(self, recovery: Recovery, why: str) -> None:
-        """Keeps it, and says it in the log."""
+        """Keeps it, and writes it to the log."""
         self._waiting.append(recovery)
         where = f" at {recovery.endpoint}" if recovery.endpoint else ""
         _log.warning("%s", safe_line(f"{recovery.kind}{where}: {why} (model '{recovery.model}')"))
@@ -65,13 +69,13 @@ class Recoveries:
 
 
 class Outage:
-    """What one caller knows of the time in which it gets no answer.
+    """The time in which one caller gets no answer.
 
     Attributes:
         model: Name of the model that it asks.
-        generation: How much had been mended when the last try began.
-        reported: Whether it was noted.
-        crashes: How often the model's process died over the request.
+        generation: How many recoveries there had been when the last try began.
+        reported: Whether the outage is in the recoveries.
+        crashes: How often the model's process crashed during the request.
     """
 
     def __init__(self, model: str) -> None:
@@ -83,19 +87,19 @@ class Outage:
 
     @property
     def seconds(self) -> float:
-        """Since the first look at this, which is right after the first failure."""
+        """Since the first call of this, which is right after the first failure."""
         if self._began is None:
             self._began = time.monotonic()
         return time.monotonic() - self._began
 
 
 def reason_of(error: EmbedderError) -> str:
-    """The one word for what was gone."""
+    """What has failed, as one word."""
     words = {ModelCrashedError: "model_crashed", TritonAccessError: "unauthorized"}
     return next((word for kind, word in words.items() if isinstance(error, kind)), "triton_unavailable")
 
 
-def with_more(error: EmbedderError, more: str, kind: type[EmbedderError] | None = None) -> EmbedderError:
-    """The same error with more words about what came."""
-    got = f"{error.got} ({more})"
+def with_detail(error: EmbedderError, detail: str, kind: type[EmbedderError] | None = None) -> EmbedderError:
+    """The same error with a detail about what came."""
+    got = f"{error.got} ({detail})"
     return (kind or type(error))(error.thing, expected=error.expected, got=got, remedy=error.remedy)

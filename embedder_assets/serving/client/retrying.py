@@ -1,7 +1,6 @@
-"""The way to Triton that outlives a server: what failed for a moment is sent again.
+"""Retries: a request that fails for a transient reason is sent again, with backoff, until ``triton_retry_s`` is over.
 
-Answers that were not given are asked for again, so who waits for one notices nothing but the time. What is done about a
-server that is lost is the matter of ``OneServer`` and ``SeveralServers``.
+The caller notices nothing but the time. What is done about a lost server is up to ``SingleServer`` and ``ServerPool``.
 """
 
 from __future__ import annotations
@@ -14,116 +13,99 @@ from typing import NoReturn, TypeVar
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, sleep_using_event, wait_exponential_jitter
 
 from embedder_assets.errors import EmbedderError
-from embedder_assets.serving.client.grpc import REQUESTS_IN_FLIGHT, Answer, Row, TritonClient
+from embedder_assets.serving.client.grpc import REQUESTS_IN_FLIGHT, Answer, Row
 from embedder_assets.serving.client.recovery import (
     FIRST_PAUSE_S,
     LONGEST_PAUSE_S,
     TRANSIENT,
     Outage,
+    Prepare,
     Recoveries,
     Recovery,
-    with_more,
+    with_detail,
 )
-from embedder_assets.serving.client.server_pool import SeveralServers
-from embedder_assets.serving.client.single_server import OneServer
-from embedder_assets.serving.server.embedded import EmbeddedTriton, TritonAddress
+from embedder_assets.serving.client.server_pool import ServerPool
+from embedder_assets.serving.client.single_server import SingleServer
 from embedder_assets.settings import Settings
 
 Result = TypeVar("Result")
 
 
-class Connection:
+class RetryingClient:
     """Requests to the servers that the settings name, which are found or started when the first one is needed.
 
     Args:
         settings: The resolved settings.
-        prepare: Given the name of a model and the client of a server: loads the model there, and raises unless it is
-            the right one.
+        prepare: Loads a model with a client, and raises unless it is the right one.
+
+    Attributes:
+        servers: The servers, of which some may be started, ejected or lost.
     """
 
-    def __init__(self, settings: Settings, prepare: Callable[[str, TritonClient], None]) -> None:
+    def __init__(self, settings: Settings, prepare: Prepare) -> None:
         self._settings = settings
         self._recoveries = Recoveries()
-        self._servers: OneServer | SeveralServers
+        self.servers: SingleServer | ServerPool
         if len(settings.triton_url) > 1:
-            self._servers = SeveralServers(settings, prepare, self._recoveries)
+            self.servers = ServerPool(settings, prepare, self._recoveries)
         else:
-            self._servers = OneServer(settings, prepare, self._recoveries)
-        most = REQUESTS_IN_FLIGHT * max(1, len(settings.triton_url))
-        self._pool = ThreadPoolExecutor(most, thread_name_prefix="triton")
+            self.servers = SingleServer(settings, prepare, self._recoveries)
+        workers = REQUESTS_IN_FLIGHT * max(1, len(settings.triton_url))
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="triton")
         self._closed = threading.Event()
         self._given_up = False
 
     @property
-    def addresses(self) -> list[TritonAddress]:
-        """Where the servers answer; empty while none was needed."""
-        return self._servers.addresses
-
-    @property
-    def embedded(self) -> EmbeddedTriton | None:
-        """The server of our own, if there is one."""
-        return self._servers.embedded
-
-    @property
-    def loaded(self) -> set[str]:
-        """The models that are in use."""
-        return self._servers.loaded
-
-    @property
-    def most_in_flight(self) -> int:
-        """Requests that may be on their way at once: more would only hold memory."""
-        return self._servers.most_in_flight
+    def max_in_flight(self) -> int:
+        """Requests that may be in flight at once: more would only hold memory."""
+        return self.servers.max_in_flight
 
     def recoveries(self) -> list[Recovery]:
-        """What was done to get answers all the same, since the last call."""
+        """What was done to get answers, since the last call."""
         return self._recoveries.take()
 
     def infer(self, model: str, rows: Sequence[Row], traceparent: str | None = None) -> Answer:
-        """The same as of ``TritonClient``, sent again while the server or the model's process is gone.
+        """The same as of ``TritonClient``, sent again while the server or the model's process is down.
 
         Raises:
-            TritonUnavailableError: Triton has not answered for ``triton_retry_s`` seconds, or dies again and again.
+            TritonUnavailableError: Triton has not answered for ``triton_retry_s`` seconds, or crashes again and again.
         """
 
         def ask(outage: Outage) -> Answer:
-            return self._servers.attempt(lambda client: client.infer(model, rows, traceparent), outage)
+            return self.servers.attempt(lambda client: client.infer(model, rows, traceparent), outage)
 
-        return self._persist(ask, model)
+        return self._retry(ask, model)
 
     def submit(self, model: str, rows: Sequence[Row], traceparent: str | None = None) -> Future[Answer]:
         """The same in the background; errors come out of the future."""
         return self._pool.submit(self.infer, model, rows, traceparent)
 
     def load(self, model: str) -> None:
-        """Loads a model at every server, and holds it against its description.
+        """Loads a model at every server, and checks it against its description.
 
         Raises:
             EmbedderError: No server can.
         """
-        self._persist(self._servers.load, model)
+        self._retry(self.servers.load, model)
 
     def unload(self, models: set[str]) -> None:
         """Unloads models at every server."""
-        self._persist(lambda outage: self._servers.unload(models, outage), ", ".join(sorted(models)))
-
-    def forget(self, models: set[str]) -> None:
-        """These models are not in use any more: nobody brings them back."""
-        self._servers.forget(models)
+        self._retry(lambda outage: self.servers.unload(models, outage), ", ".join(sorted(models)))
 
     def close(self) -> None:
-        """Closes the clients, ends the server if it is our own, and lets nobody wait any longer."""
+        """Closes the clients, ends the server if it is embedded, and ends the retries."""
         self._closed.set()
         self._pool.shutdown(wait=False, cancel_futures=True)
-        self._servers.close()
+        self.servers.close()
 
-    def _persist(self, attempt: Callable[[Outage], Result], model: str) -> Result:
-        """Does something again and again while what fails may pass; it has to be harmless when it is done twice."""
+    def _retry(self, attempt: Callable[[Outage], Result], model: str) -> Result:
+        """Tries something until it succeeds or fails for good; it has to be idempotent."""
         outage = Outage(model)
         retrying = Retrying(
             retry=retry_if_exception_type(TRANSIENT),
             wait=wait_exponential_jitter(multiplier=FIRST_PAUSE_S, max=LONGEST_PAUSE_S),
-            stop=lambda _: self._stops(outage),
-            before_sleep=lambda state: self._servers.mend(outage, _error_of(state)),
+            stop=lambda _: self._should_stop(outage),
+            before_sleep=lambda state: self.servers.recover(outage, _error_of(state)),
             retry_error_callback=lambda state: self._give_up(outage, state),
             sleep=sleep_using_event(self._closed),
         )
@@ -131,8 +113,8 @@ class Connection:
         self._given_up = False
         return result
 
-    def _stops(self, outage: Outage) -> bool:
-        # Who has waited in vain does not wait again, until the server has answered.
+    def _should_stop(self, outage: Outage) -> bool:
+        # After a wait in vain no other request waits, until the server has answered.
         return self._closed.is_set() or self._given_up or outage.seconds >= self._settings.triton_retry_s
 
     def _give_up(self, outage: Outage, state: RetryCallState) -> NoReturn:
@@ -140,7 +122,7 @@ class Connection:
         if state.attempt_number == 1:
             raise error
         self._given_up = True
-        raise with_more(error, f"sent again for {outage.seconds:.0f} s, EMBEDDER_TRITON_RETRY_S") from error
+        raise with_detail(error, f"retried for {outage.seconds:.0f} s, EMBEDDER_TRITON_RETRY_S") from error
 
 
 def _error_of(state: RetryCallState) -> EmbedderError:

@@ -1,48 +1,43 @@
-"""Several servers of a run: requests go to the least busy of those that are healthy, and one that fails is put aside.
+"""Several servers of a run: a request goes to the healthy one that has the fewest in flight.
 
-What it had no answer to goes to another one at once. In the background it is asked again, with pauses that grow, until
-it answers; then it gets the models that are in use, each held against its fingerprint, and takes part again.
+One that fails is ejected (``ejection.py``), and what it had no answer to goes to another one at once.
 """
 
 from __future__ import annotations
 
 import itertools
-import random
 import threading
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from embedder_assets.errors import EmbedderError, ModelBuildError, ModelCrashedError, TritonUnavailableError
-from embedder_assets.serving.client.endpoint import Endpoint
+from embedder_assets.errors import EmbedderError, ModelCrashedError, TritonUnavailableError
+from embedder_assets.serving.client.ejection import PROBE_TIMEOUT_S, Endpoint, OutlierEjection
 from embedder_assets.serving.client.grpc import REQUESTS_IN_FLIGHT, TritonClient
 from embedder_assets.serving.client.recovery import (
-    DEATHS,
-    FIRST_PAUSE_S,
-    LONGEST_PAUSE_S,
+    MAX_CRASHES,
     SERVER_FAULTS,
     TRANSIENT,
     Outage,
+    Prepare,
     Recoveries,
     Recovery,
     reason_of,
-    with_more,
+    with_detail,
 )
-from embedder_assets.serving.server.embedded import TritonAddress, named_address
+from embedder_assets.serving.server.access import TritonAddress
+from embedder_assets.serving.server.embedded import named_address
 from embedder_assets.settings import Settings
 
 Result = TypeVar("Result")
-Prepare = Callable[[str, TritonClient], None]
-
-PROBE_TIMEOUT_S = 5.0
 
 
-class SeveralServers:
+class ServerPool:
     """The servers at several addresses, of which one is enough.
 
     Args:
         settings: The resolved settings, which name them.
         prepare: Loads a model with a client, and makes sure that it is the right one.
-        recoveries: Told what was done.
+        recoveries: Records what was done.
 
     Attributes:
         embedded: None: they are all others'.
@@ -56,10 +51,10 @@ class SeveralServers:
         self._prepare = prepare
         self._recoveries = recoveries
         self._lock = threading.Lock()
-        self._closed = threading.Event()
         self._endpoints: list[Endpoint] = []
-        self._turns = itertools.count(1)
+        self._request_numbers = itertools.count(1)
         self.loaded: set[str] = set()
+        self._ejection = OutlierEjection(prepare, recoveries, self.loaded, self._lock)
 
     @property
     def addresses(self) -> list[TritonAddress]:
@@ -67,17 +62,17 @@ class SeveralServers:
         return [endpoint.client.address for endpoint in self._endpoints]
 
     @property
-    def most_in_flight(self) -> int:
-        """Requests that may be on their way at once: as many for each server that is not put aside."""
+    def max_in_flight(self) -> int:
+        """Requests that may be in flight at once: as many for each server that is not ejected."""
         return REQUESTS_IN_FLIGHT * max(1, sum(endpoint.error is None for endpoint in self._endpoints))
 
     def attempt(self, work: Callable[[TritonClient], Result], outage: Outage) -> Result:
-        """Does some work with the least busy server; where that fails, with the others, each once.
+        """Does some work with the least busy server; where that fails, with each of the others once.
 
         Raises:
             TritonUnavailableError: None of them is left.
             ModelCrashedError: The last one that was left lost the model's process.
-            TritonAccessError: None of them lets the client in.
+            TritonAccessError: None of them authorizes the client.
         """
         tried: list[Endpoint] = []
         while True:
@@ -87,9 +82,9 @@ class SeveralServers:
                 result = work(endpoint.client)
             except SERVER_FAULTS as error:
                 outage.crashes += isinstance(error, ModelCrashedError)
-                self._eject(endpoint, outage.model, error, ejections)
+                self._ejection.eject(endpoint, outage.model, error, ejections)
                 tried.append(endpoint)
-                if outage.crashes > DEATHS or not self._has_other(outage.model, tried):
+                if outage.crashes > MAX_CRASHES or not self._has_other(outage.model, tried):
                     raise
             else:
                 endpoint.failures = 0
@@ -121,23 +116,23 @@ class SeveralServers:
             raise self._none_left(failed)
         for endpoint, why in failed.items():
             if isinstance(why, SERVER_FAULTS):
-                self._eject(endpoint, model, why, asked[endpoint])
+                self._ejection.eject(endpoint, model, why, asked[endpoint])
             else:
-                self._refuse(endpoint, model, why)
+                self._ejection.refuse(endpoint, model, why)
 
     def unload(self, models: set[str], outage: Outage) -> None:
-        """Unloads models at every server; those that are put aside do it when they are back."""
+        """Unloads models at every server; those that are ejected do it before they are restored."""
         self.forget(models)
         with self._lock:
             for endpoint in self._endpoints:
-                endpoint.surplus |= models if endpoint.error else set()
+                endpoint.pending_unloads |= models if endpoint.error else set()
             asked = {endpoint: endpoint.ejections for endpoint in self._endpoints if endpoint.error is None}
         for endpoint, ejections in asked.items():
             try:
                 endpoint.client.ensure_all_unloaded(models)
             except SERVER_FAULTS as error:
-                endpoint.surplus |= models
-                self._eject(endpoint, outage.model, error, ejections)
+                endpoint.pending_unloads |= models
+                self._ejection.eject(endpoint, outage.model, error, ejections)
 
     def forget(self, models: set[str]) -> None:
         """These models are not in use any more."""
@@ -146,18 +141,18 @@ class SeveralServers:
             for endpoint in self._endpoints:
                 endpoint.models -= models
 
-    def mend(self, outage: Outage, error: EmbedderError) -> None:
-        """Notes that nobody is left; those that are put aside are being asked already."""
-        if outage.crashes > DEATHS:
-            raise with_more(error, f"{outage.crashes} deaths over one request", ModelCrashedError) from error
+    def recover(self, outage: Outage, error: EmbedderError) -> None:
+        """Records that no server is left; those that are ejected are being probed already."""
+        if outage.crashes > MAX_CRASHES:
+            raise with_detail(error, f"{outage.crashes} crashes during one request", ModelCrashedError) from error
         if not outage.reported:
             outage.reported = True
             recovery = Recovery("request_retried", outage.model, reason_of(error))
-            self._recoveries.note(recovery, "no server answers; what has no answer is sent again")
+            self._recoveries.note(recovery, "no server answers; unanswered requests are retried")
 
     def close(self) -> None:
-        """Closes the clients; nobody is asked any more."""
-        self._closed.set()
+        """Closes the clients; no server is asked any more."""
+        self._ejection.close()
         with self._lock:
             for endpoint in self._endpoints:
                 endpoint.client.close()
@@ -176,18 +171,18 @@ class SeveralServers:
             return bool(self._usable(model, tried))
 
     def _take(self, model: str, tried: Sequence[Endpoint]) -> Endpoint:
-        """The least busy server; of several the one whose last request is the longest ago."""
+        """The server with the fewest requests in flight; of several the one whose last request was the longest ago."""
         with self._lock:
             usable = self._usable(model, tried)
             if not usable:
-                raise self._none_left({each: why for each in self._endpoints if (why := each.why_not(model))})
-            endpoint = min(usable, key=lambda each: (each.in_flight, each.turn))
+                raise self._none_left({each: why for each in self._endpoints if (why := each.error_for(model))})
+            endpoint = min(usable, key=lambda each: (each.in_flight, each.last_request))
             endpoint.in_flight += 1
-            endpoint.turn = next(self._turns)
+            endpoint.last_request = next(self._request_numbers)
             return endpoint
 
     def _none_left(self, why: dict[Endpoint, EmbedderError]) -> EmbedderError:
-        """One error that says of every server why it is not asked; one that may pass where any of them may."""
+        """One error with the reason for every server; a transient one where any of the reasons is transient."""
         why = {**{each: each.error for each in self._endpoints if each.error}, **why}
         if not why:
             return TritonUnavailableError(
@@ -201,33 +196,6 @@ class SeveralServers:
         thing = f"{first.thing}, none of {len(self._endpoints)} servers left"
         return type(first)(thing, expected=first.expected, got=got, remedy=first.remedy)
 
-    def _eject(self, endpoint: Endpoint, model: str, error: EmbedderError, ejections: int) -> None:
-        """Asks nothing of a server until it is back; once, although several requests fail together.
-
-        Args:
-            endpoint: The server.
-            model: The model that was asked.
-            error: What came instead of an answer.
-            ejections: How often it had been put aside when it was asked.
-        """
-        with self._lock:
-            if isinstance(error, ModelCrashedError):
-                endpoint.crashed.add(model)
-            if endpoint.error is not None or endpoint.ejections != ejections or self._closed.is_set():
-                return
-            endpoint.error = error
-            endpoint.ejections += 1
-            endpoint.models.clear()
-            endpoint.failures += 1
-        recovery = Recovery("endpoint_ejected", model, reason_of(error), endpoint.name)
-        self._recoveries.note(recovery, f"{error.got}; the others go on")
-        threading.Thread(target=self._probe_until_healthy, args=(endpoint, model), name="probe", daemon=True).start()
-
-    def _refuse(self, endpoint: Endpoint, model: str, error: EmbedderError) -> None:
-        endpoint.refused[model] = error
-        reason = "other_fingerprint" if isinstance(error, ModelBuildError) else "model_unavailable"
-        self._recoveries.note(Recovery("endpoint_refused", model, reason, endpoint.name), str(error))
-
     def _give_up(self, model: str) -> None:
         with self._lock:
             if not any(model in endpoint.models for endpoint in self._endpoints):
@@ -239,57 +207,3 @@ class SeveralServers:
             endpoint.refused.pop(model, None)
             if model in self.loaded and endpoint.error is None:
                 endpoint.models.add(model)
-
-    def _probe_until_healthy(self, endpoint: Endpoint, model: str) -> None:
-        while not self._closed.wait(_pause_s(endpoint.failures)):
-            try:
-                self._make_ready(endpoint)
-            except EmbedderError as error:
-                endpoint.error = error
-                endpoint.failures += 1
-                continue
-            if endpoint.models or not endpoint.refused:
-                recovery = Recovery("endpoint_restored", model, "answers", endpoint.name)
-                self._recoveries.note(recovery, "it answers, with the models that are in use")
-            return
-
-    def _make_ready(self, endpoint: Endpoint) -> None:
-        """Gives a server the models that are in use until none is missing, and takes it back; raises where it fails."""
-        client = endpoint.client
-        client.require_live(PROBE_TIMEOUT_S)
-        for model in sorted(endpoint.crashed & self.loaded):
-            client.reload(model)
-            endpoint.crashed.discard(model)
-        ready: set[str] = set()
-        refused: set[str] = set()
-        while True:
-            with self._lock:
-                missing = self.loaded - ready - refused
-                surplus = endpoint.surplus - self.loaded
-                if not missing and not surplus:
-                    endpoint.models = ready & self.loaded
-                    endpoint.surplus.clear()
-                    endpoint.crashed.clear()
-                    endpoint.error = None
-                    return
-            client.ensure_all_unloaded(surplus)
-            endpoint.surplus -= surplus
-            for model in sorted(missing):
-                (ready if self._serves(endpoint, model) else refused).add(model)
-
-    def _serves(self, endpoint: Endpoint, model: str) -> bool:
-        """Whether a server that is put aside serves a model rightly; raises where it does not answer."""
-        try:
-            self._prepare(model, endpoint.client)
-        except SERVER_FAULTS:
-            raise
-        except EmbedderError as error:
-            self._refuse(endpoint, model, error)
-            return False
-        endpoint.refused.pop(model, None)
-        return True
-
-
-def _pause_s(failures: int) -> float:
-    longest = min(FIRST_PAUSE_S * 2 ** min(failures, 16), LONGEST_PAUSE_S)
-    return random.uniform(longest / 2, longest)

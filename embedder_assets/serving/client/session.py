@@ -15,11 +15,11 @@ from embedder_assets.sanitize import SecretUrl
 from embedder_assets.serving.client.batching import AdaptiveRequests
 from embedder_assets.serving.client.grpc import UNOBSERVED, Answer, RequestObserver, Row, TritonClient
 from embedder_assets.serving.client.memory import gpu_memory_of_driver, gpu_memory_of_metrics
-from embedder_assets.serving.client.retrying import Connection
-from embedder_assets.serving.client.validation import checked
+from embedder_assets.serving.client.retrying import RetryingClient
+from embedder_assets.serving.client.validation import validated
 from embedder_assets.serving.models.build import require_built
 from embedder_assets.serving.models.description import ModelDescription, Role, ScoreFormula, Stage, load_description
-from embedder_assets.serving.server.embedded import TritonAddress
+from embedder_assets.serving.server.access import TritonAddress
 from embedder_assets.settings import Device, Settings
 
 SCRAPE_TIMEOUT_S = 2
@@ -29,16 +29,16 @@ class TritonSession:
     """The models of one run.
 
     The server is, in this order: the one at ``EMBEDDER_TRITON_URL``, or several there; a running ``embedder serve`` of
-    the same home; or an embedded one of this session's own, which ``close`` ends.
+    the same home; or an embedded one of this session, which ``close`` stops.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._connection = Connection(settings, self._load)
-        self._requests = AdaptiveRequests(self._connection)
+        self._client = RetryingClient(settings, self._load)
+        self._requests = AdaptiveRequests(self._client)
         self._only: frozenset[str] | None = None
         self._without_gpu = False
-        # As they were at the first look: rows are labelled with one fingerprint from the start to the end of a run.
+        # As they were when first read: rows are labelled with one fingerprint from the start to the end of a run.
         self._descriptions: dict[str, ModelDescription] = {}
 
     @property
@@ -49,7 +49,7 @@ class TritonSession:
     @property
     def address(self) -> TritonAddress | None:
         """Where the server answers, of several the first one, or None while none was needed."""
-        return next(iter(self._connection.addresses), None)
+        return next(iter(self._client.servers.addresses), None)
 
     def fingerprint(self, model: str, stage: Stage) -> str:
         """The fingerprint that a model's rows carry, from its description, without starting a server.
@@ -106,12 +106,12 @@ class TritonSession:
             model: Name of the model.
             requests: The texts, without the model's prefixes.
             role: Which prefix single texts get; each pair gets both.
-            observer: Told about every request that was answered, and about changes of their size.
+            observer: Is notified of every request that was answered, and of changes of their size.
         """
         self._ensure_loaded(model)
         description = self._description(model)
         prefixed = ([description.prefixed(row, role) for row in rows] for rows in requests)
-        return checked(self._requests.infer_many(model, prefixed, observer), model, description)
+        return validated(self._requests.infer_many(model, prefixed, observer), model, description)
 
     @contextmanager
     def holding(self, models: Sequence[str], *, exclusive: bool) -> Iterator[None]:
@@ -127,10 +127,10 @@ class TritonSession:
             self._only = None
             if exclusive and self.address is not None:
                 with suppress(TritonUnavailableError):
-                    self._connection.unload(set(models))
+                    self._client.unload(set(models))
 
     def gpu_memory_bytes(self) -> dict[str, int]:
-        """GPU memory in use by device: the larger of what Triton's metrics and this machine's driver say.
+        """GPU memory in use by device: the larger of what Triton's metrics and this machine's driver report.
 
         Empty without a GPU, and while no server was needed.
         """
@@ -147,23 +147,23 @@ class TritonSession:
     @property
     def server_pid(self) -> int | None:
         """Process id of the server that this session started, if it did."""
-        return self._connection.embedded.pid if self._connection.embedded else None
+        return self._client.servers.embedded.pid if self._client.servers.embedded else None
 
     @property
     def _is_local(self) -> bool:
-        return any(loopback.is_local(address.grpc) for address in self._connection.addresses)
+        return any(loopback.is_local(address.grpc) for address in self._client.servers.addresses)
 
     @property
     def _metrics_urls(self) -> Sequence[SecretUrl | str]:
         if self._settings.triton_url:
             return self._settings.triton_metrics_url
-        return [address.metrics_url for address in self._connection.addresses if address.metrics_url]
+        return [address.metrics_url for address in self._client.servers.addresses if address.metrics_url]
 
     def close(self) -> None:
-        """Closes the connection, and ends the server if this session started it."""
-        self._connection.close()
-        self._connection = Connection(self._settings, self._load)
-        self._requests = AdaptiveRequests(self._connection)
+        """Closes the client, and ends the server if this session started it."""
+        self._client.close()
+        self._client = RetryingClient(self._settings, self._load)
+        self._requests = AdaptiveRequests(self._client)
         self._descriptions.clear()
 
     def _description(self, model: str) -> ModelDescription:
@@ -190,15 +190,15 @@ class TritonSession:
             )
 
     def _ensure_loaded(self, model: str) -> None:
-        if model not in self._connection.loaded:
+        if model not in self._client.servers.loaded:
             if not self._settings.triton_url and (self._settings.model_repository / model).exists():
                 require_built(self._settings.model_repository, model, self._settings.device)
-            self._connection.load(model)
+            self._client.load(model)
 
     def _load(self, model: str, client: TritonClient) -> None:
         if self._only is not None:
             others = set(client.loaded_models()) - self._only
-            self._connection.forget(others)
+            self._client.servers.forget(others)
             client.ensure_all_unloaded(others)
         client.ensure_loaded(model)
         self._require_described(model, client)

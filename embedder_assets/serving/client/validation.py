@@ -1,6 +1,6 @@
-"""Refuses an answer that cannot be right, before anything of it is written.
+"""Validation of answers: one that cannot be right is refused before anything of it is written.
 
-Such an answer is the model's fault and no text's, so it is an error of its own that stops the stage.
+The cause is the model and not a text, so it is an error of its own that stops the stage.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from embedder_assets.serving.models.description import ModelDescription
 _KINDS = {"TYPE_FP32": np.float32, "TYPE_INT32": np.int32}
 
 
-def checked(answers: Iterable[Answer], model: str, description: ModelDescription) -> Iterator[Answer]:
+def validated(answers: Iterable[Answer], model: str, description: ModelDescription) -> Iterator[Answer]:
     """The answers of a model, each of the form that its description promises.
 
     Raises:

@@ -1,4 +1,4 @@
-"""``embedder models add``: looks at a checkpoint and writes the ``model.toml`` that describes it."""
+"""``embedder models add``: reads a checkpoint and writes the ``model.toml`` that describes it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from embedder_assets.errors import ModelBuildError
 from embedder_assets.pydantic_errors import first_field_error
 from embedder_assets.serving.models.build import require_buildable
 from embedder_assets.serving.models.checkpoint import Checkpoint, read_checkpoint
+from embedder_assets.serving.models.configured import SETTINGS_OF
 from embedder_assets.serving.models.description import DESCRIPTION_FILE, POOLINGS, ModelDescription, Pooling, Stage
-from embedder_assets.serving.models.in_use import SETTINGS_OF
 from embedder_assets.serving.models.sources import download, resolve_revision, sha256_of
 from embedder_assets.settings import Device, variable_of
 
@@ -80,8 +80,8 @@ def add_model(repository: Path, new: NewModel, device: Device = "cpu") -> AddedM
     """
     folder = repository / new.name
     _require_allowed(folder, new)
-    checkpoint, source, said_license = _origin(folder, new)
-    license_ = new.license or said_license
+    checkpoint, source, declared_license = _origin(folder, new)
+    license_ = new.license or declared_license
     notes: list[str] = [] if license_ else ["No licence found: write it into model.toml, or use --license."]
     fields = {
         "name": new.name,
@@ -154,13 +154,13 @@ def _origin(folder: Path, new: NewModel) -> tuple[Checkpoint, dict[str, str], st
     """The checkpoint, the table ``[source]``, and the licence that it states."""
     hub_id, path = _hub_id(new.origin), _expanded(new.origin)
     if hub_id is not None:
-        checkpoint, where, said = _from_hub(hub_id, new.revision, guessed=not new.origin.startswith(HUB_PREFIX))
+        checkpoint, where, declared = _from_hub(hub_id, new.revision, guessed=not new.origin.startswith(HUB_PREFIX))
     elif new.origin and path.is_dir():
         checkpoint = read_checkpoint(path.absolute())
         inside = path.resolve().is_relative_to(folder.parent.resolve())
         written = os.path.relpath(path.resolve(), folder.resolve()) if inside else str(path.absolute())
         where = {"kind": "local", "path": written}
-        said = _license_of_card(path / "README.md")
+        declared = _license_of_card(path / "README.md")
     elif new.origin and path.exists():
         raise ModelBuildError(
             f"--from {new.origin}",
@@ -169,13 +169,13 @@ def _origin(folder: Path, new: NewModel) -> tuple[Checkpoint, dict[str, str], st
             remedy="Name the folder that it lies in; weights in other formats than safetensors are not read.",
         )
     else:
-        raise _nowhere(new.origin, path)
+        raise _no_such_folder(new.origin, path)
     digests = {
         "sha256": sha256_of(checkpoint.weights),
         "tokenizer_sha256": sha256_of(checkpoint.tokenizer),
         "config_sha256": sha256_of(checkpoint.config_file),
     }
-    return checkpoint, where | digests, said
+    return checkpoint, where | digests, declared
 
 
 def _expanded(origin: str) -> Path:
@@ -194,18 +194,18 @@ def _from_hub(hub_id: str, revision: str | None, *, guessed: bool) -> tuple[Chec
             remedy="Correct the id.",
         )
     try:
-        commit, said = resolve_revision(hub_id, revision)
+        commit, declared = resolve_revision(hub_id, revision)
         checkpoint = read_checkpoint(download(hub_id, commit))
     except ModelBuildError as error:
         thing = f"{error.thing} (no folder '{hub_id}' is here, so it is taken for an id of the hub)"
         raise ModelBuildError(
             thing if guessed else error.thing, expected=error.expected, got=error.got, remedy=error.remedy
         ) from error
-    return checkpoint, {"kind": "huggingface", "repository": hub_id, "revision": commit}, said
+    return checkpoint, {"kind": "huggingface", "repository": hub_id, "revision": commit}, declared
 
 
-def _nowhere(origin: str, path: Path) -> ModelBuildError:
-    """A path that leads nowhere: how far it leads, and what is there with a name like the one that was meant."""
+def _no_such_folder(origin: str, path: Path) -> ModelBuildError:
+    """The error for a missing path: which part of it is missing, and what has a similar name there."""
     if not origin:
         return ModelBuildError(
             "--from",
@@ -240,18 +240,18 @@ def _license_of_card(card: Path) -> str | None:
 
 
 def _pooling(checkpoint: Checkpoint, stage: Stage, notes: list[str]) -> Pooling:
-    said = checkpoint.pooling()
-    if said is not None and said not in POOLINGS[stage]:
-        kind = next(each for each, poolings in POOLINGS.items() if said in poolings)
+    declared = checkpoint.pooling()
+    if declared is not None and declared not in POOLINGS[stage]:
+        kind = next(each for each, poolings in POOLINGS.items() if declared in poolings)
         raise ModelBuildError(
             f"checkpoint {checkpoint.folder}",
             expected=f"one for stage '{stage}'",
-            got=f"one for stage '{kind}': modules.json has the pooling '{said}'",
+            got=f"one for stage '{kind}': modules.json has the pooling '{declared}'",
             remedy=f"Use --stage {kind}, or another checkpoint.",
         )
-    if said is None and stage == "dense":
+    if declared is None and stage == "dense":
         notes.append("The checkpoint does not say how it pools: mean is assumed; --pooling names another.")
-    return said or POOLINGS[stage][0]
+    return declared or POOLINGS[stage][0]
 
 
 def _dimension(checkpoint: Checkpoint, new: NewModel) -> int:
@@ -268,9 +268,9 @@ def _prefixes(checkpoint: Checkpoint, new: NewModel, notes: list[str]) -> dict[s
     candidates = {"query_prefix": QUERY_PROMPTS, "passage_prefix": PASSAGE_PROMPTS}
     prefixes = {}
     for field, names in candidates.items():
-        said = next((prompts[name] for name in names if name in prompts), "")
+        declared = next((prompts[name] for name in names if name in prompts), "")
         value = given[field]
-        prefixes[field] = said if value is None else value
+        prefixes[field] = declared if value is None else value
     if not any(prefixes.values()) and None in given.values():
         notes.append("No prefixes found; if its card asks for some (as E5 does), set --query-prefix, --passage-prefix.")
     return prefixes

@@ -99,7 +99,7 @@ def build_each(
 
     Args:
         repository: The model repository.
-        report: Receives one line a step, for people.
+        report: Receives one line per step, for people.
         names: Only these models.
         device: What they are built for.
 
@@ -146,7 +146,7 @@ def require_buildable(checkpoint: Checkpoint, description: ModelDescription, rep
     Raises:
         ModelBuildError: It cannot be built.
     """
-    with _understood(description.name), tempfile.TemporaryDirectory(prefix=".trial-", dir=repository) as place:
+    with _build_errors(description.name), tempfile.TemporaryDirectory(prefix=".trial-", dir=repository) as place:
         scratch, folder = Path(place), Path(place) / "model"
         (folder / "1").mkdir(parents=True)
         _convert(description, checkpoint, scratch, folder, device)
@@ -187,14 +187,14 @@ def _problem(description: ModelDescription, folder: Path, device: Device) -> str
         if not path.exists():
             return f"{path.name} is missing"
     try:
-        return _disagreement(json.loads(record.read_text("utf-8")), description, folder, device)
+        return _mismatch(json.loads(record.read_text("utf-8")), description, folder, device)
     except (ValueError, AttributeError):  # not JSON, or no object
         return "build.json is damaged"
     except OSError as error:
         return f"its files cannot be read: {error}"
 
 
-def _disagreement(built: dict[str, Any], description: ModelDescription, folder: Path, device: Device) -> str | None:
+def _mismatch(built: dict[str, Any], description: ModelDescription, folder: Path, device: Device) -> str | None:
     if built.get("fingerprint") != description.fingerprint(device):
         return "the description, the device or the way of building has changed since the build"
     for key, path in (
@@ -209,8 +209,8 @@ def _disagreement(built: dict[str, Any], description: ModelDescription, folder: 
 
 
 @contextmanager
-def _understood(name: str) -> Iterator[None]:
-    """Turns what the libraries raise at a checkpoint that they do not understand into an error about the model."""
+def _build_errors(name: str) -> Iterator[None]:
+    """Translates what libraries raise for a checkpoint that they do not understand into an error about the model."""
     try:
         yield
     except EmbedderError:
@@ -232,7 +232,7 @@ def _understood(name: str) -> Iterator[None]:
 
 
 def _build(description: ModelDescription, folder: Path, device: Device) -> None:
-    with _understood(description.name):
+    with _build_errors(description.name):
         (folder / "1").mkdir(parents=True, exist_ok=True)
         source = description.source
         if isinstance(source, ShippedSource):
@@ -244,7 +244,7 @@ def _build(description: ModelDescription, folder: Path, device: Device) -> None:
 
 
 def _record(description: ModelDescription, folder: Path, device: Device) -> None:
-    """Writes what the backend and ``inspect_models`` hold the files against."""
+    """Writes what the backend and ``inspect_models`` compare the files with."""
     (folder / "config.pbtxt").write_text(render_config(description, device), "utf-8")
     record = {
         "fingerprint": description.fingerprint(device),

@@ -75,8 +75,8 @@ class Checkpoint:
         """What sets it apart from the plain BERT that our own writer knows; empty for such a one."""
         if self.architecture != "bert":
             return [f"architecture '{self.architecture}'"]
-        said = {name: self.config.get(name, usual) for name, usual in PLAIN_BERT.items()}
-        return [f"{name} {value!r}" for name, value in said.items() if value != PLAIN_BERT[name]]
+        declared = {name: self.config.get(name, usual) for name, usual in PLAIN_BERT.items()}
+        return [f"{name} {value!r}" for name, value in declared.items() if value != PLAIN_BERT[name]]
 
     @cached_property
     def shapes(self) -> dict[str, list[int]]:
@@ -101,14 +101,14 @@ class Checkpoint:
         Raises:
             ModelBuildError: ``config.json`` does not say it in a way that transformers' own architectures have.
         """
-        said = next((self.config[name] for name in WIDTHS if name in self.config), None)
-        if not isinstance(said, int) or said < 1:
+        declared = next((self.config[name] for name in WIDTHS if name in self.config), None)
+        if not isinstance(declared, int) or declared < 1:
             raise _unsupported(
                 f"{self.config_file} (model_type '{self.architecture}')",
                 f"the width of a vector as {', '.join(WIDTHS[:-1])} or {WIDTHS[-1]}, as {KNOWN_ARCHITECTURES} have it",
-                "none" if said is None else repr(said),
+                "none" if declared is None else repr(declared),
             )
-        return said
+        return declared
 
     @property
     def longest_input(self) -> int:
@@ -133,22 +133,22 @@ class Checkpoint:
         if "Pooling" not in self.modules:
             return None
         path = self.modules["Pooling"] / "config.json"
-        said = read_json(path)
-        chosen = [word for word in str(said.get("pooling_mode", "")).split("+") if word]
-        chosen += [name for name, on in said.items() if name.startswith("pooling_mode_") and on]
+        declared = read_json(path)
+        chosen = [word for word in str(declared.get("pooling_mode", "")).split("+") if word]
+        chosen += [name for name, on in declared.items() if name.startswith("pooling_mode_") and on]
         known = POOLING_WORDS | POOLING_SWITCHES
         if len(chosen) != 1 or chosen[0] not in known:
             raise _unsupported(
                 str(path), f"one of the poolings {', '.join(POOLING_WORDS)}", ", ".join(chosen) or "none"
             )
-        if said.get("include_prompt") is False and any(self.prompts.values()):
+        if declared.get("include_prompt") is False and any(self.prompts.values()):
             raise _unsupported(str(path), "include_prompt = true: prefixes are pooled as text", "false")
         return known[chosen[0]]
 
     def _splade_pooling(self) -> Pooling:
         path = self.modules["SpladePooling"] / "config.json"
-        said = read_json(path)
-        got = (said.get("pooling_strategy", "max"), said.get("activation_function", "relu"))
+        declared = read_json(path)
+        got = (declared.get("pooling_strategy", "max"), declared.get("activation_function", "relu"))
         if got != ("max", "relu"):
             raise _unsupported(str(path), "the strategy max with relu", " with ".join(got))
         return "splade_max"
@@ -157,10 +157,10 @@ class Checkpoint:
     def prompts(self) -> dict[str, str]:
         """Prompt name to text, of sentence-transformers."""
         path = self.folder / "config_sentence_transformers.json"
-        said = read_json(path, optional=True).get("prompts") or {}
-        if not isinstance(said, dict):
-            raise _unsupported(str(path), "prompts as names with texts", repr(said))
-        return {name: str(text) for name, text in said.items()}
+        declared = read_json(path, optional=True).get("prompts") or {}
+        if not isinstance(declared, dict):
+            raise _unsupported(str(path), "prompts as names with texts", repr(declared))
+        return {name: str(text) for name, text in declared.items()}
 
     @property
     def lowercases(self) -> bool:
@@ -171,16 +171,16 @@ class Checkpoint:
     def max_tokens(self) -> int:
         """The longest input that the checkpoint recommends."""
         tokenizer = read_json(self.weights_folder / "tokenizer_config.json", optional=True)
-        said = [self._text_options.get("max_seq_length"), tokenizer.get("model_max_length"), self.longest_input]
+        declared = [self._text_options.get("max_seq_length"), tokenizer.get("model_max_length"), self.longest_input]
         # Without a limit transformers writes 10^30.
-        return min(int(number) for number in said if isinstance(number, int | float) and number > 0)
+        return min(int(number) for number in declared if isinstance(number, int | float) and number > 0)
 
     @property
     def _text_options(self) -> dict[str, Any]:
-        said: dict[str, Any] = {}
+        declared: dict[str, Any] = {}
         for folder in (self.folder, self.weights_folder):
-            said |= read_json(folder / "sentence_bert_config.json", optional=True)
-        return said
+            declared |= read_json(folder / "sentence_bert_config.json", optional=True)
+        return declared
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:
@@ -231,8 +231,11 @@ def require_fit(checkpoint: Checkpoint, description: ModelDescription) -> None:
 def _require_only_weights(checkpoint: Checkpoint) -> None:
     """What would be computed otherwise than config.json, weights and tokenizer say, or with code of the checkpoint."""
     tokenizer = checkpoint.weights_folder / "tokenizer_config.json"
-    for path, said in ((checkpoint.config_file, checkpoint.config), (tokenizer, read_json(tokenizer, optional=True))):
-        if said.get("auto_map"):
+    for path, declared in (
+        (checkpoint.config_file, checkpoint.config),
+        (tokenizer, read_json(tokenizer, optional=True)),
+    ):
+        if declared.get("auto_map"):
             raise _unsupported(
                 f"{path} (model_type '{checkpoint.architecture}')",
                 f"an architecture that transformers brings itself ({KNOWN_ARCHITECTURES}; docs/models.md)",

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from embedder_assets.errors import ModelBuildError
+from embedder_assets.serving.models.configured import SETTINGS_OF, configured_models
 from embedder_assets.serving.models.description import model_folders
-from embedder_assets.serving.models.in_use import SETTINGS_OF, models_in_use
 from embedder_assets.settings import Settings, variable_of
 
 # Of `models add` and `models build`; the description last, so that a removal that was cut short can be repeated.
@@ -36,14 +36,14 @@ def remove_model(settings: Settings, name: str) -> RemovedModel:
         ModelBuildError: There is no such model, it is part of this project, or the settings use it.
     """
     (folder,) = model_folders(settings.model_repository, [name])
-    if name in models_in_use(Settings()):
+    if name in configured_models(Settings()):
         raise ModelBuildError(
             f"model '{name}'",
             expected="a model that was added",
             got="a default model, which is part of this project",
             remedy="Leave it: a model that no setting names is not loaded, and need not be built.",
         )
-    if (stage := models_in_use(settings).get(name)) is not None:
+    if (stage := configured_models(settings).get(name)) is not None:
         setting = SETTINGS_OF[stage]
         raise ModelBuildError(
             f"model '{name}'",

@@ -1,4 +1,4 @@
-"""Who is let in by a Triton server: certificates, and the secret without which nobody loads models.
+"""Access to a Triton server: its address, certificates, and the secret without which nobody loads models.
 
 Triton calls it a restricted protocol: requests of some kinds need a header with a value. Loading a model is one of
 them, because who may load a model may run code of his own on the server.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import secrets
 import ssl
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from embedder_assets.errors import SettingsError
@@ -29,7 +29,7 @@ class Secret:
 
     Attributes:
         name: Its name, without Triton's prefix.
-        value: What only those know who are let in.
+        value: Known to authorized clients only.
     """
 
     name: str
@@ -75,10 +75,10 @@ class Secret:
 
 @dataclass(frozen=True)
 class ClientAccess:
-    """What a client shows a server.
+    """The credentials that a client presents to a server.
 
     Attributes:
-        authority: Certificates (PEM) of who vouches for the server; None for a connection without TLS.
+        authority: Certificates (PEM) that vouch for the server; None for a connection without TLS.
         certificate: The client's own with its private key (PEM), for mutual TLS.
         secret: For restricted protocols.
     """
@@ -111,12 +111,34 @@ class ClientAccess:
 
 
 @dataclass(frozen=True)
+class TritonAddress:
+    """Where a Triton server answers.
+
+    Attributes:
+        grpc: ``host:port`` for inference.
+        metrics_url: Address of the Prometheus metrics, where known.
+        log_file: The server's log, for an embedded server.
+        access: The credentials for it.
+    """
+
+    grpc: str
+    metrics_url: str | None = None
+    log_file: str | None = None
+    access: ClientAccess = field(default_factory=ClientAccess)
+
+
+def with_secret_of(running: TritonAddress, access: ClientAccess) -> ClientAccess:
+    """The credentials for this home's own server: its secret replaces any other."""
+    return replace(access, secret=running.access.secret or access.secret)
+
+
+@dataclass(frozen=True)
 class ServerAccess:
-    """Whom an embedded server lets in.
+    """Whom an embedded server authorizes.
 
     Attributes:
         certificate: The server's with its private key (PEM); gRPC speaks TLS.
-        authority: Certificates (PEM) of who vouches for clients; one without a certificate of theirs gets nothing.
+        authority: Certificates (PEM) that vouch for clients: others get nothing.
         secret: Without it, a client can infer and no more; a new one by default. With None, whoever reaches
             the server runs code on it.
     """
@@ -127,7 +149,7 @@ class ServerAccess:
 
     @classmethod
     def of(cls, settings: Settings) -> ServerAccess:
-        """That of ``embedder serve``, as the settings say.
+        """The access of ``embedder serve``, as the settings say.
 
         Raises:
             SettingsError: A file cannot be used, or a setting is missing that another one needs.
@@ -148,10 +170,10 @@ class ServerAccess:
         return cls(certificate, authority, Secret.of(settings) or Secret.random())
 
     def options(self) -> list[str]:
-        """Of ``tritonserver``, without those that hold the secret. HTTP is closed: nothing here speaks it."""
+        """Options of ``tritonserver``, without those that hold the secret. HTTP is disabled: nothing here uses it."""
         if self.certificate is None:
             return ["--allow-http=false"]
-        # The option for mutual TLS takes the place of the other one.
+        # The option for mutual TLS replaces the other one.
         options = ["--grpc-use-ssl-mutual=true" if self.authority else "--grpc-use-ssl=true"]
         options += [
             "--allow-http=false",
@@ -161,7 +183,7 @@ class ServerAccess:
         return [*options, f"--grpc-root-cert={self.authority}"] if self.authority else options
 
     def secret_options(self) -> list[str]:
-        """Of ``tritonserver``; they hold the secret."""
+        """Options of ``tritonserver`` that hold the secret."""
         if self.secret is None:
             return []
         return [f"--grpc-restricted-protocol={','.join(RESTRICTED)}:{self.secret.line}"]

@@ -1,8 +1,8 @@
 """The embedded Triton: the tritonserver binary that the ``nvidia-pytriton`` wheel carries, on our model repository.
 
 It listens on 127.0.0.1 only, on the standard ports or the next free ones, and never outlives its owner: a watchdog
-process holds the server and ends it when the owner's end of a pipe closes, ``kill -9`` included. Who does not know its
-secret can infer and no more; see ``access.py``.
+process holds the server and ends it when the owner's end of a pipe closes, ``kill -9`` included. A client
+without its secret can infer and no more; see ``access.py``.
 """
 
 from __future__ import annotations
@@ -21,16 +21,14 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from embedder_assets.atomic_file import write_atomically
 from embedder_assets.errors import SettingsError, TritonUnavailableError
-from embedder_assets.network import loopback
-from embedder_assets.network import otlp_env as collector
+from embedder_assets.network import loopback, otlp_env
 from embedder_assets.permissions import require_protected
 from embedder_assets.sanitize import SecretUrl
-from embedder_assets.serving.server.access import ClientAccess, Secret, ServerAccess
+from embedder_assets.serving.server.access import ClientAccess, Secret, ServerAccess, TritonAddress, with_secret_of
 from embedder_assets.serving.server.child_process import WatchedProcess, last_lines
 from embedder_assets.serving.server.watchdog import HIDDEN
 from embedder_assets.settings import Settings
@@ -44,23 +42,6 @@ STANDARD_PORTS = {"grpc": 8001, "metrics": 8002}
 SERVING_FOLDER = Path(__file__).parents[1]
 
 
-@dataclass(frozen=True)
-class TritonAddress:
-    """Where a Triton server answers.
-
-    Attributes:
-        grpc: ``host:port`` for inference.
-        metrics_url: Address of the Prometheus metrics, where known.
-        log_file: The server's log, for an embedded server.
-        access: What it has to be shown.
-    """
-
-    grpc: str
-    metrics_url: str | None = None
-    log_file: str | None = None
-    access: ClientAccess = field(default_factory=ClientAccess)
-
-
 class EmbeddedTriton:
     """A tritonserver process owned by this process. Use as a context manager, or call ``stop``."""
 
@@ -71,7 +52,7 @@ class EmbeddedTriton:
         trace_url: SecretUrl | None = None,
         access: ServerAccess | None = None,
         *,
-        lasting: bool = False,
+        reuse_ports: bool = False,
     ) -> None:
         """Starts the server and waits until it is ready.
 
@@ -80,8 +61,9 @@ class EmbeddedTriton:
             state_folder: Where backends are linked and the log is kept, usually ``EMBEDDER_HOME/triton``.
             trace_url: Where the server posts the spans of traced requests, OTLP over HTTP; by default where
                 OpenTelemetry's variables point to, if that speaks HTTP.
-            access: Whom it lets in; by default everybody on this machine infers, and who has its secret does the rest.
-            lasting: Whether it takes the ports that the last published server of this state folder had, if they are
+            access: Whom it authorizes; by default everybody on this machine infers, and a client with its secret does
+                the rest.
+            reuse_ports: Whether it takes the ports of the last published server of this state folder, if they are
                 free; other servers leave them to it.
 
         Raises:
@@ -93,11 +75,11 @@ class EmbeddedTriton:
         self._trace_url = trace_url or _otlp_url()
         self._access = access or ServerAccess()
         for attempts_left in reversed(range(START_ATTEMPTS)):
-            ports = self._start(model_repository, _free_ports(_last_ports(state_folder), lasting=lasting))
+            ports = self._start(model_repository, _free_ports(_last_ports(state_folder), reuse_ports=reuse_ports))
             if self._listens_at(ports):
                 return
             self.stop()
-            # Somebody else may have taken a port between our look and the server's bind.
+            # Another process may have taken a port between our check and the server's bind.
             if not attempts_left or "already in use" not in self.log_file.read_text("utf-8", "replace"):
                 break
         raise TritonUnavailableError(
@@ -164,7 +146,7 @@ class EmbeddedTriton:
         return self._process.pid
 
     def dead_children(self) -> set[int]:
-        """Process ids of the server's children, as those of models, that have died and that it has not taken away."""
+        """Process ids of the server's children, as those of models, that have died and that it has not reaped."""
         import psutil
 
         with contextlib.suppress(psutil.Error):
@@ -203,7 +185,7 @@ class EmbeddedTriton:
 
 def _otlp_url() -> SecretUrl | None:
     """Where OpenTelemetry's variables point to, if that speaks HTTP."""
-    url = collector.http_url(os.environ)
+    url = otlp_env.http_url(os.environ)
     return SecretUrl(url) if url else None
 
 
@@ -256,7 +238,7 @@ def find_running(state_folder: Path) -> TritonAddress | None:
     secret_file = state_folder / "secret"
     try:
         content = json.loads((state_folder / "server.json").read_text("utf-8"))
-        # A number alone may be another process's by now, and its port somebody else's.
+        # A process id alone may be another process's by now, and its port another server's.
         if _start_of(content.pop("pid")) != content.pop("started"):
             return None
         access = ClientAccess(secret=Secret.read(secret_file) if secret_file.exists() else None)
@@ -269,7 +251,7 @@ def find_running(state_folder: Path) -> TritonAddress | None:
 
 
 def named_address(settings: Settings, grpc: str) -> TritonAddress:
-    """The server at an address that the settings name; to this home's own one its secret is shown, and to no other.
+    """The server at an address that the settings name, with the secret of this home's server where it is that one.
 
     Raises:
         SettingsError: A file cannot be used, or a setting is missing that another one needs.
@@ -279,11 +261,6 @@ def named_address(settings: Settings, grpc: str) -> TritonAddress:
     if running is not None and loopback.is_local(grpc) and grpc.partition(":")[2] == running.grpc.partition(":")[2]:
         access = with_secret_of(running, access)
     return TritonAddress(grpc, access=access)
-
-
-def with_secret_of(running: TritonAddress, access: ClientAccess) -> ClientAccess:
-    """What this home's own server is shown: its secret, whatever else there is."""
-    return replace(access, secret=running.access.secret or access.secret)
 
 
 def _start_of(pid: int) -> str:
@@ -342,12 +319,12 @@ def _server_environment(distribution: Path, trace_url: SecretUrl | None = None) 
     }
 
 
-def _free_ports(last: Mapping[str, int], *, lasting: bool) -> dict[str, int]:
-    """A port for each service: the last one for a lasting server, where it is free; no other server takes that one."""
+def _free_ports(last: Mapping[str, int], *, reuse_ports: bool) -> dict[str, int]:
+    """A port for each service: the last one with ``reuse_ports``, if it is free; no other server takes that one."""
     ports: dict[str, int] = {}
     for service, first in STANDARD_PORTS.items():
-        kept = [last[service]] if lasting and service in last else []
-        taken = {*ports.values(), *(() if lasting else last.values())}
+        kept = [last[service]] if reuse_ports and service in last else []
+        taken = {*ports.values(), *(() if reuse_ports else last.values())}
         wanted = itertools.chain(kept, range(first, first + 1000))
         ports[service] = next(port for port in wanted if port not in taken and _is_free(port))
     return ports

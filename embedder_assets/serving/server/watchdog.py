@@ -1,7 +1,7 @@
 """Runs one command and ends it, children included, as soon as the process that started the watchdog is gone.
 
 Usage: ``python watchdog.py LOG_FILE SCRATCH_FOLDER SHM_PREFIX COMMAND…``, scratch folder and prefix possibly empty.
-With a prefix for shared memory, no process of the command widens the rights of a file. The variable
+With a prefix for shared memory, no process of the command widens the permissions of a file. The variable
 ``EMBEDDER_HIDDEN_ARGUMENTS`` may hold more arguments of the command, as a JSON list: the command gets them, and no list
 of processes ever shows them (docs/adr/0028). Standard input is a pipe that the owner holds open. The kernel closes it
 when the owner ends in any way, ``kill -9`` included. A byte in it asks for an end at once, without the grace that a
@@ -61,7 +61,7 @@ def main(arguments: list[str]) -> int:
     ends: tuple[signal.Signals, ...] = (signal.SIGTERM, signal.SIGKILL)
     child = None
     try:
-        child = _start(command, log_file, narrow=bool(shm_prefix))
+        child = _start(command, log_file, block_fchmod=bool(shm_prefix))
         print(child.pid, flush=True)
         if _wait_for_end(child):
             ends = ends[1:]
@@ -77,12 +77,12 @@ def main(arguments: list[str]) -> int:
     return child.returncode if child.returncode >= 0 else SIGNALLED - child.returncode
 
 
-def _start(command: list[str], log_file: str, *, narrow: bool) -> subprocess.Popen[bytes]:
-    """Starts the command; what keeps it from starting is in the log."""
+def _start(command: list[str], log_file: str, *, block_fchmod: bool) -> subprocess.Popen[bytes]:
+    """Starts the command; an error that prevents it is in the log."""
     hidden = json.loads(os.environ.pop(HIDDEN, "[]"))
-    # The last ones of the environment, whose strings are for its owner's eyes only.
+    # The last ones of the environment, whose strings only its owner can read.
     environment = {**os.environ, **{f"{HIDDEN}_{number}": each for number, each in enumerate(hidden)}}
-    preparations = [_die_with_parent, *[_keep_rights_narrow] * narrow, *[_stop_at_exec] * bool(hidden)]
+    preparations = [_die_with_parent, *[_block_fchmod] * block_fchmod, *[_stop_at_exec] * bool(hidden)]
     with Path(log_file).open("ab") as log:
         try:
             child = subprocess.Popen(
@@ -95,7 +95,7 @@ def _start(command: list[str], log_file: str, *, narrow: bool) -> subprocess.Pop
                 preexec_fn=lambda: _prepare(preparations, log.fileno()),  # noqa: PLW1509 - this process has one thread
             )
             if hidden:
-                _hand_over(child.pid, len(hidden), len(environment))
+                _pass_hidden_arguments(child.pid, len(hidden), len(environment))
         except (OSError, subprocess.SubprocessError) as error:
             log.write(f"{command[0]} was not started: {error}\n".encode())
             raise SystemExit(1) from error
@@ -103,7 +103,7 @@ def _start(command: list[str], log_file: str, *, narrow: bool) -> subprocess.Pop
 
 
 def _prepare(preparations: list[Callable[[], None]], log: int) -> None:
-    """In the child, before the command: an exception would come to the parent without its words."""
+    """In the child, before the command: an exception would reach the parent without its message."""
     try:
         for prepare in preparations:
             prepare()
@@ -113,14 +113,14 @@ def _prepare(preparations: list[Callable[[], None]], log: int) -> None:
 
 
 def _die_with_parent() -> None:
-    # A second rope: if the watchdog itself is killed, the kernel ends its child.
+    # If the watchdog itself is killed, the kernel ends its child.
     _call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _keep_rights_narrow() -> None:
-    """The umask is the last word: Triton's Python backend would let everybody read the memory that texts pass through.
+def _block_fchmod() -> None:
+    """Without it Triton's Python backend would let everybody read the shared memory that texts pass through.
 
-    The Boost library makes a region by the umask, and then widens its rights with ``fchmod``.
+    The Boost library creates a region by the umask, and then widens its permissions with ``fchmod``.
     """
     packed = b"".join(struct.pack("HBBI", *instruction) for instruction in FCHMOD_DOES_NOTHING)
     instructions = ctypes.create_string_buffer(packed, len(packed))
@@ -133,7 +133,7 @@ def _stop_at_exec() -> None:
     _call("ptrace", PTRACE_TRACEME, 0, None, None)
 
 
-def _hand_over(pid: int, hidden: int, variables: int) -> None:
+def _pass_hidden_arguments(pid: int, hidden: int, variables: int) -> None:
     """Gives the command its hidden arguments: it has stopped before its first instruction.
 
     On its stack lie the number of arguments, their addresses, a zero, and the addresses of the environment. The last
@@ -174,7 +174,7 @@ def _call(function: str, *arguments: object) -> None:
 
 
 def _wait_for_end(child: subprocess.Popen[bytes]) -> bool:
-    """Returns when the command has ended or shall end; whether at once."""
+    """Returns when the command has ended or has to end; whether at once."""
     while child.poll() is None:
         readable, _, _ = select.select([0], [], [], 0.2)
         if readable:

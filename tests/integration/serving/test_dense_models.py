@@ -61,7 +61,7 @@ def models_by_version(home: Path, collection: str) -> list[set[tuple[str, str]]]
     return [set(rows.filter(collection=collection).select("model", "model_fingerprint").rows()) for rows in versions]
 
 
-def test_two_dense_models_fill_the_tables_and_switching_back_computes_nothing(
+def test_switching_dense_models_back_computes_nothing(
     run: Run, embedder: Embedder, home: Path, repository: Path
 ) -> None:
     section = run([FIRST, SECOND])
@@ -87,7 +87,7 @@ def test_two_dense_models_fill_the_tables_and_switching_back_computes_nothing(
     assert {path.name for path in (home / "exports" / "animals").glob("*.npz")} == {"dense.npz"}
 
 
-def test_a_replaced_model_hands_over_in_one_commit(run: Run, home: Path, repository: Path) -> None:
+def test_replaced_model_swaps_in_one_commit(run: Run, home: Path, repository: Path) -> None:
     run([FIRST])
     before = TableStore(home).read("dense_embeddings", "animals")
     assert run([SECOND])["items"]["computed"] == 3
@@ -106,9 +106,7 @@ def test_a_replaced_model_hands_over_in_one_commit(run: Run, home: Path, reposit
     )
 
 
-def test_the_smallest_budget_of_the_dense_models_bounds_the_chunks(
-    run: Run, corpus: Path, home: Path, repository: Path
-) -> None:
+def test_smallest_token_budget_bounds_the_chunks(run: Run, corpus: Path, home: Path, repository: Path) -> None:
     (corpus / "tools" / "long.txt").write_text("Every word of a long text counts as a token. " * 80, "utf-8")
     run([FIRST])
     assert TableStore(home).read("chunks", "tools")["token_count"].max() > 128
@@ -116,7 +114,7 @@ def test_the_smallest_budget_of_the_dense_models_bounds_the_chunks(
     assert TableStore(home).read("chunks", "tools")["token_count"].max() <= 128
 
 
-def test_a_query_that_is_not_utf8_ends_with_a_sentence(home: Path) -> None:
+def test_query_with_invalid_utf8_is_refused(home: Path) -> None:
     command = [str(BIN / "embedder").encode(), b"search", b"caf\xe9"]
     result = subprocess.run(command, env=environment(home), capture_output=True)
     assert result.returncode == 2

@@ -18,8 +18,8 @@ from embedder_assets.errors import ModelBuildError, TritonUnavailableError
 from embedder_assets.serving.client.grpc import TritonClient
 from embedder_assets.serving.client.session import TritonSession
 from embedder_assets.serving.server import embedded
-from embedder_assets.serving.server.access import ServerAccess
-from embedder_assets.serving.server.embedded import EmbeddedTriton, TritonAddress, find_running
+from embedder_assets.serving.server.access import ServerAccess, TritonAddress
+from embedder_assets.serving.server.embedded import EmbeddedTriton, find_running
 from embedder_assets.settings import Settings, load_settings
 from tests.support.command import BIN, environment
 from tests.support.processes import eventually, tritonservers_of
@@ -58,9 +58,7 @@ def listening_addresses(pid: int) -> set[str]:
     return addresses
 
 
-def test_it_listens_on_loopback_only_and_is_gone_after_stop(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_server_listens_on_loopback_until_stopped(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIP_MODE", "PREDICTION")
     with EmbeddedTriton(settings.model_repository, settings.home / "triton") as server:
         addresses = listening_addresses(server.pid)
@@ -93,7 +91,9 @@ def test_port_race_costs_one_restart(settings: Settings, monkeypatch: pytest.Mon
         taken = other.getsockname()[1]
         outdated = iter([{service: taken}])
         monkeypatch.setattr(
-            embedded, "_free_ports", lambda last, lasting: {**free_ports(last, lasting=lasting), **next(outdated, {})}
+            embedded,
+            "_free_ports",
+            lambda last, reuse_ports: {**free_ports(last, reuse_ports=reuse_ports), **next(outdated, {})},
         )
         with EmbeddedTriton(settings.model_repository, settings.home / "triton") as server:
             assert next(outdated, None) is None
@@ -105,7 +105,7 @@ def test_port_race_costs_one_restart(settings: Settings, monkeypatch: pytest.Mon
                 assert b"nv_" in response.read()
 
 
-def test_a_killed_owner_leaves_no_server(settings: Settings, tmp_path: Path) -> None:
+def test_killed_owner_leaves_no_server(settings: Settings, tmp_path: Path) -> None:
     owner = subprocess.Popen(
         [sys.executable, "-c", OWNER, str(settings.model_repository), str(settings.home)],
         env=environment(settings.home),
@@ -126,7 +126,7 @@ def test_platform_without_wheel_names_the_remedy(settings: Settings, monkeypatch
         EmbeddedTriton(settings.model_repository, settings.home / "triton")
 
 
-def test_the_same_code_talks_to_the_server_at_the_url(triton: TritonSession, tmp_path: Path) -> None:
+def test_session_uses_the_server_at_url(triton: TritonSession, tmp_path: Path) -> None:
     list(triton.infer_many("dense_minilm", [[("warm",)]]))
     assert triton.address is not None
     url = triton.address.grpc
@@ -139,14 +139,14 @@ def test_the_same_code_talks_to_the_server_at_the_url(triton: TritonSession, tmp
         other.close()
 
 
-def test_an_address_without_a_server_is_named_with_a_remedy() -> None:
+def test_unreachable_address_names_the_remedy() -> None:
     client = TritonClient(TritonAddress("127.0.0.1:9"), timeout_s=5)
     with pytest.raises(TritonUnavailableError, match=r"127\.0\.0\.1:9.*start the run again"):
         client.ensure_loaded("dense_minilm")
     client.close()
 
 
-def test_serve_publishes_its_address_until_it_ends(settings: Settings) -> None:
+def test_serve_publishes_its_address_while_running(settings: Settings) -> None:
     serve = subprocess.Popen(
         [str(BIN / "embedder"), "serve"], env=environment(settings.home), stdout=subprocess.PIPE, text=True
     )
@@ -161,9 +161,7 @@ def test_serve_publishes_its_address_until_it_ends(settings: Settings) -> None:
     assert eventually(lambda: not tritonservers_of(settings.home))
 
 
-def test_a_repository_and_a_temporary_folder_with_spaces_are_served(
-    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_paths_with_spaces_are_served(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spaced = tmp_path / "my models"
     spaced.symlink_to(settings.model_repository)
     (tmp_path / "my temp").mkdir()
@@ -174,7 +172,7 @@ def test_a_repository_and_a_temporary_folder_with_spaces_are_served(
         client.close()
 
 
-def test_a_server_that_serves_another_model_than_described_is_refused(settings: Settings, tmp_path: Path) -> None:
+def test_server_with_other_model_is_refused(settings: Settings, tmp_path: Path) -> None:
     other = tmp_path / "other"
     shutil.copytree(settings.model_repository, other)
     described = other / "dense_minilm" / "model.toml"

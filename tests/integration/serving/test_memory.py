@@ -108,8 +108,8 @@ def test_failing_text_is_named_and_left_out(
         assert failed not in telemetry
 
     with triton(monkeypatch, tmp_path / "triton") as url:
-        mended = embedder("run", "--corpus", str(animals), EMBEDDER_TRITON_URL=url)
-    assert mended.returncode == 0, mended.stdout + mended.stderr
+        again = embedder("run", "--corpus", str(animals), EMBEDDER_TRITON_URL=url)
+    assert again.returncode == 0, again.stdout + again.stderr
     assert manifest(home)["dense_run"]["items"] == {"computed": 1, "reused": 11}
     assert store.count("dense_embeddings", "animals") == store.count("sparse_embeddings", "animals") == 12
     assert store.count("inference_issues", "animals") == 0

@@ -46,12 +46,12 @@ def session(settings: Settings) -> Iterator[TritonSession]:
     session.close()
 
 
-def test_verify_gives_a_figure_for_each_of_a_users_models(settings: Settings, session: TritonSession) -> None:
-    verdicts = {verdict.name: verdict for verdict in verify_models(settings, session)}
-    assert {name: verdict.problem for name, verdict in verdicts.items()} == dict.fromkeys(verdicts)
-    assert list(verdicts) == ["dense", "rerank", "sparse"]
-    assert "lowest cosine" in verdicts["dense"].figure
-    assert "correlation of scores 1.0000 of 10 texts" in verdicts["rerank"].figure
+def test_verify_measures_every_user_model(settings: Settings, session: TritonSession) -> None:
+    results = {result.name: result for result in verify_models(settings, session)}
+    assert {name: result.problem for name, result in results.items()} == dict.fromkeys(results)
+    assert list(results) == ["dense", "rerank", "sparse"]
+    assert "lowest cosine" in results["dense"].figure
+    assert "correlation of scores 1.0000 of 10 texts" in results["rerank"].figure
 
 
 def test_each_role_gets_its_prefix(session: TritonSession) -> None:
@@ -64,7 +64,7 @@ def test_each_role_gets_its_prefix(session: TritonSession) -> None:
     np.testing.assert_array_equal(vector(text), vector(text, role="passage"))
 
 
-def test_triton_answers_what_the_graph_answers_to_prefixed_texts(settings: Settings, session: TritonSession) -> None:
+def test_triton_answers_equal_the_graph(settings: Settings, session: TritonSession) -> None:
     folder = settings.model_repository / "dense"
     description = load_description(folder)
     feeds = list(encode(folder / "tokenizer.json", description))
@@ -73,7 +73,7 @@ def test_triton_answers_what_the_graph_answers_to_prefixed_texts(settings: Setti
     np.testing.assert_array_equal(got, expected)
 
 
-def test_a_graph_without_token_types_is_served(settings: Settings, tmp_path: Path) -> None:
+def test_graph_without_token_types_is_served(settings: Settings, tmp_path: Path) -> None:
     """As the exporter writes it for an architecture without them: the input is not there."""
     import onnx
 
@@ -100,10 +100,10 @@ def test_a_graph_without_token_types_is_served(settings: Settings, tmp_path: Pat
     own = load_settings(overrides, environ={})
     session = TritonSession(own)
     try:
-        (verdict,) = verify_models(own, session)
+        (result,) = verify_models(own, session)
     finally:
         session.close()
-    assert verdict.problem is None
+    assert result.problem is None
 
 
 # A model that changes under a server
@@ -123,7 +123,7 @@ def ask(session: TritonSession) -> np.ndarray:
     return answer
 
 
-def test_rows_have_the_fingerprint_that_computed_them(tmp_path: Path) -> None:
+def test_rows_carry_the_computing_fingerprint(tmp_path: Path) -> None:
     """The run has begun with two layers; when the first vector is needed, the model has one."""
     session = TritonSession(small(tmp_path, 2))
     label = session.fingerprint("mine", "dense")
@@ -142,7 +142,7 @@ def test_rows_have_the_fingerprint_that_computed_them(tmp_path: Path) -> None:
     assert load_description(settings.model_repository / "mine").fingerprint("cpu") != label
 
 
-def test_a_server_with_the_earlier_model_is_not_asked(tmp_path: Path) -> None:
+def test_server_with_earlier_model_is_refused(tmp_path: Path) -> None:
     first = TritonSession(small(tmp_path, 2))
     try:
         before = ask(first)
@@ -159,7 +159,7 @@ def test_a_server_with_the_earlier_model_is_not_asked(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("what", ["1/model.onnx", "tokenizer.json", "build.json"])
-def test_the_server_refuses_files_of_another_fingerprint(tmp_path: Path, what: str) -> None:
+def test_server_refuses_files_of_other_fingerprint(tmp_path: Path, what: str) -> None:
     """As another machine's server may: there nobody looks at the files before they are loaded."""
     settings = small(tmp_path, 1)
     other = small(tmp_path / "other", 2)

@@ -76,9 +76,7 @@ def test_damaged_dense_model_is_not_swapped_in(embedder: Embedder, home: Path, r
     assert embedder(*RUN, **damaged).returncode == 0
 
 
-def test_compare_refuses_models_of_two_stages_and_a_collection_without_judgements(
-    embedder: Embedder, repository: dict[str, str]
-) -> None:
+def test_compare_refuses_incomparable_models(embedder: Embedder, repository: dict[str, str]) -> None:
     two_stages = embedder("models", "compare", "dense_minilm", "sparse_splade", "--collection", COLLECTION)
     assert two_stages.returncode == 1
     assert "two models of one stage" in two_stages.stderr

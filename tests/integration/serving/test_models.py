@@ -32,14 +32,14 @@ def answer(triton: TritonSession, model: str, rows: list[tuple[str, ...]]) -> di
     return next(triton.infer_many(model, [rows])).outputs
 
 
-def test_a_second_build_builds_nothing() -> None:
+def test_second_build_builds_nothing() -> None:
     lines: list[str] = []
     assert build_models(REPOSITORY, lines.append) == []
     assert lines == []
 
 
 @pytest.mark.parametrize("state", list(inspect_models(REPOSITORY)), ids=lambda state: state.description.name)
-def test_the_configuration_in_git_is_what_the_description_gives(state) -> None:  # type: ignore[no-untyped-def]
+def test_committed_configuration_matches_description(state) -> None:  # type: ignore[no-untyped-def]
     committed = (REPOSITORY / state.description.name / "config.pbtxt").read_text("utf-8")
     assert committed == render_config(state.description, "cpu")
     config = text_format.Parse(committed, model_config_pb2.ModelConfig())
@@ -47,30 +47,30 @@ def test_the_configuration_in_git_is_what_the_description_gives(state) -> None: 
     assert all(tensor.data_type == model_config_pb2.TYPE_STRING and list(tensor.dims) == [1] for tensor in config.input)
 
 
-def test_verify_compares_every_model_with_its_reference(triton: TritonSession) -> None:
-    verdicts = {verdict.name: verdict for verdict in verify_models(load_settings(environ={}), triton)}
-    assert {name: verdict.problem for name, verdict in verdicts.items()} == {
+def test_verify_compares_models_with_reference(triton: TritonSession) -> None:
+    results = {result.name: result for result in verify_models(load_settings(environ={}), triton)}
+    assert {name: result.problem for name, result in results.items()} == {
         "dense_minilm": None,
         "rerank_cross_encoder": None,
         "sparse_splade": None,
     }
     for name in ("dense_minilm", "sparse_splade"):
-        assert re.fullmatch(r"lowest cosine 0\.9\d+ of 6 texts, against transformers .*", verdicts[name].figure)
+        assert re.fullmatch(r"lowest cosine 0\.9\d+ of 6 texts, against transformers .*", results[name].figure)
 
 
-def test_verify_finds_a_model_that_answers_something_else(triton: TritonSession, copied_repository: Path) -> None:
+def test_verify_finds_a_wrong_model(triton: TritonSession, copied_repository: Path) -> None:
     """Golden values of other texts stand for a model that is wrong."""
     path = copied_repository / "dense_minilm" / "golden.json"
     content = json.loads(path.read_text("utf-8"))
     content["outputs"]["embedding"].reverse()
     path.write_text(json.dumps(content), "utf-8")
     settings = load_settings({"model_repository": (copied_repository, "test")}, environ={})
-    (verdict,) = verify_models(settings, triton, ["dense_minilm"])
-    assert verdict.problem is not None
-    assert re.match(r"expected 0\.95 or more: lowest cosine -?0\.[0-8]", verdict.problem)
+    (result,) = verify_models(settings, triton, ["dense_minilm"])
+    assert result.problem is not None
+    assert re.match(r"expected 0\.95 or more: lowest cosine -?0\.[0-8]", result.problem)
 
 
-def test_an_answer_does_not_depend_on_the_other_texts_of_its_request(triton: TritonSession) -> None:
+def test_answer_is_independent_of_its_batch(triton: TritonSession) -> None:
     together = answer(triton, "dense_minilm", [(text,) for text in TEXTS])["embedding"]
     alone = [answer(triton, "dense_minilm", [(text,)])["embedding"][0] for text in TEXTS]
     np.testing.assert_array_equal(together, np.stack(alone))
@@ -85,7 +85,7 @@ def test_dense_vectors_have_unit_length_and_meaning(triton: TritonSession) -> No
     assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2] + 0.2
 
 
-def test_sparse_pairs_are_of_fixed_number_the_largest_first(triton: TritonSession) -> None:
+def test_sparse_pairs_come_largest_first(triton: TritonSession) -> None:
     outputs = answer(triton, "sparse_splade", [(text,) for text in TEXTS])
     width = load_description(REPOSITORY / "sparse_splade").dimension
     assert outputs["indices"].shape == outputs["values"].shape == (len(TEXTS), width)
@@ -94,14 +94,14 @@ def test_sparse_pairs_are_of_fixed_number_the_largest_first(triton: TritonSessio
     assert outputs["values"][0, 0] > 0
 
 
-def test_the_cross_encoder_prefers_the_answer(triton: TritonSession) -> None:
+def test_cross_encoder_prefers_the_answer(triton: TritonSession) -> None:
     question = "Where does the whale live?"
     rows = [(question, "The whale lives in the sea."), (question, "Hammers drive nails into wood.")]
     related, unrelated = answer(triton, "rerank_cross_encoder", rows)["score"].ravel()
     assert related > unrelated
 
 
-def test_a_text_that_is_not_utf8_fails_alone(triton: TritonSession) -> None:
+def test_invalid_utf8_fails_alone(triton: TritonSession) -> None:
     answer(triton, "dense_minilm", [("warm",)])
     assert triton.address is not None
     client = InferenceServerClient(triton.address.grpc)
@@ -112,7 +112,7 @@ def test_a_text_that_is_not_utf8_fails_alone(triton: TritonSession) -> None:
     assert answer(triton, "dense_minilm", [("still here",)])["embedding"].shape == (1, 384)
 
 
-def test_a_model_that_triton_does_not_have_is_named(triton: TritonSession) -> None:
+def test_model_unknown_to_triton_is_named(triton: TritonSession) -> None:
     with pytest.raises(InferenceError, match="no_such_model"):
         list(triton.infer_many("no_such_model", [[("text",)]]))
 
@@ -122,14 +122,14 @@ def copied_repository(tmp_path: Path) -> Path:
     return Path(shutil.copytree(REPOSITORY, tmp_path / "repository"))
 
 
-def test_a_damaged_model_is_found_before_it_is_served(copied_repository: Path) -> None:
+def test_damaged_model_is_not_served(copied_repository: Path) -> None:
     graph = copied_repository / "dense_minilm" / "1" / "model.onnx"
     graph.write_bytes(graph.read_bytes()[:-100])
     with pytest.raises(ModelBuildError, match=r"dense_minilm.*not the file that was built.*models build"):
         require_built(copied_repository, "dense_minilm")
 
 
-def test_a_shipped_model_with_another_digest_is_refused(copied_repository: Path) -> None:
+def test_shipped_model_with_wrong_digest_is_refused(copied_repository: Path) -> None:
     folder = copied_repository / "rerank_cross_encoder"
     (folder / "1" / "model.onnx").write_bytes(b"something else")
     (folder / "build.json").unlink(missing_ok=True)
@@ -137,7 +137,7 @@ def test_a_shipped_model_with_another_digest_is_refused(copied_repository: Path)
         build_models(copied_repository)
 
 
-def test_a_wheel_with_another_digest_is_refused(copied_repository: Path) -> None:
+def test_wheel_with_wrong_digest_is_refused(copied_repository: Path) -> None:
     folder = copied_repository / "sparse_splade"
     description = (folder / "model.toml").read_text("utf-8")
     pinned = load_description(folder).source.sha256

@@ -70,9 +70,7 @@ def mitigations(meter: StageMeter) -> list[str]:
     return [each.kind for each in meter.record().mitigations]
 
 
-def test_a_server_that_is_killed_twice_is_started_again_and_every_answer_comes(
-    home: Path, expected: np.ndarray
-) -> None:
+def test_killed_server_is_restarted_without_losing_answers(home: Path, expected: np.ndarray) -> None:
     killed = []
 
     def kill(number: int) -> None:
@@ -90,7 +88,7 @@ def test_a_server_that_is_killed_twice_is_started_again_and_every_answer_comes(
     assert eventually(lambda: not any(psutil.pid_exists(pid) for pid in (*killed, last)))
 
 
-def test_a_model_whose_process_is_killed_is_loaded_again(home: Path, expected: np.ndarray) -> None:
+def test_killed_model_process_is_recovered(home: Path, expected: np.ndarray) -> None:
     def kill(number: int) -> None:
         if number == 5:
             stubs = psutil.Process(triton.server_pid).children(recursive=True)
@@ -132,7 +130,7 @@ def test_model_dying_at_start_restarts_the_server(home: Path, expected: np.ndarr
     assert len(killed) == 1
 
 
-def test_a_server_of_others_that_comes_back_elsewhere_is_found_again(home: Path, expected: np.ndarray) -> None:
+def test_server_that_moved_is_found_again(home: Path, expected: np.ndarray) -> None:
     """As when ``embedder serve`` is ended and started again."""
     settings = load_settings({"home": (home, "test")})
     servers: list[tuple[EmbeddedTriton, object]] = []
@@ -166,14 +164,14 @@ def test_a_server_of_others_that_comes_back_elsewhere_is_found_again(home: Path,
     assert np.array_equal(found, expected)
 
 
-def test_a_server_at_a_url_is_awaited_and_given_up_in_the_end(home: Path, expected: np.ndarray) -> None:
+def test_server_at_url_is_awaited_until_timeout(home: Path, expected: np.ndarray) -> None:
     repository = load_settings().model_repository
     with EmbeddedTriton(repository, home / "first") as server:
         url = server.address.grpc
     # Nobody is there now, and nobody comes.
     with (
         session(home, triton_url=url, triton_retry_s=1.0) as triton,
-        pytest.raises(TritonUnavailableError, match=r"sent again for \d s, EMBEDDER_TRITON_RETRY_S"),
+        pytest.raises(TritonUnavailableError, match=r"retried for \d s, EMBEDDER_TRITON_RETRY_S"),
     ):
         answers(triton, StageMeter("dense", ["kb"]))
     # Somebody comes a little later, at the same place.
@@ -202,7 +200,7 @@ def test_a_server_at_a_url_is_awaited_and_given_up_in_the_end(home: Path, expect
     assert "request_retried" in mitigations(meter)
 
 
-def test_a_run_whose_triton_is_killed_ends_well_and_says_so(embedder: Embedder, home: Path, tmp_path: Path) -> None:
+def test_run_survives_a_killed_triton(embedder: Embedder, home: Path, tmp_path: Path) -> None:
     corpus = tmp_path / "large"
     rows = [{"_id": f"d{n}", "text": f"Number {n}. " + f"Words about topic {n} and {n * 7}. " * 30} for n in range(400)]
     write(corpus / "many" / "corpus.jsonl", "\n".join(map(json.dumps, rows)))
@@ -236,7 +234,7 @@ def test_a_run_whose_triton_is_killed_ends_well_and_says_so(embedder: Embedder, 
         ("a negative weight", "sparse_embeddings", "expected weights of 0 or more"),
     ],
 )
-def test_an_answer_that_cannot_be_right_is_refused_before_anything_is_written(
+def test_invalid_answers_are_never_written(
     embedder: Embedder, home: Path, corpus: Path, kind: str, asset: str, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:

@@ -95,7 +95,7 @@ def inferences(server: EmbeddedTriton) -> int:
         return int(client.get_inference_statistics(MODEL).model_stats[0].inference_stats.success.count)
 
 
-def test_both_work_and_one_that_is_killed_in_the_middle_comes_back(
+def test_killed_server_is_restored_in_the_pool(
     home: Path, pair: list[EmbeddedTriton], expected: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = pair
@@ -104,7 +104,7 @@ def test_both_work_and_one_that_is_killed_in_the_middle_comes_back(
         assert np.array_equal(stream(triton, meter), expected)
         assert min(inferences(first), inferences(second)) >= len(REQUESTS) // 3
         assert meter.record().mitigations == []
-        # Requests are on their way to both.
+        # Requests are in flight to both.
         found = stream(triton, meter, lambda number: number == 4 and os.kill(first.pid, signal.SIGKILL))
         assert np.array_equal(found, expected)
         assert [each.endpoint for each in noted(meter, "endpoint_ejected")] == [first.address.grpc]
@@ -123,7 +123,7 @@ def test_both_work_and_one_that_is_killed_in_the_middle_comes_back(
     assert noted(meter, "request_retried") == []
 
 
-def test_hanging_server_costs_one_request_time(home: Path, pair: list[EmbeddedTriton], expected: np.ndarray) -> None:
+def test_hanging_server_costs_one_timeout(home: Path, pair: list[EmbeddedTriton], expected: np.ndarray) -> None:
     hanging = pair[1]
     meter = StageMeter("dense", ["kb"])
     with session(home, *pair, triton_timeout_s=3.0) as triton:
@@ -177,7 +177,7 @@ def test_other_fingerprint_is_refused_by_name(
     assert right.address.grpc in str(caught.value)
 
 
-def test_a_lease_that_excludes_others_loads_and_unloads_at_both(home: Path, pair: list[EmbeddedTriton]) -> None:
+def test_exclusive_lease_covers_both_servers(home: Path, pair: list[EmbeddedTriton]) -> None:
     clients = [TritonClient(server.address, 60) for server in pair]
     with session(home, *pair) as triton:
         list(triton.infer_many(OTHER, [[("one",)]]))
@@ -189,9 +189,7 @@ def test_a_lease_that_excludes_others_loads_and_unloads_at_both(home: Path, pair
         client.close()
 
 
-def test_a_run_on_two_servers_of_which_one_is_killed_gives_the_tables_of_one(
-    home: Path, pair: list[EmbeddedTriton], tmp_path: Path
-) -> None:
+def test_killed_server_does_not_change_the_tables(home: Path, pair: list[EmbeddedTriton], tmp_path: Path) -> None:
     for number in range(40):
         text = f"# Number {number}\n\n" + f"Words about topic {number} and {number * 7}. " * 30
         write(tmp_path / "corpus" / "many" / f"{number}.md", text)

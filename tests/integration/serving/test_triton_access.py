@@ -13,8 +13,8 @@ from tritonclient.utils import InferenceServerException
 from embedder_assets.errors import EmbedderError, TritonAccessError, TritonUnavailableError
 from embedder_assets.serving.client.grpc import TritonClient
 from embedder_assets.serving.client.session import TritonSession
-from embedder_assets.serving.server.access import ClientAccess, Secret, ServerAccess
-from embedder_assets.serving.server.embedded import EmbeddedTriton, TritonAddress
+from embedder_assets.serving.server.access import ClientAccess, Secret, ServerAccess, TritonAddress
+from embedder_assets.serving.server.embedded import EmbeddedTriton
 from embedder_assets.settings import load_settings
 from embedder_assets.telemetry.stage_record import StageMeter
 from tests.support.servers.certificates import Authority
@@ -72,7 +72,7 @@ def test_only_the_secret_allows_model_control(home: Path) -> None:
         assert "Started HTTPService" not in server.log_file.read_text("utf-8")
 
 
-def test_the_server_of_a_run_has_a_secret_of_its_own_and_no_http(home: Path) -> None:
+def test_embedded_server_has_secret_and_no_http(home: Path) -> None:
     session = TritonSession(load_settings({"home": (home, "test")}, environ={}))
     try:
         list(session.infer_many(MODEL, [[("a text",)]]))
@@ -97,7 +97,7 @@ def assert_is_nowhere(secret: Secret, *files: Path) -> None:
         assert secret.value.encode() not in file.read_bytes(), file
 
 
-def test_runs_of_the_home_find_the_secret_of_serve(home: Path, tmp_path: Path) -> None:
+def test_runs_find_the_secret_of_serve(home: Path, tmp_path: Path) -> None:
     def infer(other: Path, **chosen: str) -> list[str]:
         session = TritonSession(load_settings({"home": (other, "test"), **{n: (v, "test") for n, v in chosen.items()}}))
         try:
@@ -163,7 +163,7 @@ def serve(home: Path, authorities: tuple[Authority, Authority], files: dict[str,
         yield address
 
 
-def test_with_mutual_tls_only_a_client_with_a_certificate_gets_anything(
+def test_mutual_tls_requires_a_client_certificate(
     home: Path, serve: TritonAddress, files: dict[str, str], authorities: tuple[Authority, Authority]
 ) -> None:
     def infer(**changed: str | None) -> int:

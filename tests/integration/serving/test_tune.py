@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from embedder_assets.serving import tune
-from embedder_assets.serving.backends.text_encoder.on_the_cpu import cores
+from embedder_assets.serving.backends.text_encoder.cpu_options import cores
 from embedder_assets.serving.models.build import inspect_models
 from embedder_assets.serving.models.description import load_description
 from embedder_assets.serving.tune import tune_model, write_threads
@@ -33,7 +33,7 @@ def state(repository: Path) -> tuple[str | None, str]:
     return found.problem, found.fingerprint
 
 
-def test_every_number_of_threads_is_measured_in_a_triton_of_its_own(embedder: Embedder, repository: Path) -> None:
+def test_every_thread_count_is_measured_separately(embedder: Embedder, repository: Path) -> None:
     before = (repository / NAME / "model.toml").read_bytes()
     found = embedder("models", "tune", NAME, "--seconds", "0.3", EMBEDDER_MODEL_REPOSITORY=str(repository))
     assert found.returncode == 0, found.stderr
@@ -47,9 +47,7 @@ def test_every_number_of_threads_is_measured_in_a_triton_of_its_own(embedder: Em
     assert (repository / NAME / "model.toml").read_bytes() == before
 
 
-def test_what_is_written_is_served_and_neither_built_anew_nor_another_model(
-    repository: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_written_threads_keep_the_model(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     problem, fingerprint = state(repository)
     assert problem is None
     for threads in (CORES + 1, 1):
@@ -61,7 +59,7 @@ def test_what_is_written_is_served_and_neither_built_anew_nor_another_model(
     rates = {1: 10.0, CORES: 30.0}
     monkeypatch.setattr(
         tune,
-        "_texts_a_second",
+        "_texts_per_second",
         lambda settings, name, threads, seconds: seen.append(threads) or rates.get(threads, 20.0),
     )
     assert tune_model(settings, NAME, 1, lambda line: None).configured == 1
@@ -79,18 +77,18 @@ def test_what_is_written_is_served_and_neither_built_anew_nor_another_model(
     ],
     ids=["configured is the fastest", "too little", "not in each round", "faster"],
 )
-def test_only_what_is_faster_in_each_round_and_by_enough_is_chosen(rates: dict[int, list[float]], best: int) -> None:
+def test_only_a_clear_gain_is_chosen(rates: dict[int, list[float]], best: int) -> None:
     assert tune._best(rates, 2) == best
 
 
-def test_the_server_of_others_is_not_measured(embedder: Embedder) -> None:
+def test_server_of_others_is_not_measured(embedder: Embedder) -> None:
     found = embedder("models", "tune", EMBEDDER_TRITON_URL="127.0.0.1:8001")
     assert found.returncode == 1
     assert "expected the embedded Triton" in found.stderr
     assert "EMBEDDER_TRITON_URL=127.0.0.1:8001" in found.stderr
 
 
-def test_a_name_that_is_not_there_is_named(embedder: Embedder) -> None:
+def test_unknown_model_is_named(embedder: Embedder) -> None:
     found = embedder("models", "tune", "sparse_slade")
     assert found.returncode == 1
     assert "Did you mean 'sparse_splade'?" in found.stderr

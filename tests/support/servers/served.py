@@ -10,7 +10,8 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from embedder_assets.serving.server.embedded import TritonAddress, find_running
+from embedder_assets.serving.server.access import TritonAddress
+from embedder_assets.serving.server.embedded import find_running
 from tests.support.command import BIN, environment
 from tests.support.processes import eventually
 

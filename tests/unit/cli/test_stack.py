@@ -11,8 +11,8 @@ import pytest
 from embedder_assets.cli.doctor import examine
 from embedder_assets.cli.stack import run_stack
 from embedder_assets.errors import CorpusError, StackError, TritonUnavailableError
-from embedder_assets.serving.client.retrying import Connection
-from embedder_assets.serving.server.supervised import held, supervision
+from embedder_assets.serving.client.retrying import RetryingClient
+from embedder_assets.serving.server.supervisor_lock import held, supervisor_lock
 from embedder_assets.settings import PROJECT_ROOT
 from tests.support.factories import make_settings
 from tests.support.processes import free_ports
@@ -57,9 +57,9 @@ def test_a_second_stack_is_refused_before_its_ports_are(tmp_path: Path) -> None:
 
 def test_runs_wait_for_a_server_that_is_started_again(tmp_path: Path) -> None:
     settings = make_settings(tmp_path / "home", triton_retry_s=0.5)
-    with held(supervision(settings.home / "triton")):
-        connection = Connection(settings, lambda model, client: None)
-        with pytest.raises(TritonUnavailableError, match=r"the Triton of `embedder up`.*sent again for"):
+    with held(supervisor_lock(settings.home / "triton")):
+        connection = RetryingClient(settings, lambda model, client: None)
+        with pytest.raises(TritonUnavailableError, match=r"the Triton of `embedder up`.*retried for"):
             connection.load("dense_minilm")
         assert [each.kind for each in connection.recoveries()] == ["request_retried"]
         connection.close()

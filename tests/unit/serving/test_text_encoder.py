@@ -12,7 +12,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from embedder_assets.serving.backends.text_encoder import on_the_cpu
+from embedder_assets.serving.backends.text_encoder import cpu_options
 from embedder_assets.serving.models.onnx import cpu_session
 from embedder_assets.serving.models.onnx.bert import build_bert_onnx
 from embedder_assets.serving.models.onnx.bert_encoder import BertConfig
@@ -42,7 +42,7 @@ def graph(tmp_path) -> Path:
     return tmp_path / "model.onnx"
 
 
-def test_the_slow_fusions_are_left_out_on_the_cpu(backend, graph, monkeypatch, tmp_path):
+def test_slow_fusions_are_disabled_on_cpu(backend, graph, monkeypatch, tmp_path):
     opened = onnxruntime.InferenceSession
 
     def keep_optimized(path, options, **named):
@@ -53,12 +53,12 @@ def test_the_slow_fusions_are_left_out_on_the_cpu(backend, graph, monkeypatch, t
         return {node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node}
 
     keep_optimized(str(graph), onnxruntime.SessionOptions(), providers=["CPUExecutionProvider"])
-    assert {"SkipLayerNormalization", "BiasGelu"} <= ops()  # else ONNX Runtime no longer needs to be told
+    assert {"SkipLayerNormalization", "BiasGelu"} <= ops()  # else ONNX Runtime needs no such option any more
     monkeypatch.setattr(onnxruntime, "InferenceSession", keep_optimized)
     backend._session(graph, "CPU")
     assert not {"SkipLayerNormalization", "BiasGelu"} & ops()
     assert {"LayerNormalization", "Gelu"} <= ops()
-    assert cpu_session.SLOW_ON_THE_CPU == backend.SLOW_ON_THE_CPU
+    assert cpu_session.DISABLED_OPTIMIZERS == backend.DISABLED_OPTIMIZERS
 
 
 @pytest.mark.parametrize(
@@ -75,13 +75,13 @@ def test_the_slow_fusions_are_left_out_on_the_cpu(backend, graph, monkeypatch, t
         ({"pods/one": "nonsense"}, 8),
     ],
 )
-def test_the_quota_of_a_container_counts_in_the_backend_as_elsewhere(backend, tmp_path, monkeypatch, quotas, expected):
+def test_container_quota_limits_the_cores(backend, tmp_path, monkeypatch, quotas, expected):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
     for folder, quota in quotas.items():
         (tmp_path / "cgroup" / folder).mkdir(parents=True, exist_ok=True)
         (tmp_path / "cgroup" / folder / "cpu.max").write_text(f"{quota}\n")
     (tmp_path / "own").write_text("3:cpuset:/elsewhere\n0::/pods/one\n")
-    for module in (sys.modules[backend.cores.__module__], on_the_cpu):
+    for module in (sys.modules[backend.cores.__module__], cpu_options):
         monkeypatch.setattr(module, "CGROUPS", tmp_path / "cgroup")
         monkeypatch.setattr(module, "OWN", tmp_path / "own")
         assert module.cores() == expected
@@ -92,7 +92,7 @@ def test_the_quota_of_a_container_counts_in_the_backend_as_elsewhere(backend, tm
 
 
 @pytest.mark.parametrize("changed", ["graph", "tokenizer", "fingerprint"])
-def test_only_what_was_built_for_the_fingerprint_is_loaded(backend, tmp_path, changed):
+def test_only_files_of_the_fingerprint_load(backend, tmp_path, changed):
     files = {name: tmp_path / name for name in ("graph", "tokenizer")}
     for name, path in files.items():
         path.write_text(name)
@@ -108,7 +108,7 @@ def test_only_what_was_built_for_the_fingerprint_is_loaded(backend, tmp_path, ch
 
 
 @pytest.mark.parametrize("content", [None, "{", "[]"])
-def test_a_model_without_a_build_record_is_not_loaded(backend, tmp_path, content):
+def test_model_without_build_record_is_refused(backend, tmp_path, content):
     for name in ("graph", "tokenizer"):
         (tmp_path / name).touch()
     if content is not None:

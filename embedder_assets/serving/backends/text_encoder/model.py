@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import triton_python_backend_utils as pb_utils
+from cpu_options import DISABLED_OPTIMIZERS, cores
 from numpy.typing import NDArray
-from on_the_cpu import SLOW_ON_THE_CPU, cores
 from tokenizers import Encoding, Tokenizer
 
 Texts = list[tuple[str, ...]]
@@ -138,7 +138,7 @@ def _session(path: Path, instance_kind: str) -> onnxruntime.InferenceSession:
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     provider = "CUDAExecutionProvider" if instance_kind == "GPU" else "CPUExecutionProvider"
-    disabled = SLOW_ON_THE_CPU if provider == "CPUExecutionProvider" else []
+    disabled = DISABLED_OPTIMIZERS if provider == "CPUExecutionProvider" else []
     session = onnxruntime.InferenceSession(str(path), options, providers=[provider], disabled_optimizers=disabled)
     if provider not in session.get_providers():
         # The runtime itself would go on, on the CPU.

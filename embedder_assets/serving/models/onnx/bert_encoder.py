@@ -152,8 +152,8 @@ class BertWeights:
         return [prefix + spelling for spelling in (name, old) for prefix in ("", "bert.")]
 
 
-def _require_types(path: Path, said: dict[str, tuple[str, Any]]) -> None:
-    for name, (kind, value) in said.items():
+def _require_types(path: Path, fields: dict[str, tuple[str, Any]]) -> None:
+    for name, (kind, value) in fields.items():
         types, expected = CONFIG_TYPES[kind]
         if not isinstance(value, types):
             raise ModelBuildError(

@@ -2,7 +2,7 @@
 
 Three ideas, each cheap. The first ``joint_layers`` let query and passage attend to each other whole. The layers after
 them update the query's tokens only, which attend to the passage as it is: the answer is a judgement on the query, and
-a query has a tenth of the tokens. Beside the logit of [CLS] stand two weighted sums over the query's tokens of their
+a query has a tenth of the tokens. Next to the logit of [CLS] stand two weighted sums over the query's tokens of their
 best match in the passage, one on word embeddings (lexical) and one on projected token states (contextual): MaxSim of
 Khattab and Zaharia, "ColBERT" (SIGIR 2020), joined with a cross-encoder as in MacAvaney et al., "CEDR" (SIGIR 2019).
 ``training/interaction_ranker.py`` is the same model in torch.

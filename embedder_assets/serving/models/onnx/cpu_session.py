@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from embedder_assets.serving.backends.text_encoder.on_the_cpu import SLOW_ON_THE_CPU
+from embedder_assets.serving.backends.text_encoder.cpu_options import DISABLED_OPTIMIZERS
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -18,5 +18,5 @@ def open_session(graph: Path, threads: int = 1) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     return onnxruntime.InferenceSession(
-        str(graph), options, providers=["CPUExecutionProvider"], disabled_optimizers=SLOW_ON_THE_CPU
+        str(graph), options, providers=["CPUExecutionProvider"], disabled_optimizers=DISABLED_OPTIMIZERS
     )

@@ -68,7 +68,7 @@ def convert_fp16(source: Path, target: Path) -> None:
     try:
         model = onnx.load(source)
         half = convert_float_to_float16(model, keep_io_types=True, node_block_list=_pooling_nodes(model.graph))
-        _mend_casts(half.graph)
+        _remove_casts(half.graph)
         OnnxModel(half).topological_sort()
         onnx.checker.check_model(half)
         onnx.save(half, target)
@@ -105,8 +105,8 @@ def _pooling_nodes(graph: onnx.GraphProto) -> list[str]:
     return sorted(names)
 
 
-def _mend_casts(graph: onnx.GraphProto) -> None:
-    """Takes out what the converter leaves between two float32 nodes: a way through float16, and a Cast made twice."""
+def _remove_casts(graph: onnx.GraphProto) -> None:
+    """Removes what the converter leaves between two float32 nodes: a detour through float16, and a Cast made twice."""
     from onnx import TensorProto, helper
 
     halved = {node.output[0]: node.input[0] for node in graph.node if node.name.endswith("_cast_to_fp16_node")}

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embedder_assets.errors import InferenceError, ResourceExhaustedError, TritonUnavailableError
-from embedder_assets.serving.client.batching import HARMLESS, PATIENCE, AdaptiveRequests
+from embedder_assets.serving.client.batching import GROW_AFTER, HARMLESS, AdaptiveRequests
 from embedder_assets.serving.client.grpc import Answer
 from tests.support.factories import make_meter
 
@@ -17,7 +17,7 @@ MODEL = "dense_minilm"
 
 
 class FakeServer:
-    """Stands where Connection does: a text's vector is its number.
+    """Stands where RetryingClient does: a text's vector is its number.
 
     Args:
         memory: The most rows that it has memory for, or a function of the number of requests until now.
@@ -35,7 +35,7 @@ class FakeServer:
         self.pool = ThreadPoolExecutor(3)
         self.lock = threading.Lock()
 
-    most_in_flight = 3
+    max_in_flight = 3
 
     def recoveries(self):
         return []
@@ -53,7 +53,7 @@ class FakeServer:
         return self.pool.submit(answer)
 
     def infer(self, model, rows, traceparent=None):
-        assert self.in_flight == 0, "what is sent again has to be alone"
+        assert self.in_flight == 0, "what is retried has to be alone"
         return self._answer(rows, traceparent)
 
     def _answer(self, rows, traceparent):
@@ -97,7 +97,7 @@ def mitigations(meter) -> list[tuple[str, int, str]]:
     return [(event.kind, event.batch_size, event.reason) for event in meter.record().mitigations]
 
 
-def test_requests_that_fit_go_as_they_are_and_come_back_in_order():
+def test_fitting_requests_are_answered_in_order():
     server, meter = FakeServer(), make_meter()
     answers, numbers = send(server, 20, 4, meter)
     assert (numbers, [answer.rows for answer in answers]) == (list(range(20)), [4] * 5)
@@ -107,7 +107,7 @@ def test_requests_that_fit_go_as_they_are_and_come_back_in_order():
     assert [answer.answered for answer in answers] == [[0, 1, 2, 3]] * 5
 
 
-def test_an_answer_that_was_not_split_is_passed_on_without_a_copy():
+def test_unsplit_answer_is_not_copied():
     server = FakeServer()
     made = []
     real = server._answer
@@ -116,7 +116,7 @@ def test_an_answer_that_was_not_split_is_passed_on_without_a_copy():
     assert answer is made[0]
 
 
-def test_requests_above_the_memory_are_halved_until_they_fit_and_every_row_comes_back():
+def test_oversized_requests_are_halved_until_they_fit():
     server, meter = FakeServer(memory=5), make_meter()
     answers, numbers = send(server, 64 * 3, 64, meter)
     assert numbers == list(range(64 * 3))
@@ -125,14 +125,14 @@ def test_requests_above_the_memory_are_halved_until_they_fit_and_every_row_comes
     assert mitigations(meter)[:4] == [("batch_halved", size, "out_of_memory") for size in (32, 16, 8, 4)]
 
 
-def test_only_requests_that_were_answered_are_samples():
+def test_only_answered_requests_are_samples():
     server, meter = FakeServer(memory=5), make_meter()
     send(server, 64, 64, meter)
     assert len(meter.record().batch_latencies_s) == len(server.sizes) < len(server.tried)
     assert meter.record().batch_size == 4
 
 
-def test_requests_in_flight_that_fail_together_lower_the_limit_once():
+def test_concurrent_failures_lower_the_limit_once():
     server, meter = FakeServer(memory=32), make_meter()
     _, numbers = send(server, 64 * 3, 64, meter)
     assert numbers == list(range(64 * 3))
@@ -141,7 +141,7 @@ def test_requests_in_flight_that_fail_together_lower_the_limit_once():
     ]
 
 
-def test_the_limit_lives_as_long_as_the_session_and_is_that_of_one_model():
+def test_limit_is_per_model_and_session():
     server = FakeServer(memory=8)
     adaptive = AdaptiveRequests(server)
     send(server, 16, 16, adaptive=adaptive)
@@ -153,7 +153,7 @@ def test_the_limit_lives_as_long_as_the_session_and_is_that_of_one_model():
     assert server.tried[0] == 16
 
 
-def test_it_recovers_slowly_up_to_the_size_that_was_asked_for():
+def test_limit_recovers_up_to_the_request_size():
     server, meter = FakeServer(memory=lambda calls: 2 if calls < 10 else 10**9), make_meter()
     _, numbers = send(server, 8 * 40, 8, meter)
     assert numbers == list(range(8 * 40))
@@ -161,22 +161,22 @@ def test_it_recovers_slowly_up_to_the_size_that_was_asked_for():
     assert events[:2] == [("batch_halved", 4, "out_of_memory"), ("batch_halved", 2, "out_of_memory")]
     assert [size for kind, size, _ in events if kind == "batch_recovered"] == [4, 8]
     # At each size as many requests in a row as it takes, then all is as before.
-    assert server.sizes.count(4) == PATIENCE
+    assert server.sizes.count(4) == GROW_AFTER
     assert server.sizes[-20:] == [8] * 20
 
 
-def test_tries_of_a_larger_size_that_fail_become_rarer():
+def test_failed_growth_is_tried_less_often():
     server, meter = FakeServer(memory=4), make_meter()
     send(server, 8 * 400, 8, meter)
     failed = [number for number, size in enumerate(server.tried) if size == 8]
     # The first ones were in flight together.
-    gaps = [later - earlier for earlier, later in pairwise(failed) if later - earlier > PATIENCE]
+    gaps = [later - earlier for earlier, later in pairwise(failed) if later - earlier > GROW_AFTER]
     assert gaps == sorted(gaps)
     assert gaps[-1] >= 4 * gaps[0]
     assert len(meter.record().mitigations) < 20
 
 
-def test_a_text_that_fails_alone_is_named_by_its_position_and_the_rest_is_there():
+def test_failing_text_is_named_by_position():
     server, meter = FakeServer(poison={"5", "17"}), make_meter()
     answers, numbers = send(server, 24, 8, meter)
     assert numbers == [number for number in range(24) if number not in (5, 17)]
@@ -187,7 +187,7 @@ def test_a_text_that_fails_alone_is_named_by_its_position_and_the_rest_is_there(
     assert mitigations(meter) == []
 
 
-def test_a_text_that_has_no_memory_alone_does_not_make_the_others_small():
+def test_oversized_text_does_not_lower_the_limit():
     server, meter = FakeServer(poison={"5"}, poison_error="memory"), make_meter()
     adaptive = AdaptiveRequests(server)
     _, numbers = send(server, 64, 64, meter, adaptive)
@@ -202,7 +202,7 @@ def test_a_text_that_has_no_memory_alone_does_not_make_the_others_small():
     assert server.tried == [64] * 10
 
 
-def test_a_text_that_fails_alone_keeps_what_is_known_of_the_memory():
+def test_failing_text_keeps_the_known_limit():
     server = FakeServer(memory=8)
     adaptive = AdaptiveRequests(server)
     send(server, 16, 16, adaptive=adaptive)
@@ -214,20 +214,20 @@ def test_a_text_that_fails_alone_keeps_what_is_known_of_the_memory():
     assert server.tried == [8, 8]
 
 
-def test_a_request_of_one_text_can_fail_too():
+def test_request_of_one_text_can_fail():
     (answer,), numbers = send(FakeServer(poison={"0"}), 1, 8)
     assert (numbers, [failure.position for failure in answer.failures]) == ([], [0])
 
 
 @pytest.mark.parametrize("kind", ["wrong", "memory"])
-def test_where_every_text_fails_but_a_harmless_one_does_not_the_outputs_have_no_rows(kind):
+def test_only_failing_texts_give_empty_outputs(kind):
     (answer,), _ = send(FakeServer(poison={"0", "1", "2"}, poison_error=kind), 3, 8)
     assert answer.outputs["embedding"].shape == (0, 1)
     assert answer.outputs["embedding"].dtype == np.float32
     assert (answer.rows, answer.answered, len(answer.failures)) == (0, [], 3)
 
 
-def test_a_model_that_fails_for_any_text_raises_after_a_few_requests():
+def test_broken_model_raises_after_few_requests():
     server = FakeServer(broken=True)
     with pytest.raises(InferenceError, match="a failure"):
         send(server, 64 * 10, 64)
@@ -235,19 +235,19 @@ def test_a_model_that_fails_for_any_text_raises_after_a_few_requests():
     assert len(server.tried) == 3 + 7 + 1
 
 
-def test_without_memory_for_any_text_the_memory_error_comes_out():
+def test_no_memory_for_any_text_raises():
     with pytest.raises(ResourceExhaustedError):
         send(FakeServer(memory=0), 64, 64)
 
 
-def test_a_server_that_is_gone_is_not_asked_again():
+def test_unavailable_server_is_not_retried_in_halves():
     server = FakeServer(poison={"0"}, poison_error="gone")
     with pytest.raises(TritonUnavailableError):
         send(server, 8, 8)
     assert server.tried == [8]
 
 
-def test_what_is_sent_again_is_alone_so_that_its_failure_is_its_own():
+def test_retried_requests_are_sent_alone():
     """Triton computes waiting requests together and fails them together; the fake asserts that ``infer`` is alone."""
     server = FakeServer(memory=6, poison={"13", "40"})
     real = server._answer
@@ -256,7 +256,7 @@ def test_what_is_sent_again_is_alone_so_that_its_failure_is_its_own():
     assert numbers == [number for number in range(64) if number not in (13, 40)]
 
 
-def test_every_request_that_is_sent_asks_for_a_trace_context():
+def test_every_request_asks_for_trace_context():
     server, meter = FakeServer(memory=2), make_meter()
     contexts = iter(f"00-{'0' * 32}-{number:016x}-01" for number in range(100))
     meter.traceparent = lambda: next(contexts)
@@ -265,7 +265,7 @@ def test_every_request_that_is_sent_asks_for_a_trace_context():
     assert len(set(spans)) == len(spans) == 4
 
 
-def test_who_stops_asking_leaves_nothing_in_flight():
+def test_closed_stream_leaves_nothing_in_flight():
     server = FakeServer()
     stream = AdaptiveRequests(server).infer_many(MODEL, requests_of(80, 8))
     next(stream)
@@ -282,7 +282,7 @@ def test_who_stops_asking_leaves_nothing_in_flight():
     poison=st.sets(st.integers(0, 59), max_size=6),
     error=st.sampled_from(["wrong", "memory"]),
 )
-def test_every_row_comes_back_in_its_place_or_is_named(total, size, memory, poison, error):
+def test_every_row_is_answered_or_named(total, size, memory, poison, error):
     server = FakeServer(memory=memory, poison=map(str, poison), poison_error=error)
     answers, numbers = send(server, total, size)
     assert numbers == [number for number in range(total) if number not in poison]

@@ -34,15 +34,15 @@ FIRST = next(iter(USED))
 NO_GPU = "\n".join(line for line in FOUR_GPUS.splitlines() if "_gpu_" not in line) + "\n"
 
 
-def test_every_device_is_read_with_its_own_value():
+def test_every_device_has_its_value():
     assert gpu_memory_of_metrics(FOUR_GPUS) == USED
 
 
-def test_metrics_without_a_gpu_give_no_device():
+def test_metrics_without_gpu_have_no_device():
     assert gpu_memory_of_metrics(NO_GPU) == {}
 
 
-def test_without_a_driver_nothing_is_invented():
+def test_missing_driver_reports_no_memory():
     if Path("/dev/nvidia0").exists():
         pytest.skip("this machine has a GPU")
     assert gpu_memory_of_driver() == {}
@@ -76,7 +76,7 @@ def metrics_url(texts: list[str]) -> Iterator[str]:
 def session(tmp_path: Path, metrics_url: str) -> Iterator[TritonSession]:
     """A session on a server elsewhere, of which only the metrics are there."""
     made = TritonSession(make_settings(tmp_path, triton_url="gpu-host:8001", triton_metrics_url=metrics_url))
-    made._connection._servers._client()
+    made._client.servers._client()
     yield made
     made.close()
 
@@ -85,7 +85,7 @@ def with_first_at(used: int) -> str:
     return FOUR_GPUS.replace("7451181056.000000", f"{used}.000000")
 
 
-def test_the_peak_of_a_stage_becomes_gauge_and_manifest(tmp_path, session, texts, monkeypatch):
+def test_stage_peak_reaches_gauge_and_manifest(tmp_path, session, texts, monkeypatch):
     monkeypatch.setattr(lease, "MEMORY_INTERVAL_S", 0.01)
     texts[:] = [FOUR_GPUS, with_first_at(13_500_000_000), FOUR_GPUS]
     meter = StageMeter("dense", ["kb"])
@@ -105,7 +105,7 @@ def test_the_peak_of_a_stage_becomes_gauge_and_manifest(tmp_path, session, texts
     assert set(gpu.stages["dense"]) == set(USED)
 
 
-def test_four_devices_below_the_limit_are_within_it_although_their_sum_is_not(tmp_path, session):
+def test_limit_applies_per_device(tmp_path, session):
     meter = StageMeter("rerank", ["kb"])
     with MemorySampler(SimpleNamespace(triton=session), meter):
         pass
@@ -114,7 +114,7 @@ def test_four_devices_below_the_limit_are_within_it_although_their_sum_is_not(tm
     assert (gpu.status, gpu.soft_limit_devices) == ("within_limit", [])
 
 
-def test_a_limit_of_ones_own_counts(tmp_path, session):
+def test_configured_limit_applies(tmp_path, session):
     meter = StageMeter("rerank", ["kb"])
     with MemorySampler(SimpleNamespace(triton=session), meter):
         pass
@@ -122,7 +122,7 @@ def test_a_limit_of_ones_own_counts(tmp_path, session):
     assert gpu.soft_limit_devices == sorted([FIRST, "GPU-7a9c9f44-ff57-1177-e21a-1740a8cf1a65"])
 
 
-def test_without_a_gpu_the_host_memory_is_told_and_no_gauge_is_invented(tmp_path, session, texts):
+def test_host_memory_is_reported_without_gpu(tmp_path, session, texts):
     texts[:] = [NO_GPU]
     meter = StageMeter("dense", ["kb"])
     with MemorySampler(SimpleNamespace(triton=session), meter):
@@ -138,49 +138,49 @@ def test_without_a_gpu_the_host_memory_is_told_and_no_gauge_is_invented(tmp_path
     assert baseline.host.peak_memory_used_gb == round(record.host_peak_bytes / 1e9, 3)
 
 
-def test_a_server_without_a_gpu_is_not_asked_again(session, texts):
+def test_server_without_gpu_is_scraped_once(session, texts):
     texts[:] = [NO_GPU, FOUR_GPUS]
     assert session.gpu_memory_bytes() == {}
     assert session.gpu_memory_bytes() == {}
     assert texts == [FOUR_GPUS]
 
 
-def test_the_driver_of_another_machine_is_not_asked(session, monkeypatch):
+def test_driver_is_ignored_for_remote_servers(session, monkeypatch):
     monkeypatch.setattr(session_module, "gpu_memory_of_driver", lambda: {FIRST: 99_000_000_000})
     assert session.gpu_memory_bytes() == USED
 
 
-def test_the_larger_of_metrics_and_driver_counts_on_this_machine(tmp_path, metrics_url, monkeypatch):
+def test_larger_of_metrics_and_driver_counts(tmp_path, metrics_url, monkeypatch):
     monkeypatch.setattr(session_module, "gpu_memory_of_driver", lambda: {FIRST: 9_000_000_000, "GPU-new": 1})
     here = TritonSession(make_settings(tmp_path, triton_url="127.0.0.1:8001", triton_metrics_url=metrics_url))
-    here._connection._servers._client()
+    here._client.servers._client()
     assert here.gpu_memory_bytes() == {**USED, FIRST: 9_000_000_000, "GPU-new": 1}
     here.close()
 
 
-def test_the_devices_of_several_servers_count_and_one_that_is_silent_is_asked_again(tmp_path, metrics_url, texts):
+def test_devices_of_all_servers_count(tmp_path, metrics_url, texts):
     urls = (metrics_url, metrics_url.replace("metrics", "other"), "http://127.0.0.1:9/metrics")
     texts[:] = [NO_GPU, with_first_at(9_000_000_000), FOUR_GPUS]
     several = TritonSession(make_settings(tmp_path, triton_url="gpu-a:1,gpu-b:1,gpu-c:1", triton_metrics_url=urls[:2]))
-    several._connection._servers._started()
+    several._client.servers._started()
     assert several.gpu_memory_bytes() == {**USED, FIRST: 9_000_000_000}
     several.close()
     texts[:] = [NO_GPU, NO_GPU, FOUR_GPUS]
     partly = TritonSession(make_settings(tmp_path, triton_url="gpu-a:1,gpu-b:1,gpu-c:1", triton_metrics_url=urls))
-    partly._connection._servers._started()
+    partly._client.servers._started()
     assert partly.gpu_memory_bytes() == {}
     assert partly.gpu_memory_bytes() == USED
     partly.close()
 
 
-def test_the_memory_of_a_process_that_is_gone_counts_nothing():
+def test_ended_process_uses_no_memory():
     memory = ProcessMemory()
     alone = memory.used_bytes(os.getpid())
     assert alone > 0
     assert memory.used_bytes(2**22 + 1) == 0
 
 
-def test_a_stage_leases_the_models_it_uses(tmp_path):
+def test_stage_leases_its_models(tmp_path):
     settings = make_settings(tmp_path, dense_models=("a", "b"), sparse_model="s", rerank_model="r")
     assert {
         stage: models_of(settings, stage) for stage in ("chunk", "dense", "sparse", "fuse", "rerank", "export")

@@ -4,7 +4,7 @@ from tritonclient.utils import InferenceServerException
 from embedder_assets.errors import InferenceError, ResourceExhaustedError, TritonUnavailableError
 from embedder_assets.serving.client.grpc import _errors_of
 from embedder_assets.serving.client.oom import exhaustion
-from embedder_assets.serving.server.embedded import TritonAddress
+from embedder_assets.serving.server.access import TritonAddress
 
 INTERNAL, EXHAUSTED = "StatusCode.INTERNAL", "StatusCode.RESOURCE_EXHAUSTED"
 ARENA = "BFCArena::AllocateRawInternal Failed to allocate memory for requested buffer of size 9"
@@ -36,7 +36,7 @@ ORT = "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Non-zero status code returne
         (None, "", None),
     ],
 )
-def test_what_the_server_says_is_one_word_or_none(status, message, kind):
+def test_server_message_becomes_one_word(status, message, kind):
     assert exhaustion(status, message) == kind
 
 
@@ -46,7 +46,7 @@ def raised(status: str, message: str) -> Exception:
     return caught.value
 
 
-def test_the_client_tells_memory_from_other_failures_with_a_remedy():
+def test_memory_errors_have_their_own_type():
     error = raised(INTERNAL, "CUDA out of memory")
     assert isinstance(error, ResourceExhaustedError)
     assert error.kind == "out_of_memory"
@@ -56,5 +56,5 @@ def test_the_client_tells_memory_from_other_failures_with_a_remedy():
     assert other.kind == "inference_failed"
 
 
-def test_a_server_that_is_gone_is_not_out_of_memory_whatever_it_says():
+def test_unavailable_server_is_not_out_of_memory():
     assert isinstance(raised("StatusCode.UNAVAILABLE", "failed to allocate"), TritonUnavailableError)

@@ -41,7 +41,7 @@ def command(repository: Path, *arguments: str) -> Result:
     return CliRunner().invoke(main, ["models", *arguments], env={"EMBEDDER_MODEL_REPOSITORY": str(repository)})
 
 
-def test_a_dense_model_is_described_by_its_checkpoint_and_builds(repository, checkpoint):
+def test_dense_model_is_described_by_checkpoint(repository, checkpoint):
     added = add_model(repository, NewModel("mine", "dense", str(checkpoint)))
     found = load_description(repository / "mine")
     assert found == added.description
@@ -54,7 +54,7 @@ def test_a_dense_model_is_described_by_its_checkpoint_and_builds(repository, che
     assert build_models(repository, lambda line: None) == ["mine"]
 
 
-def test_what_the_checkpoint_does_not_say_is_noted(repository, tmp_path):
+def test_assumptions_are_noted(repository, tmp_path):
     plain = write_checkpoint(tmp_path / "plain")
     added = add_model(repository, NewModel("mine", "dense", str(plain)))
     assert (added.description.pooling, added.description.license) == ("mean", "unknown")
@@ -66,7 +66,7 @@ def test_what_the_checkpoint_does_not_say_is_noted(repository, tmp_path):
     ]
 
 
-def test_vectors_that_are_scaled_only_here_are_noted(repository, checkpoint):
+def test_added_normalization_is_noted(repository, checkpoint):
     write_modules(checkpoint, "Pooling")
     assert "ranked by cosine" in add_model(repository, NewModel("mine", "dense", str(checkpoint))).notes[0]
 
@@ -91,7 +91,7 @@ def test_options_win_over_the_checkpoint(repository, checkpoint):
 
 
 @pytest.mark.parametrize(("stage", "pooling", "dimension"), [("sparse", "splade_max", 16), ("rerank", "logit", 1)])
-def test_the_other_stages_have_their_pooling(repository, tmp_path, stage, pooling, dimension):
+def test_other_stages_have_their_pooling(repository, tmp_path, stage, pooling, dimension):
     plain = write_checkpoint(tmp_path / "plain")
     pairs = {"dimension": dimension} if stage == "sparse" else {}
     found = add_model(repository, NewModel("mine", stage, str(plain), license="MIT", **pairs)).description
@@ -99,7 +99,7 @@ def test_the_other_stages_have_their_pooling(repository, tmp_path, stage, poolin
     assert build_models(repository, lambda line: None) == ["mine"]
 
 
-def test_an_architecture_that_needs_torch_is_refused_without_it(repository, tmp_path, monkeypatch):
+def test_architecture_needing_torch_is_refused_without_it(repository, tmp_path, monkeypatch):
     for name in ("torch", "transformers", "onnxscript"):
         monkeypatch.setitem(sys.modules, name, None)
     folder = write_checkpoint(tmp_path / "roberta", model_type="xlm-roberta")
@@ -109,7 +109,7 @@ def test_an_architecture_that_needs_torch_is_refused_without_it(repository, tmp_
     assert read_checkpoint(folder).longest_input == 62
 
 
-def test_a_checkpoint_inside_the_repository_is_named_by_a_relative_path(repository, checkpoint):
+def test_checkpoint_in_repository_gets_relative_path(repository, checkpoint):
     shutil.copytree(checkpoint, repository / "checkpoints" / "mine")
     added = add_model(repository, NewModel("mine", "dense", str(repository / "checkpoints" / "mine")))
     assert added.description.source.path == "../checkpoints/mine"
@@ -135,7 +135,7 @@ def test_a_checkpoint_inside_the_repository_is_named_by_a_relative_path(reposito
         (NewModel("mine", "rerank", "DIR"), "for stage 'rerank', got one for stage 'dense'.*Use --stage dense"),
     ],
 )
-def test_what_cannot_be_is_refused_and_nothing_is_written(repository, checkpoint, tmp_path, new, named):
+def test_refused_model_writes_nothing(repository, checkpoint, tmp_path, new, named):
     (repository / "taken").mkdir(parents=True)
     plain = write_checkpoint(tmp_path / "plain")
     origin = new.origin.replace("DIR", str(checkpoint)).replace("PLAIN", str(plain))
@@ -144,7 +144,7 @@ def test_what_cannot_be_is_refused_and_nothing_is_written(repository, checkpoint
     assert [path.name for path in repository.iterdir()] == ["taken"]
 
 
-def test_a_splade_model_is_no_dense_one(repository, tmp_path):
+def test_splade_model_is_refused_as_dense(repository, tmp_path):
     folder = write_checkpoint(tmp_path / "splade")
     write_modules(folder, "SpladePooling", pooling={"pooling_strategy": "max"})
     with pytest.raises(ModelBuildError, match=r"got one for stage 'sparse'.*Use --stage sparse"):
@@ -208,7 +208,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_add_refuses_what_build_would_and_leaves_nothing(repository, tmp_path, monkeypatch, case):
+def test_add_refuses_what_build_would(repository, tmp_path, monkeypatch, case):
     for name in ("torch", "transformers", "onnxscript"):
         monkeypatch.setitem(sys.modules, name, None)
     stage, change, named = REFUSED[case]
@@ -221,7 +221,7 @@ def test_add_refuses_what_build_would_and_leaves_nothing(repository, tmp_path, m
     assert not repository.exists() or not list(repository.iterdir())
 
 
-def test_another_configuration_of_the_same_weights_is_another_model(repository, tmp_path):
+def test_other_configuration_is_another_model(repository, tmp_path):
     """Six layers, then two of them: queries and passages must not come from both."""
     folder = write_checkpoint(tmp_path / "checkpoint")
     before = add_model(repository, NewModel("mine", "dense", str(folder), license="MIT")).description
@@ -257,7 +257,7 @@ def test_another_configuration_of_the_same_weights_is_another_model(repository, 
         ("hf:models/foo/bar", r"an id of the Hugging Face hub \(owner/name\), got 'models/foo/bar'"),
     ],
 )
-def test_a_mistyped_path_is_not_taken_for_a_hub_id(repository, tmp_path, monkeypatch, origin, named):
+def test_mistyped_path_is_no_hub_id(repository, tmp_path, monkeypatch, origin, named):
     asked = []
     monkeypatch.setattr("embedder_assets.serving.models.add.resolve_revision", lambda *what: asked.append(what))
     monkeypatch.chdir(tmp_path)
@@ -271,7 +271,7 @@ def test_a_mistyped_path_is_not_taken_for_a_hub_id(repository, tmp_path, monkeyp
 @pytest.mark.parametrize(
     ("origin", "said"), [("models/foo", "is here"), ("intfloat/e5", "is here"), ("hf:intfloat/e5", None)]
 )
-def test_owner_and_name_are_a_hub_id_without_such_folder(repository, tmp_path, monkeypatch, origin, said):
+def test_hub_id_needs_no_folder(repository, tmp_path, monkeypatch, origin, said):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ModelBuildError, match="huggingface_hub") as caught:
@@ -279,7 +279,7 @@ def test_owner_and_name_are_a_hub_id_without_such_folder(repository, tmp_path, m
     assert (said is None) or (said in caught.value.thing)
 
 
-def test_the_command_says_what_to_do_next_and_list_shows_the_model(repository, checkpoint):
+def test_add_command_names_the_next_step(repository, checkpoint):
     result = command(repository, "add", "mine", "--stage", "dense", "--from", str(checkpoint))
     assert result.exit_code == 0
     assert (

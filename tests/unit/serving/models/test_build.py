@@ -52,7 +52,7 @@ def build(repository: Path, **arguments) -> list[str]:
 
 @pytest.mark.parametrize("fields", STAGES, ids=lambda fields: fields.get("pooling", "mean"))
 @pytest.mark.parametrize(("device", "least"), [("cpu", 0.9), ("gpu", 0.999)])
-def test_every_head_is_built_close_to_its_float32_graph(repository, checkpoint, fields, device, least):
+def test_every_head_is_close_to_float32(repository, checkpoint, fields, device, least):
     folder = write_description(repository, "mine", checkpoint, **fields)
     assert build(repository, device=device) == ["mine"]
     description = load_description(folder)
@@ -69,7 +69,7 @@ def test_every_head_is_built_close_to_its_float32_graph(repository, checkpoint, 
         np.testing.assert_allclose(np.linalg.norm(outputs["embedding"], axis=1), 1.0, atol=1e-5)
 
 
-def test_a_model_is_built_anew_for_another_device_and_back(repository, checkpoint):
+def test_model_is_rebuilt_for_another_device(repository, checkpoint):
     write_description(repository, "mine", checkpoint)
     for device, kind in (("cpu", "KIND_CPU"), ("gpu", "KIND_GPU"), ("cpu", "KIND_CPU")):
         assert build(repository, device=device) == ["mine"]
@@ -81,14 +81,14 @@ def test_a_model_is_built_anew_for_another_device_and_back(repository, checkpoin
     assert (state.precision, state.fingerprint) == ("fp16", state.description.fingerprint("gpu"))
 
 
-def test_only_the_named_models_are_built(repository, checkpoint):
+def test_only_named_models_are_built(repository, checkpoint):
     for name in ("first", "second"):
         write_description(repository, name, checkpoint)
     assert build(repository, names=["second"]) == ["second"]
     assert build(repository) == ["first"]
 
 
-def test_a_relative_path_counts_from_the_model_folder(repository):
+def test_relative_path_starts_at_model_folder(repository):
     write_checkpoint(repository / "mine" / "checkpoint")
     folder = write_description(repository, "mine", repository / "mine" / "checkpoint")
     toml = (folder / "model.toml").read_text("utf-8")
@@ -97,7 +97,7 @@ def test_a_relative_path_counts_from_the_model_folder(repository):
     assert build(repository) == ["mine"]
 
 
-def test_golden_values_of_the_framework_are_kept_and_those_of_another_model_are_not(repository, checkpoint):
+def test_only_matching_golden_values_are_kept(repository, checkpoint):
     folder = write_description(repository, "mine", checkpoint)
     description = load_description(folder)
     write_golden(folder, description, "transformers 5", {"embedding": np.eye(6, 32)})
@@ -113,7 +113,7 @@ def test_golden_values_of_the_framework_are_kept_and_those_of_another_model_are_
     assert not golden.of_framework
 
 
-def test_the_chunk_budget_leaves_room_for_the_passage_prefix(repository, checkpoint, tmp_path):
+def test_chunk_budget_leaves_room_for_prefix(repository, checkpoint, tmp_path):
     write_description(repository, "plain", checkpoint)
     write_description(repository, "prefixed", checkpoint, query_prefix="query: ", passage_prefix="passage: ")
     build(repository)
@@ -123,7 +123,7 @@ def test_the_chunk_budget_leaves_room_for_the_passage_prefix(repository, checkpo
     assert [session.max_tokens(name) for name in ("plain", "prefixed")] == [32, 30]
 
 
-def test_a_row_of_the_list_says_where_a_model_is_from(repository, checkpoint):
+def test_list_shows_the_source(repository, checkpoint):
     write_description(repository, "mine", checkpoint)
     (state,) = inspect_models(repository)
     row = state.as_row()
@@ -135,7 +135,7 @@ NODES = {("int8", 3): "03c6b3bb423f99c0", ("fp16", 1): "8d0aecf63c8bea53", ("fp3
 
 
 @pytest.mark.parametrize(("precision", "recipe"), NODES)
-def test_a_graph_that_is_made_otherwise_has_another_recipe(repository, checkpoint, precision, recipe):
+def test_changed_graph_needs_another_recipe(repository, checkpoint, precision, recipe):
     """Where this fails, raise the number of the precision in ``models.RECIPES`` and put the new digest here."""
     device = "gpu" if precision == "fp16" else "cpu"
     cpu = {"precision": {"cpu": "fp32" if precision == "fp32" else "int8"}}
@@ -152,7 +152,7 @@ def test_a_graph_that_is_made_otherwise_has_another_recipe(repository, checkpoin
 # A model that cannot be built
 
 
-def test_a_model_that_cannot_be_built_stops_no_other_one(repository, checkpoint, tmp_path):
+def test_failed_build_does_not_stop_others(repository, checkpoint, tmp_path):
     broken = write_checkpoint(tmp_path / "broken", id2label={"0": "no", "1": "yes"})
     write_description(repository, "a_broken", broken, stage="rerank", pooling="logit", dimension=1)
     (write_description(repository, "b_misspelt", checkpoint) / "model.toml").write_text("pooling = 'mean'\n", "utf-8")
@@ -172,7 +172,7 @@ def test_a_model_that_cannot_be_built_stops_no_other_one(repository, checkpoint,
     assert states["b_misspelt"].as_row()["state"] == states["b_misspelt"].problem
 
 
-def test_library_errors_are_reported_as_errors_of_the_model(repository, checkpoint, monkeypatch):
+def test_library_errors_become_model_errors(repository, checkpoint, monkeypatch):
     def quantize(source: Path, target: Path) -> None:
         raise IndexError("list index out of range")
 
@@ -191,7 +191,7 @@ def test_library_errors_are_reported_as_errors_of_the_model(repository, checkpoi
         (("whole",), "broken", 0, "1 built"),
     ],
 )
-def test_only_used_or_named_models_make_the_build_fail(repository, checkpoint, named, dense, status, said):
+def test_only_required_models_fail_the_build(repository, checkpoint, named, dense, status, said):
     write_description(repository, "broken", checkpoint, dimension=31)
     write_description(repository, "whole", checkpoint)
     variables = {"EMBEDDER_MODEL_REPOSITORY": str(repository), "EMBEDDER_DENSE_MODELS": dense}
@@ -233,7 +233,7 @@ def _pin(folder: Path) -> str:
 
 
 @pytest.mark.parametrize("what", CHANGED)
-def test_a_file_of_another_build_is_noticed(repository, checkpoint, what):
+def test_file_of_another_build_is_detected(repository, checkpoint, what):
     change, problem = CHANGED[what]
     folder = write_description(repository, "mine", checkpoint)
     build(repository)

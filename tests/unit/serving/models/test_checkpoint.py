@@ -32,7 +32,7 @@ def build(tmp_path: Path, checkpoint: Path, **fields) -> list[str]:
     return build_models(tmp_path / "repository", lambda line: None)
 
 
-def test_weights_in_a_sub_folder_are_found(tmp_path):
+def test_weights_in_subfolder_are_found(tmp_path):
     folder = write_checkpoint(tmp_path / "old", below="0_Transformer")
     write_modules(folder, "Pooling", "Normalize", below="0_Transformer")
     found = read_checkpoint(folder)
@@ -61,13 +61,13 @@ def test_pooling_is_read(checkpoint, said, pooling):
         ({}, "none"),
     ],
 )
-def test_another_pooling_is_refused(checkpoint, said, got):
+def test_unsupported_pooling_is_refused(checkpoint, said, got):
     folder = write_modules(checkpoint, "Pooling", pooling=said or {"word_embedding_dimension": 32})
     with pytest.raises(ModelBuildError, match=f"mean, cls, lasttoken, got .*{got}"):
         read_checkpoint(folder).pooling()
 
 
-def test_splade_pooling_is_the_maximum_or_refused(checkpoint):
+def test_splade_pooling_must_be_maximum(checkpoint):
     said = {"pooling_strategy": "max", "activation_function": "relu"}
     assert read_checkpoint(write_modules(checkpoint, "SpladePooling", pooling=said)).pooling() == "splade_max"
     write_modules(checkpoint, "SpladePooling", pooling={"pooling_strategy": "sum"})
@@ -75,7 +75,7 @@ def test_splade_pooling_is_the_maximum_or_refused(checkpoint):
         read_checkpoint(checkpoint).pooling()
 
 
-def test_a_dense_module_is_refused_by_name(tmp_path, checkpoint):
+def test_dense_module_is_refused_by_name(tmp_path, checkpoint):
     write_modules(checkpoint, "Pooling", "Dense")
     with pytest.raises(ModelBuildError, match=r"modules\.json.*got a module 'Dense'"):
         build(tmp_path, checkpoint)
@@ -91,7 +91,7 @@ def test_a_dense_module_is_refused_by_name(tmp_path, checkpoint):
         ("config.json", None, "nothing of that name", "Point to the folder"),
     ],
 )
-def test_a_missing_file_is_named_with_what_is_there_instead(checkpoint, gone, instead, named, remedy):
+def test_missing_file_names_the_alternatives(checkpoint, gone, instead, named, remedy):
     (checkpoint / gone).unlink()
     if instead:
         (checkpoint / instead).write_bytes(b"")
@@ -101,13 +101,13 @@ def test_a_missing_file_is_named_with_what_is_there_instead(checkpoint, gone, in
     assert remedy in caught.value.remedy
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path):
+def test_missing_folder_is_named(tmp_path):
     with pytest.raises(ModelBuildError, match="nowhere: expected a folder, got none"):
         read_checkpoint(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.json"])
-def test_a_file_with_another_digest_is_refused(tmp_path, checkpoint, name):
+def test_file_with_wrong_digest_is_refused(tmp_path, checkpoint, name):
     write_description(tmp_path / "repository", "mine", checkpoint)
     with (checkpoint / name).open("ab") as file:
         file.write(b"\n")
@@ -130,7 +130,7 @@ RERANK = {"stage": "rerank", "pooling": "logit", "dimension": 1}
         (RERANK, TWO_LOGITS, r"classifier\.weight.*shape \[1, 32\], got shape \[2, 32\].*one logit"),
     ],
 )
-def test_a_missing_head_is_named(tmp_path, checkpoint, fields, tensors, named):
+def test_missing_head_is_named(tmp_path, checkpoint, fields, tensors, named):
     edit_weights(checkpoint, **tensors)
     with pytest.raises(ModelBuildError, match=named):
         build(tmp_path, checkpoint, **fields)
@@ -144,19 +144,19 @@ def test_a_missing_head_is_named(tmp_path, checkpoint, fields, tensors, named):
         ({}, {"max_tokens": 65}, "max_tokens of 64 at most .*got 65"),
     ],
 )
-def test_a_description_that_the_checkpoint_cannot_be_is_refused(tmp_path, config, fields, named):
+def test_description_must_fit_the_checkpoint(tmp_path, config, fields, named):
     checkpoint = write_checkpoint(tmp_path / "checkpoint", **config)
     with pytest.raises(ModelBuildError, match=f"model 'mine': expected {named}"):
         build(tmp_path, checkpoint, **fields)
 
 
-def test_weights_above_two_gigabytes_are_refused_before_they_are_read(tmp_path, checkpoint, monkeypatch):
+def test_weights_above_two_gigabytes_are_refused(tmp_path, checkpoint, monkeypatch):
     monkeypatch.setattr("embedder_assets.serving.models.checkpoint.LARGEST_GRAPH_BYTES", 4000)
     with pytest.raises(ModelBuildError, match="2 GB at most"):
         build(tmp_path, checkpoint)
 
 
-def test_lower_case_by_sentence_transformers_needs_a_tokenizer_that_does_it(tmp_path):
+def test_do_lower_case_needs_lowercasing_tokenizer(tmp_path):
     for lowercase in (True, False):
         folder = write_checkpoint(tmp_path / f"lowercase-{lowercase}", lowercase=lowercase)
         write_json(folder / "sentence_bert_config.json", {"max_seq_length": 48, "do_lower_case": True})
@@ -174,7 +174,7 @@ def test_lower_case_by_sentence_transformers_needs_a_tokenizer_that_does_it(tmp_
         ({"type_vocab_size": 1}, "type_vocab_size 1"),
     ],
 )
-def test_what_needs_torch_says_so_with_the_command_when_torch_is_missing(tmp_path, monkeypatch, config, named):
+def test_missing_torch_names_the_install_command(tmp_path, monkeypatch, config, named):
     for name in ("torch", "transformers", "onnxscript"):
         monkeypatch.setitem(sys.modules, name, None)
     checkpoint = write_checkpoint(tmp_path / "checkpoint", **config)
@@ -184,7 +184,7 @@ def test_what_needs_torch_says_so_with_the_command_when_torch_is_missing(tmp_pat
     assert "embedder models build" in caught.value.remedy
 
 
-def test_the_hub_without_its_extra_says_so(monkeypatch):
+def test_missing_hub_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(ModelBuildError) as caught:
         download("owner/name", "0" * 40)
@@ -192,6 +192,6 @@ def test_the_hub_without_its_extra_says_so(monkeypatch):
     assert "local" in caught.value.remedy
 
 
-def test_the_config_of_the_tests_is_a_plain_bert(checkpoint):
+def test_config_of_the_tests_is_plain_bert(checkpoint):
     found = read_checkpoint(checkpoint)
     assert (found.unsupported_features, found.longest_input) == ([], CONFIG.max_position_embeddings)

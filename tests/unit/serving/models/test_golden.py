@@ -20,7 +20,7 @@ def test_the_lowest_cosine_counts():
     assert agreement("dense", {"embedding": turned}, {"embedding": VECTORS}) == pytest.approx(0.5**0.5)
 
 
-def test_sparse_pairs_are_compared_by_index_not_by_place():
+def test_sparse_pairs_are_compared_by_index():
     ours = {"indices": np.array([[7, 3]]), "values": np.array([[2.0, 1.0]])}
     swapped = {"indices": np.array([[3, 7]]), "values": np.array([[1.0, 2.0]])}
     other = {"indices": np.array([[7, 5]]), "values": np.array([[2.0, 1.0]])}
@@ -34,7 +34,7 @@ def test_scores_are_compared_by_correlation():
     assert agreement("rerank", {"score": -scores}, {"score": scores}) == pytest.approx(-1.0)
 
 
-def test_what_is_written_is_read_rounded(tmp_path):
+def test_golden_values_are_stored_rounded(tmp_path):
     write_golden(tmp_path, describe(), "transformers 5", {"embedding": np.full((6, 2), 1 / 3)})
     golden = read_golden(tmp_path, describe())
     assert golden is not None
@@ -56,7 +56,7 @@ def test_what_is_written_is_read_rounded(tmp_path):
         {"more": 1},
     ],
 )
-def test_a_damaged_file_is_refused(tmp_path, changed):
+def test_damaged_golden_file_is_refused(tmp_path, changed):
     write_golden(tmp_path, describe(), "transformers 5", {"embedding": np.full((6, 2), 1 / 3)})
     path = tmp_path / "golden.json"
     whole = json.loads(path.read_text("utf-8"))

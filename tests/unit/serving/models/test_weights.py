@@ -41,7 +41,7 @@ def checkpoint(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("suffix", PICKLES)
-def test_pickled_weights_are_refused_by_name_with_the_remedy_and_not_read(tmp_path, checkpoint, suffix):
+def test_pickled_weights_are_refused_unread(tmp_path, checkpoint, suffix):
     (checkpoint / "model.safetensors").unlink()
     (checkpoint / f"pytorch_model{suffix}").write_bytes(pickle.dumps(Bomb(tmp_path / "harmed")))
     with pytest.raises(ModelBuildError, match=rf"got pytorch_model\{suffix}\. .*safetensors.* pickle may run code"):
@@ -49,7 +49,7 @@ def test_pickled_weights_are_refused_by_name_with_the_remedy_and_not_read(tmp_pa
     assert not (tmp_path / "harmed").exists()
 
 
-def test_a_pickle_under_the_name_of_safetensors_is_refused_and_not_read(tmp_path, checkpoint):
+def test_disguised_pickle_is_refused_unread(tmp_path, checkpoint):
     (checkpoint / "model.safetensors").write_bytes(pickle.dumps(Bomb(tmp_path / "harmed")))
     write_description(tmp_path / "repository", "mine", checkpoint)
     with pytest.raises(ModelBuildError, match="expected model weights as safetensors"):
@@ -57,14 +57,14 @@ def test_a_pickle_under_the_name_of_safetensors_is_refused_and_not_read(tmp_path
     assert not (tmp_path / "harmed").exists()
 
 
-def test_a_file_is_no_checkpoint(tmp_path, checkpoint, monkeypatch):
+def test_file_is_no_checkpoint(tmp_path, checkpoint, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (checkpoint / "pytorch_model.bin").touch()
     with pytest.raises(ModelBuildError, match=r"got a file\..*safetensors"):
         add_model(tmp_path / "repository", NewModel("mine", "dense", "checkpoint/pytorch_model.bin"))
 
 
-def test_weights_that_changed_after_they_were_pinned_are_refused(tmp_path, checkpoint):
+def test_changed_pinned_weights_are_refused(tmp_path, checkpoint):
     for name in ("model.safetensors", "tokenizer.json", "config.json"):
         folder = write_description(tmp_path / "repository", "mine", checkpoint)
         before = (checkpoint / name).read_bytes()
@@ -100,14 +100,14 @@ def graph(*, inner: bool, location: str) -> onnx.ModelProto:
 
 @pytest.mark.parametrize("inner", [False, True])
 @pytest.mark.parametrize("location", ["../../secret.bin", "/etc/passwd", "beside.bin"])
-def test_a_graph_that_reads_other_files_is_refused_by_their_name(tmp_path, inner, location):
+def test_graph_with_external_data_is_refused(tmp_path, inner, location):
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "model.onnx").write_bytes(graph(inner=inner, location=location).SerializeToString())
     with pytest.raises(ModelBuildError, match=rf"weights in the file '{location}'"):
         verify(tmp_path)
 
 
-def test_a_graph_that_is_whole_passes(tmp_path):
+def test_self_contained_graph_passes(tmp_path):
     (tmp_path / "1").mkdir()
     os.link(PROJECT / "model_repository/rerank_cross_encoder/1/model.onnx", tmp_path / "1" / "model.onnx")
     verify(tmp_path)
@@ -119,11 +119,11 @@ def verify(folder: Path) -> None:
     verify_shipped("mine", ShippedSource(kind="shipped", sha256=digests[0], tokenizer_sha256=digests[1]), folder)
 
 
-def test_no_code_reads_a_pickle_or_runs_code_of_a_checkpoint():
+def test_no_code_reads_pickles():
     assert [f"{path.name}: {what}" for path in CODE for what in dangers(ast.parse(path.read_text("utf-8")))] == []
 
 
-def test_the_look_at_the_code_finds_what_it_looks_for():
+def test_code_scan_finds_pickle_readers():
     code = "import pickle\nfrom joblib import load\ntorch.load(x)\nf(allow_pickle=True)\nf(trust_remote_code=True)"
     assert len(list(dangers(ast.parse(code)))) == 5
 

@@ -6,8 +6,7 @@ import pytest
 
 from embedder_assets.errors import SettingsError, TritonAccessError, TritonUnavailableError
 from embedder_assets.serving.client.grpc import _errors_of
-from embedder_assets.serving.server.access import ClientAccess, Secret, ServerAccess
-from embedder_assets.serving.server.embedded import TritonAddress
+from embedder_assets.serving.server.access import ClientAccess, Secret, ServerAccess, TritonAddress
 from tests.support.factories import make_settings
 from tests.support.servers.certificates import Authority
 
@@ -17,7 +16,7 @@ def authority(tmp_path_factory) -> Authority:
     return Authority(tmp_path_factory.mktemp("pki"), "ca")
 
 
-def test_a_default_server_has_a_secret_and_no_http(tmp_path):
+def test_default_server_has_secret_without_http(tmp_path):
     settings = make_settings(tmp_path)
     assert ClientAccess.of(settings) == ClientAccess()
     first, second = ServerAccess.of(settings), ServerAccess.of(settings)
@@ -29,7 +28,7 @@ def test_a_default_server_has_a_secret_and_no_http(tmp_path):
     assert ServerAccess(secret=None).secret_options() == []
 
 
-def test_a_secret_is_read_from_its_file_and_never_shown(tmp_path):
+def test_secret_from_file_is_never_shown(tmp_path):
     file = tmp_path / "secret"
     file.write_text("admin-key=s3cr.et+/~0123456789\n", "utf-8")
     secret = ClientAccess.of(make_settings(tmp_path, triton_secret_file=file)).secret
@@ -51,7 +50,7 @@ def test_a_secret_is_read_from_its_file_and_never_shown(tmp_path):
         "a=s3cret0123456789\nb=c",
     ],
 )
-def test_a_file_that_holds_no_secret_is_refused_without_showing_it(tmp_path, content):
+def test_invalid_secret_file_is_not_shown(tmp_path, content):
     file = tmp_path / "secret"
     file.write_text(content, "utf-8")
     with pytest.raises(SettingsError, match=r"'triton_secret_file'.*name=value") as caught:
@@ -61,7 +60,7 @@ def test_a_file_that_holds_no_secret_is_refused_without_showing_it(tmp_path, con
 
 @pytest.mark.parametrize("name", ["triton_tls_ca", "triton_tls_cert", "triton_secret_file"])
 @pytest.mark.parametrize("content", [None, "no PEM"])
-def test_a_file_of_the_client_that_cannot_be_used_is_refused_by_the_setting(tmp_path, authority, name, content):
+def test_unusable_client_file_names_the_setting(tmp_path, authority, name, content):
     files = {"triton_tls_ca": authority.certificate, "triton_tls_cert": authority.issue("client")}
     bad = tmp_path / "bad"
     if content is not None:
@@ -72,7 +71,7 @@ def test_a_file_of_the_client_that_cannot_be_used_is_refused_by_the_setting(tmp_
 
 @pytest.mark.parametrize("name", ["serve_tls_cert", "serve_tls_client_ca"])
 @pytest.mark.parametrize("content", [None, "no PEM"])
-def test_a_file_of_the_server_that_cannot_be_used_is_refused_by_the_setting(tmp_path, authority, name, content):
+def test_unusable_server_file_names_the_setting(tmp_path, authority, name, content):
     files = {"serve_tls_cert": authority.issue("server"), "serve_tls_client_ca": authority.certificate}
     bad = tmp_path / "bad"
     if content is not None:
@@ -88,14 +87,14 @@ def test_a_file_of_the_server_that_cannot_be_used_is_refused_by_the_setting(tmp_
         (ServerAccess, "serve_tls_client_ca", "EMBEDDER_SERVE_TLS_CERT"),
     ],
 )
-def test_a_setting_that_needs_another_one_names_it(tmp_path, authority, of, name, missing):
+def test_missing_companion_setting_is_named(tmp_path, authority, of, name, missing):
     with pytest.raises(SettingsError, match=missing):
         of.of(make_settings(tmp_path, **{name: authority.issue("half")}))
 
 
 @pytest.mark.parametrize(("of", "name"), [(ClientAccess, "triton_tls_cert"), (ServerAccess, "serve_tls_cert")])
 @pytest.mark.parametrize("part", ["CERTIFICATE", "PRIVATE KEY"])
-def test_a_certificate_without_its_key_is_refused(tmp_path, authority, of, name, part):
+def test_certificate_without_key_is_refused(tmp_path, authority, of, name, part):
     whole = authority.issue("pair").read_text("utf-8")
     half = tmp_path / "half.pem"
     half.write_text(re.search(f"-----BEGIN {part}.*END {part}-----", whole, re.DOTALL)[0], "utf-8")
@@ -103,7 +102,7 @@ def test_a_certificate_without_its_key_is_refused(tmp_path, authority, of, name,
         of.of(make_settings(tmp_path, **{name: half}))
 
 
-def test_a_server_with_certificates_closes_http_and_keeps_the_secret_out_of_the_open_options(tmp_path, authority):
+def test_tls_options_hide_the_secret(tmp_path, authority):
     certificate = authority.issue("server")
     plain = ServerAccess(certificate)
     assert "--grpc-use-ssl=true" in plain.options()
@@ -127,7 +126,7 @@ def test_a_server_with_certificates_closes_http_and_keeps_the_secret_out_of_the_
         ("failed to connect; last error: Connection refused", TritonUnavailableError, "Triton is back.$"),
     ],
 )
-def test_an_answer_that_keeps_the_client_out_names_the_setting(said, kind, remedy):
+def test_unauthorized_answer_names_the_setting(said, kind, remedy):
     from tritonclient.utils import InferenceServerException
 
     with pytest.raises(kind, match=remedy), _errors_of(TritonAddress("host:1"), "loading model 'm'"):

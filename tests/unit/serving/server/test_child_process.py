@@ -61,7 +61,7 @@ def shm():
     file.unlink(missing_ok=True)
 
 
-def test_the_command_ends_and_leaves_nothing_when_its_owner_is_killed(tmp_path, scratch, shm):
+def test_killed_owner_ends_the_command(tmp_path, scratch, shm):
     file, prefix = shm
     command = [sys.executable, "-c", OWNER, str(tmp_path / "log"), str(scratch), prefix]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as owner:
@@ -73,14 +73,14 @@ def test_the_command_ends_and_leaves_nothing_when_its_owner_is_killed(tmp_path, 
     assert not file.exists()
 
 
-def test_the_command_ends_when_its_watchdog_is_killed(tmp_path):
+def test_killed_watchdog_ends_the_command(tmp_path):
     process = WatchedProcess(SLEEP, tmp_path / "log")
     os.kill(process._watchdog.pid, signal.SIGKILL)
     assert soon(lambda: not alive(process.pid))
     process.stop()
 
 
-def test_stop_ends_the_command_cleans_up_and_may_be_called_twice(tmp_path, scratch, shm):
+def test_stop_cleans_up_and_is_idempotent(tmp_path, scratch, shm):
     file, prefix = shm
     process = WatchedProcess(SLEEP, tmp_path / "log", scratch=scratch, shm_prefix=prefix)
     assert process.running
@@ -93,7 +93,7 @@ def test_stop_ends_the_command_cleans_up_and_may_be_called_twice(tmp_path, scrat
     assert not file.exists()
 
 
-def test_children_of_the_command_end_with_it(tmp_path):
+def test_children_end_with_the_command(tmp_path):
     log = tmp_path / "log"
     process = WatchedProcess(["sh", "-c", "sleep 600 & echo $!; wait"], log)
     assert soon(lambda: log.read_text().endswith("\n"))
@@ -103,7 +103,7 @@ def test_children_of_the_command_end_with_it(tmp_path):
     assert soon(lambda: not alive(child))
 
 
-def test_a_command_that_ends_by_itself_is_seen_and_its_output_is_kept(tmp_path, scratch):
+def test_end_of_the_command_is_noticed(tmp_path, scratch):
     log = tmp_path / "folder" / "log"
     for word in ("first", "second"):
         process = WatchedProcess(["sh", "-c", f"echo {word}; echo oops >&2"], log, scratch=scratch)
@@ -113,13 +113,13 @@ def test_a_command_that_ends_by_itself_is_seen_and_its_output_is_kept(tmp_path, 
     assert not scratch.exists()
 
 
-def test_the_command_gets_the_environment_it_is_given(tmp_path):
+def test_command_gets_its_environment(tmp_path):
     process = WatchedProcess(["sh", "-c", "echo $FRUIT"], tmp_path / "log", environment={"FRUIT": "pear", **os.environ})
     assert soon(lambda: not process.running)
     assert (tmp_path / "log").read_text() == "pear\n"
 
 
-def test_children_of_the_command_that_lose_their_parent_are_taken_away_by_the_watchdog(tmp_path):
+def test_orphaned_children_are_reaped(tmp_path):
     # Some machines' init looks for dead children once a second, and every run would wait for it.
     process = WatchedProcess(["sh", "-c", "(sleep 600 & echo $!); exec sleep 600"], tmp_path / "log")
     assert soon(lambda: bool((tmp_path / "log").read_text()))
@@ -155,7 +155,7 @@ def seen_by_others():
     watcher.join()
 
 
-def test_hidden_arguments_are_in_no_list_of_processes(tmp_path, seen_by_others):
+def test_hidden_arguments_are_not_in_ps(tmp_path, seen_by_others):
     hidden = ["--key=s3cret", "s3cret too"]
     for number in range(5):
         log = tmp_path / f"log {number}"
@@ -171,14 +171,14 @@ def test_hidden_arguments_are_in_no_list_of_processes(tmp_path, seen_by_others):
     assert not any(b"s3cret" in each for each in seen_by_others)
 
 
-def test_without_its_hidden_argument_the_command_does_not_start(tmp_path):
+def test_command_needs_its_hidden_argument(tmp_path):
     process = WatchedProcess(["/nowhere/server"], tmp_path / "log", environment={HIDDEN: '["s3cret"]'})
     assert soon(lambda: not process.running)
     assert process.pid == 0
     assert "/nowhere/server was not started" in (tmp_path / "log").read_text()
 
 
-def test_a_command_with_shared_memory_widens_no_rights(tmp_path, shm):
+def test_shared_memory_keeps_its_permissions(tmp_path, shm):
     file, prefix = shm
     # As Boost makes a region, which Triton's Python backend calls.
     make = (

@@ -24,22 +24,22 @@ def standard(monkeypatch):
     return ports
 
 
-def test_a_lasting_server_takes_the_ports_of_the_last_one(standard):
+def test_published_server_reuses_its_ports(standard):
     last = dict(zip(standard, free_ports(2), strict=True))
-    assert _free_ports({}, lasting=True) == _free_ports({}, lasting=False) == standard
-    assert _free_ports(last, lasting=True) == last
-    assert _free_ports(standard, lasting=True) == standard
-    assert set(_free_ports(standard, lasting=False).values()).isdisjoint(standard.values())
+    assert _free_ports({}, reuse_ports=True) == _free_ports({}, reuse_ports=False) == standard
+    assert _free_ports(last, reuse_ports=True) == last
+    assert _free_ports(standard, reuse_ports=True) == standard
+    assert set(_free_ports(standard, reuse_ports=False).values()).isdisjoint(standard.values())
 
 
-def test_a_last_port_that_is_taken_is_not_used(standard):
+def test_taken_port_is_not_reused(standard):
     with closing(socket.create_server(("127.0.0.1", 0))) as other:
         last = {"grpc": other.getsockname()[1], "metrics": standard["metrics"]}
-        assert _free_ports(last, lasting=True) == standard
+        assert _free_ports(last, reuse_ports=True) == standard
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"grpc": "x", "metrics": 1}', '{"grpc": 1}'])
-def test_ports_that_cannot_be_read_are_none(tmp_path, content):
+def test_unreadable_ports_are_ignored(tmp_path, content):
     (tmp_path / "ports.json").write_text(content)
     assert _last_ports(tmp_path) == {}
     assert _last_ports(tmp_path / "nowhere") == {}
@@ -61,19 +61,19 @@ def published(tmp_path):
         yield settings, port, content
 
 
-def test_a_published_server_is_found_with_its_secret(published):
+def test_published_server_is_found_with_secret(published):
     settings, port, _ = published
     found = find_running(settings.home / "triton")
     assert (found.grpc, found.access) == (f"127.0.0.1:{port}", ClientAccess(secret=SECRET))
 
 
-def test_a_reused_process_id_is_not_the_dead_server(published):
+def test_reused_process_id_is_no_server(published):
     settings, _, content = published
     (settings.home / "triton" / "server.json").write_text(json.dumps({**content, "started": "1"}))
     assert find_running(settings.home / "triton") is None
 
 
-def test_only_the_own_server_gets_the_secret_of_the_home(published):
+def test_secret_goes_to_own_server_only(published):
     settings, port, _ = published
     assert named_address(settings, f"127.0.0.1:{port}").access.secret == SECRET
     assert named_address(settings, f"localhost:{port}").access.secret == SECRET
@@ -81,7 +81,7 @@ def test_only_the_own_server_gets_the_secret_of_the_home(published):
     assert named_address(settings, f"127.0.0.1:{port + 1}").access.secret is None
 
 
-def test_an_unreadable_secret_is_of_another_users_server(published):
+def test_unreadable_secret_means_no_server(published):
     settings, _, _ = published
     (settings.home / "triton" / "secret").write_text("no secret")
     assert find_running(settings.home / "triton") is None

@@ -137,7 +137,7 @@ def saved(weights: dict[str, np.ndarray], tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("normalize", [True, False])
-def test_mean_pool_is_the_reference(weights, saved, normalize):
+def test_mean_pool_equals_the_reference(weights, saved, normalize):
     model = build_bert_onnx(saved, CONFIG, "mean_pool", normalize=normalize)
     out = run(model, padded(TEXTS, TYPES, 8))["embedding"]
     expected = [Reference(weights).mean_pool(*text, normalize) for text in zip(TEXTS, TYPES, strict=True)]
@@ -147,7 +147,7 @@ def test_mean_pool_is_the_reference(weights, saved, normalize):
 
 @pytest.mark.parametrize(("head", "position"), [("cls_pool", 0), ("last_token_pool", -1)])
 @pytest.mark.parametrize("normalize", [True, False])
-def test_pooling_of_one_token_is_the_reference(weights, saved, head, position, normalize):
+def test_single_token_pooling_equals_the_reference(weights, saved, head, position, normalize):
     model = build_bert_onnx(saved, CONFIG, head, normalize=normalize)
     expected = np.stack([Reference(weights).encode(*text)[position] for text in zip(TEXTS, TYPES, strict=True)])
     if normalize:
@@ -157,7 +157,7 @@ def test_pooling_of_one_token_is_the_reference(weights, saved, head, position, n
         np.testing.assert_allclose(run(model, padded(TEXTS, TYPES, length))["embedding"], expected, atol=1e-5)
 
 
-def test_splade_is_the_reference_largest_first(weights, saved):
+def test_splade_equals_the_reference_largest_first(weights, saved):
     out = run(build_bert_onnx(saved, CONFIG, "splade_topk", top_k=TOP_K), padded(TEXTS, TYPES, 8))
     assert out["indices"].shape == out["values"].shape == (len(TEXTS), TOP_K)
     assert out["indices"].dtype == np.int64
@@ -167,7 +167,7 @@ def test_splade_is_the_reference_largest_first(weights, saved):
         np.testing.assert_allclose(values, expected[indices], atol=1e-5)
 
 
-def test_classify_is_the_reference(weights, saved):
+def test_classifier_equals_the_reference(weights, saved):
     out = run(build_bert_onnx(saved, CONFIG, "classify"), padded(TEXTS, TYPES, 8))["score"]
     expected = [Reference(weights).classify(*text) for text in zip(TEXTS, TYPES, strict=True)]
     np.testing.assert_allclose(out, expected, atol=1e-5)
@@ -183,13 +183,13 @@ def test_padding_does_not_change_the_result(saved, head):
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_a_row_of_padding_only_stays_finite(saved, head):
+def test_padding_only_row_stays_finite(saved, head):
     out = run(build_bert_onnx(saved, CONFIG, head, top_k=TOP_K), padded([[]], [[]], 4))
     assert all(np.isfinite(value).all() for value in out.values())
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_prefix_and_old_spelling_give_the_same_model(weights, saved, tmp_path, head):
+def test_tensor_name_variants_give_equal_models(weights, saved, tmp_path, head):
     save_file(with_prefix(weights), tmp_path / "prefixed.safetensors")
     plain = build_bert_onnx(saved, CONFIG, head, top_k=TOP_K)
     prefixed = build_bert_onnx(tmp_path / "prefixed.safetensors", CONFIG, head, top_k=TOP_K)
@@ -197,7 +197,7 @@ def test_prefix_and_old_spelling_give_the_same_model(weights, saved, tmp_path, h
 
 
 @pytest.mark.parametrize("width", [7, 8, 40])
-def test_the_vocabulary_may_be_taken_in_slices(weights, saved, monkeypatch, width):
+def test_vocabulary_slices_change_nothing(weights, saved, monkeypatch, width):
     monkeypatch.setattr(bert_heads, "VOCABULARY_SLICE", width)
     model = build_bert_onnx(saved, CONFIG, "splade_topk", top_k=CONFIG.vocab_size)
     assert sum(t.name.startswith("cls.predictions.decoder") for t in model.graph.initializer) == -(-40 // width)
@@ -207,7 +207,7 @@ def test_the_vocabulary_may_be_taken_in_slices(weights, saved, monkeypatch, widt
     assert (np.sort(out["indices"]) == np.arange(CONFIG.vocab_size)).all()
 
 
-def test_an_untied_decoder_is_used(weights, tmp_path):
+def test_untied_decoder_is_used(weights, tmp_path):
     from onnx import numpy_helper
 
     weights["cls.predictions.decoder.weight"] = -weights["embeddings.word_embeddings.weight"]
@@ -227,7 +227,7 @@ def test_an_untied_decoder_is_used(weights, tmp_path):
         ("classify", "classifier.weight", "num_labels 1"),
     ],
 )
-def test_a_missing_tensor_is_named(weights, tmp_path, head, name, remedy):
+def test_missing_tensor_is_named(weights, tmp_path, head, name, remedy):
     del weights[name]
     save_file(weights, tmp_path / "model.safetensors")
     with pytest.raises(ModelBuildError, match=name.replace(".", r"\.")) as error:
@@ -248,7 +248,7 @@ def test_bfloat16_weights_are_read(weights, tmp_path):
     assert half.SerializeToString() == full.SerializeToString()
 
 
-def test_a_tensor_of_another_shape_is_named(weights, tmp_path):
+def test_tensor_of_wrong_shape_is_named(weights, tmp_path):
     weights["classifier.weight"] = np.zeros((2, CONFIG.hidden_size), dtype=np.float32)
     save_file(weights, tmp_path / "model.safetensors")
     with pytest.raises(ModelBuildError, match=r"classifier\.weight .*shape \[1, 8\], got shape \[2, 8\]"):
@@ -263,18 +263,18 @@ def test_a_tensor_of_another_shape_is_named(weights, tmp_path):
         ({"vocab_size": TOP_K - 1}, "top_k"),
     ],
 )
-def test_an_unsupported_architecture_is_refused(saved, change, named):
+def test_unsupported_architecture_is_refused(saved, change, named):
     with pytest.raises(ModelBuildError, match=named):
         build_bert_onnx(saved, dataclasses.replace(CONFIG, **change), "splade_topk", top_k=TOP_K)
 
 
-def test_an_unknown_head_is_refused(saved):
+def test_unknown_head_is_refused(saved):
     with pytest.raises(ModelBuildError, match="mean_pool, cls_pool, last_token_pool, splade_topk, classify"):
         build_bert_onnx(saved, CONFIG, "max_pool")
 
 
 @pytest.mark.parametrize("content", [None, b"not safetensors"])
-def test_weights_that_cannot_be_read_are_refused(tmp_path, content):
+def test_unreadable_weights_are_refused(tmp_path, content):
     path = tmp_path / "model.safetensors"
     if content is not None:
         path.write_bytes(content)
@@ -282,7 +282,7 @@ def test_weights_that_cannot_be_read_are_refused(tmp_path, content):
         build_bert_onnx(path, CONFIG, "mean_pool")
 
 
-def test_config_is_read_and_other_keys_are_ignored(tmp_path):
+def test_config_ignores_other_keys(tmp_path):
     path = tmp_path / "config.json"
     path.write_text(json.dumps(dataclasses.asdict(CONFIG) | {"model_type": "bert"}))
     assert BertConfig.from_file(path) == CONFIG
@@ -300,7 +300,7 @@ def test_config_is_read_and_other_keys_are_ignored(tmp_path):
         ),
     ],
 )
-def test_a_config_that_does_not_fit_is_refused(tmp_path, text, named):
+def test_invalid_config_is_refused(tmp_path, text, named):
     path = tmp_path / "config.json"
     if text is not None:
         path.write_text(text)
@@ -308,7 +308,7 @@ def test_a_config_that_does_not_fit_is_refused(tmp_path, text, named):
         BertConfig.from_file(path)
 
 
-def test_int8_is_close_and_the_same_bytes_every_time(saved, tmp_path):
+def test_int8_is_close_and_reproducible(saved, tmp_path):
     import onnx
 
     source = tmp_path / "model.onnx"
@@ -331,7 +331,7 @@ def cosines(exact: np.ndarray, rough: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_float16_is_close_and_answers_in_float32(saved, tmp_path, head):
+def test_float16_graph_answers_in_float32(saved, tmp_path, head):
     import onnx
 
     source, target = tmp_path / "model.onnx", tmp_path / "half.onnx"
@@ -352,7 +352,7 @@ def test_float16_is_close_and_answers_in_float32(saved, tmp_path, head):
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_fused_attention_is_the_same_with_and_without_padding(saved, head):
+def test_fused_attention_ignores_padding(saved, head):
     import onnx
 
     plain, fused = (build_bert_onnx(saved, config, head, top_k=TOP_K) for config in (CONFIG, FUSED))
@@ -366,7 +366,7 @@ def test_fused_attention_is_the_same_with_and_without_padding(saved, head):
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_a_fused_graph_in_int8_is_sorted_and_close(saved, tmp_path, head):
+def test_fused_int8_graph_is_close(saved, tmp_path, head):
     import onnx
 
     source, target = tmp_path / "model.onnx", tmp_path / "int8.onnx"
@@ -381,13 +381,13 @@ def test_a_fused_graph_in_int8_is_sorted_and_close(saved, tmp_path, head):
                 assert cosines(values, rough[name]).min() > 0.95
 
 
-def test_converting_what_is_no_model_is_refused(tmp_path):
+def test_converting_a_non_model_is_refused(tmp_path):
     (tmp_path / "model.onnx").write_bytes(b"no model")
     with pytest.raises(ModelBuildError, match="Build the float32 model again"):
         convert_fp16(tmp_path / "model.onnx", tmp_path / "half.onnx")
 
 
-def test_quantizing_what_is_no_model_is_refused(tmp_path):
+def test_quantizing_a_non_model_is_refused(tmp_path):
     (tmp_path / "model.onnx").write_bytes(b"no model")
     with pytest.raises(ModelBuildError, match="Build the float32 model again"):
         quantize_int8(tmp_path / "model.onnx", tmp_path / "int8.onnx")

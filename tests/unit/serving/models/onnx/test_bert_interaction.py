@@ -53,7 +53,7 @@ def scores(model, *pairs) -> np.ndarray:
     return model.run(["score"], feeds(*pairs))[0]
 
 
-def test_a_pair_scores_the_same_alone_and_in_a_padded_batch(checkpoint):
+def test_padded_batch_does_not_change_scores(checkpoint):
     model = session(checkpoint)
     pairs = [(QUERY, PASSAGE), ([10], [11] * 20), ([12, 13, 14, 15], [16]), (QUERY, [])]
     together = scores(model, *pairs)
@@ -63,7 +63,7 @@ def test_a_pair_scores_the_same_alone_and_in_a_padded_batch(checkpoint):
     assert len(np.unique(alone.round(3))) == 4
 
 
-def test_the_lexical_term_is_the_mean_of_the_best_cosines(checkpoint):
+def test_lexical_term_is_mean_best_cosine(checkpoint):
     rng = np.random.default_rng(1)
     words = rng.normal(size=(51, 32)).astype(np.float32)
     edit_weights(
@@ -84,7 +84,7 @@ def test_special_tokens_match_nothing(checkpoint):
     assert scores(session(checkpoint), ([10], [10]))[0, 0] == pytest.approx(1, abs=1e-5)
 
 
-def test_the_passage_changes_the_query_side(checkpoint):
+def test_passage_changes_the_query_side(checkpoint):
     edit_weights(
         checkpoint,
         interaction__word_scale=np.zeros(1, np.float32),
@@ -94,7 +94,7 @@ def test_the_passage_changes_the_query_side(checkpoint):
     assert scores(model, (QUERY, PASSAGE))[0, 0] != pytest.approx(scores(model, (QUERY, [15, 16, 17, 18]))[0, 0])
 
 
-def test_a_checkpoint_without_the_section_is_refused(tmp_path):
+def test_checkpoint_without_interaction_is_refused(tmp_path):
     folder = write_checkpoint(tmp_path / "plain", interaction=None)
     with pytest.raises(ModelBuildError, match="a section 'interaction'"):
         InteractionConfig.from_file(folder / "config.json")

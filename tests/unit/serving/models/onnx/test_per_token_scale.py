@@ -47,7 +47,7 @@ def feed_forward(activation: str = "Gelu") -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
 
 
-def test_the_answer_stays_and_both_sides_of_every_gelu_are_scaled(bert):
+def test_scaling_around_gelu_is_exact(bert):
     ids = np.arange(1, 13)[None]
     feeds = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
     before = run(bert, feeds)
@@ -57,7 +57,7 @@ def test_the_answer_stays_and_both_sides_of_every_gelu_are_scaled(bert):
     np.testing.assert_allclose(run(bert, feeds), before, atol=1e-6)
 
 
-def test_a_token_of_zeros_stays_finite():
+def test_zero_token_stays_finite():
     model = feed_forward()
     x = np.zeros((1, TOKENS, WIDTH), np.float32)
     before = run(model, {"x": x})
@@ -65,7 +65,7 @@ def test_a_token_of_zeros_stays_finite():
     np.testing.assert_allclose(run(model, {"x": x}), before, atol=1e-6)
 
 
-def test_one_large_token_does_not_coarsen_the_others(tmp_path, monkeypatch):
+def test_large_token_does_not_coarsen_others(tmp_path, monkeypatch):
     x = np.random.default_rng(1).normal(size=(1, TOKENS, WIDTH)).astype(np.float32)
     x[0, 0] *= 30
     onnx.save(feed_forward(), tmp_path / "plain.onnx")
@@ -81,7 +81,7 @@ def test_one_large_token_does_not_coarsen_the_others(tmp_path, monkeypatch):
     assert scaled < error() / 3
 
 
-def test_a_graph_without_a_gelu_is_left_as_it_is():
+def test_graph_without_gelu_is_unchanged():
     model = feed_forward("Tanh")
     before = model.SerializeToString()
     assert scale_tokens(model.graph) == 0

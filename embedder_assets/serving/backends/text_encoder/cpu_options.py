@@ -1,4 +1,4 @@
-"""How the models run on the CPU: with which optimizations of ONNX Runtime, and on how many cores.
+"""Options for models on the CPU: which optimizers of ONNX Runtime are disabled, and on how many cores they run.
 
 Imported inside Triton, where this folder is on the path, and by the project: it imports nothing of either.
 """
@@ -9,10 +9,10 @@ import math
 import os
 from pathlib import Path
 
-# Their kernels take longer than the operators that they stand for: about five times as long as Add and
+# The fused kernels are slower than the operators that they replace: about five times as long as Add and
 # LayerNormalization (docs/adr/0007), 1.3 times as long as Add and Gelu (docs/adr/0019). A fusion more or less changes
 # the last bit of an answer.
-SLOW_ON_THE_CPU = ["SkipLayerNormFusion", "BiasGeluFusion"]
+DISABLED_OPTIMIZERS = ["SkipLayerNormFusion", "BiasGeluFusion"]
 
 CGROUPS = Path("/sys/fs/cgroup")
 OWN = Path("/proc/self/cgroup")

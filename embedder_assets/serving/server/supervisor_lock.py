@@ -1,4 +1,7 @@
-"""Whether the server of a home is started again when it ends: then runs wait for it and start none of their own."""
+"""The lock that ``embedder up`` holds while it supervises the Triton of a home.
+
+While it is held, a run that finds no server waits for the next start of that one instead of starting its own.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +11,19 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-# Whoever looks whether a lock is held, holds it for a moment.
-_LOOKS_S = 2.0
+# ``is_held`` itself holds a lock for a moment.
+_TIMEOUT_S = 2.0
 
 
 @contextmanager
 def held(path: Path) -> Iterator[None]:
-    """Holds a lock that the kernel lets go of with this process.
+    """Holds a lock that the kernel releases when this process ends.
 
     Raises:
         Timeout: Another process holds it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path, timeout=_LOOKS_S):
+    with FileLock(path, timeout=_TIMEOUT_S):
         yield
 
 
@@ -35,6 +38,6 @@ def is_held(path: Path) -> bool:
         return True
 
 
-def supervision(state_folder: Path) -> Path:
-    """The lock that is held while the server of ``EMBEDDER_HOME/triton`` is started again whenever it ends."""
+def supervisor_lock(state_folder: Path) -> Path:
+    """The file of the lock for the server of ``EMBEDDER_HOME/triton``."""
     return state_folder / "supervised.lock"

@@ -1,4 +1,4 @@
-"""Which models the settings name, and whether the model repository has them: what a run asks before any work."""
+"""The models that the settings name, and whether the model repository has them: checked before any work of a run."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from embedder_assets.settings import Settings, variable_of
 SETTINGS_OF: dict[Stage, str] = {"dense": "dense_models", "sparse": "sparse_model", "rerank": "rerank_model"}
 
 
-def models_in_use(settings: Settings) -> dict[str, Stage]:
-    """Name to stage of each model that a run would ask; those of a stage that is off are not among them.
+def configured_models(settings: Settings) -> dict[str, Stage]:
+    """Name to stage of each model that the settings name for a stage that is enabled.
 
     A model that two settings name has the stage of the first of them.
     """
@@ -24,9 +24,9 @@ def models_in_use(settings: Settings) -> dict[str, Stage]:
 
 
 def unusable_models(settings: Settings) -> Iterator[ModelBuildError]:
-    """An error for each model in use that the repository does not have, or that is for another stage.
+    """An error for each configured model that the repository does not have, or that is for another stage.
 
-    Whether it is built is not looked at: a run may go on without a sparse or a rerank model.
+    Whether it is built is not checked: a run may go on without a sparse or a rerank model.
     """
     present = {path.parent.name for path in settings.model_repository.glob(f"*/{DESCRIPTION_FILE}")}
     for stage, name in _named(settings):
@@ -40,7 +40,7 @@ def unusable_models(settings: Settings) -> Iterator[ModelBuildError]:
 
 
 def require_models(settings: Settings) -> None:
-    """Raises the first error of ``unusable_models``, so that nothing is read and no server started in vain.
+    """Raises the first error of ``unusable_models``, so that nothing is read and no server is started in vain.
 
     Raises:
         ModelBuildError: A setting names a model that is not in the repository or is for another stage.

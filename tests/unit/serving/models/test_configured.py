@@ -14,7 +14,7 @@ from embedder_assets.cli.stack import run_stack
 from embedder_assets.errors import ModelBuildError
 from embedder_assets.resources import PipelineResource
 from embedder_assets.serving.models.build import build_models
-from embedder_assets.serving.models.in_use import models_in_use, require_models, unusable_models
+from embedder_assets.serving.models.configured import configured_models, require_models, unusable_models
 from embedder_assets.serving.models.remove import remove_model
 from embedder_assets.settings import Settings, load_settings
 from tests.support.checkpoints import write_checkpoint, write_description
@@ -67,15 +67,15 @@ WRONG = {
 }
 
 
-def test_models_of_a_disabled_stage_are_not_in_use(variables):
-    assert models_in_use(settings_of(variables)) == {"mine": "dense", "splade": "sparse", "judge": "rerank"}
+def test_models_of_disabled_stages_are_not_configured(variables):
+    assert configured_models(settings_of(variables)) == {"mine": "dense", "splade": "sparse", "judge": "rerank"}
     off = variables | {"EMBEDDER_ENABLE_SPARSE": "false", "EMBEDDER_ENABLE_RERANK": "false"}
-    assert models_in_use(settings_of(off)) == {"mine": "dense"}
+    assert configured_models(settings_of(off)) == {"mine": "dense"}
     require_models(settings_of(off | {"EMBEDDER_SPARSE_MODEL": "nowhere"}))
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_a_wrong_model_ends_every_command_before_any_work(variables, wrong):
+def test_wrong_model_ends_commands_early(variables, wrong):
     changed, named = WRONG[wrong]
     variables |= changed
     with pytest.raises(ModelBuildError, match=named):
@@ -88,7 +88,7 @@ def test_a_wrong_model_ends_every_command_before_any_work(variables, wrong):
     assert not Path(variables["EMBEDDER_HOME"]).exists()
 
 
-def test_every_wrong_model_is_a_finding_of_the_doctor(variables):
+def test_doctor_finds_every_wrong_model(variables):
     variables |= {"EMBEDDER_DENSE_MODELS": "mien", "EMBEDDER_SPARSE_MODEL": "mine"}
     assert [error.got for error in unusable_models(settings_of(variables))] == [
         "'mien', no such model",
@@ -99,7 +99,7 @@ def test_every_wrong_model_is_a_finding_of_the_doctor(variables):
     assert "note     model other: model.onnx is missing" in said.replace("\n", " ")
 
 
-def test_a_run_of_the_ui_ends_before_documents_are_read(variables, monkeypatch):
+def test_ui_run_ends_before_reading_documents(variables, monkeypatch):
     for name in [each for each in os.environ if each.startswith("EMBEDDER_")]:
         monkeypatch.delenv(name)
     for name, value in (variables | {"EMBEDDER_DENSE_MODELS": "gone"}).items():
@@ -109,7 +109,7 @@ def test_a_run_of_the_ui_ends_before_documents_are_read(variables, monkeypatch):
     assert not Path(variables["EMBEDDER_HOME"]).exists()
 
 
-def test_up_does_not_warn_of_an_unused_unbuilt_model(variables, tmp_path):
+def test_up_ignores_unused_unbuilt_models(variables, tmp_path):
     variables |= {"EMBEDDER_CORPUS_DIR": str(tmp_path / "nowhere"), "EMBEDDER_METRICS_PORT": "39467"}
     said: list[str] = []
     with pytest.raises(Exception, match="nowhere"):
@@ -118,7 +118,7 @@ def test_up_does_not_warn_of_an_unused_unbuilt_model(variables, tmp_path):
 
 
 @pytest.mark.parametrize("command", [["build"], ["verify"], ["tune"], ["remove"]])
-def test_an_unknown_name_is_refused_with_those_there_are(variables, command):
+def test_unknown_name_lists_the_known_ones(variables, command):
     result = embedder(variables, "models", *command, "mien")
     assert result.exit_code == 1
     assert "expected one of judge, mine, other, splade" in result.stderr
@@ -128,7 +128,7 @@ def test_an_unknown_name_is_refused_with_those_there_are(variables, command):
 # Taking a model out
 
 
-def test_remove_takes_what_add_and_build_wrote_and_nothing_else(variables):
+def test_remove_deletes_only_own_files(variables):
     repository = Path(variables["EMBEDDER_MODEL_REPOSITORY"])
     build_models(repository, lambda line: None, names=["other"])
     result = embedder(variables, "models", "remove", "other")
@@ -138,7 +138,7 @@ def test_remove_takes_what_add_and_build_wrote_and_nothing_else(variables):
     assert sorted(path.name for path in repository.iterdir()) == ["judge", "mine", "splade"]
 
 
-def test_a_checkpoint_in_the_folder_stays(variables):
+def test_checkpoint_in_the_folder_stays(variables):
     repository = Path(variables["EMBEDDER_MODEL_REPOSITORY"])
     write_checkpoint(repository / "other" / "checkpoint")
     removed = remove_model(settings_of(variables), "other")
@@ -146,14 +146,14 @@ def test_a_checkpoint_in_the_folder_stays(variables):
     assert (repository / "other" / "checkpoint" / "model.safetensors").exists()
 
 
-def test_a_model_with_a_wrong_description_can_be_removed(variables):
+def test_model_with_invalid_description_is_removable(variables):
     repository = Path(variables["EMBEDDER_MODEL_REPOSITORY"])
     (repository / "other" / "model.toml").write_text("pooling = 1", "utf-8")
     remove_model(settings_of(variables), "other")
     assert not (repository / "other").exists()
 
 
-def test_a_link_goes_and_what_it_leads_to_stays(variables, tmp_path):
+def test_remove_keeps_the_target_of_a_link(variables, tmp_path):
     repository = Path(variables["EMBEDDER_MODEL_REPOSITORY"])
     (repository / "other").rename(tmp_path / "elsewhere")
     (repository / "other").symlink_to(tmp_path / "elsewhere")
@@ -162,7 +162,7 @@ def test_a_link_goes_and_what_it_leads_to_stays(variables, tmp_path):
     assert not (repository / "other").is_symlink()
 
 
-def test_a_model_in_use_and_a_default_one_stay(variables):
+def test_configured_and_default_models_stay(variables):
     repository = Path(variables["EMBEDDER_MODEL_REPOSITORY"])
     with pytest.raises(
         ModelBuildError, match=r"the rerank model of setting 'rerank_model' .*Set EMBEDDER_RERANK_MODEL"
