@@ -10,6 +10,7 @@ from scipy.sparse import csr_array
 from tokenizers import Tokenizer
 
 from embedder_assets.embedding.dense import DenseEncoder
+from embedder_assets.embedding.keys import ModelVersion
 from embedder_assets.embedding.lexical import (
     LEXICAL,
     LexicalEncoder,
@@ -42,7 +43,7 @@ from tests.support.factories import (
 )
 
 TABLE = "sparse_embeddings"
-MODEL = (SPARSE, "sparse-1")
+MODEL = ModelVersion(SPARSE, "sparse-1")
 TEXTS = ("the whale", "the bread", "a model server")
 WORD = {word: at for at, word in enumerate([*SPECIAL, *WORDS])}
 
@@ -151,10 +152,10 @@ def test_the_fingerprint_is_of_the_tokenizer_and_the_pairs_kept(repository, sett
     assert (name, len(fingerprint)) == (LEXICAL, 16)
     assert lexical_model(settings) == (name, fingerprint)
     write_sparse_model(repository, dimension=5)
-    other = lexical_model(settings)[1]
+    other = lexical_model(settings).fingerprint
     file = repository / SPARSE / "tokenizer.json"
     file.write_text(file.read_text("utf-8") + "\n", "utf-8")
-    assert len({fingerprint, other, lexical_model(settings)[1]}) == 3
+    assert len({fingerprint, other, lexical_model(settings).fingerprint}) == 3
 
 
 @pytest.mark.parametrize("off", ["enable_sparse", "sparse_fallback"])
@@ -214,7 +215,7 @@ def test_another_vocabulary_makes_the_lexical_rows_anew(store, settings, reposit
     fill_in(store, settings, MODEL, "kb")
     write_sparse_model(repository, dimension=2)
     fill_in(store, settings, MODEL, "kb")
-    assert store.read(TABLE, "kb")["model_fingerprint"].unique().to_list() == [lexical_model(settings)[1]]
+    assert store.read(TABLE, "kb")["model_fingerprint"].unique().to_list() == [lexical_model(settings).fingerprint]
     assert sources(store) == dict.fromkeys(range(3), LEXICAL)
 
 

@@ -2,6 +2,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from embedder_assets.embedding.keys import ModelVersion
 from embedder_assets.errors import InferenceError, TableError
 from embedder_assets.retrieval.exact_index import ChunkIndex
 from embedder_assets.retrieval.fusion import FuseStage, RetrievalModels
@@ -25,8 +26,8 @@ from tests.support.factories import (
 )
 from tests.support.rankings import in_memory
 
-MODELS = RetrievalModels(((DENSE, "dense-1"),), (SPARSE, "sparse-1"))
-BOTH = RetrievalModels(((DENSE, "dense-1"), (SECOND, "second-1")), (SPARSE, "sparse-1"))
+MODELS = RetrievalModels((ModelVersion(DENSE, "dense-1"),), ModelVersion(SPARSE, "sparse-1"))
+BOTH = RetrievalModels((*MODELS.dense, ModelVersion(SECOND, "second-1")), MODELS.sparse)
 
 TEXTS = ["red apple", "green apple", "blue sky"]
 
@@ -83,9 +84,9 @@ def test_index_pairs_vectors_with_their_chunks(store):
 
 def test_missing_vector_is_refused(store):
     with pytest.raises(TableError, match=f"'{DENSE}' with fingerprint other for each chunk, got none for 3 of them"):
-        walk(ChunkIndex.of_tables(store, ["kb"], [(DENSE, "other")], []))
+        walk(ChunkIndex.of_tables(store, ["kb"], [ModelVersion(DENSE, "other")], []))
     with pytest.raises(TableError, match="'other' with fingerprint dense-1 for each chunk, got none for 3 of them"):
-        walk(ChunkIndex.of_tables(store, ["kb"], [MODELS.dense[0], ("other", "dense-1")], []))
+        walk(ChunkIndex.of_tables(store, ["kb"], [MODELS.dense[0], ModelVersion("other", "dense-1")], []))
     none = pl.DataFrame(schema=SCHEMAS["sparse_embeddings"])
     store.exchange("sparse_embeddings", "kb", none, pl.DataFrame({"chunk_id": [chunk_id("a.md", 1)]}))
     with pytest.raises(TableError, match=r"sparse_embeddings.*got none for 1 of them"):
