@@ -99,8 +99,12 @@ class FuseStage:
         cache = QueryEmbeddingCache(self._store, collection)
         encoder = self.encoder(meter, cache)
         fallback = Fallback(self._settings.sparse_fallback, meter.fell_back, collection)
-        fused = self.rank(self.index([collection]), queries, encoder, fallback)
-        cache.evict_others(with_digest(queries), self._models.all)
+        try:
+            fused = self.rank(self.index([collection]), queries, encoder, fallback)
+            cache.evict_others(with_digest(queries), self._models.all)
+        finally:
+            # What was computed before a model failed is not computed again.
+            cache.commit()
         if fallback.used or encoder.failed:
             failed = sorted(f"{query} {model}" for query, model, _ in encoder.failed)
             digest = input_digest([digest, *([FALLBACK] if fallback.used else []), *failed])

@@ -51,7 +51,7 @@ def is_complete(store: TableStore, collection: str, queries: pl.DataFrame, model
 
 
 class QueryEmbeddingCache:
-    """The vectors of a collection's queries that are known, in the table ``query_embeddings``."""
+    """The known vectors of a collection's queries: those in ``query_embeddings``, and new ones until ``commit``."""
 
     def __init__(self, store: TableStore, collection: str) -> None:
         self._store = store
@@ -65,7 +65,7 @@ class QueryEmbeddingCache:
         return rows.select("content_sha256", *_VALUES).unique("content_sha256", keep="any")
 
     def put(self, queries: pl.DataFrame, model: ModelVersion, values: pl.DataFrame) -> None:
-        """Makes some vectors the only ones of a model, in the table too; those of other models stay.
+        """Makes some vectors the only ones of a model; those of other models stay.
 
         Args:
             queries: Columns query_id, content_sha256.
@@ -78,13 +78,15 @@ class QueryEmbeddingCache:
         )
         others = self._rows.filter(pl.col("model") != model.name)
         self._rows = pl.concat([others, own.select(list(SCHEMAS[TABLE]))])
-        self._store.replace(TABLE, self._collection, self._rows)
 
     def evict_others(self, queries: pl.DataFrame, models: list[ModelVersion]) -> None:
         """Removes the vectors of queries and models that are gone."""
         names = [model.name for model in models]
         kept = self._rows.filter(pl.col("model").is_in(names))
         self._rows = kept.join(queries, on=["query_id", "content_sha256"], how="semi")
+
+    def commit(self) -> None:
+        """Makes these vectors the only ones of the collection in the table."""
         self._store.replace(TABLE, self._collection, self._rows)
 
 

@@ -17,6 +17,7 @@ from tests.support.factories import (
     chunk_id,
     dense_vector,
     make_chunks,
+    make_error,
     make_meter,
     make_queries,
     make_settings,
@@ -284,6 +285,26 @@ def test_query_vectors_lost_by_restore_are_recomputed(store, triton, tmp_path):
     assert store.read("query_embeddings", "kb").sort(key).equals(whole.sort(key))
     assert triton.texts == [*["apple", "sky"] * 2, "sky"]
     assert again.equals(first.select(again.columns))
+
+
+def test_query_vectors_of_all_models_are_one_commit(store, triton, tmp_path):
+    store.replace("queries", "kb", make_queries("apple"))
+    run(store, triton, tmp_path, models=BOTH)
+    first = store.newest("query_embeddings").version()
+    store.replace("queries", "kb", make_queries("pear", "apple"))
+    run(store, triton, tmp_path, models=BOTH)
+    assert store.newest("query_embeddings").version() == first + 1
+
+
+def test_vectors_before_a_failure_are_kept(store, tmp_path):
+    store.replace("queries", "kb", make_queries("apple"))
+    broken = FakeTriton(broken={SPARSE: make_error()})
+    with pytest.raises(InferenceError):
+        run(store, broken, tmp_path, sparse_fallback=False)
+    assert store.read("query_embeddings", "kb")["model"].to_list() == [DENSE]
+    mended = FakeTriton()
+    run(store, mended, tmp_path)
+    assert len(mended.requests) == 1
 
 
 def test_duplicate_query_text_has_its_own_row(store, triton, tmp_path):
