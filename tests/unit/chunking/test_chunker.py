@@ -7,8 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from embedder_assets.chunking.chunker import Chunk, Chunker
-from embedder_assets.chunking.unwrap import unwrap
+from embedder_assets.chunking.chunker import Chunk, Chunker, unwrap
 from embedder_assets.corpus.document import Document
 from embedder_assets.errors import ModelBuildError, SettingsError
 from tests.conftest import PROJECT
