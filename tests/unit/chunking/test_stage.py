@@ -20,15 +20,7 @@ from embedder_assets.corpus.ingest import Ingest
 from embedder_assets.errors import TableError
 from embedder_assets.tables.store import TableStore
 from tests.support.checkpoints import write_tokenizer
-from tests.support.corpora.folder import (
-    STAGING_FAULTS,
-    after_call,
-    chunk,
-    kill,
-    row,
-    rows_of,
-    write,
-)
+from tests.support.corpora.folder import STAGING_FAULTS, after_call, chunk, kill, row, rows_of, write
 from tests.support.factories import make_settings
 
 

@@ -9,10 +9,7 @@ import pytest
 from embedder_assets.corpus import deletion_guard
 from embedder_assets.corpus.deletion_guard import FEW
 from embedder_assets.errors import CorpusError
-from tests.support.corpora.folder import (
-    doc_ids,
-    write,
-)
+from tests.support.corpora.folder import doc_ids, write
 
 
 @pytest.mark.parametrize("left", [0, 1])

@@ -16,15 +16,7 @@ from embedder_assets.corpus.ingest import Ingest
 from embedder_assets.errors import TableError
 from embedder_assets.tables.store import TableStore
 from tests.support.corpora.deep import nest
-from tests.support.corpora.folder import (
-    STAGING_FAULTS,
-    after_call,
-    doc_ids,
-    kill,
-    row,
-    rows_of,
-    write,
-)
+from tests.support.corpora.folder import STAGING_FAULTS, after_call, doc_ids, kill, row, rows_of, write
 from tests.support.factories import make_settings
 
 

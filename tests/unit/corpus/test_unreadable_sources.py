@@ -8,10 +8,7 @@ from embedder_assets.corpus import ingest
 from embedder_assets.corpus.collections import Collection
 from embedder_assets.corpus.extract import formats
 from embedder_assets.corpus.ingest import Ingest
-from tests.support.corpora.folder import (
-    doc_ids,
-    write,
-)
+from tests.support.corpora.folder import doc_ids, write
 from tests.support.factories import make_settings
 from tests.support.permissions import permissions_count
 
