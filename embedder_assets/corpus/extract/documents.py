@@ -14,7 +14,7 @@ from embedder_assets.corpus.extract.formats import ISOLATED, extract
 from embedder_assets.corpus.extract.isolated import IsolatedExtractor
 from embedder_assets.corpus.extract.limits import Extracted, Limits
 from embedder_assets.corpus.extract.opened import read_bytes
-from embedder_assets.corpus.sources import Listing, SourceFile, list_sources
+from embedder_assets.corpus.source_files import Listing, SourceFile, list_sources
 from embedder_assets.errors import CorpusError, DocumentError
 
 # Raise it when what is extracted from the same bytes changes: every document is then extracted anew.

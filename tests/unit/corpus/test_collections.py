@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from embedder_assets.corpus.collections import Collection, discover_collections, find_collection, refused_names
-from embedder_assets.corpus.sources import Listing, list_sources
+from embedder_assets.corpus.source_files import Listing, list_sources
 from embedder_assets.errors import CorpusError
 from embedder_assets.tables.store import TableStore
 from tests.support.corpora.deep import LONG_NAME, nest
