@@ -16,13 +16,13 @@ NOT_OF_A_MODEL = [errors.TableError, errors.QualityError, errors.SettingsError, 
 
 
 @pytest.fixture
-def told() -> list[tuple[str, str]]:
+def reported() -> list[tuple[str, str]]:
     return []
 
 
 @pytest.fixture
-def fallback(told) -> Fallback:
-    return Fallback(True, lambda reason, message: told.append((reason, message)), "kb")
+def fallback(reported) -> Fallback:
+    return Fallback(True, lambda reason, message: reported.append((reason, message)), "kb")
 
 
 def failing(error: Exception):
@@ -41,33 +41,33 @@ def test_every_error_of_a_model_is_listed_here():
     assert set(MODEL_ERRORS) == {*WORDS}
 
 
-def test_a_model_that_works_needs_nobody(fallback, told):
+def test_working_model_needs_no_stand_in(fallback, reported):
     assert fallback.instead(lambda: "work", failing(AssertionError())) == "work"
-    assert (fallback.used, told) == (False, [])
+    assert (fallback.used, reported) == (False, [])
 
 
 @pytest.mark.parametrize(("kind", "word"), WORDS.items())
-def test_something_stands_in_for_a_model_that_fails_and_the_reason_is_told(fallback, told, kind, word):
+def test_stand_in_is_used_and_reported(fallback, reported, kind, word):
     error = make_error(kind)
     assert fallback.instead(failing(error), lambda: "stand-in") == "stand-in"
-    assert (fallback.used, told) == (True, [(word, f"kb: {error}")])
+    assert (fallback.used, reported) == (True, [(word, f"kb: {error}")])
 
 
-def test_what_is_forbidden_lets_the_error_out(told):
-    forbidden, error = Fallback(False, lambda *_: told.append("told")), make_error()
+def test_forbidden_fallback_raises_the_error(reported):
+    forbidden, error = Fallback(False, lambda *_: reported.append("reported")), make_error()
     with pytest.raises(errors.InferenceError) as caught:
         forbidden.instead(failing(error), lambda: "stand-in")
-    assert (caught.value, forbidden.used, told) == (error, False, [])
+    assert (caught.value, forbidden.used, reported) == (error, False, [])
 
 
 @pytest.mark.parametrize("kind", NOT_OF_A_MODEL)
-def test_other_errors_come_out(fallback, told, kind):
+def test_other_errors_come_out(fallback, reported, kind):
     with pytest.raises(kind):
         fallback.instead(failing(make_error(kind)), lambda: "stand-in")
-    assert told == []
+    assert reported == []
 
 
-def test_a_stand_in_that_fails_was_not_used(fallback, told):
+def test_failing_stand_in_was_not_used(fallback, reported):
     with pytest.raises(errors.ModelBuildError, match="the tokenizer"):
         fallback.instead(failing(make_error()), failing(make_error(errors.ModelBuildError, "the tokenizer")))
-    assert (fallback.used, told) == (False, [])
+    assert (fallback.used, reported) == (False, [])
