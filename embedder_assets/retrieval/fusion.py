@@ -99,8 +99,9 @@ class FuseStage:
         cache = QueryEmbeddingCache(self._store, collection)
         encoder = self.encoder(meter, cache)
         fallback = Fallback(self._settings.sparse_fallback, meter.fell_back, collection)
+        index = ChunkIndex.of_tables(self._store, [collection], self._models.dense, self._models.sparse_sources)
         try:
-            fused = self.rank(self.index([collection]), queries, encoder, fallback)
+            fused = self.rank(index, queries, encoder, fallback)
             cache.evict_others(with_digest(queries), self._models.all)
         finally:
             # What was computed before a model failed is not computed again.
@@ -115,10 +116,6 @@ class FuseStage:
         list_failures(self._store, collection, "fuse", self._failures(encoder))
         self._store.replace("fused_candidates", collection, rows)
         return rows
-
-    def index(self, collections: Sequence[str]) -> ChunkIndex:
-        """The chunks of some collections with their vectors of the configured models, read from the tables."""
-        return ChunkIndex.of_tables(self._store, collections, self._models.dense, self._models.sparse_sources)
 
     def encoder(self, meter: StageMeter, cache: QueryEmbeddingCache | None = None) -> QueryEncoder:
         """What asks the models about queries for ``rank``."""
