@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from embedder_assets.telemetry.manifest.validation import SCHEMA_FILE, json_schema
+from embedder_assets.telemetry.manifest.json_schema import SCHEMA_FILE, json_schema
 
 TARGET = Path(__file__).parent.parent / SCHEMA_FILE
 

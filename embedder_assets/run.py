@@ -34,7 +34,7 @@ from embedder_assets.telemetry.event_log import records_of_run
 from embedder_assets.telemetry.exporter.collector import RecordCollector, event_log_collector
 from embedder_assets.telemetry.exporter.live_state import StateCollector
 from embedder_assets.telemetry.footer import render_footer
-from embedder_assets.telemetry.manifest.build import fallback_warnings
+from embedder_assets.telemetry.manifest.summarize import fallback_warnings
 from embedder_assets.telemetry.run_failures import INTERRUPTED, failed_checks, problems
 
 DAGSTER_CONFIG = """\

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from benchmarks.common.acceptance import outcome
 from embedder_assets.embedding.dense import as_matrix
-from embedder_assets.embedding.keys import Model
+from embedder_assets.embedding.keys import ModelVersion
 from embedder_assets.retrieval.exact_index import ChunkIndex
 from embedder_assets.retrieval.fusion import RetrievalModels
 from embedder_assets.retrieval.hnsw_index import HnswIndexStage
@@ -161,8 +161,8 @@ def built(store: TableStore, settings: Settings, models: RetrievalModels) -> str
     return f"{rate:.0f} vectors/s built; {found}"
 
 
-def _labels(model: Model, rows: int) -> dict[str, list[str]]:
-    return {"model": [model[0]] * rows, "model_fingerprint": [model[1]] * rows}
+def _labels(model: ModelVersion, rows: int) -> dict[str, list[str]]:
+    return {"model": [model.name] * rows, "model_fingerprint": [model.fingerprint] * rows}
 
 
 def _append(store: TableStore, table: str, rows: int, **columns: Any) -> None:

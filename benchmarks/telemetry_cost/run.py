@@ -24,7 +24,7 @@ from embedder_assets.embedding.dense import DenseEncoder
 from embedder_assets.embedding.stage import EmbeddingStage
 from embedder_assets.run_context import Pipeline
 from embedder_assets.settings import PROJECT_ROOT, load_settings
-from embedder_assets.telemetry.manifest.build import RunFacts, summarize_run
+from embedder_assets.telemetry.manifest.summarize import RunFacts, summarize_run
 from embedder_assets.telemetry.stage_record import StageMeter
 
 MEDLINE = COLLECTIONS / "medline"

@@ -19,8 +19,8 @@ from embedder_assets.telemetry.event_log import records_of_run
 from embedder_assets.telemetry.exporter.collector import event_log_collector
 from embedder_assets.telemetry.exporter.pushgateway import push
 from embedder_assets.telemetry.footer import render_footer
-from embedder_assets.telemetry.manifest.build import RunFacts, fallback_warnings, summarize_run
 from embedder_assets.telemetry.manifest.schema import FILE_NAME, Manifest
+from embedder_assets.telemetry.manifest.summarize import RunFacts, fallback_warnings, summarize_run
 from embedder_assets.telemetry.run_failures import kept_events, problems
 from embedder_assets.telemetry.stage_record import StageRecord, trace_id_of
 

@@ -5,6 +5,7 @@ import dagster as dg
 from embedder_assets.assets.fused_candidates import fused_candidates
 from embedder_assets.assets.support.materialize import Events, Metadata, collection_asset, materialize_stage
 from embedder_assets.assets.support.preview import table_preview
+from embedder_assets.embedding.keys import ModelVersion
 from embedder_assets.retrieval.rerank import RerankStage
 from embedder_assets.run_context import Pipeline
 from embedder_assets.tables.store import TableStore
@@ -14,19 +15,19 @@ from embedder_assets.telemetry.stage_record import StageMeter
 @collection_asset(deps=[fused_candidates], group_name="retrieval", kinds={"triton", "delta"}, tags={"stage": "rerank"})
 def reranked_candidates(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> Events:
     """The fused candidates in their final order, fused rank and cross-encoder score combined."""
-    model = pipeline.settings.rerank_model
+    name = pipeline.settings.rerank_model
 
     def work(tables: TableStore, collection: str, meter: StageMeter) -> Metadata:
-        named = (model, pipeline.triton.fingerprint(model, "rerank"))
-        rows = RerankStage(tables, pipeline.triton, pipeline.settings, named).run(collection, meter)
+        model = ModelVersion(name, pipeline.triton.fingerprint(name, "rerank"))
+        rows = RerankStage(tables, pipeline.triton, pipeline.settings, model).run(collection, meter)
         meter.attributes["candidate_count"] = int(meter.attributes.get("candidate_count", 0)) + rows.height  # type: ignore[arg-type]
         shown = ["query_id", "rank", "doc_id", "score", "cross_encoder_score", "fused_rank"]
         return {
             "dagster/row_count": rows.height,
             "fallback_used": bool(rows["fallback_used"].any()),
             "moved": rows.filter(rows["rank"] != rows["fused_rank"]).height,
-            "model": model,
-            "model_fingerprint": named[1],
+            "model": model.name,
+            "model_fingerprint": model.fingerprint,
             "preview": table_preview(rows.sort("query_id", "rank"), shown),
         }
 

@@ -7,7 +7,7 @@ from embedder_assets.assets.support.embedding import embed_collection
 from embedder_assets.assets.support.materialize import Events, Metadata, collection_asset, materialize_stage
 from embedder_assets.assets.support.preview import PREVIEW_ROWS, table_preview
 from embedder_assets.embedding.fallback import Fallback
-from embedder_assets.embedding.keys import Model
+from embedder_assets.embedding.keys import ModelVersion
 from embedder_assets.embedding.lexical import TABLE, fill_in
 from embedder_assets.embedding.sparse import SparseEncoder
 from embedder_assets.run_context import Pipeline
@@ -25,7 +25,7 @@ def sparse_embeddings(context: dg.AssetExecutionContext, pipeline: dg.ResourcePa
         fallback = Fallback(pipeline.settings.sparse_fallback, meter.fell_back, collection)
         metadata = fallback.instead(
             lambda: embed_collection(pipeline, tables, [encoder], collection, meter),
-            lambda: _fill_in(pipeline, tables, (model, encoder.fingerprint), collection, meter),
+            lambda: _fill_in(pipeline, tables, ModelVersion(model, encoder.fingerprint), collection, meter),
         )
         meter.attributes["coverage_ratio"] = min(meter.coverage.values())
         return metadata
@@ -33,7 +33,9 @@ def sparse_embeddings(context: dg.AssetExecutionContext, pipeline: dg.ResourcePa
     yield from materialize_stage(context, pipeline, "sparse", work, toggle="enable_sparse")
 
 
-def _fill_in(pipeline: Pipeline, tables: TableStore, model: Model, collection: str, meter: StageMeter) -> Metadata:
+def _fill_in(
+    pipeline: Pipeline, tables: TableStore, model: ModelVersion, collection: str, meter: StageMeter
+) -> Metadata:
     """Lexical rows where the model's are missing, and what Dagster shows of them."""
     outcome = fill_in(tables, pipeline.settings, model, collection)
     meter.count("fallback", outcome.lexical)

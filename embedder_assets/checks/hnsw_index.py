@@ -22,7 +22,7 @@ def hnsw_index_finds_exact_neighbours(pipeline: Pipeline, collection: str) -> Fi
         return Finding("note", "searched exactly")
     measured = []
     for position, model in enumerate(RetrievalModels.of(pipeline.settings, pipeline.triton).dense):
-        name = model[0]
+        name = model.name
         found = open_index(index_folder(pipeline.store.home, collection, model), view=True)
         if found is None:
             return Finding(

@@ -12,7 +12,7 @@ import polars as pl
 from embedder_assets.checks.blocking import Finding, Rule, error_or_none
 from embedder_assets.embedding.dense import UNIT_LENGTH_TOLERANCE, as_matrix, token_budget
 from embedder_assets.embedding.failures import known_failures, known_failures_on_queries
-from embedder_assets.embedding.keys import KEY, Model, is_of
+from embedder_assets.embedding.keys import KEY, ModelVersion, is_of
 from embedder_assets.embedding.lexical import lexical_model
 from embedder_assets.export.export import export_folder, read_manifest
 from embedder_assets.run_context import Pipeline
@@ -164,12 +164,12 @@ def _digest(file: Path) -> str | None:
 
 
 def _all_models_cover(
-    pipeline: Pipeline, collection: str, stage: Stage, models: Sequence[str], stand_in: Model | None = None
+    pipeline: Pipeline, collection: str, stage: Stage, models: Sequence[str], stand_in: ModelVersion | None = None
 ) -> Finding | None:
     found, known = [], []
     total = pipeline.store.count("chunks", collection)
     for model in models:
-        named = (model, pipeline.triton.fingerprint(model, stage))
+        named = ModelVersion(model, pipeline.triton.fingerprint(model, stage))
         missing, listed, repeated = _uncovered(pipeline, collection, stage, [named, *([stand_in] if stand_in else [])])
         problem = _examples(missing, f"of {total} chunks without a row") or _duplicates(repeated, KEY)
         if problem:
@@ -182,7 +182,7 @@ def _all_models_cover(
 
 
 def _uncovered(
-    pipeline: Pipeline, collection: str, stage: Stage, models: Sequence[Model]
+    pipeline: Pipeline, collection: str, stage: Stage, models: Sequence[ModelVersion]
 ) -> tuple[list[str], list[str], pl.DataFrame]:
     """Chunks without a row of any of some models, those that the first is known to fail on, and rows that repeat."""
     store = pipeline.store
@@ -220,7 +220,7 @@ def _every_query_ranked(pipeline: Pipeline, collection: str, table: str) -> Find
     listed = missing
     # A dense model that answers ranks whatever chunks there are, so only a failure of all of them explains it.
     for model in pipeline.settings.dense_models:
-        named = (model, pipeline.triton.fingerprint(model, "dense"))
+        named = ModelVersion(model, pipeline.triton.fingerprint(model, "dense"))
         listed = listed.join(known_failures_on_queries(pipeline.store, collection, named), on="query_id", how="semi")
     missing = missing.join(listed, on="query_id", how="anti")
     ranks = rows.group_by("query_id").agg(complete=pl.col("rank").sort() == pl.int_range(1, pl.len() + 1))

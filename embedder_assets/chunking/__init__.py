@@ -1,4 +1,6 @@
 """From documents to the table ``chunks``: where a text is cut, and how long a chunk may be.
 
-How formats are read belongs to ``corpus``; vectors belong to ``embedding``.
+``stage`` brings the table up to date, ``chunker`` cuts one document, ``packing`` decides which sections and pieces
+share a chunk. How formats are read belongs to ``corpus``; vectors belong to ``embedding``. Others use
+``stage.ChunkStage``.
 """

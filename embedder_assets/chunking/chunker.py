@@ -10,6 +10,7 @@ then join a neighbour.
 from __future__ import annotations
 
 import hashlib
+import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -19,14 +20,10 @@ from uuid import UUID, uuid5
 from semantic_text_splitter import MarkdownSplitter, TextSplitter
 from tokenizers import Tokenizer
 
-from embedder_assets.chunking.packing import Limits, Span, join_small, pack_sections
-from embedder_assets.chunking.unwrap import unwrap
-from embedder_assets.chunking.windows import windows
+from embedder_assets.chunking.packing import Limits, Span, join_small, pack_sections, windows
 from embedder_assets.corpus.document import Document
-from embedder_assets.corpus.markdown import HEADING_SEPARATOR, Section, sections
+from embedder_assets.corpus.markdown import HEADING_SEPARATOR, Section, line_starts, parse_blocks, sections
 from embedder_assets.errors import ModelBuildError, SettingsError
-
-__all__ = ["HEADING_SEPARATOR", "Chunk", "Chunker"]
 
 _CHUNK_IDS = UUID("5f0c8a7e-3b1d-5e64-9a52-7d1f4c2b9e06")  # fixed for ever: a chunk's id must not change
 _MIN_CAPACITY = 8
@@ -34,6 +31,8 @@ _CHARS_PER_TOKEN_LIMIT = 16
 _SMALL_SHARE = 8  # a piece of up to an eighth of the capacity is small
 # The splitter may look at all the text it is given for each chunk that it cuts off, so it is given little at a time.
 _WINDOW_CHUNKS = 4
+# Not where the line ends like a sentence or a hard break, nor where the next one begins like a list item.
+_WRAP = re.compile(r"(?<=[^\s.!?:;\\])\n(?=[ ]*[\w\"'`(\[*_\u201c\u2018])")
 
 _Splitter = MarkdownSplitter | TextSplitter
 
@@ -146,6 +145,26 @@ class Chunker:
 
     def _token_counts(self, texts: list[str]) -> list[int]:
         return [len(encoding) for encoding in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+
+
+def unwrap(text: str) -> str:
+    """Replace the line ends inside paragraphs of a Markdown text by spaces; its length stays the same.
+
+    The splitter would rather cut at a line end than at the end of a sentence. In text that was wrapped at a column, as
+    most Markdown in git and all text from PDFs is, that would end most chunks in the middle of a sentence.
+    """
+    starts = [*line_starts(text), len(text)]
+    parts, done = [], 0
+    quotes = 0
+    for token in parse_blocks(text):
+        quotes += (token.type == "blockquote_open") - (token.type == "blockquote_close")
+        if token.type == "paragraph_open" and token.map and not quotes:
+            start, end = starts[token.map[0]], starts[token.map[1]]
+            paragraph = text[start:end]
+            if "|" not in paragraph:  # it may be a table
+                parts += [text[done:start], _WRAP.sub(" ", paragraph)]
+                done = end
+    return "".join([*parts, text[done:]])
 
 
 def _load_tokenizer(file: Path) -> Tokenizer:

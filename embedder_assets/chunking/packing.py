@@ -1,13 +1,17 @@
-"""Packs stretches of a document into chunks: sections along the tree of headings, and the pieces of a split section."""
+"""Packs stretches of a document into chunks: sections along the tree of headings, and the pieces of a split section.
+
+A stretch too long for the splitter is first cut into windows.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from embedder_assets.corpus.markdown import Section
 
 _TINY_SHARE = 4  # a section is tiny below a quarter of the capacity
+_BOUNDARIES = ("\n\n", "\n", " ")  # of a window, the best first
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,18 @@ def join_small(pieces: Iterable[Span], small: int, limits: Limits, heading_start
     return result
 
 
+def windows(text: str, start: int, end: int, size: int) -> Iterator[tuple[int, int]]:
+    """Yield the start and end of consecutive windows of at most ``size`` characters that cover a stretch of text.
+
+    A window ends at a paragraph, a line or a word where one ends in its second half.
+    """
+    while end - start > size:
+        cut = _best_cut(text, start + size // 2, start + size)
+        yield start, cut
+        start = cut
+    yield start, end
+
+
 def _pack_tree(tree: list[_Node], limits: Limits) -> list[Span]:
     """Pack a section, which comes first, with its descendants."""
     whole = _joined([node.span for node in tree])
@@ -102,3 +118,11 @@ def _join_tiny(spans: list[Span], limits: Limits) -> list[Span]:
 
 def _joined(spans: list[Span]) -> Span:
     return Span(spans[0].start, spans[-1].end, sum(span.tokens for span in spans))
+
+
+def _best_cut(text: str, earliest: int, latest: int) -> int:
+    for boundary in _BOUNDARIES:
+        found = text.rfind(boundary, earliest, latest)
+        if found >= 0:
+            return found + len(boundary)
+    return latest

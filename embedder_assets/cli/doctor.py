@@ -22,7 +22,7 @@ from embedder_assets.serving.models.build import inspect_models
 from embedder_assets.serving.models.configured import configured_models, unusable_models
 from embedder_assets.serving.server.access import ClientAccess, ServerAccess
 from embedder_assets.serving.server.embedded import find_running
-from embedder_assets.settings import Settings
+from embedder_assets.settings import Settings, as_sentence
 from embedder_assets.tables.object_store import check_bucket_access
 from embedder_assets.tables.store import TableStore
 
@@ -196,8 +196,7 @@ def _ports(settings: Settings) -> Iterator[Diagnosis]:
 
 def _variables(_: Settings) -> Iterator[Diagnosis]:
     for name, remedy in unknown_variables(os.environ).items():
-        sentence = f"{remedy[0].upper()}{remedy[1:]}{'' if remedy.endswith('?') else '.'}"
-        yield Diagnosis("note", "environment", f"{name} is no setting", sentence)
+        yield Diagnosis("note", "environment", f"{name} is no setting", as_sentence(remedy))
 
 
 def _extras(settings: Settings) -> Iterator[Diagnosis]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from embedder_assets.corpus.collections import Collection
 from embedder_assets.corpus.paths import status
-from embedder_assets.corpus.sources import list_sources
+from embedder_assets.corpus.source_files import list_sources
 from embedder_assets.errors import CorpusError
 
 

@@ -18,7 +18,7 @@ import polars as pl
 from embedder_assets.corpus.collections import BEIR_CORPUS, Collection, is_document_name
 from embedder_assets.corpus.deletion_guard import PendingDeletions, check_deletions, check_unusable
 from embedder_assets.corpus.extract import Document, DocumentIssue, Limits, Source, read_sources
-from embedder_assets.corpus.sources import Listing, list_sources
+from embedder_assets.corpus.source_files import Listing, list_sources
 from embedder_assets.settings import Settings
 from embedder_assets.tables.schemas import SCHEMAS, Schema
 from embedder_assets.tables.staging import Staging, missing_rows_error

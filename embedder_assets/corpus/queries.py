@@ -15,7 +15,7 @@ from embedder_assets.corpus.collections import BEIR_QRELS, BEIR_QUERIES, Collect
 from embedder_assets.corpus.document import DocumentIssue
 from embedder_assets.corpus.markdown import HEADING_SEPARATOR
 from embedder_assets.corpus.paths import in_words
-from embedder_assets.corpus.sources import check_file
+from embedder_assets.corpus.source_files import check_file
 from embedder_assets.errors import CorpusError, DocumentError
 from embedder_assets.sanitize import one_line
 

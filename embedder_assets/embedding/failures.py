@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from embedder_assets.embedding.keys import KEY, Model, is_of
+from embedder_assets.embedding.keys import KEY, ModelVersion, is_of
 from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.store import TableStore
 
@@ -16,7 +16,7 @@ TABLE = "inference_issues"
 ROW_KEY = ["collection", *KEY]
 
 
-def known_failures(store: TableStore, collection: str, model: Model) -> pl.DataFrame:
+def known_failures(store: TableStore, collection: str, model: ModelVersion) -> pl.DataFrame:
     """The listed chunks of a collection that a model, given by name and fingerprint, has no row of.
 
     Returns:
@@ -25,7 +25,7 @@ def known_failures(store: TableStore, collection: str, model: Model) -> pl.DataF
     return store.read(TABLE, collection, ROW_KEY, where=is_of(model)).drop_nulls("chunk_id").sort("chunk_id")
 
 
-def known_failures_on_queries(store: TableStore, collection: str, model: Model) -> pl.DataFrame:
+def known_failures_on_queries(store: TableStore, collection: str, model: ModelVersion) -> pl.DataFrame:
     """The queries of a collection that a model, given by name and fingerprint, has no ranking for: column query_id."""
     return store.read(TABLE, collection, ["query_id"], where=is_of(model)).drop_nulls()
 

@@ -37,13 +37,13 @@ class Fallback:
 
     Attributes:
         allowed: What the setting says; where it is false, the model's error comes out.
-        tell: Given the reason (one word) and the message when something stood in.
+        report: Given the reason (one word) and the message when something stood in.
         collection: Named in the message, if there is one.
         used: Whether something stood in.
     """
 
     allowed: bool
-    tell: Callable[[str, str], None]
+    report: Callable[[str, str], None]
     collection: str = ""
     used: bool = False
 
@@ -60,5 +60,5 @@ class Fallback:
                 raise
             result = stand_in()
             self.used = True
-            self.tell(reason_of(error), f"{self.collection}: {error}" if self.collection else str(error))
+            self.report(reason_of(error), f"{self.collection}: {error}" if self.collection else str(error))
             return result

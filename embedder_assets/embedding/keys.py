@@ -3,24 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import polars as pl
 
 from embedder_assets.tables.store import TableStore
 
-# Name and fingerprint.
-Model = tuple[str, str]
 KEY = ["chunk_id", "content_sha256"]
 MODEL_KEY = [*KEY, "model", "model_fingerprint"]
 
 
-def is_of(model: Model) -> pl.Expr:
+class ModelVersion(NamedTuple):
+    """A model and what it stands for, as rows name them.
+
+    Attributes:
+        name: The column ``model``.
+        fingerprint: The column ``model_fingerprint``: two models of one fingerprint give the same vectors.
+    """
+
+    name: str
+    fingerprint: str
+
+    def __repr__(self) -> str:
+        # Of a plain tuple: it is a part of the input digests in the tables.
+        return repr(tuple(self))
+
+
+def is_of(model: ModelVersion) -> pl.Expr:
     """Whether a row is of a model."""
-    return (pl.col("model") == model[0]) & (pl.col("model_fingerprint") == model[1])
+    return (pl.col("model") == model.name) & (pl.col("model_fingerprint") == model.fingerprint)
 
 
 def vectors_of(
-    store: TableStore, table: str, collection: str, models: Sequence[Model], *, where: pl.Expr | None = None
+    store: TableStore, table: str, collection: str, models: Sequence[ModelVersion], *, where: pl.Expr | None = None
 ) -> pl.DataFrame:
     """The rows of some models; those of a later one only for chunks that the earlier ones have no row of.
 

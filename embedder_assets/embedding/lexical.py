@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from embedder_assets.embedding.keys import KEY, MODEL_KEY, Model, is_of
+from embedder_assets.embedding.keys import KEY, MODEL_KEY, ModelVersion, is_of
 from embedder_assets.errors import ModelBuildError
 from embedder_assets.serving.models.description import load_description
 from embedder_assets.settings import Settings
@@ -39,7 +39,7 @@ LEXICAL = "lexical_fallback"
 RULES = "1"
 
 
-def lexical_model(settings: Settings) -> Model | None:
+def lexical_model(settings: Settings) -> ModelVersion | None:
     """Name and fingerprint of lexical rows over the configured model's vocabulary.
 
     None where none may count (the stage or its fallback is off) and where the model folder has no tokenizer.
@@ -47,7 +47,7 @@ def lexical_model(settings: Settings) -> Model | None:
     if not (settings.enable_sparse and settings.sparse_fallback and _tokenizer_file(settings).is_file()):
         return None
     digest = hashlib.sha256(_tokenizer_file(settings).read_bytes()).hexdigest()
-    return LEXICAL, input_digest([RULES, digest, str(_pairs_kept(settings))])[:16]
+    return ModelVersion(LEXICAL, input_digest([RULES, digest, str(_pairs_kept(settings))])[:16])
 
 
 class LexicalEncoder:
@@ -144,7 +144,7 @@ class LexicalOutcome:
     coverage: float
 
 
-def fill_in(store: TableStore, settings: Settings, model: Model, collection: str) -> LexicalOutcome:
+def fill_in(store: TableStore, settings: Settings, model: ModelVersion, collection: str) -> LexicalOutcome:
     """Gives a lexical row to each chunk without a row of the sparse model, in one commit.
 
     Rows of gone chunks and lexical rows that are not needed go in the same commit. Those of another model stay, so that
@@ -190,7 +190,7 @@ class _Found:
     stale: pl.DataFrame
 
 
-def _look(store: TableStore, collection: str, model: Model, stand_in: Model, part: DigestRange) -> _Found:
+def _look(store: TableStore, collection: str, model: ModelVersion, stand_in: ModelVersion, part: DigestRange) -> _Found:
     chunks = store.read("chunks", collection, KEY, where=part.rows)
     present = store.read(TABLE, collection, MODEL_KEY, where=part.rows)
     wanted = chunks.join(present.filter(is_of(model)), on=KEY, how="anti")
@@ -205,9 +205,11 @@ def _rows(store: TableStore, encoder: LexicalEncoder, collection: str, found: _F
     """The lexical rows that a range misses."""
     texts = store.read("chunks", collection, [*KEY, "text"], where=found.part.rows)
     missing = texts.join(found.missing, on=KEY, how="semi")
-    name, fingerprint = encoder.model
     return missing.select(
-        *KEY, collection=pl.lit(collection), model=pl.lit(name), model_fingerprint=pl.lit(fingerprint)
+        *KEY,
+        collection=pl.lit(collection),
+        model=pl.lit(encoder.model.name),
+        model_fingerprint=pl.lit(encoder.model.fingerprint),
     ).hstack(encoder.passages(missing["text"].to_list()))
 
 

@@ -13,6 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from embedder_assets.embedding.dense import DenseEncoder
+from embedder_assets.embedding.keys import ModelVersion
 from embedder_assets.embedding.sparse import SparseEncoder
 from embedder_assets.embedding.stage import EmbeddingStage
 from embedder_assets.errors import ModelBuildError, TableError
@@ -157,13 +158,13 @@ class ModelComparison:
         candidates: pl.DataFrame,
         index: ChunkIndex,
     ) -> pl.DataFrame:
-        named = (settings.rerank_model, self._triton.fingerprint(settings.rerank_model, "rerank"))
+        model = ModelVersion(settings.rerank_model, self._triton.fingerprint(settings.rerank_model, "rerank"))
         best = candidates.filter(pl.col("rank") <= settings.rerank_depth).rename({"rank": "fused_rank"})
         wanted = pl.col("chunk_id").is_in(best["chunk_id"].unique().implode())
         texts = self._store.read("chunks", collection, ["chunk_id", "text", "token_count"], where=wanted)
         pairs = best.drop("score").join(queries.select("query_id", query_text="text"), on="query_id")
         pairs = pairs.join(texts, on="chunk_id").sort("query_id", "fused_rank")
-        stage = RerankStage(self._store, self._triton, settings, named)
+        stage = RerankStage(self._store, self._triton, settings, model)
         return stage.rerank(pairs, index.vectors(0, pairs["chunk_id"]), "", self._meter)
 
 

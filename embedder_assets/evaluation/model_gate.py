@@ -11,6 +11,7 @@ from collections.abc import Iterable
 import polars as pl
 
 from embedder_assets.embedding.dense import DenseEncoder
+from embedder_assets.embedding.keys import ModelVersion
 from embedder_assets.embedding.stage import Encoder
 from embedder_assets.errors import QualityError
 from embedder_assets.evaluation.evaluate import EvaluateStage, evaluate_rankings
@@ -84,7 +85,7 @@ class ModelGate:
     ) -> pl.DataFrame:
         """Columns query_id, doc_id, rank by these vectors alone."""
         queries = self._store.read("queries", collection).filter(pl.col("query_id").is_in(judged))
-        model = (encoder.model, encoder.fingerprint)
+        model = ModelVersion(encoder.model, encoder.fingerprint)
         query_encoder = QueryEncoder(self._triton, self._settings.request_batch_size, self._meter)
         depth = self._settings.candidate_depth
         if isinstance(encoder, DenseEncoder):

@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from embedder_assets.embedding.dense import as_matrix
-from embedder_assets.embedding.keys import KEY, MODEL_KEY, Model, is_of, vectors_of
+from embedder_assets.embedding.keys import KEY, MODEL_KEY, ModelVersion, is_of, vectors_of
 from embedder_assets.evaluation.quality_gate import enforce_quality_gate
 from embedder_assets.export.npz import write_npz
 from embedder_assets.export.s3_delivery import MANIFEST, S3Delivery
@@ -134,15 +134,15 @@ class ExportStage:
     def _ranges(self, collection: str) -> list[DigestRange]:
         return digest_ranges(self._store.count("chunks", collection))
 
-    def _sources(self) -> list[tuple[str, list[Model]]]:
+    def _sources(self) -> list[tuple[str, list[ModelVersion]]]:
         """The embedding tables whose vectors are exported, with the models whose rows count, the first one first."""
-        dense: list[tuple[str, list[Model]]] = [("dense_embeddings", [model]) for model in self._models.dense]
+        dense: list[tuple[str, list[ModelVersion]]] = [("dense_embeddings", [model]) for model in self._models.dense]
         sparse = self._models.sparse_sources
         return [*dense, *([("sparse_embeddings", sparse)] if sparse else [])]
 
-    def _named(self, word: str, model: Model) -> str:
+    def _named(self, word: str, model: ModelVersion) -> str:
         """The name of a dense model's vectors in a file: a word, and the model's name where there are several."""
-        return word if len(self._models.dense) == 1 else f"{word}.{model[0]}"
+        return word if len(self._models.dense) == 1 else f"{word}.{model.name}"
 
     def _write(self, folder: Path, collection: str, parts: _Parts) -> Iterator[Path]:
         """Writes every file and names it."""

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from embedder_assets.embedding.dense import as_matrix
 from embedder_assets.embedding.failures import known_failures
-from embedder_assets.embedding.keys import KEY, Model, vectors_of
+from embedder_assets.embedding.keys import KEY, ModelVersion, vectors_of
 from embedder_assets.errors import IncompleteTableError
 from embedder_assets.tables.digest_ranges import digest_ranges
 from embedder_assets.tables.store import TableStore
@@ -138,8 +138,8 @@ class ChunkIndex:
         cls,
         store: TableStore,
         collections: Sequence[str],
-        dense: Sequence[Model],
-        sparse_sources: Sequence[Model],
+        dense: Sequence[ModelVersion],
+        sparse_sources: Sequence[ModelVersion],
         excluded: pl.DataFrame | None = None,
     ) -> ChunkIndex:
         """The chunks of some collections with their vectors of the given models, read anew in every search.
@@ -156,7 +156,7 @@ class ChunkIndex:
             excluded: Chunks that are in no ranking: columns chunk_id, content_sha256.
         """
 
-        def rows(table: str, models: Sequence[Model]) -> Reiterable[pl.DataFrame]:
+        def rows(table: str, models: Sequence[ModelVersion]) -> Reiterable[pl.DataFrame]:
             return Reiterable(lambda: _rows(store, table, collections, models, excluded))
 
         sparse = rows("sparse_embeddings", sparse_sources) if sparse_sources else None
@@ -290,7 +290,7 @@ def _rows(
     store: TableStore,
     table: str,
     collections: Sequence[str],
-    models: Sequence[Model],
+    models: Sequence[ModelVersion],
     excluded: pl.DataFrame | None,
 ) -> Iterator[pl.DataFrame]:
     """The rows by some models in an embedding table: for each chunk not excluded, that of the first model with one."""
@@ -307,10 +307,10 @@ def _rows(
                 yield rows
 
 
-def _incomplete(table: str, collection: str, model: Model, missing: pl.DataFrame) -> IncompleteTableError:
+def _incomplete(table: str, collection: str, model: ModelVersion, missing: pl.DataFrame) -> IncompleteTableError:
     return IncompleteTableError(
         f"table '{table}', collection '{collection}'",
-        expected=f"a row of model '{model[0]}' with fingerprint {model[1]} for each chunk",
+        expected=f"a row of model '{model.name}' with fingerprint {model.fingerprint} for each chunk",
         got=f"none for {missing.height} of them at least, for example {missing['chunk_id'].sort()[0]}",
         remedy="Run `embedder run` for this collection with this model"
         + (", or set EMBEDDER_ENABLE_SPARSE=false." if table == "sparse_embeddings" else "."),

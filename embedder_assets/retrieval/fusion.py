@@ -17,7 +17,7 @@ import polars as pl
 
 from embedder_assets.embedding.failures import known_failures, list_failures
 from embedder_assets.embedding.fallback import Fallback
-from embedder_assets.embedding.keys import KEY, Model, is_of
+from embedder_assets.embedding.keys import KEY, ModelVersion, is_of
 from embedder_assets.embedding.lexical import LexicalEncoder, lexical_model
 from embedder_assets.retrieval.exact_index import EMPTY_RANKING, ChunkIndex
 from embedder_assets.retrieval.query_embeddings import QueryEmbeddingCache, QueryEncoder, is_complete, with_digest
@@ -39,23 +39,23 @@ class RetrievalModels:
     """The first-stage models of a run; ``sparse`` is None when that stage is off.
 
     Attributes:
-        dense: (model name, fingerprint) of each dense model, the primary first.
-        sparse: (model name, fingerprint) or None.
-        lexical: The same of the lexical rows that count where a chunk has no row of the sparse model; None where none
-            may. It is no part of the identity: which chunks have one is.
+        dense: The dense models, the primary first.
+        sparse: The sparse model, or None.
+        lexical: Of the lexical rows that count where a chunk has no row of the sparse model; None where none may. It is
+            no part of the identity: which chunks have one is.
     """
 
-    dense: tuple[Model, ...]
-    sparse: Model | None
-    lexical: Model | None = field(default=None, repr=False)
+    dense: tuple[ModelVersion, ...]
+    sparse: ModelVersion | None
+    lexical: ModelVersion | None = field(default=None, repr=False)
 
     @property
-    def all(self) -> list[Model]:
+    def all(self) -> list[ModelVersion]:
         """All of them but the lexical one."""
         return [*self.dense, *([self.sparse] if self.sparse else [])]
 
     @property
-    def sparse_sources(self) -> list[Model]:
+    def sparse_sources(self) -> list[ModelVersion]:
         """Whose sparse rows count, the model first; none when the stage is off."""
         return [model for model in (self.sparse, self.lexical) if model] if self.sparse else []
 
@@ -64,8 +64,8 @@ class RetrievalModels:
         """The models that the settings name, with the fingerprints of what would serve them now."""
         sparse = settings.sparse_model
         return cls(
-            tuple((name, triton.fingerprint(name, "dense")) for name in settings.dense_models),
-            (sparse, triton.fingerprint(sparse, "sparse")) if settings.enable_sparse else None,
+            tuple(ModelVersion(name, triton.fingerprint(name, "dense")) for name in settings.dense_models),
+            ModelVersion(sparse, triton.fingerprint(sparse, "sparse")) if settings.enable_sparse else None,
             lexical_model(settings),
         )
 
@@ -99,8 +99,13 @@ class FuseStage:
         cache = QueryEmbeddingCache(self._store, collection)
         encoder = self.encoder(meter, cache)
         fallback = Fallback(self._settings.sparse_fallback, meter.fell_back, collection)
-        fused = self.rank(self.index([collection]), queries, encoder, fallback)
-        cache.evict_others(with_digest(queries), self._models.all)
+        index = ChunkIndex.of_tables(self._store, [collection], self._models.dense, self._models.sparse_sources)
+        try:
+            fused = self.rank(index, queries, encoder, fallback)
+            cache.evict_others(with_digest(queries), self._models.all)
+        finally:
+            # What was computed before a model failed is not computed again.
+            cache.commit()
         if fallback.used or encoder.failed:
             failed = sorted(f"{query} {model}" for query, model, _ in encoder.failed)
             digest = input_digest([digest, *([FALLBACK] if fallback.used else []), *failed])
@@ -111,10 +116,6 @@ class FuseStage:
         list_failures(self._store, collection, "fuse", self._failures(encoder))
         self._store.replace("fused_candidates", collection, rows)
         return rows
-
-    def index(self, collections: Sequence[str]) -> ChunkIndex:
-        """The chunks of some collections with their vectors of the configured models, read from the tables."""
-        return ChunkIndex.of_tables(self._store, collections, self._models.dense, self._models.sparse_sources)
 
     def encoder(self, meter: StageMeter, cache: QueryEmbeddingCache | None = None) -> QueryEncoder:
         """What asks the models about queries for ``rank``."""

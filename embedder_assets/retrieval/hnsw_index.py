@@ -25,7 +25,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from embedder_assets.embedding.dense import as_matrix
-from embedder_assets.embedding.keys import KEY, Model, is_of
+from embedder_assets.embedding.keys import KEY, ModelVersion, is_of
 from embedder_assets.retrieval.exact_index import ChunkIndex, row_by_id
 from embedder_assets.settings import Settings
 from embedder_assets.tables.store import TableStore
@@ -145,9 +145,9 @@ class HnswIndex:
         return np.asarray(vectors, np.float32)
 
 
-def index_folder(home: Path, collection: str, model: Model) -> Path:
+def index_folder(home: Path, collection: str, model: ModelVersion) -> Path:
     """Where the index of a collection's vectors by a model is kept."""
-    return home / FOLDER / quote(collection, safe="") / model[1]
+    return home / FOLDER / quote(collection, safe="") / model.fingerprint
 
 
 def save_index(index: HnswIndex, recall: Recall, folder: Path) -> None:
@@ -197,9 +197,9 @@ def open_index(folder: Path, *, view: bool) -> tuple[HnswIndex, Recall] | None:
     return index, Recall(**about["recall"])
 
 
-def remove_indexes(home: Path, collection: str, but: Sequence[Model]) -> None:
+def remove_indexes(home: Path, collection: str, but: Sequence[ModelVersion]) -> None:
     """Removes the indexes of a collection, except those of some models."""
-    kept = {model[1] for model in but}
+    kept = {model.fingerprint for model in but}
     folder = home / FOLDER / quote(collection, safe="")
     for each in folder.iterdir() if folder.is_dir() else []:
         if each.name not in kept:
@@ -243,7 +243,7 @@ class HnswIndexStage:
         """Whether a collection has more chunks than are searched exactly."""
         return bool(self._above) and self._store.count("chunks", collection) > self._above
 
-    def run(self, collection: str, models: Sequence[Model]) -> dict[str, HnswIndexOutcome]:
+    def run(self, collection: str, models: Sequence[ModelVersion]) -> dict[str, HnswIndexOutcome]:
         """Updates the indexes from ``dense_embeddings``; none is kept where exact search is fast enough.
 
         Args:
@@ -258,9 +258,9 @@ class HnswIndexStage:
         """
         kept = models if usearch_installed() and self.wanted(collection) else []
         remove_indexes(self._store.home, collection, kept)
-        return {model[0]: self._update(collection, model, position) for position, model in enumerate(kept)}
+        return {model.name: self._update(collection, model, position) for position, model in enumerate(kept)}
 
-    def _update(self, collection: str, model: Model, position: int) -> HnswIndexOutcome:
+    def _update(self, collection: str, model: ModelVersion, position: int) -> HnswIndexOutcome:
         folder = index_folder(self._store.home, collection, model)
         rows = self._store.read("dense_embeddings", collection, KEY, where=is_of(model))
         index, recall = open_index(folder, view=False) or (None, None)
@@ -277,18 +277,18 @@ class HnswIndexStage:
             save_index(index, recall, folder)
         return HnswIndexOutcome(index.keys.height, added.height, removed.height, recall, index.expansion)
 
-    def _dimension(self, collection: str, model: Model) -> int:
+    def _dimension(self, collection: str, model: ModelVersion) -> int:
         one = self._store.read("dense_embeddings", collection, ["embedding"], where=is_of(model), limit=1)
         return as_matrix(one["embedding"]).shape[1] or 1
 
-    def _add(self, index: HnswIndex, added: pl.DataFrame, collection: str, model: Model) -> None:
+    def _add(self, index: HnswIndex, added: pl.DataFrame, collection: str, model: ModelVersion) -> None:
         columns = [*KEY, "embedding"]
         for frame in self._store.batches("dense_embeddings", collection, columns, where=is_of(model)):
             rows = frame.join(added, on=KEY, how="semi")
             if rows.height:
                 index.add(rows)
 
-    def _tune_expansion(self, index: HnswIndex, collection: str, model: Model, position: int) -> Recall:
+    def _tune_expansion(self, index: HnswIndex, collection: str, model: ModelVersion, position: int) -> Recall:
         """Lets a query look at as many nodes as it takes to find enough, and at no more."""
         recall = Recall(None, 0)
         for expansion in EXPANSIONS:
@@ -299,7 +299,7 @@ class HnswIndexStage:
         return recall
 
 
-def measured_recall(store: TableStore, index: HnswIndex, collection: str, model: Model, position: int) -> Recall:
+def measured_recall(store: TableStore, index: HnswIndex, collection: str, model: ModelVersion, position: int) -> Recall:
     """Recall@10 of an index against exact search, over the collection's own queries.
 
     Args:
@@ -328,7 +328,7 @@ def measured_recall(store: TableStore, index: HnswIndex, collection: str, model:
     return Recall(round(float(share), 6), shares.height)
 
 
-def usable_index(store: TableStore, collection: str, model: Model) -> HnswIndex | None:
+def usable_index(store: TableStore, collection: str, model: ModelVersion) -> HnswIndex | None:
     """The index of a collection's vectors by a model, if a search may rely on it.
 
     None where there is none, where its rows are not those of the table, and where it finds too little.
@@ -342,7 +342,7 @@ def usable_index(store: TableStore, collection: str, model: Model) -> HnswIndex 
     return index if matches_table(store, index, collection, model) else None
 
 
-def matches_table(store: TableStore, index: HnswIndex, collection: str, model: Model) -> bool:
+def matches_table(store: TableStore, index: HnswIndex, collection: str, model: ModelVersion) -> bool:
     """Whether an index has exactly the rows that ``dense_embeddings`` has of a collection and model."""
     rows = store.read("dense_embeddings", collection, KEY, where=is_of(model))
     return index.chunks.sort(KEY).equals(rows.sort(KEY))

@@ -12,7 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from embedder_assets.embedding.dense import DenseEncoder, as_matrix
-from embedder_assets.embedding.keys import Model
+from embedder_assets.embedding.keys import ModelVersion
 from embedder_assets.embedding.sparse import SparseEncoder
 from embedder_assets.retrieval.exact_index import sparse_matrix
 from embedder_assets.serving.client.grpc import Answer
@@ -35,7 +35,7 @@ def with_digest(queries: pl.DataFrame) -> pl.DataFrame:
     return queries.with_columns(content_sha256=pl.Series(digests, dtype=pl.String))
 
 
-def is_complete(store: TableStore, collection: str, queries: pl.DataFrame, models: list[Model]) -> bool:
+def is_complete(store: TableStore, collection: str, queries: pl.DataFrame, models: list[ModelVersion]) -> bool:
     """Whether ``query_embeddings`` holds the queries of a collection by all models, and no others: not after a restore.
 
     Args:
@@ -51,21 +51,21 @@ def is_complete(store: TableStore, collection: str, queries: pl.DataFrame, model
 
 
 class QueryEmbeddingCache:
-    """The vectors of a collection's queries that are known, in the table ``query_embeddings``."""
+    """The known vectors of a collection's queries: those in ``query_embeddings``, and new ones until ``commit``."""
 
     def __init__(self, store: TableStore, collection: str) -> None:
         self._store = store
         self._collection = collection
         self._rows = store.read(TABLE, collection)
 
-    def get(self, model: Model) -> pl.DataFrame:
+    def get(self, model: ModelVersion) -> pl.DataFrame:
         """What a model has made of texts: columns content_sha256, embedding, indices, values."""
         # By fingerprint alone: a model under a new name has the values already.
-        rows = self._rows.filter(pl.col("model_fingerprint") == model[1])
+        rows = self._rows.filter(pl.col("model_fingerprint") == model.fingerprint)
         return rows.select("content_sha256", *_VALUES).unique("content_sha256", keep="any")
 
-    def put(self, queries: pl.DataFrame, model: Model, values: pl.DataFrame) -> None:
-        """Makes some vectors the only ones of a model, in the table too; those of other models stay.
+    def put(self, queries: pl.DataFrame, model: ModelVersion, values: pl.DataFrame) -> None:
+        """Makes some vectors the only ones of a model; those of other models stay.
 
         Args:
             queries: Columns query_id, content_sha256.
@@ -74,17 +74,19 @@ class QueryEmbeddingCache:
         """
         own = queries.select("query_id", "content_sha256").join(values, on="content_sha256")
         own = own.with_columns(
-            collection=pl.lit(self._collection), model=pl.lit(model[0]), model_fingerprint=pl.lit(model[1])
+            collection=pl.lit(self._collection), model=pl.lit(model.name), model_fingerprint=pl.lit(model.fingerprint)
         )
-        others = self._rows.filter(pl.col("model") != model[0])
+        others = self._rows.filter(pl.col("model") != model.name)
         self._rows = pl.concat([others, own.select(list(SCHEMAS[TABLE]))])
-        self._store.replace(TABLE, self._collection, self._rows)
 
-    def evict_others(self, queries: pl.DataFrame, models: list[Model]) -> None:
+    def evict_others(self, queries: pl.DataFrame, models: list[ModelVersion]) -> None:
         """Removes the vectors of queries and models that are gone."""
-        names = [name for name, _ in models]
+        names = [model.name for model in models]
         kept = self._rows.filter(pl.col("model").is_in(names))
         self._rows = kept.join(queries, on=["query_id", "content_sha256"], how="semi")
+
+    def commit(self) -> None:
+        """Makes these vectors the only ones of the collection in the table."""
         self._store.replace(TABLE, self._collection, self._rows)
 
 
@@ -104,7 +106,7 @@ class QueryEncoder:
         self._cache = cache
         self.failed: list[tuple[str, str, str]] = []
 
-    def dense(self, model: Model, queries: pl.DataFrame) -> NDArray[np.float32]:
+    def dense(self, model: ModelVersion, queries: pl.DataFrame) -> NDArray[np.float32]:
         """Unit vectors, float32 [queries, dimension]; NaN for a query on which the model fails.
 
         Args:
@@ -116,13 +118,13 @@ class QueryEncoder:
         """
         return as_matrix(self._values(DenseEncoder(*model), queries)["embedding"])
 
-    def sparse(self, model: Model, queries: pl.DataFrame) -> csr_array:
+    def sparse(self, model: ModelVersion, queries: pl.DataFrame) -> csr_array:
         """The same of the sparse model, [queries, vocabulary]; no entry for a query on which it fails."""
         return sparse_matrix(self._values(SparseEncoder(*model), queries), LARGEST_VOCABULARY)
 
     def _values(self, encoder: DenseEncoder | SparseEncoder, queries: pl.DataFrame) -> pl.DataFrame:
         """A row per query, in their order: columns embedding, indices, values."""
-        model = (encoder.model, encoder.fingerprint)
+        model = ModelVersion(encoder.model, encoder.fingerprint)
         queries = with_digest(queries)
         known = self._cache.get(model) if self._cache else _nothing()
         present, first = set(known["content_sha256"]), dict[str, int]()

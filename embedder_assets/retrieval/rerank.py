@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from embedder_assets.embedding.dense import as_matrix
 from embedder_assets.embedding.fallback import Fallback
+from embedder_assets.embedding.keys import ModelVersion
 from embedder_assets.errors import InferenceError
 from embedder_assets.retrieval.query_embeddings import with_digest
 from embedder_assets.retrieval.rerank_score import FORMULA, combine
@@ -31,7 +32,7 @@ _NAMED = pl.format("{} {}", "query_id", "chunk_id")
 class RerankStage:
     """Reorders the best fused candidates of each query."""
 
-    def __init__(self, store: TableStore, triton: TritonSession, settings: Settings, model: tuple[str, str]) -> None:
+    def __init__(self, store: TableStore, triton: TritonSession, settings: Settings, model: ModelVersion) -> None:
         self._store = store
         self._triton = triton
         self._model, self._fingerprint = model

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from embedder_assets.embedding.fallback import Fallback
+from embedder_assets.embedding.keys import ModelVersion
 from embedder_assets.errors import InferenceError, StorageError, TableError
 from embedder_assets.retrieval.exact_index import ChunkIndex, row_by_id
 from embedder_assets.retrieval.fusion import FuseStage, RetrievalModels
@@ -102,7 +103,8 @@ class Search:
         self._rerank = None
         if settings.enable_rerank:
             name = settings.rerank_model
-            self._rerank = RerankStage(store, triton, settings, (name, triton.fingerprint(name, "rerank")))
+            model = ModelVersion(name, triton.fingerprint(name, "rerank"))
+            self._rerank = RerankStage(store, triton, settings, model)
 
     def _searchable(
         self, store: TableStore, models: RetrievalModels, names: Sequence[str]

@@ -18,7 +18,7 @@ import polars as pl
 
 from embedder_assets.embedding.failures import TABLE as ISSUES
 from embedder_assets.embedding.failures import known_failures
-from embedder_assets.embedding.keys import KEY, Model, is_of
+from embedder_assets.embedding.keys import KEY, ModelVersion, is_of
 from embedder_assets.errors import IncompleteTableError, StorageError, TableError
 from embedder_assets.retrieval.exact_index import ChunkIndex, DenseBlock, SparseBlock
 from embedder_assets.retrieval.fusion import RetrievalModels
@@ -185,7 +185,7 @@ class _Reader:
             frames.append(_missing(store, self.collection, SPARSE, self.models.sparse_sources))
         return pl.concat(frames).unique()
 
-    def _index(self, store: TableStore, model: Model, chunks: pl.DataFrame) -> HnswIndex | None:
+    def _index(self, store: TableStore, model: ModelVersion, chunks: pl.DataFrame) -> HnswIndex | None:
         """The index of a model, if it holds exactly these chunks: it follows the vectors, which may be of others."""
         index = usable_index(store, self.collection, model)
         if index is None or index.chunks.join(chunks, on=KEY, how="anti").height:
@@ -193,7 +193,7 @@ class _Reader:
         return None if _missing(store, self.collection, DENSE, [model]).height else index
 
 
-def _missing(store: TableStore, collection: str, table: str, models: Sequence[Model]) -> pl.DataFrame:
+def _missing(store: TableStore, collection: str, table: str, models: Sequence[ModelVersion]) -> pl.DataFrame:
     failures = known_failures(store, collection, models[0])
     any_model = pl.any_horizontal([is_of(model) for model in models])
     found = [failures.select(KEY).clear()]

@@ -16,7 +16,7 @@ from embedder_assets.settings.groups import (
     variable_of,
 )
 from embedder_assets.settings.load import SETTINGS_FILE, load_settings, settings_at_load
-from embedder_assets.settings.retired import REMOVED, RENAMED
+from embedder_assets.settings.retired import REMOVED, RENAMED, as_sentence
 from embedder_assets.settings.types import Device, LeasePolicy
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "Device",
     "LeasePolicy",
     "Settings",
+    "as_sentence",
     "key_of",
     "load_settings",
     "settings_at_load",

@@ -21,7 +21,7 @@ from embedder_assets.permissions import owned_by_another_user
 from embedder_assets.pydantic_errors import first_field_error
 from embedder_assets.sanitize import HIDDEN
 from embedder_assets.settings.groups import FIELDS, GROUP_OF, GROUPS, Settings, key_of, variable_of
-from embedder_assets.settings.retired import REMOVED, RENAMED
+from embedder_assets.settings.retired import REMOVED, RENAMED, as_sentence
 
 SETTINGS_FILE = "embedder.toml"
 # Those that everybody meets may stand in embedder.toml outside their groups too, by their whole names.
@@ -158,10 +158,7 @@ def _unknown_key(thing: str, key: str, group: Mapping[str, str]) -> SettingsErro
     """The error for a key of ``embedder.toml`` that is none there; ``group`` has the settings of its group by key."""
     if key in REMOVED:
         return SettingsError(
-            thing,
-            expected="a known setting",
-            got="one that was removed",
-            remedy=f"{REMOVED[key][0].upper()}{REMOVED[key][1:]}.",
+            thing, expected="a known setting", got="one that was removed", remedy=as_sentence(REMOVED[key])
         )
     if key in FIELDS:
         section, own = GROUP_OF[key], key_of(key)

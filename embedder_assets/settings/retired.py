@@ -30,3 +30,8 @@ REMOVED = {
     "trace_url": _LINKS.format("trace=https://traces.example/trace/{trace_id}"),
     "dashboard_url": _LINKS.format("dashboard=https://grafana.example/d/rag"),
 }
+
+
+def as_sentence(remedy: str) -> str:
+    """A remedy that may stand within a sentence, such as those above, as a sentence of its own."""
+    return f"{remedy[0].upper()}{remedy[1:]}{'' if remedy.endswith('?') else '.'}"

@@ -10,12 +10,11 @@ from pathlib import PurePosixPath
 from embedder_assets.corpus.beir import BeirRow, read_rows
 from embedder_assets.corpus.collections import Collection
 from embedder_assets.corpus.document import MEDIA_TYPES, Document, DocumentIssue
-from embedder_assets.corpus.extract.extracted import Extracted
 from embedder_assets.corpus.extract.formats import ISOLATED, extract
 from embedder_assets.corpus.extract.isolated import IsolatedExtractor
-from embedder_assets.corpus.extract.limits import Limits
+from embedder_assets.corpus.extract.limits import Extracted, Limits
 from embedder_assets.corpus.extract.opened import read_bytes
-from embedder_assets.corpus.sources import Listing, SourceFile, list_sources
+from embedder_assets.corpus.source_files import Listing, SourceFile, list_sources
 from embedder_assets.errors import CorpusError, DocumentError
 
 # Raise it when what is extracted from the same bytes changes: every document is then extracted anew.

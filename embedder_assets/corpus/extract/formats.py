@@ -7,9 +7,8 @@ from collections.abc import Callable
 
 from embedder_assets.corpus.document import MEDIA_TYPES, has_lone_surrogates
 from embedder_assets.corpus.extract.docx import extract_docx
-from embedder_assets.corpus.extract.extracted import Extracted
 from embedder_assets.corpus.extract.html import extract_html
-from embedder_assets.corpus.extract.limits import Limits, over_limit, too_deep, too_long
+from embedder_assets.corpus.extract.limits import Extracted, Limits, over_limit, too_deep, too_long
 from embedder_assets.corpus.extract.pdf import extract_pdf
 from embedder_assets.corpus.extract.plain import extract_plain
 from embedder_assets.corpus.extract.rst import extract_rst

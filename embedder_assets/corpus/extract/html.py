@@ -6,8 +6,7 @@ import re
 import warnings
 from typing import TYPE_CHECKING
 
-from embedder_assets.corpus.extract.extracted import Extracted
-from embedder_assets.corpus.extract.limits import Limits, too_deep
+from embedder_assets.corpus.extract.limits import Extracted, Limits, too_deep
 from embedder_assets.corpus.extract.plain import decode
 
 if TYPE_CHECKING:

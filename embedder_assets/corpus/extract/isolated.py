@@ -18,8 +18,7 @@ from threading import Event, Timer
 from types import TracebackType
 from typing import IO
 
-from embedder_assets.corpus.extract.extracted import Extracted
-from embedder_assets.corpus.extract.limits import Limits, over_limit
+from embedder_assets.corpus.extract.limits import Extracted, Limits, over_limit
 from embedder_assets.corpus.extract.worker import NO_MEMORY, READY
 from embedder_assets.errors import DocumentError, SettingsError
 

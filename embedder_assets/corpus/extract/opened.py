@@ -10,7 +10,7 @@ from embedder_assets.corpus.collections import Collection
 from embedder_assets.corpus.extract.formats import empty, unreadable
 from embedder_assets.corpus.extract.limits import MB, over_limit
 from embedder_assets.corpus.paths import is_long, open_file
-from embedder_assets.corpus.sources import corpus_dir_of, refuse_outside
+from embedder_assets.corpus.source_files import corpus_dir_of, refuse_outside
 
 
 def read_bytes(collection: Collection, path: Path, thing: str, limit: int) -> bytes:

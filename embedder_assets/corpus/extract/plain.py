@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import codecs
 
-from embedder_assets.corpus.extract.extracted import Extracted
-from embedder_assets.corpus.extract.limits import Limits
+from embedder_assets.corpus.extract.limits import Extracted, Limits
 from embedder_assets.errors import DocumentError
 
 # The mark of UTF-32 begins with that of UTF-16, so it is tried first.

@@ -11,9 +11,9 @@ from typing import Any
 
 from embedder_assets.atomic_file import write_atomically
 from embedder_assets.errors import TelemetryError
+from embedder_assets.telemetry.manifest.json_schema import NOT_WRITTEN, misfit, problems_of
 from embedder_assets.telemetry.manifest.schema import FILE_NAME, LEGACY_VERSION, SCHEMA_VERSION, Manifest
 from embedder_assets.telemetry.manifest.v40 import upgrade
-from embedder_assets.telemetry.manifest.validation import NOT_WRITTEN, misfit, problems_of
 
 LATEST = "latest.json"
 NEAREST = 3

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from embedder_assets.embedding.keys import ModelVersion
 from embedder_assets.retrieval.hnsw_index import usable_index
 from embedder_assets.tables.store import TableStore
 from tests.conftest import PROJECT
@@ -53,8 +54,8 @@ def test_large_collection_is_searched_by_hnsw(embedder: Embedder, home: Path, tm
     run = embedder("run", "--corpus", str(corpus), **ABOVE)
     assert run.returncode == 0, run.stdout + run.stderr
     store = TableStore(home)
-    model = store.read("dense_embeddings", SAMPLE, ["model", "model_fingerprint"], limit=1).row(0)
-    assert usable_index(store, SAMPLE, model) is not None
+    row = store.read("dense_embeddings", SAMPLE, ["model", "model_fingerprint"], limit=1).row(0)
+    assert usable_index(store, SAMPLE, ModelVersion(*row)) is not None
     first = search_of(home)
     assert first["search"] == "approximate"
     assert first["dagster/row_count"] == first["added"] == store.count("chunks", SAMPLE)

@@ -16,7 +16,7 @@ from embedder_assets.serving.server.embedded import find_running
 from embedder_assets.settings import PROJECT_ROOT
 from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.store import TableStore
-from embedder_assets.telemetry.manifest.validation import SCHEMA_FILE
+from embedder_assets.telemetry.manifest.json_schema import SCHEMA_FILE
 from tests.support.command import BIN, Embedder, environment, write
 from tests.support.processes import eventually, tritonservers_of
 

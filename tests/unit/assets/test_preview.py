@@ -21,7 +21,7 @@ def records_of(rows: pl.DataFrame, columns: list[str], **options) -> list[dict]:
     return [record.data for record in table_preview(rows, columns, **options).records]
 
 
-def test_a_preview_is_a_table_of_the_chosen_columns():
+def test_preview_shows_the_chosen_columns():
     rows = pl.DataFrame({"hidden": [1], "name": ["a"], "score": [0.123456], "rank": [2], "note": [None]})
     shown = table_preview(rows, ["name", "score", "rank", "note"])
     assert [record.data for record in shown.records] == [{"name": "a", "score": 0.1235, "rank": 2, "note": None}]
@@ -64,7 +64,7 @@ def test_the_bars_of_a_histogram_show_the_counts():
 
 
 @pytest.mark.parametrize("values", [[], [7], [7, 7, 7]])
-def test_a_histogram_of_few_values_is_still_a_picture(values):
+def test_few_values_still_make_a_histogram(values):
     found = bars(values, 16)
     assert len(found) == 16
     assert sum(int(bar.find("{*}title").text) for bar in found) == len(values)
@@ -73,5 +73,5 @@ def test_a_histogram_of_few_values_is_still_a_picture(values):
 @pytest.mark.parametrize(
     ("items", "seconds", "expected"), [(10, 4.0, 2.5), (1, 3.0, 0.33), (0, 1.0, 0.0), (5, 0.0, 0.0)]
 )
-def test_rate_is_items_per_second_without_division_by_zero(items, seconds, expected):
+def test_rate_survives_zero_seconds(items, seconds, expected):
     assert rate(items, seconds) == expected

@@ -200,7 +200,7 @@ ORDERS = {
 
 
 @pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS.keys())
-def test_both_runs_end_well_and_leave_what_a_rebuild_makes(world, homes, order):
+def test_both_runs_leave_what_a_rebuild_makes(world, homes, order):
     found = world.run_both(order)
     for result, _ in found.values():
         assert result.success, problems(result.all_events)
@@ -216,7 +216,7 @@ def test_both_runs_end_well_and_leave_what_a_rebuild_makes(world, homes, order):
     assert manifest["exports"] == {}
 
 
-def test_simultaneous_runs_without_an_edit_leave_nothing_to_others(world):
+def test_simultaneous_runs_without_edits_supersede_nothing(world):
     for result, pipeline in world.run_both("AB" * STEPS).values():
         assert result.success, problems(result.all_events)
         assert pipeline.noted_versions[result.run_id].left_to_others == {}
@@ -274,7 +274,7 @@ def test_every_change_of_a_collection_is_seen(store):
         assert versions.superseded(store, "kb") is not None, name
 
 
-def test_a_later_step_that_reads_newer_rows_hides_nothing(store):
+def test_step_on_newer_rows_hides_nothing(store):
     versions = noted(store)
     store.replace("queries", "kb", make_queries("new"))
     versions.note(store, "kb", ["queries"])

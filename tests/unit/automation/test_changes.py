@@ -27,7 +27,7 @@ def settled(files: dict[str, str | None]) -> SensorCursor:
     return look(files, 100, look(files, 0).cursor).cursor
 
 
-def test_a_new_collection_waits_until_it_has_settled() -> None:
+def test_new_collection_waits_until_it_is_unchanged() -> None:
     first = look({"kb": "a"}, 0)
     assert first.run_keys == {}
     assert first.waiting == {"kb": "its files changed 0 s ago"}

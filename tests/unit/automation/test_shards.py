@@ -79,7 +79,7 @@ def test_shard_computes_only_its_missing_texts(stage):
     assert (prepared.computed, again.requests) == (0, [])
 
 
-def test_a_shard_of_a_published_collection_has_nothing_to_do(stage):
+def test_shard_of_published_collection_has_no_work(stage):
     stage(FakeTriton()).run("kb", make_meter())
     triton = FakeTriton()
     (prepared,) = stage(triton).prepare("kb", make_meter(), equal_ranges(COUNT)[3])
@@ -136,14 +136,14 @@ def test_without_a_backfill_nothing_is_asked_for(instance):
     assert skipped(instance) == "no backfill has embedded a shard"
 
 
-def test_each_collection_of_a_backfill_is_run_when_done(instance):
+def test_finished_backfill_requests_each_collection(instance):
     for shard in SHARDS:
         run_of(instance, shard)
         run_of(instance, shard, collection="other")
     assert sorted(requested(instance)) == [("kb", "b1/kb"), ("other", "b1/other")]
 
 
-def test_deleted_runs_and_a_wiped_log_hide_no_later_backfill(instance):
+def test_wiped_log_hides_no_later_backfill(instance):
     before = [run_of(instance, shard, backfill="b0") for shard in SHARDS]
     assert requested(instance) == [("kb", "b0/kb")]
     instance.delete_run(before[-1].run_id)
@@ -169,7 +169,7 @@ def test_unembedded_shard_delays_its_collection(instance, last):
     assert "collection 'kb': 1 of 8 shards are not embedded yet" in skipped(instance)
 
 
-def test_a_shard_that_failed_and_was_tried_again_counts(instance):
+def test_retried_shard_counts(instance):
     for shard in SHARDS[:-1]:
         run_of(instance, shard)
     run_of(instance, SHARDS[-1], dg.DagsterRunStatus.FAILURE)
@@ -177,13 +177,13 @@ def test_a_shard_that_failed_and_was_tried_again_counts(instance):
     assert requested(instance) == [("kb", "b1/kb")]
 
 
-def test_a_run_on_one_shard_alone_is_followed_by_nothing(instance):
+def test_single_shard_run_requests_nothing(instance):
     for shard in SHARDS:
         run_of(instance, shard, backfill=None)
     assert requested(instance) == []
 
 
-def test_a_run_on_a_shard_is_about_its_collection(instance):
+def test_shard_run_is_about_its_collection(instance):
     assert collections_of_run(instance, run_of(instance, "3", collection="other")) == ["other"]
 
 

@@ -9,8 +9,8 @@ from embedder_assets.checks.proof import Proof
 from embedder_assets.telemetry.emission import emit
 from embedder_assets.telemetry.exporter.metrics import StageMetrics
 from embedder_assets.telemetry.footer import render_footer
-from embedder_assets.telemetry.manifest.build import RunFacts, summarize_run
 from embedder_assets.telemetry.manifest.schema import Manifest
+from embedder_assets.telemetry.manifest.summarize import RunFacts, summarize_run
 from embedder_assets.telemetry.spans import read_spans
 from embedder_assets.telemetry.stage_record import LeaseEvent
 from tests.support.factories import GB, make_record, make_settings

@@ -3,6 +3,7 @@ import pytest
 
 from embedder_assets.checks import rules
 from embedder_assets.checks.data import RULES
+from embedder_assets.embedding.keys import ModelVersion
 from embedder_assets.embedding.lexical import lexical_model
 from embedder_assets.export.export import ExportStage, export_folder
 from embedder_assets.retrieval.fusion import RetrievalModels
@@ -56,7 +57,7 @@ def pipeline(tmp_path):
     }
     for table, rows in good.items():
         store.replace(table, "kb", rows)
-    models = RetrievalModels(((DENSE, "dense-1"),), (SPARSE, "sparse-1"))
+    models = RetrievalModels((ModelVersion(DENSE, "dense-1"),), ModelVersion(SPARSE, "sparse-1"))
     ExportStage(store, pipeline.settings, models).run("kb")
     return pipeline
 

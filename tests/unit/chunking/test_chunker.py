@@ -7,8 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from embedder_assets.chunking.chunker import Chunk, Chunker
-from embedder_assets.chunking.unwrap import unwrap
+from embedder_assets.chunking.chunker import Chunk, Chunker, unwrap
 from embedder_assets.corpus.document import Document
 from embedder_assets.errors import ModelBuildError, SettingsError
 from tests.conftest import PROJECT
@@ -97,8 +96,8 @@ MARKDOWN_MARKS = [
 ]
 TEXTS = ["the quick brown fox ", "word", "é", "漢字", "👩\u200d👩\u200d👧", "x" * 150]
 # Where Markdown, Unicode and the tokenizer disagree on what a line end, whitespace or nothing is.
-ODDITIES = ["\r\n", "\r", "\x0c", "\x1c", "\x85", "\u200b", "\ufdfa", "\u2028", "\0", "[SEP]"]
-markdown_pieces = st.sampled_from([*MARKDOWN_MARKS, *TEXTS, *ODDITIES])
+ODD_CHARACTERS = ["\r\n", "\r", "\x0c", "\x1c", "\x85", "\u200b", "\ufdfa", "\u2028", "\0", "[SEP]"]
+markdown_pieces = st.sampled_from([*MARKDOWN_MARKS, *TEXTS, *ODD_CHARACTERS])
 
 
 @settings(max_examples=300, deadline=None)
@@ -106,7 +105,7 @@ markdown_pieces = st.sampled_from([*MARKDOWN_MARKS, *TEXTS, *ODDITIES])
     text=st.one_of(st.text(), st.lists(st.one_of(markdown_pieces, st.text(max_size=20)), max_size=80).map("".join)),
     media_type=st.sampled_from(["text/markdown", "text/plain"]),
 )
-def test_chunks_of_any_text_are_exact_bounded_and_complete(chunker, text, media_type):
+def test_chunks_are_exact_bounded_and_complete(chunker, text, media_type):
     check(text, chunker.chunk(document(text, media_type)))
 
 
@@ -137,7 +136,7 @@ def test_offsets_count_characters_and_not_bytes(chunker):
     check(text, chunks)
 
 
-def test_a_chunk_begins_at_a_heading_and_knows_its_path(chunker):
+def test_chunk_begins_at_a_heading_with_its_path(chunker):
     body = " ".join(["word"] * 20)
     text = f"# Guide\n\n{body}\n\n## Install *now*\n\n{body}\n\n### `linux`\n\n{body}\n\n# Other\n\n{body}\n"
     chunks = chunker.chunk(document(text))
@@ -150,7 +149,7 @@ def test_a_chunk_begins_at_a_heading_and_knows_its_path(chunker):
     assert all(chunk.text.startswith("#") for chunk in chunks)
 
 
-def test_headings_in_code_quotes_and_front_matter_do_not_count(chunker):
+def test_headings_in_code_quotes_front_matter_are_ignored(chunker):
     text = "---\ntitle: x\n---\n\n# Real\n\n```sh\n# comment\n```\n\n> # quoted\n\n    # indented\n\nword"
     assert {chunk.heading for chunk in chunker.chunk(document(text))} == {"", "Real"}
 
@@ -164,20 +163,20 @@ def test_plain_text_has_no_headings(chunker):
     assert chunk.heading == ""
 
 
-def test_tiny_sections_share_a_chunk_under_their_common_heading(chunker):
+def test_tiny_sections_share_a_chunk(chunker):
     sections = "".join(f"## {word}\n\nrun\n\n" for word in ("a", "b", "c", "fox", "dog", "install", "linux", "stop"))
     chunks = chunker.chunk(document(f"# Guide\n\n{sections}"))
     assert len(chunks) == 2
     assert [chunk.heading for chunk in chunks] == ["Guide", "Guide"]
 
 
-def test_sections_that_are_not_tiny_do_not_share_a_chunk(chunker):
+def test_larger_sections_do_not_share_a_chunk(chunker):
     body = " ".join(["word"] * 10)
     text = "".join(f"# {title}\n\n{body}\n\n" for title in ("fox", "dog", "linux"))
     assert [chunk.heading for chunk in chunker.chunk(document(text))] == ["fox", "dog", "linux"]
 
 
-def test_a_heading_stays_with_the_text_that_follows_it(chunker):
+def test_heading_stays_with_its_text(chunker):
     text = "# linux\n\n" + "the quick brown fox jumps over the lazy dog. " * 30 + "\n\n## install\n\n" + "run it. " * 60
     chunks = chunker.chunk(document(text))
     check(text, chunks)
@@ -211,14 +210,14 @@ def test_only_wrapped_lines_are_joined(text, unwrapped):
     assert unwrap(text) == unwrapped
 
 
-def test_a_title_stays_with_the_text_that_follows_it(chunker):
+def test_title_stays_with_its_text(chunker):
     text = "the lazy dog\n\n" + "the quick brown fox jumps over the lazy dog. " * 3 + "run"
     chunks = chunker.chunk(document(text, "text/plain"))
     assert chunks[0].text.startswith("the lazy dog\n\nthe quick")
 
 
 @pytest.mark.parametrize("media_type", ["text/markdown", "text/plain"])
-def test_a_line_without_spaces_is_cut_into_bounded_chunks(chunker, media_type):
+def test_line_without_spaces_makes_bounded_chunks(chunker, media_type):
     text = "x" * 5_000_000
     chunks = chunker.chunk(document(text, media_type))
     bound = 16 * MAX_TOKENS
@@ -248,7 +247,7 @@ def test_the_splitter_never_sees_more_than_a_window(chunker, media_type, monkeyp
     assert sum(seen) <= 2 * len(text)
 
 
-def test_ids_are_stable_and_depend_on_collection_document_and_index(chunker):
+def test_ids_depend_on_collection_document_index(chunker):
     text = "word " * 100
     first, again = chunker.chunk(document(text)), chunker.chunk(document(text))
     assert first == again

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from embedder_assets.corpus.collections import Collection, discover_collections, find_collection, refused_names
-from embedder_assets.corpus.sources import Listing, list_sources
+from embedder_assets.corpus.source_files import Listing, list_sources
 from embedder_assets.errors import CorpusError
 from embedder_assets.tables.store import TableStore
 from tests.support.corpora.deep import LONG_NAME, nest
@@ -30,7 +30,7 @@ def only_issue(collection: Collection):
     return issue
 
 
-def test_each_sub_folder_is_a_collection_with_all_its_files(tmp_path):
+def test_each_sub_folder_is_a_collection(tmp_path):
     write(tmp_path, "b/x.md", "a/deep/er/y.txt", "a/B.md", "a/a.md")
     found = discover_collections(tmp_path)
     assert [(c.name, c.recursive) for c in found] == [("a", True), ("b", True)]
@@ -44,7 +44,7 @@ def test_unknown_collection_is_refused_with_a_remedy(tmp_path, name, remedy):
         find_collection(tmp_path, name)
 
 
-def test_loose_documents_form_a_collection_named_after_the_folder(tmp_path):
+def test_loose_documents_form_their_own_collection(tmp_path):
     corpus = tmp_path / "kb"
     write(corpus, "loose.md", "sub/x.md")
     found = discover_collections(corpus)
@@ -59,7 +59,7 @@ def test_a_folder_without_sub_folders_is_one_collection(tmp_path, monkeypatch):
     assert [c.name for c in discover_collections(Path())] == ["kb"]
 
 
-def test_a_sub_folder_without_documents_is_still_a_collection(tmp_path):
+def test_empty_sub_folder_is_a_collection(tmp_path):
     write(tmp_path, "a/x.md", "photos/x.png")
     (tmp_path / "empty").mkdir()
     found = discover_collections(tmp_path)
@@ -68,7 +68,7 @@ def test_a_sub_folder_without_documents_is_still_a_collection(tmp_path):
     assert list_sources(found[2]) == Listing(ignored=Counter({".png": 1}))
 
 
-def test_a_folder_that_holds_a_beir_corpus_is_one_collection(tmp_path):
+def test_beir_folder_is_one_collection(tmp_path):
     corpus = tmp_path / "cranfield"
     write(corpus, "corpus.jsonl", "queries.jsonl", "sub/x.md", "readme.md")
     (found,) = discover_collections(corpus)
@@ -76,7 +76,7 @@ def test_a_folder_that_holds_a_beir_corpus_is_one_collection(tmp_path):
     assert ids(found) == ["corpus.jsonl"]
 
 
-def test_beir_rows_are_the_only_documents_of_a_sub_folder(tmp_path):
+def test_beir_rows_replace_other_documents(tmp_path):
     write(tmp_path, "medline/corpus.jsonl", "medline/x.md")
     (found,) = discover_collections(tmp_path)
     assert ids(found) == ["corpus.jsonl"]
@@ -90,7 +90,7 @@ def test_clashing_names_are_refused_with_a_remedy(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["missing", "file", "empty", "only_hidden", "only_images"])
-def test_an_unusable_corpus_folder_is_refused_with_a_remedy(tmp_path, kind):
+def test_unusable_corpus_folder_is_refused(tmp_path, kind):
     corpus = tmp_path / "corpus"
     if kind == "file":
         corpus.write_text("x")
@@ -105,7 +105,7 @@ def test_an_unusable_corpus_folder_is_refused_with_a_remedy(tmp_path, kind):
 
 
 @pytest.mark.parametrize("name", ["a...b", "a\nb"])
-def test_a_folder_name_that_cannot_be_a_partition_is_refused(tmp_path, name):
+def test_impossible_partition_name_is_refused(tmp_path, name):
     write(tmp_path, f"{name}/x.md")
     with pytest.raises(CorpusError, match="Rename the folder"):
         discover_collections(tmp_path)
@@ -161,7 +161,7 @@ def test_beir_symlink_out_of_the_corpus_is_refused(tmp_path):
 
 
 @pytest.mark.timeout(20)
-def test_symlink_loops_end_and_each_file_is_read_once(tmp_path):
+def test_symlink_loops_end(tmp_path):
     write(tmp_path, "a/x.md", "a/sub/y.md", "b/z.md")
     (tmp_path / "a/up").symlink_to(tmp_path)
     (tmp_path / "a/self").symlink_to(tmp_path / "a")
@@ -176,7 +176,7 @@ def test_symlink_loops_end_and_each_file_is_read_once(tmp_path):
     assert [(i.path, i.kind) for i in listing.issues] == [("loop.md", "unreadable")]
 
 
-def test_a_symlink_to_a_file_of_the_corpus_is_a_document(tmp_path):
+def test_symlink_within_the_corpus_is_a_document(tmp_path):
     write(tmp_path, "a/x.md", "b/y.md")
     (tmp_path / "a/y.md").symlink_to("../b/y.md")
     assert ids(discover_collections(tmp_path)[0]) == ["x.md", "y.md"]
@@ -196,7 +196,7 @@ def test_files_that_cannot_be_read_are_issues(tmp_path, monkeypatch):
     assert "permission" in listing.issues[1].message
 
 
-def test_a_folder_that_cannot_be_read_is_an_issue(tmp_path):
+def test_unreadable_folder_is_an_issue(tmp_path):
     write(tmp_path, "a/good.md", "a/locked/x.md", "a/listed/sub/x.md")
     (tmp_path / "a/locked").chmod(0o300)
     (tmp_path / "a/listed").chmod(0o400)
@@ -228,7 +228,7 @@ def test_a_collection_that_cannot_be_listed_stays_one(tmp_path):
 
 
 @pytest.mark.parametrize("mode", [0o000, 0o300])
-def test_a_corpus_folder_that_cannot_be_listed_is_refused(tmp_path, mode):
+def test_unlistable_corpus_folder_is_refused(tmp_path, mode):
     corpus = tmp_path / "corpus"
     write(corpus, "a/x.md")
     corpus.chmod(mode)
@@ -236,7 +236,7 @@ def test_a_corpus_folder_that_cannot_be_listed_is_refused(tmp_path, mode):
         discover_collections(corpus)
 
 
-def test_a_corpus_behind_a_locked_folder_is_not_called_missing(tmp_path):
+def test_corpus_behind_locked_folder_is_not_missing(tmp_path):
     write(tmp_path, "locked/corpus/a/x.md")
     (tmp_path / "locked").chmod(0)
     with permissions_count(), pytest.raises(CorpusError, match="got no permission"):
@@ -258,7 +258,7 @@ BAD_NAMES = ["__HIVE_DEFAULT_PARTITION__", "a...b", "a\nb", "x" * 201, "\udce9"]
 
 
 @pytest.mark.parametrize("name", BAD_NAMES)
-def test_an_impossible_collection_name_is_refused_and_others_stay(tmp_path, name):
+def test_impossible_collection_name_spares_the_others(tmp_path, name):
     write(tmp_path, f"{name}/x.md")
     with pytest.raises(CorpusError, match=r"collection .*Rename the folder"):
         discover_collections(tmp_path)
@@ -268,7 +268,7 @@ def test_an_impossible_collection_name_is_refused_and_others_stay(tmp_path, name
     assert str(error).startswith(f"collection {name!r}: expected ")
 
 
-def test_a_badly_named_corpus_refuses_only_its_loose_documents(tmp_path):
+def test_badly_named_corpus_refuses_loose_documents(tmp_path):
     write(tmp_path / "a...b", "loose.md", "good/x.md")
     assert [collection.name for collection in discover_collections(tmp_path / "a...b")] == ["good"]
     assert len(refused_names(tmp_path / "a...b")) == 1
@@ -319,7 +319,7 @@ def test_odd_names_are_collections_of_their_own(tmp_path):
         assert store.count("documents", name) == 1
 
 
-def test_a_name_that_is_not_utf8_is_an_issue_that_can_be_printed(tmp_path):
+def test_name_not_in_utf8_is_a_printable_issue(tmp_path):
     write(tmp_path, "a/good.md")
     try:
         Path(os.fsdecode(bytes(tmp_path / "a") + b"/caf\xe9.md")).write_text("x")
@@ -330,7 +330,7 @@ def test_a_name_that_is_not_utf8_is_an_issue_that_can_be_printed(tmp_path):
     issue.message.encode("utf-8")
 
 
-def test_a_name_too_long_for_the_folders_of_tables_is_refused(tmp_path: Path) -> None:
+def test_name_too_long_for_tables_is_refused(tmp_path: Path) -> None:
     (tmp_path / ("\u732b" * 40)).mkdir()
     with pytest.raises(CorpusError, match="shorter name"):
         discover_collections(tmp_path)

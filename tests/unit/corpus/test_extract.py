@@ -162,11 +162,11 @@ def test_html_becomes_markdown_without_what_surrounds_it(collection, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_html_without_a_heading_is_titled_by_its_title(collection):
+def test_html_without_heading_uses_its_title(collection):
     assert document(collection, "a.htm", "<title> The\n page </title><p>x").title == "The page"
 
 
-def test_html_in_the_encoding_that_it_declares_is_read(collection):
+def test_html_is_read_in_its_declared_encoding(collection):
     page = "<meta charset=windows-1252><p>Grüße"
     assert "Grüße" in document(collection, "a.html", page.encode("windows-1252")).text
 
@@ -240,7 +240,7 @@ def test_broken_docx_is_an_issue(collection):
         assert issue(collection, "a.docx", content).kind == "unreadable_docx"
 
 
-def test_a_docx_that_unpacks_to_too_much_is_an_issue(collection, monkeypatch):
+def test_docx_bomb_is_an_issue(collection, monkeypatch):
     monkeypatch.setattr("embedder_assets.corpus.extract.limits.MAX_UNPACKED_BYTES", 10_000)
     content = word(lambda built: built.add_paragraph("x"))
     found = issue(collection, "a.docx", content)
@@ -273,7 +273,7 @@ def test_html_of_nothing_but_navigation_is_empty(collection):
         b"\xff\xfe\0\0\0",
     ],
 )
-def test_binary_content_under_a_text_name_is_an_issue(collection, content):
+def test_binary_content_is_an_issue(collection, content):
     assert issue(collection, "a.md", content).kind in {"binary"} if content[:2] != b"\xff\xfe" else {"not_utf8"}
 
 
@@ -312,7 +312,7 @@ def test_replaced_file_is_an_issue_without_blocking(collection, tmp_path):
         path.unlink(missing_ok=True)
 
 
-def test_an_unexpected_library_error_is_an_issue_with_its_type(collection, monkeypatch):
+def test_unexpected_library_error_is_an_issue(collection, monkeypatch):
     def explode(data, thing, limits):
         raise KeyError("boom")
 
@@ -359,7 +359,7 @@ def test_beir_rows_are_documents(collection):
     assert {d.media_type for d in found} == {"text/plain"}
 
 
-def test_bad_beir_lines_are_issues_that_name_the_line(collection):
+def test_bad_beir_lines_are_issues_by_line(collection):
     good = b'{"_id": "1", "text": "x"}'
     bad = {
         b"{": "bad_json",
@@ -385,7 +385,7 @@ def test_bad_beir_lines_are_issues_that_name_the_line(collection):
     assert "already on line 1" in issues[7].message
 
 
-def test_a_beir_corpus_that_cannot_be_read_is_an_issue(collection, monkeypatch):
+def test_unreadable_beir_corpus_is_an_issue(collection, monkeypatch):
     def refuse(path, mode):
         raise PermissionError(13, "Permission denied")
 

@@ -47,14 +47,14 @@ def test_every_change_of_a_document_is_seen(root: Path, change: object) -> None:
     assert digest(root) != before
 
 
-def test_files_that_no_run_reads_are_not_looked_at(root: Path) -> None:
+def test_digest_ignores_files_no_run_reads(root: Path) -> None:
     before = digest(root)
     (root / ".hidden.md").write_text("x")
     (root / "picture.png").write_bytes(b"x")
     assert digest(root) == before
 
 
-def test_an_unlistable_folder_is_an_error_and_not_empty(root: Path) -> None:
+def test_unlistable_folder_is_an_error(root: Path) -> None:
     root.chmod(0)
     with permissions_count(), pytest.raises(CorpusError, match=r"collection 'kb'.*can be read"):
         digest(root)
@@ -72,7 +72,7 @@ def test_errors_change_the_digest_as_an_edit_does(root: Path) -> None:
     assert len({before, locked, digest(root)}) == 3
 
 
-def test_judgements_that_cannot_be_looked_at_are_not_called_missing(root: Path) -> None:
+def test_unreadable_judgements_are_not_missing(root: Path) -> None:
     (root / "qrels.tsv").symlink_to("loop.tsv")
     (root / "loop.tsv").symlink_to("qrels.tsv")
     looping = digest(root)

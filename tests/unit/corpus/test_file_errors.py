@@ -212,7 +212,7 @@ def test_errors_delete_no_row_and_are_issues(corpus, tmp_path):
         )
 
 
-def test_queries_judgements_and_collections_are_whole_or_an_error(corpus):
+def test_faults_never_give_partial_reads(corpus):
     edit(corpus, "text")
     names = {collection.name for collection in discover_collections(corpus)}
     (corpus / "rows" / "qrels.tsv").rename(corpus / "judged.tsv")

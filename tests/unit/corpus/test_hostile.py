@@ -161,7 +161,7 @@ def test_markdown_with_quadratic_parsing_is_refused(read, store, kb, monkeypatch
     assert "c.md" in set(store.read("documents", "kb")["doc_id"])
 
 
-def test_text_beyond_the_limit_is_refused_while_pages_are_read(read, store, kb, monkeypatch):
+def test_too_much_text_stops_the_pages(read, store, kb, monkeypatch):
     monkeypatch.setattr(constants, "MAX_TEXT_CHARS", 50)
     (kb.root / "a.txt").write_text("words " * 10, "utf-8")
     (kb.root / "b.pdf").write_bytes(hostile.pdf("words " * 10))
@@ -169,7 +169,7 @@ def test_text_beyond_the_limit_is_refused_while_pages_are_read(read, store, kb, 
     assert issues(store) == {"a.txt": "too_long", "b.pdf": "too_long"}
 
 
-def test_what_a_document_says_does_not_steer_the_terminal(capsys):
+def test_document_text_cannot_steer_the_terminal(capsys):
     said = "words \x1b]0;title\x07 \x9b2J [bold]more"
     hit = Hit(*(said if field == "str" else 1 for field in Hit.__annotations__.values()))
     show_hits([hit], "words")
@@ -244,7 +244,7 @@ def _end_when_reading(extractor: IsolatedExtractor, end: signal.Signals, patched
     return thread
 
 
-def test_the_process_knows_no_passwords_and_writes_no_files(limits, monkeypatch):
+def test_process_has_no_secrets_and_writes_nothing(limits, monkeypatch):
     monkeypatch.setenv("DAGSTER_POSTGRES_PASSWORD", "secret")
     with IsolatedExtractor(limits()) as extractor:
         extractor.extract(".html", b"<p>words", "kb/a.html")

@@ -51,7 +51,7 @@ def test_without_a_file_there_are_no_queries(collection):
 
 @pytest.mark.parametrize(("name", "load"), [("queries.jsonl", load_queries), ("qrels.tsv", load_qrels)])
 @pytest.mark.parametrize("problem", ["loop", "nowhere", "folder", "no permission", "root"])
-def test_an_unreadable_file_is_an_error_and_not_missing(collection, name, load, problem):
+def test_unreadable_file_is_an_error(collection, name, load, problem):
     path = collection.root / name
     if problem == "loop":
         path.symlink_to(name)
@@ -140,7 +140,7 @@ def test_headings_become_plain_queries(heading, query):
     assert synthetic_texts(heading) == {query}
 
 
-def test_a_heading_that_many_documents_share_makes_no_query():
+def test_widely_shared_heading_makes_no_query():
     shared = [(f"d{number}", "Detailed design") for number in range(4)]
     assert synthetic_texts(*shared, ("d1", "Borrow checker rules")) == {"Borrow checker rules"}
     assert synthetic_texts(*shared[:3]) == {"Detailed design"}

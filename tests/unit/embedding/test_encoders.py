@@ -14,14 +14,14 @@ def sparse_outputs(indices, values) -> dict[str, np.ndarray]:
     return {"indices": np.array(indices, np.int32), "values": np.array(values, np.float32)}
 
 
-def test_dense_vectors_become_lists_of_float32_in_their_order():
+def test_dense_vectors_become_float32_lists():
     frame = DENSE.values({"embedding": np.array([[1, 0], [0, -1]], np.float32)})
     assert frame.schema == {"embedding": SCHEMAS["dense_embeddings"]["embedding"]}
     assert frame["embedding"].to_list() == [[1, 0], [0, -1]]
 
 
 @pytest.mark.parametrize("scale", [0.0, 0.99, 1.01])
-def test_a_dense_vector_that_is_not_of_length_one_is_refused(scale):
+def test_dense_vector_not_of_length_one_is_refused(scale):
     outputs = {"embedding": np.array([[1, 0], [scale, 0]], np.float32)}
     with pytest.raises(InferenceError, match=f"model 'd'.*{scale:.4f}.*normalize = true"):
         DENSE.values(outputs)
@@ -33,7 +33,7 @@ def test_rounding_of_float32_is_no_reason_to_refuse():
     assert DENSE.values({"embedding": vectors}).height == 50
 
 
-def test_a_column_of_vectors_becomes_one_matrix_also_when_it_is_empty():
+def test_column_of_vectors_becomes_a_matrix():
     column = pl.Series([[1.0, 0.0], [0.6, 0.8]], dtype=pl.List(pl.Float32))
     matrix = as_matrix(column)
     assert matrix.dtype == np.float32
@@ -41,14 +41,14 @@ def test_a_column_of_vectors_becomes_one_matrix_also_when_it_is_empty():
     assert as_matrix(column.clear()).shape == (0, 0)
 
 
-def test_sparse_zeros_are_left_out_and_the_order_stays():
+def test_sparse_zeros_are_left_out():
     frame = SPARSE.values(sparse_outputs([[7, 3, 0], [5, 0, 0]], [[2.5, 1.0, 0.0], [0.5, 0.0, 0.0]]))
     assert frame["indices"].to_list() == [[7, 3], [5]]
     assert frame["values"].to_list() == [[2.5, 1.0], [0.5]]
     assert frame["source"].to_list() == ["model", "model"]
 
 
-def test_a_sparse_row_of_zeros_is_an_empty_list_not_a_null():
+def test_sparse_row_of_zeros_is_empty():
     frame = SPARSE.values(sparse_outputs([[0, 0]], [[0.0, 0.0]]))
     assert frame.select("indices", "values").row(0) == ([], [])
 

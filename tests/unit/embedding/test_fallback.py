@@ -41,19 +41,19 @@ def test_every_error_of_a_model_is_listed_here():
     assert set(MODEL_ERRORS) == {*WORDS}
 
 
-def test_a_model_that_works_needs_nobody(fallback, reported):
+def test_working_model_needs_no_stand_in(fallback, reported):
     assert fallback.instead(lambda: "work", failing(AssertionError())) == "work"
     assert (fallback.used, reported) == (False, [])
 
 
 @pytest.mark.parametrize(("kind", "word"), WORDS.items())
-def test_something_stands_in_for_a_model_that_fails_and_the_reason_is_reported(fallback, reported, kind, word):
+def test_stand_in_is_used_and_reported(fallback, reported, kind, word):
     error = make_error(kind)
     assert fallback.instead(failing(error), lambda: "stand-in") == "stand-in"
     assert (fallback.used, reported) == (True, [(word, f"kb: {error}")])
 
 
-def test_what_is_forbidden_lets_the_error_out(reported):
+def test_forbidden_fallback_raises_the_error(reported):
     forbidden, error = Fallback(False, lambda *_: reported.append("reported")), make_error()
     with pytest.raises(errors.InferenceError) as caught:
         forbidden.instead(failing(error), lambda: "stand-in")
@@ -67,7 +67,7 @@ def test_other_errors_come_out(fallback, reported, kind):
     assert reported == []
 
 
-def test_a_stand_in_that_fails_was_not_used(fallback, reported):
+def test_failing_stand_in_was_not_used(fallback, reported):
     with pytest.raises(errors.ModelBuildError, match="the tokenizer"):
         fallback.instead(failing(make_error()), failing(make_error(errors.ModelBuildError, "the tokenizer")))
     assert (fallback.used, reported) == (False, [])

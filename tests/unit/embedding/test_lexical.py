@@ -10,6 +10,7 @@ from scipy.sparse import csr_array
 from tokenizers import Tokenizer
 
 from embedder_assets.embedding.dense import DenseEncoder
+from embedder_assets.embedding.keys import ModelVersion
 from embedder_assets.embedding.lexical import (
     LEXICAL,
     LexicalEncoder,
@@ -42,7 +43,7 @@ from tests.support.factories import (
 )
 
 TABLE = "sparse_embeddings"
-MODEL = (SPARSE, "sparse-1")
+MODEL = ModelVersion(SPARSE, "sparse-1")
 TEXTS = ("the whale", "the bread", "a model server")
 WORD = {word: at for at, word in enumerate([*SPECIAL, *WORDS])}
 
@@ -93,14 +94,14 @@ def version(store) -> int:
 # Vectors
 
 
-def test_a_passage_has_the_logarithm_of_one_plus_the_count_of_each_word(encoder):
+def test_passage_weight_is_log_of_count(encoder):
     (row,) = encoder.passages(["Whale sea the whale sea whale"]).rows(named=True)
     assert row["indices"] == [WORD["whale"], WORD["sea"], WORD["the"]]
     assert row["values"] == pytest.approx([log(4), log(3), log(2)])
     assert row["source"] == LEXICAL
 
 
-def test_as_many_words_as_the_model_keeps_are_kept_the_smaller_indices_first(encoder):
+def test_words_beyond_the_models_limit_are_dropped(encoder):
     (row,) = encoder.passages(["text call server model bread bread"]).rows(named=True)
     assert row["indices"] == [WORD[word] for word in ("bread", "model", "server", "call")]
 
@@ -116,7 +117,7 @@ def test_the_columns_are_those_of_the_table(encoder):
         assert encoder.passages(texts).schema == {name: SCHEMAS[TABLE][name] for name in columns}
 
 
-def test_a_tokenizer_that_cuts_and_pads_reads_whole_passages_here(repository, settings):
+def test_tokenizer_neither_truncates_nor_pads(repository, settings):
     file = repository / SPARSE / "tokenizer.json"
     tokenizer = Tokenizer.from_file(str(file))
     tokenizer.enable_truncation(3)
@@ -126,7 +127,7 @@ def test_a_tokenizer_that_cuts_and_pads_reads_whole_passages_here(repository, se
     assert [sorted(each) for each in rows["indices"]] == [[15, 18, 19, 20], [18]]
 
 
-def test_a_query_has_the_count_times_the_inverse_document_frequency_of_each_word(encoder):
+def test_query_weight_is_count_times_idf(encoder):
     whale, sea = WORD["whale"], WORD["sea"]
     passages = csr_array(([2.0, 1.0, 0.5], ([0, 0, 1], [whale, sea, whale])), shape=(2, sea + 1))
     queries = encoder.queries(["sea sea whale bread", "bread", "日"], [passages[[0]], passages[[1], : whale + 1]])
@@ -138,7 +139,7 @@ def test_a_query_has_the_count_times_the_inverse_document_frequency_of_each_word
     assert queries.toarray() == pytest.approx(expected)
 
 
-def test_the_frequency_of_a_word_that_no_passage_has_is_nought_and_its_weight_the_largest():
+def test_word_in_no_passage_weighs_most():
     passages = csr_array(np.array([[1.0, 0.0, 2.0], [0.0, 0.0, 1.0]]))
     assert inverse_document_frequency([passages]) == pytest.approx([log(2), log(1 + 2.5 / 0.5), log(1.2)])
 
@@ -146,15 +147,15 @@ def test_the_frequency_of_a_word_that_no_passage_has_is_nought_and_its_weight_th
 # Name and fingerprint
 
 
-def test_the_fingerprint_is_of_the_tokenizer_and_the_pairs_kept(repository, settings):
+def test_fingerprint_covers_tokenizer_and_pairs_kept(repository, settings):
     name, fingerprint = lexical_model(settings)
     assert (name, len(fingerprint)) == (LEXICAL, 16)
     assert lexical_model(settings) == (name, fingerprint)
     write_sparse_model(repository, dimension=5)
-    other = lexical_model(settings)[1]
+    other = lexical_model(settings).fingerprint
     file = repository / SPARSE / "tokenizer.json"
     file.write_text(file.read_text("utf-8") + "\n", "utf-8")
-    assert len({fingerprint, other, lexical_model(settings)[1]}) == 3
+    assert len({fingerprint, other, lexical_model(settings).fingerprint}) == 3
 
 
 @pytest.mark.parametrize("off", ["enable_sparse", "sparse_fallback"])
@@ -162,7 +163,7 @@ def test_what_is_switched_off_has_no_lexical_rows(settings, off):
     assert lexical_model(settings.model_copy(update={off: False})) is None
 
 
-def test_without_a_tokenizer_there_is_nothing_to_stand_in(repository, settings, store):
+def test_no_tokenizer_no_lexical_model(repository, settings, store):
     file = repository / SPARSE / "tokenizer.json"
     for harm in (lambda: file.write_text("no tokenizer"), file.unlink):
         harm()
@@ -175,7 +176,7 @@ def test_without_a_tokenizer_there_is_nothing_to_stand_in(repository, settings, 
 # Rows
 
 
-def test_every_chunk_gets_a_lexical_row_while_the_model_has_none(store, settings):
+def test_every_chunk_gets_a_lexical_row(store, settings):
     outcome = fill_in(store, settings, MODEL, "kb")
     lexical = lexical_model(settings)
     assert outcome == LexicalOutcome(rows=3, lexical=3, models=dict([lexical]), coverage=0.0)
@@ -201,7 +202,7 @@ def test_nothing_new_needs_no_commit(store, settings):
     assert version(store) == before
 
 
-def test_rows_of_edited_and_gone_chunks_go_in_the_same_commit(store, settings):
+def test_stale_rows_go_in_the_same_commit(store, settings):
     embed(store, settings)
     store.replace("chunks", "kb", make_chunks(TEXTS[0], "the sea"))
     before = version(store)
@@ -214,7 +215,7 @@ def test_another_vocabulary_makes_the_lexical_rows_anew(store, settings, reposit
     fill_in(store, settings, MODEL, "kb")
     write_sparse_model(repository, dimension=2)
     fill_in(store, settings, MODEL, "kb")
-    assert store.read(TABLE, "kb")["model_fingerprint"].unique().to_list() == [lexical_model(settings)[1]]
+    assert store.read(TABLE, "kb")["model_fingerprint"].unique().to_list() == [lexical_model(settings).fingerprint]
     assert sources(store) == dict.fromkeys(range(3), LEXICAL)
 
 
@@ -224,7 +225,7 @@ def test_a_collection_without_chunks_has_no_rows(store, settings):
     assert not store.exists(TABLE)
 
 
-def test_the_model_s_rows_replace_the_lexical_ones_in_one_commit_and_need_no_admission(store, settings):
+def test_model_rows_replace_lexical_ones_ungated(store, settings):
     asked = []
     fill_in(store, settings, MODEL, "kb")
     before = version(store)
@@ -234,7 +235,7 @@ def test_the_model_s_rows_replace_the_lexical_ones_in_one_commit_and_need_no_adm
     assert asked == []
 
 
-def test_earlier_rows_stay_until_the_new_model_is_allowed(store, settings):
+def test_earlier_model_stays_until_the_swap(store, settings):
     asked = []
     embed(store, settings, "earlier")
     fill_in(store, settings, MODEL, "kb")
@@ -247,7 +248,7 @@ def test_earlier_rows_stay_until_the_new_model_is_allowed(store, settings):
 # What reads them
 
 
-def test_the_index_takes_a_lexical_row_only_where_the_model_has_none_and_it_may(store, settings):
+def test_index_takes_lexical_rows_where_allowed(store, settings):
     store.replace("chunks", "kb", make_chunks(*TEXTS[:2]))
     embed(store, settings)
     store.replace("chunks", "kb", make_chunks(*TEXTS))
@@ -265,7 +266,7 @@ def fuse(store, settings, triton, meter=None) -> pl.DataFrame:
     return FuseStage(store, triton, settings, models).run("kb", meter or make_meter("fuse")).sort("query_id", "rank")
 
 
-def test_a_lexical_query_stands_in_where_the_model_fails(store, settings):
+def test_lexical_query_stands_in(store, settings):
     fill_in(store, settings, MODEL, "kb")
     meter = make_meter("fuse")
     rows = fuse(store, settings, FakeTriton(broken={SPARSE: make_error()}), meter)
@@ -287,7 +288,7 @@ def test_a_model_that_works_again_is_asked_again(store, settings):
     assert not meter.record().fallback_used
 
 
-def test_candidates_over_lexical_rows_are_computed_again_when_the_model_has_its_rows(store, settings):
+def test_candidates_are_recomputed_after_recovery(store, settings):
     fill_in(store, settings, MODEL, "kb")
     meter = make_meter("fuse")
     lexical = fuse(store, settings, FakeTriton(), meter)
@@ -296,13 +297,13 @@ def test_candidates_over_lexical_rows_are_computed_again_when_the_model_has_its_
     assert fuse(store, settings, FakeTriton())["input_digest"][0] != lexical["input_digest"][0]
 
 
-def test_a_dense_model_that_fails_has_no_stand_in(store, settings):
+def test_failing_dense_model_has_no_stand_in(store, settings):
     fill_in(store, settings, MODEL, "kb")
     with pytest.raises(InferenceError):
         fuse(store, settings, FakeTriton(broken={DENSE: make_error()}))
 
 
-def test_where_lexical_queries_are_forbidden_the_error_comes_out(store, settings):
+def test_forbidden_lexical_queries_raise_the_error(store, settings):
     embed(store, settings)
     forbidden = settings.model_copy(update={"sparse_fallback": False})
     with pytest.raises(InferenceError):
@@ -310,7 +311,7 @@ def test_where_lexical_queries_are_forbidden_the_error_comes_out(store, settings
     assert not store.exists("fused_candidates")
 
 
-def test_search_goes_on_without_sparse_and_rerank_model_and_says_so(store, settings):
+def test_search_survives_failing_sparse_and_rerank(store, settings):
     fill_in(store, settings, MODEL, "kb")
     said = []
     broken = FakeTriton(broken={SPARSE: make_error(), RERANK: make_error(TritonUnavailableError)})

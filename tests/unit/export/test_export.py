@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from embedder_assets.embedding.dense import DenseEncoder
+from embedder_assets.embedding.keys import ModelVersion
 from embedder_assets.embedding.sparse import SparseEncoder
 from embedder_assets.embedding.stage import EmbeddingStage
 from embedder_assets.errors import QualityError
@@ -62,7 +63,7 @@ def materialize(tmp_path):
             EmbeddingStage(store, triton, settings, sparse).run(collection, make_meter())
         FuseStage(store, triton, settings, models).run(collection, make_meter())
         if settings.enable_rerank:
-            RerankStage(store, triton, settings, (RERANK, str(formula))).run(collection, make_meter())
+            RerankStage(store, triton, settings, ModelVersion(RERANK, str(formula))).run(collection, make_meter())
         return ExportStage(store, settings, models).run(collection)
 
     return materialize

@@ -2,6 +2,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from embedder_assets.embedding.keys import ModelVersion
 from embedder_assets.errors import InferenceError, TableError
 from embedder_assets.retrieval.exact_index import ChunkIndex
 from embedder_assets.retrieval.fusion import FuseStage, RetrievalModels
@@ -16,6 +17,7 @@ from tests.support.factories import (
     chunk_id,
     dense_vector,
     make_chunks,
+    make_error,
     make_meter,
     make_queries,
     make_settings,
@@ -25,8 +27,8 @@ from tests.support.factories import (
 )
 from tests.support.rankings import in_memory
 
-MODELS = RetrievalModels(((DENSE, "dense-1"),), (SPARSE, "sparse-1"))
-BOTH = RetrievalModels(((DENSE, "dense-1"), (SECOND, "second-1")), (SPARSE, "sparse-1"))
+MODELS = RetrievalModels((ModelVersion(DENSE, "dense-1"),), ModelVersion(SPARSE, "sparse-1"))
+BOTH = RetrievalModels((*MODELS.dense, ModelVersion(SECOND, "second-1")), MODELS.sparse)
 
 TEXTS = ["red apple", "green apple", "blue sky"]
 
@@ -83,9 +85,9 @@ def test_index_pairs_vectors_with_their_chunks(store):
 
 def test_missing_vector_is_refused(store):
     with pytest.raises(TableError, match=f"'{DENSE}' with fingerprint other for each chunk, got none for 3 of them"):
-        walk(ChunkIndex.of_tables(store, ["kb"], [(DENSE, "other")], []))
+        walk(ChunkIndex.of_tables(store, ["kb"], [ModelVersion(DENSE, "other")], []))
     with pytest.raises(TableError, match="'other' with fingerprint dense-1 for each chunk, got none for 3 of them"):
-        walk(ChunkIndex.of_tables(store, ["kb"], [MODELS.dense[0], ("other", "dense-1")], []))
+        walk(ChunkIndex.of_tables(store, ["kb"], [MODELS.dense[0], ModelVersion("other", "dense-1")], []))
     none = pl.DataFrame(schema=SCHEMAS["sparse_embeddings"])
     store.exchange("sparse_embeddings", "kb", none, pl.DataFrame({"chunk_id": [chunk_id("a.md", 1)]}))
     with pytest.raises(TableError, match=r"sparse_embeddings.*got none for 1 of them"):
@@ -283,6 +285,26 @@ def test_query_vectors_lost_by_restore_are_recomputed(store, triton, tmp_path):
     assert store.read("query_embeddings", "kb").sort(key).equals(whole.sort(key))
     assert triton.texts == [*["apple", "sky"] * 2, "sky"]
     assert again.equals(first.select(again.columns))
+
+
+def test_query_vectors_of_all_models_are_one_commit(store, triton, tmp_path):
+    store.replace("queries", "kb", make_queries("apple"))
+    run(store, triton, tmp_path, models=BOTH)
+    first = store.newest("query_embeddings").version()
+    store.replace("queries", "kb", make_queries("pear", "apple"))
+    run(store, triton, tmp_path, models=BOTH)
+    assert store.newest("query_embeddings").version() == first + 1
+
+
+def test_vectors_before_a_failure_are_kept(store, tmp_path):
+    store.replace("queries", "kb", make_queries("apple"))
+    broken = FakeTriton(broken={SPARSE: make_error()})
+    with pytest.raises(InferenceError):
+        run(store, broken, tmp_path, sparse_fallback=False)
+    assert store.read("query_embeddings", "kb")["model"].to_list() == [DENSE]
+    mended = FakeTriton()
+    run(store, mended, tmp_path)
+    assert len(mended.requests) == 1
 
 
 def test_duplicate_query_text_has_its_own_row(store, triton, tmp_path):

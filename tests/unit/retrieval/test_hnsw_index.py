@@ -5,6 +5,7 @@ import polars as pl
 import pytest
 
 from embedder_assets.drop_collection import drop_collection
+from embedder_assets.embedding.keys import ModelVersion
 from embedder_assets.retrieval import hnsw_index
 from embedder_assets.retrieval.exact_index import ChunkIndex
 from embedder_assets.retrieval.hnsw_index import (
@@ -20,7 +21,7 @@ from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.store import TableStore
 from tests.support.factories import make_settings
 
-KB, MODEL, DIMENSION = "kb", ("dense", "dense-1"), 24
+KB, MODEL, DIMENSION = "kb", ModelVersion("dense", "dense-1"), 24
 CHUNKS, QUERIES = 400, 20
 RANDOM = np.random.default_rng(7)
 
@@ -37,7 +38,12 @@ ASKED = unit(QUERIES)
 def append(store, table, **columns):
     rows = len(next(iter(columns.values())))
     plain = {pl.String(): "", pl.Int64(): 1}
-    columns = {"collection": [KB] * rows, "model": [MODEL[0]] * rows, "model_fingerprint": [MODEL[1]] * rows, **columns}
+    columns = {
+        "collection": [KB] * rows,
+        "model": [MODEL.name] * rows,
+        "model_fingerprint": [MODEL.fingerprint] * rows,
+        **columns,
+    }
     schema = SCHEMAS[table]
     store.append(
         table,
@@ -81,7 +87,7 @@ def stage(store, above=CHUNKS // 2) -> HnswIndexStage:
 
 
 def keep(store):
-    return stage(store).run(KB, [MODEL])[MODEL[0]]
+    return stage(store).run(KB, [MODEL])[MODEL.name]
 
 
 def files(store) -> list[str]:
@@ -178,7 +184,7 @@ def test_a_small_collection_has_no_index(store, above):
 
 def test_index_of_a_removed_model_is_deleted(store):
     keep(store)
-    stage(store).run(KB, [("dense", "dense-2")])
+    stage(store).run(KB, [ModelVersion("dense", "dense-2")])
     assert not index_folder(store.home, KB, MODEL).exists()
 
 

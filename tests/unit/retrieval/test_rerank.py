@@ -1,6 +1,7 @@
 import polars as pl
 import pytest
 
+from embedder_assets.embedding.keys import ModelVersion
 from embedder_assets.errors import EmbedderError, InferenceError, TritonUnavailableError
 from embedder_assets.retrieval.rerank import RerankStage
 from embedder_assets.serving.models.description import ScoreFormula
@@ -39,7 +40,7 @@ def store(tmp_path) -> TableStore:
 
 
 def run(store, triton, tmp_path, meter=None, fingerprint="rerank-1", **settings) -> pl.DataFrame:
-    stage = RerankStage(store, triton, make_settings(tmp_path, **settings), (RERANK, fingerprint))
+    stage = RerankStage(store, triton, make_settings(tmp_path, **settings), ModelVersion(RERANK, fingerprint))
     return stage.run("kb", meter or make_meter("rerank")).sort("query_id", "rank")
 
 
@@ -139,7 +140,7 @@ def test_unchanged_inputs_compute_nothing(store, tmp_path):
 def test_renamed_model_is_not_asked_again(store, tmp_path):
     triton = FakeTriton()
     first = run(store, triton, tmp_path)
-    renamed = RerankStage(store, triton, make_settings(tmp_path), ("renamed", "rerank-1"))
+    renamed = RerankStage(store, triton, make_settings(tmp_path), ModelVersion("renamed", "rerank-1"))
     rows = renamed.run("kb", make_meter("rerank")).sort("query_id", "rank")
     assert set(rows["model"]) == {"renamed"}
     assert rows["score"].equals(first["score"])

@@ -10,6 +10,7 @@ import pytest
 
 from embedder_assets.drop_collection import drop_collection
 from embedder_assets.embedding.dense import DenseEncoder
+from embedder_assets.embedding.keys import ModelVersion
 from embedder_assets.embedding.sparse import SparseEncoder
 from embedder_assets.embedding.stage import EmbeddingStage
 from embedder_assets.errors import IncompleteTableError, TableError
@@ -249,7 +250,7 @@ def test_hnsw_index_of_other_chunks_is_ignored(tmp_path):
     world = World(tmp_path, approximate_above=1)
     texts = [f"text {number}" for number in range(6)]
     world.run("kb", *texts)
-    store, model = world.store, (DENSE, "dense-1")
+    store, model = world.store, ModelVersion(DENSE, "dense-1")
     queries = pl.DataFrame({"collection": "kb", "query_id": ["q"], "content_sha256": [sha256("text 1")]})
     vector = pl.Series("embedding", [dense_vector("text 1").tolist()], pl.List(pl.Float32))
     asked = {"model": pl.lit(DENSE), "model_fingerprint": pl.lit("dense-1"), "indices": None, "values": None}

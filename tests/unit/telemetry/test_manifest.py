@@ -12,11 +12,11 @@ from embedder_assets.cli.main import main
 from embedder_assets.errors import TelemetryError
 from embedder_assets.settings import PROJECT_ROOT
 from embedder_assets.telemetry.footer import render_footer
-from embedder_assets.telemetry.manifest.build import RunFacts, summarize_run
 from embedder_assets.telemetry.manifest.file import find_manifest, read_manifest_file, write_manifest
+from embedder_assets.telemetry.manifest.json_schema import SCHEMA_FILE, json_schema, problems_of
 from embedder_assets.telemetry.manifest.schema import Manifest
+from embedder_assets.telemetry.manifest.summarize import RunFacts, summarize_run
 from embedder_assets.telemetry.manifest.v40 import WARNING
-from embedder_assets.telemetry.manifest.validation import SCHEMA_FILE, json_schema, problems_of
 from embedder_assets.telemetry.stage_record import LeaseEvent, Mitigation, StageRecord
 from tests.conftest import PROJECT
 from tests.support.factories import GB, make_record, make_settings

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from embedder_assets.telemetry.exporter.metrics import LATENCY_METRICS
 from embedder_assets.telemetry.footer import render_footer
 from embedder_assets.telemetry.manifest.file import read_manifest_file
+from embedder_assets.telemetry.manifest.json_schema import problems_of
 from embedder_assets.telemetry.manifest.v40 import NOT_RECORDED, UNPROVED, WARNING, upgrade
-from embedder_assets.telemetry.manifest.validation import problems_of
 from tests.conftest import PROJECT
 
 SAMPLES = PROJECT / "tests/unit/manifests"

@@ -12,9 +12,9 @@ from embedder_assets.telemetry.event_log import ASSET_OF_STAGE, RecordReader, as
 from embedder_assets.telemetry.exporter.collector import event_log_collector
 from embedder_assets.telemetry.exporter.metrics import FALLBACK_REASONS, RUN_STATUSES, StageMetrics
 from embedder_assets.telemetry.footer import render_footer
-from embedder_assets.telemetry.manifest.build import RunFacts, summarize_run
 from embedder_assets.telemetry.manifest.schema import Manifest
 from embedder_assets.telemetry.manifest.sections import performance_baseline
+from embedder_assets.telemetry.manifest.summarize import RunFacts, summarize_run
 from embedder_assets.telemetry.stage_record import StageMeter, StageRecord
 from tests.support.factories import GB, make_meter, make_record, make_settings
 from tests.support.processes import free_port

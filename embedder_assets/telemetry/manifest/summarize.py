@@ -11,6 +11,7 @@ from typing import Any
 from embedder_assets.settings import Settings
 from embedder_assets.telemetry.emission import emit
 from embedder_assets.telemetry.manifest.file import write_manifest
+from embedder_assets.telemetry.manifest.json_schema import fitting
 from embedder_assets.telemetry.manifest.schema import (
     LEGACY_VERSION,
     SCHEMA_VERSION,
@@ -28,7 +29,6 @@ from embedder_assets.telemetry.manifest.sections import (
     stage_section,
     telemetry_section,
 )
-from embedder_assets.telemetry.manifest.validation import fitting
 from embedder_assets.telemetry.otlp import OtlpReport
 from embedder_assets.telemetry.spans import emit_spans
 from embedder_assets.telemetry.stage_record import StageName, StageRecord
