@@ -21,7 +21,7 @@ from embedder_assets.serving.models.build import build_models
 from embedder_assets.settings import load_settings
 from embedder_assets.tables.store import TableStore
 from tests.conftest import PROJECT
-from tests.support.command import BIN, environment, write
+from tests.support.command import BIN, environment, instance_of, write
 from tests.support.processes import eventually, free_ports
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -120,7 +120,9 @@ def launched(browser: Browser, stack: Stack) -> Launched:
     """The main job, launched for one collection the way a person does it."""
     tab = new_tab(browser)
     try:
-        return launch(tab, stack)
+        run = launch(tab, stack)
+        wait_for_end(tab, stack, run)
+        return run
     finally:
         keep(tab, "launched")
         tab.close()
@@ -133,7 +135,7 @@ def judged(page: Page, stack: Stack) -> str:
     row |= {"accepted_at": datetime.now(UTC), "accepted_by": "ana", "note": "", "models": "{}"}
     row |= {"qrels_digest": "", "input_digest": ""}
     TableStore(stack.home).append("quality_baselines", pl.DataFrame([row]))
-    launch(page, stack, collection=JUDGED)
+    wait_for_end(page, stack, launch(page, stack, collection=JUDGED))
     expect(page.get_by_text("Failure", exact=True)).to_be_visible()
     return JUDGED
 
@@ -155,6 +157,14 @@ def launch(tab: Page, stack: Stack, config: str = "", *, collection: str = COLLE
     tab.get_by_role("button", name="View", exact=True).or_(tab.get_by_role("link", name="View", exact=True)).click()
     tab.wait_for_url("**/runs/*")
     return Launched(run_id=tab.url.split("/runs/")[1][:36], url=tab.url)
+
+
+def wait_for_end(tab: Page, stack: Stack, run: Launched) -> None:
+    """Waits with an empty page, which does not poll and draw next to the run, and then shows the run's."""
+    tab.goto("about:blank")
+    with instance_of(stack.home) as instance:
+        assert eventually(lambda: instance.get_run_by_id(run.run_id).is_finished, 120)  # type: ignore[union-attr]
+    tab.goto(run.url)
 
 
 def configure(tab: Page, config: str) -> None:

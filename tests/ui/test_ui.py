@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 from embedder_assets.definitions import defs
 from embedder_assets.network import loopback
 from tests.support.processes import processes_of
-from tests.ui.conftest import COLLECTION, Launched, Stack, launch
+from tests.ui.conftest import COLLECTION, Launched, Stack, launch, wait_for_end
 
 SPECS = list(defs.resolve_all_asset_specs())
 
@@ -71,6 +71,7 @@ def test_what_documents_say_is_shown_and_nothing_of_it_fetched(asset: str, page:
 
 def test_a_stage_is_switched_off_for_one_run_in_the_dialog(page: Page, stack: Stack) -> None:
     run = launch(page, stack, "resources: {pipeline: {config: {enable_rerank: false}}}")
+    wait_for_end(page, stack, run)
     expect(page.get_by_text("Success", exact=True)).to_be_visible()
     manifest = json.loads((stack.home / "runs" / run.run_id / "processing_summary.json").read_text("utf-8"))
     assert manifest["feature_toggles"]["enable_rerank"] == {"value": False, "provenance": "run_config"}
@@ -79,7 +80,7 @@ def test_a_stage_is_switched_off_for_one_run_in_the_dialog(page: Page, stack: St
 
 def test_a_good_run_of_another_collection_covers_no_failed_check(page: Page, stack: Stack, judged: str) -> None:
     """The gate of ``judged`` has failed; a run over COLLECTION goes well after it."""
-    launch(page, stack)
+    wait_for_end(page, stack, launch(page, stack))
     expect(page.get_by_text("Success", exact=True)).to_be_visible()
     page.goto(f"{stack.url}/assets/evaluation?view=checks&checkDetail=quality_not_below_baseline")
     expect(page.get_by_text(f"{judged}, in an earlier run: ").first).to_be_visible()

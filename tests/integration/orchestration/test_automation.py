@@ -44,11 +44,14 @@ class Operated:
         return set(TableStore(self.home).read(table, collection, ["doc_id"])["doc_id"])
 
     def comes_to(self, collection: str, runs: int, documents: set[str]) -> bool:
-        """Whether a collection comes to so many runs and no more, and its tables then hold just these documents."""
+        """Whether a collection comes to so many runs, and its tables then hold just these documents."""
         enough = eventually(lambda: len(self.runs(collection)) >= runs and self.at_rest(), RUN_S)
+        return enough and len(self.runs(collection)) == runs and self.documents(collection) == documents
+
+    def stays_at(self, runs: int) -> bool:
+        """Whether there are so many runs of all collections, and no more of them begin."""
         time.sleep(AFTERMATH_S)
-        exact = eventually(self.at_rest, RUN_S) and len(self.runs(collection)) == runs
-        return enough and exact and self.documents(collection) == documents
+        return self.at_rest() and len(self.instance.get_runs()) == runs
 
 
 @pytest.fixture(scope="module")
@@ -104,16 +107,17 @@ def test_each_change_leads_to_one_run(operated: Operated) -> None:
     assert operated.documents("new", "chunks") == {"hammer.md"}
     assert store.count("dense_embeddings", "new") == store.count("chunks", "new")
 
-    runs = operated.instance.get_runs()
-    assert {run.status for run in runs} == {dg.DagsterRunStatus.SUCCESS}
-    assert len(runs) == 4
+    assert operated.stays_at(4)
+    assert {run.status for run in operated.instance.get_runs()} == {dg.DagsterRunStatus.SUCCESS}
 
 
 def test_killed_run_is_detected_and_retried(operated: Operated) -> None:
+    before = len(operated.instance.get_runs())
     write(operated.corpus / "killed" / "owl.md", "# The owl\n\nThe owl hunts at night.\n")
     assert eventually(lambda: bool(_worker(operated, "killed")), RUN_S)
     os.kill(_worker(operated, "killed"), signal.SIGKILL)
     assert operated.comes_to("killed", 2, {"owl.md"})
+    assert operated.stays_at(before + 2)
     second, first = operated.runs("killed")
     assert first.status == dg.DagsterRunStatus.FAILURE
     assert second.status == dg.DagsterRunStatus.SUCCESS
