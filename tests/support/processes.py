@@ -63,13 +63,13 @@ def answers(url: str) -> bool:
     return True
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 20.0) -> bool:
-    """Whether a condition comes true within some time."""
+def eventually(condition: Callable[[], bool], seconds: float = 20.0, pause: float = 0.1) -> bool:
+    """Whether a condition comes true within some time; looked at with pauses of so many seconds."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if condition():
             return True
-        time.sleep(0.1)
+        time.sleep(pause)
     return condition()
 
 

@@ -20,7 +20,7 @@ from embedder_assets.tables.store import TableStore
 from tests.support.command import BIN, environment, instance_of, write
 from tests.support.processes import eventually
 
-INTERVAL_S, SETTLE_S = 1, 3
+INTERVAL_S, SETTLE_S = 2, 3
 RUN_S = 90
 # Long enough for whatever would start one run more.
 AFTERMATH_S = 7

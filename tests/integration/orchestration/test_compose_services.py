@@ -56,7 +56,8 @@ class Services:
                 command, cwd=self._folder, env={**self._variables, **variables}, stdout=said, stderr=said
             )
         try:
-            assert eventually(lambda: self._is_healthy(name), 90), f"{name} is not healthy\n{log.read_text()[-4000:]}"
+            healthy = eventually(lambda: self._is_healthy(name), 90, pause=1)
+            assert healthy, f"{name} is not healthy\n{log.read_text()[-4000:]}"
             assert process.poll() is None, log.read_text("utf-8")[-4000:]
             yield
         finally:

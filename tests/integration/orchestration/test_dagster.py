@@ -16,6 +16,7 @@ from embedder_assets.resources import PipelineResource
 from embedder_assets.tables.store import TableStore
 from embedder_assets.telemetry.event_log import records_of_run
 from tests.conftest import PROJECT
+from tests.support import loaded
 from tests.support.command import BIN, environment, write
 
 # Asks the daemon to try a run with a failed step again.
@@ -23,11 +24,17 @@ RETRY = "dagster/retry_on_asset_or_op_failure"
 MATERIALIZE = ["asset", "materialize", "--select", "*", "-m", "embedder_assets.definitions"]
 
 
-def dagster(*arguments: str, home: Path, corpus: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+def materialize(*arguments: str, home: Path, corpus: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    variables = environment(home, EMBEDDER_CORPUS_DIR=str(corpus), **variables)
+    return loaded.run(["dagster", *MATERIALIZE, *arguments], variables, home.parent, 240)
+
+
+def dagster(*arguments: str, home: Path, corpus: Path) -> subprocess.CompletedProcess[str]:
+    """The console script itself."""
     return subprocess.run(
         [str(BIN / "dagster"), *arguments],
         cwd=home.parent,
-        env=environment(home, EMBEDDER_CORPUS_DIR=str(corpus), **variables),
+        env=environment(home, EMBEDDER_CORPUS_DIR=str(corpus)),
         capture_output=True,
         text=True,
         timeout=240,
@@ -45,7 +52,7 @@ def test_materialize_of_a_partition_prints_the_same_footer_last(home: Path, corp
 
 
 def test_materialize_with_a_stage_switched_off_by_the_environment(home: Path, corpus: Path) -> None:
-    result = dagster(*MATERIALIZE, "--partition", "tools", home=home, corpus=corpus, EMBEDDER_ENABLE_RERANK="false")
+    result = materialize("--partition", "tools", home=home, corpus=corpus, EMBEDDER_ENABLE_RERANK="false")
     assert result.returncode == 0, result.stderr[-2000:]
     assert "  rag.rerank: skipped (disabled via env:EMBEDDER_ENABLE_RERANK)" in result.stdout
     assert not TableStore(home).exists("reranked_candidates")
@@ -53,7 +60,7 @@ def test_materialize_with_a_stage_switched_off_by_the_environment(home: Path, co
 
 def test_a_failing_stage_fails_the_command(home: Path, corpus: Path) -> None:
     away = {"EMBEDDER_TRITON_URL": "127.0.0.1:9", "EMBEDDER_TRITON_RETRY_S": "1"}
-    result = dagster(*MATERIALIZE, "--partition", "tools", home=home, corpus=corpus, **away)
+    result = materialize("--partition", "tools", home=home, corpus=corpus, **away)
     assert result.returncode != 0
     assert "Triton at 127.0.0.1:9" in result.stderr
     fell_back = "  rag.sparse: skipped (lexical fallback: triton_unavailable)\n"
@@ -188,9 +195,7 @@ def test_failed_stage_is_recorded_and_outage_retried(run_in_process, monkeypatch
 
 def test_a_range_of_collections_is_one_run(home: Path, corpus: Path, tmp_path: Path) -> None:
     write(corpus / "zoo" / "zebra.md", "# The zebra\n\nIt has stripes.\n")
-    result = dagster(
-        *MATERIALIZE, "--partition-range", "animals...zoo", home=home, corpus=corpus, EMBEDDER_ENABLE_RERANK="false"
-    )
+    result = materialize("--partition-range", "animals...zoo", home=home, corpus=corpus, EMBEDDER_ENABLE_RERANK="false")
     assert result.returncode == 0, result.stderr[-2000:]
     assert result.stdout.count("Metrics emission summary:") == 1
     assert TableStore(home).collections("chunks") == ["animals", "tools", "zoo"]

@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ import psutil
 from embedder_assets.automation.jobs import MAIN
 from embedder_assets.automation.shards import shard_vectors
 from embedder_assets.definitions import defs
-from embedder_assets.partitions import SHARDS, register
+from embedder_assets.partitions import register
 from tests.conftest import PROJECT
 from tests.support.command import BIN, environment, instance_of
 
@@ -86,10 +86,10 @@ class Cluster:
         assets = sorted(MAIN.resolve(defs.resolve_asset_graph()))
         self._launch({"assetSelection": [{"path": list(key.path)} for key in assets], "partitionNames": list(names)})
 
-    def backfill_shards(self, collection: str) -> None:
-        """Asks for a backfill of all shards of a collection that a run has made known, with the sensors on."""
+    def backfill_shards(self, shards: Iterable[str]) -> None:
+        """Asks for a backfill of the shards of a collection that a run has made known, with the sensors on."""
         selector = {"partitionSetName": f"{shard_vectors.name}_partition_set", "repositorySelector": REPOSITORY}
-        self._launch({"selector": selector, "partitionNames": [f"{collection}|{shard}" for shard in SHARDS]})
+        self._launch({"selector": selector, "partitionNames": sorted(shards)})
 
     def materialize(self, collection: str, *assets: str) -> None:
         """Materializes some assets of a collection in a process of its own, as Dagster's command line does."""
