@@ -36,7 +36,8 @@ def leave_records(context: dg.OpExecutionContext) -> Iterator[dg.AssetObservatio
         for _ in range(BATCHES):
             meter.batch(chance.lognormvariate(-0.5, 0.5), 64)
         meter.count("computed", 64 * BATCHES)
-        meter.coverage.update(dict.fromkeys(COLLECTIONS, 1.0))
+        for name in COLLECTIONS:
+            meter.cover(name, 1.0)
         yield as_observation(meter.record())
     yield dg.Output(None)
 

@@ -27,7 +27,7 @@ MIB = 2**20
 )
 def exports(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> Events:
     """Parquet, NumPy and Qdrant-ready JSON lines, with a manifest of sizes and SHA-256 digests."""
-    totals = {"file_count": 0, "bytes": 0}
+    sizes: list[int] = []
 
     def work(tables: TableStore, collection: str, meter: StageMeter) -> Metadata:
         started = time.monotonic()
@@ -36,10 +36,8 @@ def exports(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeli
         if outcome.written:
             meter.batch(time.monotonic() - started, len(outcome.files))
         meter.count("computed" if outcome.written else "reused", len(outcome.files))
-        totals["file_count"] += len(outcome.files)
-        totals["bytes"] += sum(outcome.files.values())
-        meter.attributes["file_count"] = totals["file_count"]
-        meter.attributes["total_size_mb"] = round(totals["bytes"] / MIB, 3)
+        sizes.extend(outcome.files.values())
+        meter.attributes |= {"file_count": len(sizes), "total_size_mb": round(sum(sizes) / MIB, 3)}
         return {
             "folder": dg.MetadataValue.path(outcome.folder),
             "manifest": dg.MetadataValue.path(outcome.folder / MANIFEST),

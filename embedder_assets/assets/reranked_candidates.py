@@ -20,7 +20,7 @@ def reranked_candidates(context: dg.AssetExecutionContext, pipeline: dg.Resource
     def work(tables: TableStore, collection: str, meter: StageMeter) -> Metadata:
         model = ModelVersion(name, pipeline.triton.fingerprint(name, "rerank"))
         rows = RerankStage(tables, pipeline.triton, pipeline.settings, model).run(collection, meter)
-        meter.attributes["candidate_count"] = int(meter.attributes.get("candidate_count", 0)) + rows.height  # type: ignore[arg-type]
+        meter.add("candidate_count", rows.height)
         shown = ["query_id", "rank", "doc_id", "score", "cross_encoder_score", "fused_rank"]
         return {
             "dagster/row_count": rows.height,

@@ -23,12 +23,10 @@ def sparse_embeddings(context: dg.AssetExecutionContext, pipeline: dg.ResourcePa
     def work(tables: TableStore, collection: str, meter: StageMeter) -> Metadata:
         encoder = SparseEncoder(model, pipeline.triton.fingerprint(model, "sparse"))
         fallback = Fallback(pipeline.settings.sparse_fallback, meter.fell_back, collection)
-        metadata = fallback.instead(
+        return fallback.instead(
             lambda: embed_collection(pipeline, tables, [encoder], collection, meter),
             lambda: _fill_in(pipeline, tables, ModelVersion(model, encoder.fingerprint), collection, meter),
         )
-        meter.attributes["coverage_ratio"] = min(meter.coverage.values())
-        return metadata
 
     yield from materialize_stage(context, pipeline, "sparse", work, toggle="enable_sparse")
 
@@ -39,7 +37,7 @@ def _fill_in(
     """Lexical rows where the model's are missing, and what Dagster shows of them."""
     outcome = fill_in(tables, pipeline.settings, model, collection)
     meter.count("fallback", outcome.lexical)
-    meter.coverage[collection] = outcome.coverage
+    meter.cover(collection, outcome.coverage)
     meter.models.update(outcome.models)
     rows = tables.read(TABLE, collection, limit=PREVIEW_ROWS)
     return {

@@ -94,7 +94,7 @@ def decide(now: Observation, cursor: SensorCursor) -> Decision:
         if digest != known.requested:
             still_s = now.time - known.unchanged_since
             if still_s < now.settle_s:
-                decision.waiting[name] = f"its files changed {still_s:.0f} s ago"
+                decision.waiting[name] = f"its files have been unchanged for {still_s:.0f} of {now.settle_s:.0f} s"
             elif name in now.in_flight:
                 decision.waiting[name] = "its files changed, and a run of it is in progress"
             else:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from embedder_assets.embedding.failures import known_failures, list_failures
 from embedder_assets.embedding.fallback import Fallback
 from embedder_assets.embedding.keys import KEY, ModelVersion, is_of
 from embedder_assets.embedding.lexical import LexicalEncoder, lexical_model
+from embedder_assets.errors import EmbedderError
 from embedder_assets.retrieval.exact_index import EMPTY_RANKING, ChunkIndex
 from embedder_assets.retrieval.query_embeddings import QueryEmbeddingCache, QueryEncoder, is_complete, with_digest
 from embedder_assets.serving.client.session import TritonSession
@@ -102,10 +104,13 @@ class FuseStage:
         index = ChunkIndex.of_tables(self._store, [collection], self._models.dense, self._models.sparse_sources)
         try:
             fused = self.rank(index, queries, encoder, fallback)
-            cache.evict_others(with_digest(queries), self._models.all)
-        finally:
+        except EmbedderError:
             # What was computed before a model failed is not computed again.
-            cache.commit()
+            with suppress(EmbedderError):
+                cache.commit()
+            raise
+        cache.evict_others(with_digest(queries), self._models.all)
+        cache.commit()
         if fallback.used or encoder.failed:
             failed = sorted(f"{query} {model}" for query, model, _ in encoder.failed)
             digest = input_digest([digest, *([FALLBACK] if fallback.used else []), *failed])

@@ -216,7 +216,10 @@ def _read(url: str, settings: Settings, headers: Mapping[str, str] | None = None
         raise reason if isinstance(reason, ConnectionRefusedError) else error from error
     if not body and proof is None:
         # Of an endpoint that ends while it answers, only the first lines arrive, and http.client takes them for all.
-        raise ConnectionAbortedError("the answer is incomplete")
+        raise ConnectionAbortedError(
+            "the answer is empty. Where another program listens there (`ss -ltnp` names it), end it or set "
+            "EMBEDDER_METRICS_PORT"
+        )
     return body, proof
 
 

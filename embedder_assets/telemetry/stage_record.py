@@ -116,7 +116,7 @@ class StageRecord(Part):
         fallback_used: Whether something simpler stood in for the stage's model.
         fallback_reason: Why, as one word; the message is in ``reason``.
         lease_events: When the stage took and gave back the accelerator.
-        mitigations: What was done about requests that were too large.
+        mitigations: What was done about requests that were too large or got no answer.
         requests: Requests to Triton that were sampled for the trace.
         attributes: What only this stage has, by the span attribute's name.
     """
@@ -191,7 +191,7 @@ class StageMeter:
         self.stage = stage
         self.collections = collections
         self.attributes: dict[str, Attribute] = {}
-        self.coverage: dict[str, float] = {}
+        self._coverage: dict[str, float] = {}
         self.models: dict[str, str] = {}
         self._report = report
         self._run_id = run_id
@@ -277,6 +277,16 @@ class StageMeter:
         """``items`` items ended with an outcome."""
         self._items[outcome] += items
 
+    def add(self, attribute: str, number: int) -> None:
+        """Adds to an attribute that counts something over all collections."""
+        self.attributes[attribute] = int(self.attributes.get(attribute, 0)) + number  # type: ignore[arg-type]
+
+    def cover(self, collection: str, ratio: float) -> None:
+        """A share of a collection's chunks, 0 to 1, has a row; the smallest is an attribute of the sparse stage."""
+        self._coverage[collection] = ratio
+        if self.stage == "sparse":
+            self.attributes["coverage_ratio"] = min(self._coverage.values())
+
     def progress(self, collection: str, done: int, total: int) -> None:
         """Reports how far the stage is."""
         self._report(self.stage, collection, done, total)
@@ -302,7 +312,7 @@ class StageMeter:
             batch_latencies_s=self._latencies,
             batch_size=self._batch_size,
             items=dict(self._items),
-            coverage=self.coverage,
+            coverage=self._coverage,
             models=self.models,
             gpu_peak_bytes=self._gpu_peak,
             host_peak_bytes=None if self._gpu_peak else self._host_peak,

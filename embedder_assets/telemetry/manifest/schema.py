@@ -119,7 +119,7 @@ class Export(Section):
 
 
 class SpanEntry(Section):
-    """A span of a stage, as it is in ``spans.jsonl`` extra the manifest."""
+    """A span of a stage, as it is in ``spans.jsonl`` next to the manifest."""
 
     status: Literal["active", "recorded"] = Field(description="`active`: in the file. `recorded`: v4.0 claims it.")
     attributes: dict[str, Attribute]
@@ -223,7 +223,7 @@ class MitigationEntry(Section):
         description="Texts per request from then on; 0 where it is not about their number."
     )
     at: Instant
-    items: list[str] = Field(description="Ids of the chunks that failed.")
+    items: list[str] = Field(description="Ids of the chunks, queries or pairs that failed.")
     endpoint: str | None = Field(None, description="`host:port` of the server, where there are several.")
 
 

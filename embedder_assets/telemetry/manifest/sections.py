@@ -85,7 +85,7 @@ def lease_entries(records: Sequence[StageRecord]) -> list[LeaseEventEntry]:
 
 
 def mitigation_entries(records: Sequence[StageRecord]) -> list[MitigationEntry]:
-    """Everything that was done about requests that were too large, oldest first."""
+    """Everything that was done about requests that were too large or got no answer, oldest first."""
     events = [(event.at, record.stage, event) for record in records for event in record.mitigations]
     return [
         MitigationEntry(stage=stage, **{**event.model_dump(), "at": _instant(at)})

@@ -30,7 +30,7 @@ def settled(files: dict[str, str | None]) -> SensorCursor:
 def test_new_collection_waits_until_it_is_unchanged() -> None:
     first = look({"kb": "a"}, 0)
     assert first.run_keys == {}
-    assert first.waiting == {"kb": "its files changed 0 s ago"}
+    assert first.waiting == {"kb": f"its files have been unchanged for 0 of {SETTLE_S:.0f} s"}
     assert look({"kb": "a"}, SETTLE_S, first.cursor).run_keys == {"kb": "kb/1/a"}
 
 
@@ -125,5 +125,5 @@ def test_sensor_skips_unusable_collections(tmp_path: Path, monkeypatch: pytest.M
 def test_clock_ahead_delays_by_settling_time() -> None:
     first = look({"kb": "a"}, 864_000)
     again = look({"kb": "a"}, 0, first.cursor)
-    assert again.waiting == {"kb": "its files changed 0 s ago"}
+    assert again.waiting == {"kb": f"its files have been unchanged for 0 of {SETTLE_S:.0f} s"}
     assert list(look({"kb": "a"}, SETTLE_S, again.cursor).run_keys) == ["kb"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from types import SimpleNamespace
 
 import dagster as dg
 import pytest
@@ -42,7 +43,8 @@ KEY = dg.AssetCheckKey(dg.AssetKey("evaluation"), "no_fall")
 def instance(tmp_path, monkeypatch) -> Iterator[dg.DagsterInstance]:
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
     monkeypatch.setenv("EMBEDDER_CORPUS_DIR", str(tmp_path / "none"))
-    monkeypatch.setattr(blocking, "superseded", lambda *_: None)
+    nothing_superseded = SimpleNamespace(superseded=lambda *_: None)
+    monkeypatch.setattr(blocking, "noted_versions", lambda *_: nothing_superseded)
     FINDINGS.clear()
     with dagster_instance(load_settings({"home": (tmp_path, "test")}, environ={})) as opened:
         opened.add_dynamic_partitions(PARTITIONS_NAME, ["a", "b", "c"])
@@ -53,7 +55,7 @@ def run(instance: dg.DagsterInstance, first: str, last: str | None = None) -> dg
     return dg.materialize(
         [evaluation, exports, CHECK],
         instance=instance,
-        resources={"pipeline": object()},
+        resources={"pipeline": SimpleNamespace(store=None)},
         tags={"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last or first},
         raise_on_error=False,
     )
@@ -163,7 +165,7 @@ def test_late_end_of_earlier_run_counts(instance):
     dg.materialize(
         [evaluation, check],
         instance=instance,
-        resources={"pipeline": object()},
+        resources={"pipeline": SimpleNamespace(store=None)},
         tags={"dagster/asset_partition_range_start": "a", "dagster/asset_partition_range_end": "a"},
         raise_on_error=False,
     )
@@ -185,7 +187,7 @@ def test_slowest_run_of_queue_counts(instance, restarted):
     dg.materialize(
         [evaluation, blocking.blocking_checks("evaluation", [no_fall])],
         instance=instance,
-        resources={"pipeline": object()},
+        resources={"pipeline": SimpleNamespace(store=None)},
         tags={"dagster/asset_partition_range_start": "a", "dagster/asset_partition_range_end": "a"},
         raise_on_error=False,
     )
@@ -198,7 +200,7 @@ def test_slowest_run_of_queue_counts(instance, restarted):
 def test_runs_that_ended_before_their_checks_are_not_awaited(instance):
     dead = instance.create_run_for_job(
         dg.Definitions(
-            [evaluation], asset_checks=[CHECK], resources={"pipeline": object()}
+            [evaluation], asset_checks=[CHECK], resources={"pipeline": SimpleNamespace(store=None)}
         ).resolve_implicit_global_asset_job_def(),
         tags={"dagster/asset_partition_range_start": "a", "dagster/asset_partition_range_end": "a"},
     )
