@@ -9,9 +9,9 @@ from pathlib import Path
 from embedder_assets.errors import TableError
 from embedder_assets.export.export import export_folder
 from embedder_assets.retrieval.hnsw_index import remove_indexes
-from embedder_assets.tables.exclusive_work import run_exclusively
 from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.store import TableStore
+from embedder_assets.tables.transaction import run_exclusively
 
 
 def known_collections(store: TableStore) -> list[str]:

@@ -81,7 +81,7 @@ class Ingest:
         self._collection = collection
         self._progress = progress
         self._name = collection.name
-        self._staging = store.own_staging(DOCUMENTS, self._name, "sources")
+        self._staging = store.local_staging(DOCUMENTS, self._name, "sources")
 
     def run(self) -> IngestOutcome:
         """Extracts what changed, and publishes it in one commit.
@@ -107,7 +107,9 @@ class Ingest:
         check_unusable(self._name, bad, usable=len(walk.seen))
         replaced = earlier.join(walk.changed, on="doc_id", how="semi")
         key = ["doc_id", "content_sha256"]
-        self._store.exchange(DOCUMENTS, self._name, self._added(walk.changed), pl.concat([gone, replaced]).select(key))
+        self._store.delete_and_insert(
+            DOCUMENTS, self._name, self._added(walk.changed), pl.concat([gone, replaced]).select(key)
+        )
         self._staging.clear()
         return IngestOutcome(
             rows=self._store.count(DOCUMENTS, self._name),

@@ -167,7 +167,7 @@ def fill_in(store: TableStore, settings: Settings, model: ModelVersion, collecti
         found = look(part)
         stale.append(found.stale)
         chunks, wanted = chunks + found.chunks, wanted + found.wanted
-    store.exchange(
+    store.delete_and_insert(
         TABLE, collection, (_rows(store, encoder, collection, look(part)) for part in parts), pl.concat(stale)
     )
     covered = chunks - wanted

@@ -24,7 +24,7 @@ from embedder_assets.errors import InferenceError, TableError
 from embedder_assets.serving.client.grpc import Answer, Outputs
 from embedder_assets.serving.client.session import TritonSession
 from embedder_assets.settings import Settings
-from embedder_assets.tables.digest_ranges import ALL, DigestRange, digest_ranges
+from embedder_assets.tables.digest_ranges import FULL_RANGE, DigestRange, digest_ranges
 from embedder_assets.tables.schemas import SCHEMAS, Schema
 from embedder_assets.tables.staging import Staging
 from embedder_assets.tables.store import TableStore
@@ -173,7 +173,7 @@ class EmbeddingStage:
         failed = pl.concat([each.failed for each in prepared])
         list_failures(self._store, collection, self._table.removesuffix("_embeddings"), failed)
         added = (frame for each in prepared for frame in self.missing_rows(collection, each))
-        self._store.exchange(self._table, collection, added, census.stale)
+        self._store.delete_and_insert(self._table, collection, added, census.stale)
         for encoder in self._encoders:
             self._staging(collection, encoder).clear()
         self._store.delete_staged()
@@ -182,7 +182,7 @@ class EmbeddingStage:
             census = self._census(collection)
         return [_outcome(*each, census) for each in zip(prepared, deleted, strict=True)]
 
-    def prepare(self, collection: str, meter: StageMeter, shard: DigestRange = ALL) -> list[Prepared]:
+    def prepare(self, collection: str, meter: StageMeter, shard: DigestRange = FULL_RANGE) -> list[Prepared]:
         """Computes into the staging folder what neither it nor the table has, one model after the other.
 
         Args:
@@ -316,7 +316,7 @@ class EmbeddingStage:
         return digest_ranges(self._store.count("chunks", collection))
 
     def _chunk_count(self, collection: str, shard: DigestRange) -> int:
-        if shard == ALL:
+        if shard == FULL_RANGE:
             return self._store.count("chunks", collection)
         return self._store.read("chunks", collection, ["content_sha256"], where=shard.rows).height
 

@@ -15,8 +15,8 @@ from embedder_assets.errors import TableError
 from embedder_assets.evaluation.evaluate import EvaluateStage
 from embedder_assets.evaluation.results import EvaluationResult, latest_result, latest_rows, next_sequence
 from embedder_assets.settings import Settings
-from embedder_assets.tables.exclusive_work import run_exclusively
 from embedder_assets.tables.store import TableStore
+from embedder_assets.tables.transaction import run_exclusively
 
 
 @dataclass(frozen=True)

@@ -77,18 +77,18 @@ def searchable(store: TableStore, settings: Settings, models: RetrievalModels, c
     """
     reader = _Reader(settings, models, collection)
     try:
-        return reader.load(store.at({}))
+        return reader.load(store.as_of({}))
     except StorageError:
         raise
     except TableError as error:
         problem = error
     # Somebody may have committed between the looks at two tables, or removed old files.
-    newest = store.at({})
+    newest = store.as_of({})
     with suppress(TableError):
         return reader.load(newest)
     for versions, commit in earlier_states(store, collection):
         with suppress(TableError):
-            state = store.at(versions)
+            state = store.as_of(versions)
             if not reader.missing(state).height:
                 return reader.load(state).with_note(
                     "earlier", f"searched as it was at {commit.at:%Y-%m-%d %H:%M:%S} UTC"
@@ -131,11 +131,11 @@ def needed_versions(store: TableStore) -> dict[str, set[int]]:
     needed: dict[str, set[int]] = {}
     for collection in store.collections(CHUNKS):
         for tables in ((DENSE,), (DENSE, SPARSE)):
-            if _covered(store.at({}), collection, tables):
+            if _covered(store.as_of({}), collection, tables):
                 continue
             for versions, _ in earlier_states(store, collection):
                 with suppress(TableError):
-                    if _covered(store.at(versions), collection, tables):
+                    if _covered(store.as_of(versions), collection, tables):
                         for table, version in versions.items():
                             needed.setdefault(table, set()).update([] if version is None else [version])
                         break

@@ -11,7 +11,7 @@ from embedder_assets.embedding.dense import DenseEncoder
 from embedder_assets.embedding.stage import EmbeddingStage
 from embedder_assets.instance.dagster_private import BACKFILL_ID_TAG
 from embedder_assets.partitions import COLLECTION_TAG, SHARD_TAG, SHARDS, collections_of_run
-from embedder_assets.tables.digest_ranges import ALL, MOST, digest_ranges, equal_ranges
+from embedder_assets.tables.digest_ranges import FULL_RANGE, MAX_RANGES, digest_ranges, equal_ranges
 from embedder_assets.tables.store import TableStore
 from tests.support.factories import DENSE, FakeTriton, make_chunks, make_meter, make_settings, sha256
 
@@ -36,17 +36,17 @@ def stage(store, tmp_path):
     return of
 
 
-@pytest.mark.parametrize("count", [1, 3, COUNT, 1000, MOST])
+@pytest.mark.parametrize("count", [1, 3, COUNT, 1000, MAX_RANGES])
 def test_every_digest_is_in_one_shard(count):
     ranges = equal_ranges(count)
     digests = pl.DataFrame({"content_sha256": [sha256(str(number)) for number in range(500)] + ["0" * 64, "f" * 64]})
     assert sum(digests.filter(part.rows).height for part in ranges) == digests.height
-    assert (ranges[0].low, ranges[-1].high) == (ALL.low, ALL.high)
+    assert (ranges[0].low, ranges[-1].high) == (FULL_RANGE.low, FULL_RANGE.high)
 
 
 def test_overlapping_ranges_intersect():
     first, second, third = equal_ranges(3)
-    assert (first.within(ALL), ALL.within(third)) == (first, third)
+    assert (first.within(FULL_RANGE), FULL_RANGE.within(third)) == (first, third)
     assert (first.within(second), second.within(first)) == (None, None)
     halves = equal_ranges(2)
     middle = [part for part in (second.within(half) for half in halves) if part is not None]

@@ -51,7 +51,7 @@ def test_staged_chunks_of_a_killed_run_are_reused(read, folder, store, tokenizer
     read()
     monkeypatch.setattr(chunk_stage, "ROWS_A_FILE", 1)
     with monkeypatch.context() as killed:
-        killed.setattr(TableStore, "exchange", kill)
+        killed.setattr(TableStore, "delete_and_insert", kill)
         with pytest.raises(KeyboardInterrupt):
             chunk(tmp_path / "home", tokenizer)
     outcome = chunk(tmp_path / "home", tokenizer)
@@ -86,7 +86,7 @@ def test_deletion_during_chunking_costs_no_document(read, folder, store, tokeniz
         real = ChunkStage._cut
 
         def goes(self, *args):
-            store.exchange(
+            store.delete_and_insert(
                 "documents", "kb", [], store.read("documents", "kb", where=pl.col("doc_id") == "b.md").select("doc_id")
             )
             return real(self, *args)
@@ -132,7 +132,7 @@ def test_any_sequence_of_changes_equals_a_rebuild(tokenizer, steps):
                 _apply(folder, what, name, other)
             with pytest.MonkeyPatch.context() as patched:
                 if fate == "killed":
-                    patched.setattr(TableStore, "exchange", kill)
+                    patched.setattr(TableStore, "delete_and_insert", kill)
                 try:
                     _update(folder, home, tokenizer)
                 except KeyboardInterrupt:

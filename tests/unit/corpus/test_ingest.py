@@ -114,7 +114,7 @@ def test_run_after_a_kill_resumes(read, folder, store, extracted, monkeypatch):
     monkeypatch.setattr(ingest, "ROWS_A_FILE", 1)
     write(folder, a="one", b="two", c="three")
     with monkeypatch.context() as killed:
-        killed.setattr(TableStore, "exchange", kill)
+        killed.setattr(TableStore, "delete_and_insert", kill)
         with pytest.raises(KeyboardInterrupt):
             read()
     assert not store.exists("documents")
