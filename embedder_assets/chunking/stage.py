@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 DOCUMENTS, CHUNKS = "documents", "chunks"
 # Raise it when the chunker's rules change: every document is then cut anew.
-RULES = "1"
-# A staged file: what a kill can cost.
-ROWS_A_FILE = 16_384
+CHUNKER_VERSION = "1"
+# Also what a kill can cost at most.
+ROWS_PER_STAGED_FILE = 16_384
 # A display costs as much as a small document.
-DOCUMENTS_A_REPORT = 50
+DOCUMENTS_PER_REPORT = 50
 # Cut at most ahead of what is staged: bounds the memory.
 DOCUMENTS_AT_A_TIME = 256
 # What chunks are made from, by the columns that they have for it.
@@ -70,7 +70,7 @@ class ChunkStage:
         self._max_tokens = max_tokens
         digest = hashlib.sha256(tokenizer_file.read_bytes()).hexdigest()
         self.chunking, self._plain = (
-            hashlib.sha256(f"{RULES} {max_tokens} {digest}{suffix}".encode()).hexdigest()[:16]
+            hashlib.sha256(f"{CHUNKER_VERSION} {max_tokens} {digest}{suffix}".encode()).hexdigest()[:16]
             for suffix in ("", f" {PLAIN}")
         )
 
@@ -125,9 +125,9 @@ class ChunkStage:
             rows += [{**vars(chunk), "document_sha256": digest, "chunking": chunking} for chunk in chunks]
             computed += len(chunks)
             meter.count("computed", len(chunks))
-            if done % DOCUMENTS_A_REPORT == 0 or done == todo.height:
+            if done % DOCUMENTS_PER_REPORT == 0 or done == todo.height:
                 meter.progress(collection, done, todo.height)
-            if len(rows) >= ROWS_A_FILE:
+            if len(rows) >= ROWS_PER_STAGED_FILE:
                 # Never half a document: what is staged of one is all of it.
                 _stage(staging, rows)
                 rows = []

@@ -168,7 +168,7 @@ class Search:
     def _reranked(self, stage: RerankStage, pairs: pl.DataFrame) -> pl.DataFrame:
         vectors = self._index.vectors(0, pairs["chunk_id"])
         fallback = self._fallback(self._settings.rerank_fallback, "the fused order stands")
-        return fallback.instead(
+        return fallback.run_or_fall_back(
             lambda: stage.rerank(pairs, vectors, "", StageMeter("rerank", [])), lambda: in_fused_order(pairs)
         )
 
