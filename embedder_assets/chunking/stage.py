@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from embedder_assets.corpus.document import Document
-from embedder_assets.serving.backends.text_encoder.cpu_options import cores
+from embedder_assets.serving.cpu import cores
 from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.staging import Staging, missing_rows_error
 from embedder_assets.tables.store import TableStore
@@ -29,7 +29,7 @@ ROWS_PER_STAGED_FILE = 16_384
 # A display costs as much as a small document.
 DOCUMENTS_PER_REPORT = 50
 # Cut at most ahead of what is staged: bounds the memory.
-DOCUMENTS_AT_A_TIME = 256
+DOCUMENTS_PER_BATCH = 256
 # What chunks are made from, by the columns that they have for it.
 VERSION = ["doc_id", "document_sha256", "chunking"]
 PLAIN = "text/plain"
@@ -141,7 +141,7 @@ class ChunkStage:
         with ThreadPoolExecutor(cores(), thread_name_prefix="cut") as workers:
             for frame in self._store.batches(DOCUMENTS, collection, columns):
                 texts = self._versions(frame).join(todo, on=VERSION, how="semi", maintain_order="left")
-                for some in texts.iter_slices(DOCUMENTS_AT_A_TIME):
+                for some in texts.iter_slices(DOCUMENTS_PER_BATCH):
                     documents = (Document(**row) for row in some.select(_DOCUMENT).iter_rows(named=True))
                     chunks = workers.map(chunker.chunk, documents)
                     yield from zip(some["document_sha256"], some["chunking"], chunks, strict=True)

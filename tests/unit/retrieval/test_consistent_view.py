@@ -14,9 +14,9 @@ from embedder_assets.embedding.keys import ModelVersion
 from embedder_assets.embedding.sparse import SparseEncoder
 from embedder_assets.embedding.stage import EmbeddingStage
 from embedder_assets.errors import IncompleteTableError, TableError
+from embedder_assets.retrieval.consistent_view import needed_versions
 from embedder_assets.retrieval.hnsw_index import HnswIndexStage
 from embedder_assets.retrieval.search import Search
-from embedder_assets.retrieval.searchable import needed_versions
 from embedder_assets.tables import maintenance
 from embedder_assets.tables.history import commits_of, restore
 from embedder_assets.tables.maintenance import maintain

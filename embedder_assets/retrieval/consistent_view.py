@@ -36,7 +36,7 @@ MAX_CHANGES_BACK = 50
 
 
 @dataclass(frozen=True)
-class SearchableCollection:
+class CollectionView:
     """The rows of one collection that a search answers from.
 
     Attributes:
@@ -55,13 +55,13 @@ class SearchableCollection:
     state: State = "newest"
     note: str | None = None
 
-    def with_note(self, state: State, words: str) -> SearchableCollection:
+    def with_note(self, state: State, words: str) -> CollectionView:
         """The same, which is not the newest state, with a sentence about it."""
         note = f"collection '{self.name}' is being updated, or its last run did not end: it is {words}"
         return replace(self, state=state, note=f"{note}. `embedder run` updates it.")
 
 
-def searchable(store: TableStore, settings: Settings, models: RetrievalModels, collection: str) -> SearchableCollection:
+def consistent_view(store: TableStore, settings: Settings, models: RetrievalModels, collection: str) -> CollectionView:
     """The newest rows of a collection that belong together.
 
     Args:
@@ -158,7 +158,7 @@ class _Reader:
     models: RetrievalModels
     collection: str
 
-    def load(self, store: TableStore, excluded: pl.DataFrame | None = None) -> SearchableCollection:
+    def load(self, store: TableStore, excluded: pl.DataFrame | None = None) -> CollectionView:
         """In memory, but for the dense vectors of a collection that is searched by its approximate index.
 
         Args:
@@ -169,14 +169,14 @@ class _Reader:
             IncompleteTableError: Another chunk has no vector of a model.
         """
         chunks = store.read(CHUNKS, self.collection)
-        approximate = excluded is None and HnswIndexStage(store, self.settings).wanted(self.collection)
+        approximate = excluded is None and HnswIndexStage(store, self.settings).is_enabled_for(self.collection)
         dense: list[list[DenseBlock]] = []
         for model in self.models.dense:
             index = self._index(store, model, chunks) if approximate else None
             exact = ChunkIndex.of_tables(store, [self.collection], [model], [], excluded)
             dense.append([index] if index is not None else list(exact.dense[0]))
         rest = ChunkIndex.of_tables(store, [self.collection], [], self.models.sparse_sources, excluded)
-        return SearchableCollection(self.collection, chunks, dense, None if rest.sparse is None else list(rest.sparse))
+        return CollectionView(self.collection, chunks, dense, None if rest.sparse is None else list(rest.sparse))
 
     def missing(self, store: TableStore) -> pl.DataFrame:
         """The keys of the chunks that lack a vector of some model which is not known to fail on them."""
