@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import polars as pl
 
 COLUMN = "content_sha256"
-# Rows of a range, about: a unit vector of 384 float32 and a text a row make some 80 MB of them.
+# Rows of a range, about: a unit vector of 384 float32 and a text per row make some 80 MB of them.
 BLOCK_ROWS = 32_768
 _DIGITS = 4
 MAX_RANGES = 16**_DIGITS

@@ -23,7 +23,7 @@ from embedder_assets.corpus.extract.worker import NO_MEMORY, READY
 from embedder_assets.errors import DocumentError, SettingsError
 
 _START_S = 120  # of an interpreter, on a machine that is busy
-# An answer is JSON: up to twelve bytes a character beyond the basic plane.
+# An answer is JSON: up to twelve bytes per character beyond the basic plane.
 _BYTES_PER_CHARACTER = 12
 _FRAME_BYTES = 1_000_000
 # Passwords are none of a parser's business.

@@ -21,7 +21,7 @@ from embedder_assets.errors import DocumentError
 
 READY = b"ready"
 NO_MEMORY = errno.ENOMEM  # the exit status
-# Frames of Python a level of nesting, at most (docutils), and those around them.
+# Frames of Python per level of nesting, at most (docutils), and those around them.
 _FRAMES_PER_LEVEL = 20
 _FRAMES_AROUND = 1000
 
