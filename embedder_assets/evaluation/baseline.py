@@ -39,6 +39,8 @@ def accept(
 ) -> list[Baseline]:
     """Makes the newest evaluation of some collections, or of all that have one, their baseline.
 
+    It waits while a run works on one of them.
+
     Raises:
         TableError: A collection is unknown, has no judged query, or has not been evaluated as it is now. Then none is
             accepted.

@@ -27,9 +27,9 @@ def appended(store: TableStore, collection: str) -> object:
     return store.append(QUERIES, query("appended", collection))
 
 
-def exchanged(store: TableStore, collection: str) -> object:
+def deleted_and_inserted(store: TableStore, collection: str) -> object:
     return store.delete_and_insert(
-        QUERIES, collection, query("exchanged", collection), pl.DataFrame({"query_id": ["first"]})
+        QUERIES, collection, query("inserted", collection), pl.DataFrame({"query_id": ["first"]})
     )
 
 
@@ -51,7 +51,7 @@ def removed(store: TableStore, collection: str) -> object:
 
 LEFT = {
     appended: ["appended", "first"],
-    exchanged: ["exchanged"],
+    deleted_and_inserted: ["inserted"],
     streamed: ["streamed", "too"],
     replaced: ["replaced"],
     removed: [],

@@ -264,7 +264,7 @@ def test_every_change_of_a_collection_is_seen(store):
         "removed": lambda: store.remove("queries", "kb"),
         "restored": lambda: restore(store, "queries", 0),
         "appended": lambda: store.append("queries", make_queries("more")),
-        "exchanged": lambda: store.delete_and_insert(
+        "deleted and inserted": lambda: store.delete_and_insert(
             "queries", "kb", make_queries("z"), make_queries("more").select("text")
         ),
         "made": lambda: store.append("chunks", make_chunks("text")),
