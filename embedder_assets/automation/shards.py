@@ -95,9 +95,9 @@ def _staged(
     yield dg.Output(None, metadata={"models": dg.MetadataValue.json(models or {})})
 
 
-def _counts(prepared: PendingRows) -> dict[str, int]:
-    counts = {"computed": prepared.computed, "reused": prepared.reused, "failed": prepared.failed.height}
-    return {"chunks": prepared.wanted, **counts}
+def _counts(pending: PendingRows) -> dict[str, int]:
+    counts = {"computed": pending.computed, "reused": pending.reused, "failed": pending.failed.height}
+    return {"chunks": pending.wanted, **counts}
 
 
 def _require_chunks(store: TableStore, collection: str) -> None:

@@ -33,7 +33,7 @@ def fallback_reason(error: EmbedderError) -> str:
 
 @dataclass
 class Fallback:
-    """The leave to go on without a model, once.
+    """The permission to go on without a model, once.
 
     Attributes:
         allowed: What the setting says; where it is false, the model's error comes out.

@@ -53,7 +53,7 @@ AllowSwap = Callable[[Encoder, str, Iterable[pl.DataFrame]], None]
 
 @dataclass
 class PendingRows:
-    """A model's part of a collection, all of whose missing values are in the table or staged, or failed.
+    """A model's rows of a collection before their commit: each missing value is staged, in the table, or failed.
 
     Attributes:
         encoder: The model.

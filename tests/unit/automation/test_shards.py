@@ -58,9 +58,9 @@ def test_shards_stage_every_text_once(store, stage, monkeypatch, blocks):
     monkeypatch.setattr("embedder_assets.embedding.stage.digest_ranges", lambda _: digest_ranges(blocks * 30_000))
     triton, wanted = FakeTriton(), []
     for part in equal_ranges(COUNT):
-        (prepared,) = stage(triton).prepare("kb", make_meter(), part)
-        assert prepared.chunks == prepared.wanted == prepared.missing
-        wanted.append(prepared.wanted)
+        (pending,) = stage(triton).prepare("kb", make_meter(), part)
+        assert pending.chunks == pending.wanted == pending.missing
+        wanted.append(pending.wanted)
     assert sorted(triton.texts) == sorted(TEXTS)
     assert (sum(wanted), min(wanted) > 0) == (120, True)
     assert not store.exists("dense_embeddings")
@@ -75,15 +75,15 @@ def test_shard_computes_only_its_missing_texts(stage):
     stage(triton).prepare("kb", make_meter(), first)
     assert {sha256(text) < second.low for text in triton.texts} == {True}
     again = FakeTriton()
-    (prepared,) = stage(again).prepare("kb", make_meter(), first)
-    assert (prepared.computed, again.requests) == (0, [])
+    (pending,) = stage(again).prepare("kb", make_meter(), first)
+    assert (pending.computed, again.requests) == (0, [])
 
 
 def test_shard_of_published_collection_has_no_work(stage):
     stage(FakeTriton()).run("kb", make_meter())
     triton = FakeTriton()
-    (prepared,) = stage(triton).prepare("kb", make_meter(), equal_ranges(COUNT)[3])
-    assert (prepared.missing, triton.requests, prepared.wanted > 0) == (0, [], True)
+    (pending,) = stage(triton).prepare("kb", make_meter(), equal_ranges(COUNT)[3])
+    assert (pending.missing, triton.requests, pending.wanted > 0) == (0, [], True)
 
 
 # The job and its sensor

@@ -221,7 +221,7 @@ def test_rows_published_by_another_host_are_found(store, embed_all, tmp_path, mo
     """It clears what is staged, so who looks into the table first finds them in neither place."""
     store.replace("chunks", "kb", make_chunks("one", "two"))
     stage = EmbeddingStage(store, FakeTriton(), make_settings(tmp_path), [DenseEncoder(*A1)])
-    (prepared,) = stage.prepare("kb", make_meter())
+    (pending,) = stage.prepare("kb", make_meter())
     read_table, read_staged = store.read, StagedFiles.read
     others = [lambda: embed_all([A1])]
 
@@ -232,7 +232,7 @@ def test_rows_published_by_another_host_are_found(store, embed_all, tmp_path, mo
 
     monkeypatch.setattr(store, "read", lambda *a, **k: then_the_other_publishes(read_table(*a, **k)))
     monkeypatch.setattr(StagedFiles, "read", lambda *a, **k: then_the_other_publishes(read_staged(*a, **k)))
-    rows = pl.concat(stage.missing_rows("kb", prepared))
+    rows = pl.concat(stage.missing_rows("kb", pending))
     assert (rows.height, others) == (2, [])
 
 
