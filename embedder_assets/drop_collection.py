@@ -9,12 +9,12 @@ from pathlib import Path
 from embedder_assets.errors import TableError
 from embedder_assets.export.export import export_folder
 from embedder_assets.retrieval.hnsw_index import remove_indexes
-from embedder_assets.tables.exclusive_work import run_exclusively
 from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.store import TableStore
+from embedder_assets.tables.transaction import run_exclusively
 
 
-def known_collections(store: TableStore) -> list[str]:
+def collections_with_rows(store: TableStore) -> list[str]:
     """The collections that have rows in any table, sorted."""
     return sorted({name for table in SCHEMAS for name in store.collections(table)})
 
@@ -28,7 +28,7 @@ def rows_of(store: TableStore, collection: str) -> dict[str, int]:
     rows = {table: count for table in SCHEMAS if (count := store.count(table, collection))}
     if rows:
         return rows
-    known = known_collections(store)
+    known = collections_with_rows(store)
     nearest = difflib.get_close_matches(collection, known, n=1)
     raise TableError(
         f"collection '{collection}'",

@@ -15,7 +15,7 @@ from filelock import FileLock
 
 from embedder_assets import partitions
 from embedder_assets.assets.processing_summary import write_summary
-from embedder_assets.assets.support.superseded import noted_versions
+from embedder_assets.assets.support.superseded import version_tracker
 from embedder_assets.automation.jobs import rag_tables
 from embedder_assets.corpus.collections import discover_collections, find_collection, refused_names
 from embedder_assets.corpus.s3_sync import sync_corpus
@@ -183,7 +183,7 @@ def _run_range(pipeline: Pipeline, instance: dg.DagsterInstance, first: str, las
     outcome.run_ids.append(result.run_id)
     outcome.problems += problems(result.all_events)
     outcome.interrupted = INTERRUPTED in outcome.problems
-    left = noted_versions(pipeline, instance, result.run_id).left_to_others
+    left = version_tracker(pipeline, instance, result.run_id).left_to_others
     outcome.warnings += [f"collection '{name}': {words}" for name, words in left.items()]
     outcome.warnings += failed_checks(result.all_events, dg.AssetCheckSeverity.WARN)
     outcome.warnings += fallback_warnings(records_of_run(instance, result.run_id))

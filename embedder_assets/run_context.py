@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from embedder_assets.instance.run_lock import RunLock
 from embedder_assets.serving.client.session import TritonSession
 from embedder_assets.settings import Settings
-from embedder_assets.tables.history import NotedVersions
+from embedder_assets.tables.history import VersionTracker
 from embedder_assets.tables.store import TableStore
 from embedder_assets.telemetry.stage_record import ProgressReport, ignore_progress
 from embedder_assets.terminal import say_lines
@@ -25,7 +25,7 @@ class Pipeline:
         store: The tables.
         triton: The models.
         run_lock: Held while a run is in progress.
-        noted_versions: Run id to the versions of the tables that its steps have read or made.
+        version_trackers: Run id to the versions of the tables that its steps have read or made.
     """
 
     settings: Settings
@@ -34,7 +34,7 @@ class Pipeline:
     store: TableStore = field(init=False)
     triton: TritonSession = field(init=False)
     run_lock: RunLock = field(init=False)
-    noted_versions: dict[str, NotedVersions] = field(init=False, default_factory=dict)
+    version_trackers: dict[str, VersionTracker] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self.store = TableStore.of(self.settings)

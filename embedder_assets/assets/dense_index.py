@@ -27,7 +27,7 @@ def dense_index(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pi
         models = RetrievalModels.of(settings, pipeline.triton).dense
         outcomes = stage.run(collection, models)
         if not outcomes:
-            if not usearch_installed() and stage.wanted(collection):
+            if not usearch_installed() and stage.is_enabled_for(collection):
                 context.log.warning(one_line(LIBRARY_MISSING.format(collection, settings.approximate_above)))
             return {"search": "exact"}
         first = outcomes[settings.dense_models[0]]

@@ -8,7 +8,7 @@ import dagster as dg
 
 from embedder_assets.assets.exports import exports
 from embedder_assets.assets.support.materialize import collection_asset
-from embedder_assets.assets.support.superseded import noted_versions
+from embedder_assets.assets.support.superseded import version_tracker
 from embedder_assets.errors import TableError
 from embedder_assets.evaluation.evaluate import EvaluateStage
 from embedder_assets.export.export import export_folder, read_manifest
@@ -56,7 +56,7 @@ def write_summary(
     warnings: list[str] = []
     issues = {name: _count(pipeline, "document_issues", name, warnings) for name in names}
     failures = {name: _count(pipeline, "inference_issues", name, warnings) for name in names}
-    left = noted_versions(pipeline, instance, run_id).left_to_others
+    left = version_tracker(pipeline, instance, run_id).left_to_others
     exported = any(record.stage == "export" and record.status == "ok" for record in records)
     facts = RunFacts(
         run_id=run_id,

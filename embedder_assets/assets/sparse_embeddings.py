@@ -8,7 +8,7 @@ from embedder_assets.assets.support.materialize import Events, Metadata, collect
 from embedder_assets.assets.support.preview import PREVIEW_ROWS, table_preview
 from embedder_assets.embedding.fallback import Fallback
 from embedder_assets.embedding.keys import ModelVersion
-from embedder_assets.embedding.lexical import TABLE, fill_in
+from embedder_assets.embedding.lexical import TABLE, write_lexical_rows
 from embedder_assets.embedding.sparse import SparseEncoder
 from embedder_assets.run_context import Pipeline
 from embedder_assets.tables.store import TableStore
@@ -23,19 +23,19 @@ def sparse_embeddings(context: dg.AssetExecutionContext, pipeline: dg.ResourcePa
     def work(tables: TableStore, collection: str, meter: StageMeter) -> Metadata:
         encoder = SparseEncoder(model, pipeline.triton.fingerprint(model, "sparse"))
         fallback = Fallback(pipeline.settings.sparse_fallback, meter.fell_back, collection)
-        return fallback.instead(
+        return fallback.run_or_fall_back(
             lambda: embed_collection(pipeline, tables, [encoder], collection, meter),
-            lambda: _fill_in(pipeline, tables, ModelVersion(model, encoder.fingerprint), collection, meter),
+            lambda: _write_lexical_rows(pipeline, tables, ModelVersion(model, encoder.fingerprint), collection, meter),
         )
 
     yield from materialize_stage(context, pipeline, "sparse", work, toggle="enable_sparse")
 
 
-def _fill_in(
+def _write_lexical_rows(
     pipeline: Pipeline, tables: TableStore, model: ModelVersion, collection: str, meter: StageMeter
 ) -> Metadata:
     """Lexical rows where the model's are missing, and what Dagster shows of them."""
-    outcome = fill_in(tables, pipeline.settings, model, collection)
+    outcome = write_lexical_rows(tables, pipeline.settings, model, collection)
     meter.count("fallback", outcome.lexical)
     meter.cover(collection, outcome.coverage)
     meter.models.update(outcome.models)

@@ -3,7 +3,7 @@
 import dagster as dg
 
 from embedder_assets.assets.support.materialize import OWNERS
-from embedder_assets.retrieval.searchable import needed_versions
+from embedder_assets.retrieval.consistent_view import needed_versions
 from embedder_assets.run_context import Pipeline
 from embedder_assets.tables.maintenance import maintain
 

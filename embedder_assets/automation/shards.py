@@ -15,7 +15,7 @@ from embedder_assets.assets.support.materialize import Metadata, recorded, work_
 from embedder_assets.automation.jobs import INTERVAL_S, RETRY_ALL_STEPS, SENSORS, main_assets, rag_tables
 from embedder_assets.embedding.dense import DenseEncoder
 from embedder_assets.embedding.sparse import SparseEncoder
-from embedder_assets.embedding.stage import EmbeddingStage, Encoder, Prepared
+from embedder_assets.embedding.stage import EmbeddingStage, Encoder, PendingRows
 from embedder_assets.errors import TableError
 from embedder_assets.instance.dagster_private import BACKFILL_ID_TAG
 from embedder_assets.partitions import COLLECTION_TAG, SHARD, SHARD_TAG, SHARDS, collections_of_run, shards
@@ -95,9 +95,9 @@ def _staged(
     yield dg.Output(None, metadata={"models": dg.MetadataValue.json(models or {})})
 
 
-def _counts(prepared: Prepared) -> dict[str, int]:
-    counts = {"computed": prepared.computed, "reused": prepared.reused, "failed": prepared.failed.height}
-    return {"chunks": prepared.wanted, **counts}
+def _counts(pending: PendingRows) -> dict[str, int]:
+    counts = {"computed": pending.computed, "reused": pending.reused, "failed": pending.failed.height}
+    return {"chunks": pending.wanted, **counts}
 
 
 def _require_chunks(store: TableStore, collection: str) -> None:

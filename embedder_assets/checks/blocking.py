@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 
 import dagster as dg
 
-from embedder_assets.assets.support.superseded import noted_versions
+from embedder_assets.assets.support.superseded import version_tracker
 from embedder_assets.errors import EmbedderError
 from embedder_assets.partitions import collections_of_run, other_collections
 from embedder_assets.run_context import Pipeline
@@ -138,7 +138,7 @@ def _finding(rule: Rule, pipeline: Pipeline, collection: str, context: dg.AssetC
     found = evaluate_rule(lambda: rule(pipeline, collection), context)
     if found is None or found.level != "error":
         return found
-    noted = noted_versions(pipeline, context.instance, context.run.run_id)
-    if (reason := noted.superseded(pipeline.store, collection)) is not None:
+    tracker = version_tracker(pipeline, context.instance, context.run.run_id)
+    if (reason := tracker.change_by_others(pipeline.store, collection)) is not None:
         return Finding("warning", f"{reason}. Found meanwhile: {found.text}")
     return found

@@ -18,7 +18,7 @@ from embedder_assets.run_context import Pipeline
 
 def hnsw_index_finds_exact_neighbours(pipeline: Pipeline, collection: str) -> Finding | None:
     """The approximate index holds the rows of the table and finds 0.95 of the ten exact neighbours of a query."""
-    if not usearch_installed() or not HnswIndexStage(pipeline.store, pipeline.settings).wanted(collection):
+    if not usearch_installed() or not HnswIndexStage(pipeline.store, pipeline.settings).is_enabled_for(collection):
         return Finding("note", "searched exactly")
     measured = []
     for position, model in enumerate(RetrievalModels.of(pipeline.settings, pipeline.triton).dense):

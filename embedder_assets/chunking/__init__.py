@@ -1,6 +1,5 @@
 """From documents to the table ``chunks``: where a text is cut, and how long a chunk may be.
 
-``stage`` brings the table up to date, ``chunker`` cuts one document, ``packing`` decides which sections and pieces
-share a chunk. How formats are read belongs to ``corpus``; vectors belong to ``embedding``. Others use
-``stage.ChunkStage``.
+``stage`` updates the table, ``chunker`` cuts one document, ``packing`` decides which sections and pieces share a chunk.
+How formats are read belongs to ``corpus``; vectors belong to ``embedding``. Others import ``stage.ChunkStage``.
 """

@@ -20,9 +20,9 @@ from uuid import UUID, uuid5
 from semantic_text_splitter import MarkdownSplitter, TextSplitter
 from tokenizers import Tokenizer
 
-from embedder_assets.chunking.packing import Limits, Span, join_small, pack_sections, windows
+from embedder_assets.chunking.packing import ChunkLimits, Span, join_small, pack_sections, windows
 from embedder_assets.corpus.document import Document
-from embedder_assets.corpus.markdown import HEADING_SEPARATOR, Section, line_starts, parse_blocks, sections
+from embedder_assets.corpus.markdown import HEADING_SEPARATOR, HeadingSection, line_starts, parse_blocks, sections
 from embedder_assets.errors import ModelBuildError, SettingsError
 
 _CHUNK_IDS = UUID("5f0c8a7e-3b1d-5e64-9a52-7d1f4c2b9e06")  # fixed for ever: a chunk's id must not change
@@ -78,7 +78,7 @@ class Chunker:
                 got=str(max_tokens),
                 remedy="Set it to the sequence length of the dense model, for example 256.",
             )
-        self._limits = Limits(tokens=capacity, chars=_CHARS_PER_TOKEN_LIMIT * max_tokens)
+        self._limits = ChunkLimits(tokens=capacity, chars=_CHARS_PER_TOKEN_LIMIT * max_tokens)
         self._small = capacity // _SMALL_SHARE
         target = capacity - self._small
         self._markdown = MarkdownSplitter.from_huggingface_tokenizer(self._tokenizer, target)
@@ -88,7 +88,7 @@ class Chunker:
         """Cut one document; every character that is not whitespace is in exactly one chunk."""
         text = document.text
         is_plain = document.media_type == "text/plain"
-        outline = [Section(0, len(text), 0, ())] if is_plain else sections(text)
+        outline = [HeadingSection(0, len(text), 0, ())] if is_plain else sections(text)
         splitter: _Splitter = self._plain if is_plain else self._markdown
         spans = self._spans(text, outline, splitter)
         headings = _heading_paths(outline, spans)
@@ -97,7 +97,7 @@ class Chunker:
             for index, (span, heading) in enumerate(zip(spans, headings, strict=True))
         ]
 
-    def _spans(self, text: str, outline: list[Section], splitter: _Splitter) -> list[Span]:
+    def _spans(self, text: str, outline: list[HeadingSection], splitter: _Splitter) -> list[Span]:
         heading_starts = {section.start for section in outline[1:]}
         flowing = text if splitter is self._plain else unwrap(text)
         spans: list[Span] = []
@@ -109,7 +109,7 @@ class Chunker:
                 spans += join_small(pieces, self._small, self._limits, heading_starts)
         return self._within_limits(splitter, text, spans)
 
-    def _section_tokens(self, text: str, outline: list[Section]) -> list[int]:
+    def _section_tokens(self, text: str, outline: list[HeadingSection]) -> list[int]:
         """Count the tokens of each section; one too long to stay whole is not worth counting."""
         whole = [section.end - section.start <= self._limits.chars for section in outline]
         texts = [text[part.start : part.end] for part, fits in zip(outline, whole, strict=True) if fits]
@@ -192,7 +192,7 @@ def _trimmed(text: str, spans: Iterable[Span]) -> Iterator[Span]:
             yield Span(start, end, span.tokens)
 
 
-def _heading_paths(outline: list[Section], spans: list[Span]) -> Iterator[str]:
+def _heading_paths(outline: list[HeadingSection], spans: list[Span]) -> Iterator[str]:
     """Give the heading path of each span: what its sections share, or else the first that is there."""
     starts = [section.start for section in outline]
     for span in spans:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from embedder_assets.corpus.markdown import Section
+from embedder_assets.corpus.markdown import HeadingSection
 
 _TINY_SHARE = 4  # a section is tiny below a quarter of the capacity
 _BOUNDARIES = ("\n\n", "\n", " ")  # of a window, the best first
@@ -24,7 +24,7 @@ class Span:
 
 
 @dataclass(frozen=True)
-class Limits:
+class ChunkLimits:
     """What a chunk may hold at most."""
 
     tokens: int
@@ -41,7 +41,7 @@ class _Node:
     level: int
 
 
-def pack_sections(outline: Sequence[Section], tokens: Sequence[int], limits: Limits) -> list[Span]:
+def pack_sections(outline: Sequence[HeadingSection], tokens: Sequence[int], limits: ChunkLimits) -> list[Span]:
     """Join sections as long as they fit: a section with its sub-sections first, then tiny ones with a neighbour.
 
     Args:
@@ -56,7 +56,7 @@ def pack_sections(outline: Sequence[Section], tokens: Sequence[int], limits: Lim
     return _pack_tree([_Node(Span(part.start, part.end, count), part.level) for part, count in sized], limits)
 
 
-def join_small(pieces: Iterable[Span], small: int, limits: Limits, heading_starts: Collection[int]) -> list[Span]:
+def join_small(pieces: Iterable[Span], small: int, limits: ChunkLimits, heading_starts: Collection[int]) -> list[Span]:
     """Join pieces of at most ``small`` tokens to a neighbour: a heading to what follows, others to what precedes."""
     result: list[Span] = []
     for piece in pieces:
@@ -82,7 +82,7 @@ def windows(text: str, start: int, end: int, size: int) -> Iterator[tuple[int, i
     yield start, end
 
 
-def _pack_tree(tree: list[_Node], limits: Limits) -> list[Span]:
+def _pack_tree(tree: list[_Node], limits: ChunkLimits) -> list[Span]:
     """Pack a section, which comes first, with its descendants."""
     whole = _joined([node.span for node in tree])
     if limits.allow(whole) or len(tree) == 1:
@@ -103,7 +103,7 @@ def _children(descendants: list[_Node]) -> list[list[_Node]]:
     return children
 
 
-def _join_tiny(spans: list[Span], limits: Limits) -> list[Span]:
+def _join_tiny(spans: list[Span], limits: ChunkLimits) -> list[Span]:
     """Join a tiny span to its neighbour if both fit, or if the neighbour will be split anyway."""
     result = [spans[0]]
     for span in spans[1:]:

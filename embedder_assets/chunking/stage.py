@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from embedder_assets.corpus.document import Document
-from embedder_assets.serving.backends.text_encoder.cpu_options import cores
+from embedder_assets.serving.cpu import cores
 from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.staging import Staging, missing_rows_error
 from embedder_assets.tables.store import TableStore
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 DOCUMENTS, CHUNKS = "documents", "chunks"
 # Raise it when the chunker's rules change: every document is then cut anew.
-RULES = "1"
-# A staged file: what a kill can cost.
-ROWS_A_FILE = 16_384
+CHUNKER_VERSION = "1"
+# Also what a kill can cost at most.
+ROWS_PER_STAGED_FILE = 16_384
 # A display costs as much as a small document.
-DOCUMENTS_A_REPORT = 50
+DOCUMENTS_PER_REPORT = 50
 # Cut at most ahead of what is staged: bounds the memory.
-DOCUMENTS_AT_A_TIME = 256
+DOCUMENTS_PER_BATCH = 256
 # What chunks are made from, by the columns that they have for it.
 VERSION = ["doc_id", "document_sha256", "chunking"]
 PLAIN = "text/plain"
@@ -70,7 +70,7 @@ class ChunkStage:
         self._max_tokens = max_tokens
         digest = hashlib.sha256(tokenizer_file.read_bytes()).hexdigest()
         self.chunking, self._plain = (
-            hashlib.sha256(f"{RULES} {max_tokens} {digest}{suffix}".encode()).hexdigest()[:16]
+            hashlib.sha256(f"{CHUNKER_VERSION} {max_tokens} {digest}{suffix}".encode()).hexdigest()[:16]
             for suffix in ("", f" {PLAIN}")
         )
 
@@ -83,12 +83,12 @@ class ChunkStage:
         documents = self._versions(self._store.read(DOCUMENTS, collection, ["doc_id", "content_sha256", "media_type"]))
         cut, stale, kept = self._present(collection, documents)
         missing = documents.join(cut, on=VERSION, how="anti")
-        staging = self._store.own_staging(CHUNKS, collection, self.chunking)
+        staging = self._store.local_staging(CHUNKS, collection, self.chunking)
         staged = staging.read({name: pl.String() for name in VERSION}).join(missing, on=VERSION, how="semi")
         computed = self._cut(collection, missing.join(staged, on=VERSION, how="anti"), staging, meter)
         meter.count("reused", kept)
         added = _of(collection, missing, staging, expected=staged.height + computed)
-        self._store.exchange(CHUNKS, collection, added, stale)
+        self._store.delete_and_insert(CHUNKS, collection, added, stale)
         staging.clear()
         return ChunkOutcome(self._store.count(CHUNKS, collection), missing.height, computed, stale.height)
 
@@ -125,9 +125,9 @@ class ChunkStage:
             rows += [{**vars(chunk), "document_sha256": digest, "chunking": chunking} for chunk in chunks]
             computed += len(chunks)
             meter.count("computed", len(chunks))
-            if done % DOCUMENTS_A_REPORT == 0 or done == todo.height:
+            if done % DOCUMENTS_PER_REPORT == 0 or done == todo.height:
                 meter.progress(collection, done, todo.height)
-            if len(rows) >= ROWS_A_FILE:
+            if len(rows) >= ROWS_PER_STAGED_FILE:
                 # Never half a document: what is staged of one is all of it.
                 _stage(staging, rows)
                 rows = []
@@ -141,7 +141,7 @@ class ChunkStage:
         with ThreadPoolExecutor(cores(), thread_name_prefix="cut") as workers:
             for frame in self._store.batches(DOCUMENTS, collection, columns):
                 texts = self._versions(frame).join(todo, on=VERSION, how="semi", maintain_order="left")
-                for some in texts.iter_slices(DOCUMENTS_AT_A_TIME):
+                for some in texts.iter_slices(DOCUMENTS_PER_BATCH):
                     documents = (Document(**row) for row in some.select(_DOCUMENT).iter_rows(named=True))
                     chunks = workers.map(chunker.chunk, documents)
                     yield from zip(some["document_sha256"], some["chunking"], chunks, strict=True)

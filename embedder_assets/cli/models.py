@@ -133,7 +133,7 @@ def models_compare(current: str, candidate: str, collection: str, as_json: bool)
     from embedder_assets.run_context import Pipeline
     from embedder_assets.serving.models.configured import require_models
     from embedder_assets.serving.models.description import list_descriptions
-    from embedder_assets.tables.exclusive_work import run_exclusively
+    from embedder_assets.tables.transaction import run_exclusively
     from embedder_assets.telemetry.stage_record import StageMeter
 
     settings = load_settings()

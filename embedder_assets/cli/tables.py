@@ -45,14 +45,14 @@ def history(names: tuple[str, ...], limit: int, as_json: bool) -> None:
 @click.option("--collection", metavar="NAME", help="Only the rows of this collection.")
 def restore(table: str, version: int | None, at: datetime | None, collection: str | None) -> None:
     """Make an earlier version of TABLE the newest one."""
-    from embedder_assets.drop_collection import known_collections
+    from embedder_assets.drop_collection import collections_with_rows
     from embedder_assets.tables.history import restore
 
     if (version is None) == (at is None):
         raise click.UsageError("name either --version or --at")
     target = version if version is not None else at.replace(tzinfo=UTC)  # type: ignore[union-attr]
     store = TableStore.of(load_settings())
-    number = restore(store, table, target, collection, locks=known_collections(store))
+    number = restore(store, table, target, collection, locks=collections_with_rows(store))
     if number is None:
         say(f"{table} is at that version already: it is the newest one. Nothing was changed.")
         return
@@ -85,7 +85,7 @@ def drop(collection: str, yes: bool) -> None:
 @tables.command()
 def maintain() -> None:
     """Compact the tables, and forget versions older than EMBEDDER_HISTORY_DAYS."""
-    from embedder_assets.retrieval.searchable import needed_versions
+    from embedder_assets.retrieval.consistent_view import needed_versions
     from embedder_assets.tables.maintenance import maintain
 
     settings = load_settings()

@@ -28,7 +28,7 @@ from stat import S_ISDIR
 from urllib.parse import quote
 
 from embedder_assets.corpus.document import MEDIA_TYPES
-from embedder_assets.corpus.paths import Entry, in_words, list_folder, printable, real_path, status
+from embedder_assets.corpus.paths import Entry, describe_os_error, list_folder, printable, real_path, status
 from embedder_assets.errors import CorpusError
 
 BEIR_CORPUS = "corpus.jsonl"
@@ -112,7 +112,7 @@ def visible_entries(folder: Path) -> list[Entry]:
         raise CorpusError(
             printable(folder),
             expected="a folder that can be read",
-            got=in_words(error),
+            got=describe_os_error(error),
             remedy="Nothing is deleted because of it. Give the user that runs this read and search permission on it.",
         ) from error
 
@@ -128,7 +128,7 @@ def _existing_folder(corpus_dir: Path) -> Path:
         if S_ISDIR(status(corpus_dir).st_mode):
             return real_path(corpus_dir)
     except OSError as error:
-        got = "nothing there" if isinstance(error, FileNotFoundError) else in_words(error)
+        got = "nothing there" if isinstance(error, FileNotFoundError) else describe_os_error(error)
         raise CorpusError(str(corpus_dir), expected="an existing folder", got=got, remedy=remedy) from error
     raise CorpusError(str(corpus_dir), expected="a folder", got="a file", remedy=remedy)
 

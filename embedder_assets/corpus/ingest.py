@@ -17,7 +17,7 @@ import polars as pl
 
 from embedder_assets.corpus.collections import BEIR_CORPUS, Collection, is_document_name
 from embedder_assets.corpus.deletion_guard import PendingDeletions, check_deletions, check_unusable
-from embedder_assets.corpus.extract import Document, DocumentIssue, Limits, Source, read_sources
+from embedder_assets.corpus.extract import Document, DocumentIssue, DocumentLimits, Source, read_sources
 from embedder_assets.corpus.source_files import Listing, list_sources
 from embedder_assets.settings import Settings
 from embedder_assets.tables.schemas import SCHEMAS, Schema
@@ -25,9 +25,9 @@ from embedder_assets.tables.staging import Staging, missing_rows_error
 from embedder_assets.tables.store import TableStore
 
 DOCUMENTS, ISSUES = "documents", "document_issues"
-# A staged file: what a kill can cost, and about what is in memory.
-ROWS_A_FILE = 4096
-CHARACTERS_A_FILE = 16_000_000
+# Also what a kill can cost at most, and about what is in memory.
+ROWS_PER_STAGED_FILE = 4096
+CHARACTERS_PER_STAGED_FILE = 16_000_000
 STILL_THERE = "The earlier version stays in the tables."
 VERSION = ["doc_id", "source_sha256", "extraction"]
 # Kinds of issues of a BEIR collection that say which document they are of, so that no other one is in doubt.
@@ -81,7 +81,7 @@ class Ingest:
         self._collection = collection
         self._progress = progress
         self._name = collection.name
-        self._staging = store.own_staging(DOCUMENTS, self._name, "sources")
+        self._staging = store.local_staging(DOCUMENTS, self._name, "sources")
 
     def run(self) -> IngestOutcome:
         """Extracts what changed, and publishes it in one commit.
@@ -93,25 +93,27 @@ class Ingest:
         """
         earlier = self._store.read(DOCUMENTS, self._name, [*VERSION, "content_sha256"])
         listing = list_sources(self._collection, set(earlier["doc_id"]))
-        walk = self._walk(earlier, listing)
-        absent = earlier.filter(~pl.col("doc_id").is_in(pl.Series(walk.seen, dtype=pl.String).implode()))
-        gone = self._gone(absent, walk, listing)
-        moved = self._moved(gone, walk)
-        remaining = earlier.height - gone.height + walk.changed.join(earlier, on="doc_id", how="anti").height
+        scan = self._scan(earlier, listing)
+        absent = earlier.filter(~pl.col("doc_id").is_in(pl.Series(scan.seen, dtype=pl.String).implode()))
+        gone = self._gone(absent, scan, listing)
+        moved = self._moved(gone, scan)
+        remaining = earlier.height - gone.height + scan.changed.join(earlier, on="doc_id", how="anti").height
         check_deletions(
             self._name, self._settings.max_lost_share, PendingDeletions(earlier.height, gone, moved, remaining)
         )
-        issues, new_issues = self._issues(walk, earlier)
+        issues, new_issues = self._issues(scan, earlier)
         self._store.replace(ISSUES, self._name, issues)
         bad = _where(issues, [_names_document(path, listing) for path in issues["path"]])
-        check_unusable(self._name, bad, usable=len(walk.seen))
-        replaced = earlier.join(walk.changed, on="doc_id", how="semi")
+        check_unusable(self._name, bad, usable=len(scan.seen))
+        replaced = earlier.join(scan.changed, on="doc_id", how="semi")
         key = ["doc_id", "content_sha256"]
-        self._store.exchange(DOCUMENTS, self._name, self._added(walk.changed), pl.concat([gone, replaced]).select(key))
+        self._store.delete_and_insert(
+            DOCUMENTS, self._name, self._added(scan.changed), pl.concat([gone, replaced]).select(key)
+        )
         self._staging.clear()
         return IngestOutcome(
             rows=self._store.count(DOCUMENTS, self._name),
-            extracted=walk.changed.height,
+            extracted=scan.changed.height,
             moved=moved,
             deleted=gone.height - moved,
             kept=absent.height - gone.height,
@@ -119,61 +121,61 @@ class Ingest:
             new_issues=new_issues,
         )
 
-    def _walk(self, earlier: pl.DataFrame, listing: Listing) -> _Walk:
+    def _scan(self, earlier: pl.DataFrame, listing: Listing) -> _IngestScan:
         """Looks at every source, and stages the text of those that changed."""
         staged = self._staging.read({name: SCHEMAS[DOCUMENTS][name] for name in VERSION})
         known_issues = self._store.read(ISSUES, self._name).drop_nulls("source_sha256")
         unchanged, waiting, bad = (
             _Versions.of(rows) for rows in (earlier, staged, known_issues.rename({"path": "doc_id"}))
         )
-        walk = _Walk(self._staging)
+        scan = _IngestScan(self._staging)
         sources = read_sources(
             self._collection,
-            Limits.of(self._settings),
+            DocumentLimits.of(self._settings),
             known=lambda source: source in unchanged or source in waiting or source in bad,
             listing=listing,
             progress=self._progress,
         )
         for source, item in sources:
             if isinstance(item, DocumentIssue):
-                walk.issue(source, item)
+                scan.issue(source, item)
             elif isinstance(item, Document):
-                walk.document(source, item)
+                scan.document(source, item)
             elif source in bad:
-                walk.known_issues.append(source.doc_id)
+                scan.known_issues.append(source.doc_id)
             else:
-                walk.known(source, staged=source not in unchanged)
-        walk.finish()
-        return walk
+                scan.known(source, staged=source not in unchanged)
+        scan.finish()
+        return scan
 
-    def _gone(self, absent: pl.DataFrame, walk: _Walk, listing: Listing) -> pl.DataFrame:
+    def _gone(self, absent: pl.DataFrame, scan: _IngestScan, listing: Listing) -> pl.DataFrame:
         """Of documents that were not read, those that have no source any more, as far as that can be known."""
         if listing.is_beir:
             # A line that cannot be used may have been any of the documents.
-            of_rows = (issue for _, issue in walk.issues if issue.path not in listing.judgements)
+            of_rows = (issue for _, issue in scan.issues if issue.path not in listing.judgements)
             unsure = any(issue.kind not in _OF_KNOWN_ROWS for issue in of_rows)
             return absent.clear() if unsure else absent
-        in_the_way = {issue.path for _, issue in walk.issues if issue.kind in _OF_ITS_PATH_ALONE}
-        doubtful = {issue.path for _, issue in walk.issues if issue.kind not in _OF_ITS_PATH_ALONE} | set(
-            walk.known_issues
+        in_the_way = {issue.path for _, issue in scan.issues if issue.kind in _OF_ITS_PATH_ALONE}
+        doubtful = {issue.path for _, issue in scan.issues if issue.kind not in _OF_ITS_PATH_ALONE} | set(
+            scan.known_issues
         )
         sure = [
             doc_id not in in_the_way and not _is_or_is_below(doc_id, doubtful) for doc_id in absent["doc_id"].to_list()
         ]
         return _where(absent, sure)
 
-    def _moved(self, gone: pl.DataFrame, walk: _Walk) -> int:
+    def _moved(self, gone: pl.DataFrame, scan: _IngestScan) -> int:
         """How many of the documents that are gone have their text in one that is new or changed."""
-        if not (gone.height and walk.changed.height):
+        if not (gone.height and scan.changed.height):
             return 0
         staged = self._staging.read({name: SCHEMAS[DOCUMENTS][name] for name in (*VERSION, "content_sha256")})
-        texts = staged.join(walk.changed, on=VERSION, how="semi")
+        texts = staged.join(scan.changed, on=VERSION, how="semi")
         return gone.join(texts, on="content_sha256", how="semi").height
 
-    def _issues(self, walk: _Walk, earlier: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    def _issues(self, scan: _IngestScan, earlier: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
         """The rows of ``document_issues``, and those of them that are new."""
         before = self._store.read(ISSUES, self._name)
-        still_there = set(earlier["doc_id"].filter(earlier["doc_id"].is_in([issue.path for _, issue in walk.issues])))
+        still_there = set(earlier["doc_id"].filter(earlier["doc_id"].is_in([issue.path for _, issue in scan.issues])))
         found = [
             {
                 **vars(issue),
@@ -181,14 +183,14 @@ class Ingest:
                 "source_sha256": source.sha256,
                 "extraction": source.extraction,
             }
-            for source, issue in walk.issues
+            for source, issue in scan.issues
         ]
         rows = pl.DataFrame(found, schema=SCHEMAS[ISSUES]).drop("first_seen")
         since = before.group_by("path", "kind").agg(pl.col("first_seen").min())
         rows = rows.join(since, on=["path", "kind"], how="left").with_columns(
             pl.col("first_seen").fill_null(datetime.now(UTC))
         )
-        carried = before.filter(pl.col("path").is_in(walk.known_issues))
+        carried = before.filter(pl.col("path").is_in(scan.known_issues))
         issues = pl.concat([rows.select(list(SCHEMAS[ISSUES])), carried]).sort("path", "kind")
         return issues, issues.join(before, on=["path", "kind"], how="anti")
 
@@ -240,8 +242,8 @@ def _digest(*version: str | None) -> bytes:
     return hashlib.blake2b("\x1f".join(map(str, version)).encode(), digest_size=16).digest()
 
 
-class _Walk:
-    """What a walk over the sources has found.
+class _IngestScan:
+    """What a scan over the sources has found.
 
     Attributes:
         seen: Ids of all documents that have a usable source.
@@ -281,7 +283,7 @@ class _Walk:
         version = {"source_sha256": source.sha256, "extraction": source.extraction}
         self._rows.append({**vars(document), "content_sha256": digest, **version})
         self._characters += len(document.text)
-        if len(self._rows) >= ROWS_A_FILE or self._characters >= CHARACTERS_A_FILE:
+        if len(self._rows) >= ROWS_PER_STAGED_FILE or self._characters >= CHARACTERS_PER_STAGED_FILE:
             self.finish()
 
     def finish(self) -> None:

@@ -31,7 +31,7 @@ class Heading:
 
 
 @dataclass(frozen=True)
-class Section:
+class HeadingSection:
     """The text from one heading to the next; ``path`` holds the titles from the outermost heading to its own."""
 
     start: int
@@ -63,16 +63,16 @@ def headings(text: str, most_steps: int | None = None) -> list[Heading]:
     return found
 
 
-def sections(text: str) -> list[Section]:
+def sections(text: str) -> list[HeadingSection]:
     """Cut a Markdown text at its headings; the first section, at level 0, is what stands before any heading."""
     found = headings(text)
     starts = [heading.start for heading in found]
-    result = [Section(0, starts[0] if starts else len(text), 0, ())]
+    result = [HeadingSection(0, starts[0] if starts else len(text), 0, ())]
     ancestors: list[Heading] = []
     for heading, end in zip(found, [*starts, len(text)][1:], strict=True):
         ancestors = [above for above in ancestors if above.level < heading.level] + [heading]
         path = tuple(above.title for above in ancestors if above.title)
-        result.append(Section(heading.start, end, heading.level, path))
+        result.append(HeadingSection(heading.start, end, heading.level, path))
     return result
 
 

@@ -18,7 +18,7 @@ from stat import S_ISDIR
 _PATH_MAX = 4096  # of Linux, with the NUL at the end
 _PREFIX = 4000  # of it, what is opened at once
 _FOLDER = os.O_DIRECTORY | os.O_CLOEXEC
-_IN_WORDS = {
+_DESCRIPTIONS = {
     errno.ENOENT: "a broken symlink, or a file that has just gone",
     errno.ELOOP: "a loop of symlinks",
     errno.EACCES: "no permission to read it",
@@ -103,9 +103,9 @@ def printable(path: Path | str) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
-def in_words(error: OSError) -> str:
+def describe_os_error(error: OSError) -> str:
     """An error, as a person would say it."""
-    return _IN_WORDS.get(error.errno or 0) or f"{type(error).__name__}: {error.strerror}"
+    return _DESCRIPTIONS.get(error.errno or 0) or f"{type(error).__name__}: {error.strerror}"
 
 
 def _looked_at(entry: os.DirEntry[str], folder: int) -> Entry:

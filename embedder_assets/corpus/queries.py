@@ -14,7 +14,7 @@ from embedder_assets.corpus.beir import read_rows
 from embedder_assets.corpus.collections import BEIR_QRELS, BEIR_QUERIES, Collection, visible_entries
 from embedder_assets.corpus.document import DocumentIssue
 from embedder_assets.corpus.markdown import HEADING_SEPARATOR
-from embedder_assets.corpus.paths import in_words
+from embedder_assets.corpus.paths import describe_os_error
 from embedder_assets.corpus.source_files import check_file
 from embedder_assets.errors import CorpusError, DocumentError
 from embedder_assets.sanitize import one_line
@@ -177,7 +177,7 @@ def _read_text(path: Path) -> str:
         raise CorpusError(
             str(path),
             expected="a text file in UTF-8 that can be read",
-            got=in_words(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}",
+            got=describe_os_error(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}",
             remedy="Correct the file or its permissions, or remove it.",
         ) from error
 

@@ -23,7 +23,7 @@ from embedder_assets.corpus.collections import (
     visible_entries,
 )
 from embedder_assets.corpus.document import DocumentIssue
-from embedder_assets.corpus.paths import Entry, in_words, may_read, open_file, printable, real_path, status
+from embedder_assets.corpus.paths import Entry, describe_os_error, may_read, open_file, printable, real_path, status
 from embedder_assets.errors import CorpusError, DocumentError
 
 _JUDGEMENTS = (BEIR_QUERIES, BEIR_QRELS, "qrels_*.tsv")
@@ -63,7 +63,7 @@ def list_sources(collection: Collection, known: Set[str] = frozenset()) -> Listi
         collection: The collection.
         known: Ids of documents that there were: a folder in the place of one is an issue, any other is only a folder.
     """
-    listing = _Walk(collection, known).run()
+    listing = _FolderWalk(collection, known).run()
     listing.sources.sort(key=lambda source: source.doc_id)
     listing.issues.sort(key=lambda issue: issue.path)
     return listing
@@ -110,10 +110,10 @@ def check_file(collection: Collection, path: Path) -> None:
         refuse_outside(corpus_dir_of(collection), path, real_path(path))
         _refuse_unreadable(path)
     except OSError as error:
-        raise _unreadable(path, in_words(error)) from error
+        raise _unreadable(path, describe_os_error(error)) from error
 
 
-class _Walk:
+class _FolderWalk:
     """One look at a collection's folder and all below it; each real folder is entered once, so loops end."""
 
     def __init__(self, collection: Collection, known: Set[str]) -> None:
@@ -202,7 +202,7 @@ class _Walk:
 
     def _issue(self, path: Path, error: OSError | CorpusError | DocumentError) -> None:
         if isinstance(error, OSError):
-            error = _unreadable(path, in_words(error))
+            error = _unreadable(path, describe_os_error(error))
         kind = error.kind if isinstance(error, DocumentError) else "unreadable"
         place = printable(self._doc_id(path))
         self._listing.issues.append(DocumentIssue(self._collection.name, place, kind, str(error)))

@@ -1,4 +1,4 @@
-"""Dense vectors: one unit vector of float32 a chunk."""
+"""Dense vectors: one unit vector of float32 per chunk."""
 
 from __future__ import annotations
 

@@ -26,14 +26,14 @@ REASONS: dict[type[EmbedderError], str] = {
 MODEL_ERRORS = tuple(REASONS)
 
 
-def reason_of(error: EmbedderError) -> str:
+def fallback_reason(error: EmbedderError) -> str:
     """The one word for an error of a model: the first class of ``REASONS`` that it is of."""
     return next(word for kind, word in REASONS.items() if isinstance(error, kind))
 
 
 @dataclass
 class Fallback:
-    """The leave to go on without a model, once.
+    """The permission to go on without a model, once.
 
     Attributes:
         allowed: What the setting says; where it is false, the model's error comes out.
@@ -47,7 +47,7 @@ class Fallback:
     collection: str = ""
     used: bool = False
 
-    def instead(self, work: Callable[[], Result], stand_in: Callable[[], Result]) -> Result:
+    def run_or_fall_back(self, work: Callable[[], Result], stand_in: Callable[[], Result]) -> Result:
         """The result of ``work``, or that of ``stand_in`` where a model fails.
 
         Raises:
@@ -60,5 +60,5 @@ class Fallback:
                 raise
             result = stand_in()
             self.used = True
-            self.report(reason_of(error), f"{self.collection}: {error}" if self.collection else str(error))
+            self.report(fallback_reason(error), f"{self.collection}: {error}" if self.collection else str(error))
             return result

@@ -36,7 +36,7 @@ TABLE = "sparse_embeddings"
 # Source of lexical rows, and what they have in the place of a model's name.
 LEXICAL = "lexical_fallback"
 # Raise it when the weights change: lexical rows are then made anew.
-RULES = "1"
+LEXICAL_VERSION = "1"
 
 
 def lexical_model(settings: Settings) -> ModelVersion | None:
@@ -47,7 +47,7 @@ def lexical_model(settings: Settings) -> ModelVersion | None:
     if not (settings.enable_sparse and settings.sparse_fallback and _tokenizer_file(settings).is_file()):
         return None
     digest = hashlib.sha256(_tokenizer_file(settings).read_bytes()).hexdigest()
-    return ModelVersion(LEXICAL, input_digest([RULES, digest, str(_pairs_kept(settings))])[:16])
+    return ModelVersion(LEXICAL, input_digest([LEXICAL_VERSION, digest, str(_pairs_kept(settings))])[:16])
 
 
 class LexicalEncoder:
@@ -144,7 +144,7 @@ class LexicalOutcome:
     coverage: float
 
 
-def fill_in(store: TableStore, settings: Settings, model: ModelVersion, collection: str) -> LexicalOutcome:
+def write_lexical_rows(store: TableStore, settings: Settings, model: ModelVersion, collection: str) -> LexicalOutcome:
     """Gives a lexical row to each chunk without a row of the sparse model, in one commit.
 
     Rows of gone chunks and lexical rows that are not needed go in the same commit. Those of another model stay, so that
@@ -167,7 +167,7 @@ def fill_in(store: TableStore, settings: Settings, model: ModelVersion, collecti
         found = look(part)
         stale.append(found.stale)
         chunks, wanted = chunks + found.chunks, wanted + found.wanted
-    store.exchange(
+    store.delete_and_insert(
         TABLE, collection, (_rows(store, encoder, collection, look(part)) for part in parts), pl.concat(stale)
     )
     covered = chunks - wanted

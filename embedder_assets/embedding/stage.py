@@ -24,14 +24,14 @@ from embedder_assets.errors import InferenceError, TableError
 from embedder_assets.serving.client.grpc import Answer, Outputs
 from embedder_assets.serving.client.session import TritonSession
 from embedder_assets.settings import Settings
-from embedder_assets.tables.digest_ranges import ALL, DigestRange, digest_ranges
+from embedder_assets.tables.digest_ranges import FULL_RANGE, DigestRange, digest_ranges
 from embedder_assets.tables.schemas import SCHEMAS, Schema
 from embedder_assets.tables.staging import Staging
 from embedder_assets.tables.store import TableStore
 from embedder_assets.telemetry.stage_record import StageMeter
 
-# Requests between two commits to the staging folder: what a crash can cost at most.
-REQUESTS_A_COMMIT = 4
+# Also what a crash can cost at most.
+REQUESTS_PER_STAGED_FILE = 4
 _FAILED: Schema = {name: pl.String() for name in (*MODEL_KEY, "message")}
 
 
@@ -52,8 +52,8 @@ AllowSwap = Callable[[Encoder, str, Iterable[pl.DataFrame]], None]
 
 
 @dataclass
-class Prepared:
-    """A model's part of a collection, all of whose missing values are in the table or staged, or failed.
+class PendingRows:
+    """A model's rows of a collection before their commit: each missing value is staged, in the table, or failed.
 
     Attributes:
         encoder: The model.
@@ -104,7 +104,7 @@ class EmbeddingOutcome:
 
 
 @dataclass(frozen=True)
-class _Census:
+class _RowCounts:
     """What the table holds of a collection, counted and not assumed.
 
     Attributes:
@@ -167,22 +167,22 @@ class EmbeddingStage:
             InferenceError: A model fails for any text, or for all of the collection's.
             TableError: A staged value is not there any more. The table is as it was.
         """
-        prepared = self.prepare(collection, meter)
-        census = self._census(collection)
-        self._ask_for_swap(collection, prepared, census.stale)
-        failed = pl.concat([each.failed for each in prepared])
+        pending = self.prepare(collection, meter)
+        counts = self._count_rows(collection)
+        self._ask_for_swap(collection, pending, counts.stale)
+        failed = pl.concat([each.failed for each in pending])
         list_failures(self._store, collection, self._table.removesuffix("_embeddings"), failed)
-        added = (frame for each in prepared for frame in self.missing_rows(collection, each))
-        self._store.exchange(self._table, collection, added, census.stale)
+        added = (frame for each in pending for frame in self.missing_rows(collection, each))
+        self._store.delete_and_insert(self._table, collection, added, counts.stale)
         for encoder in self._encoders:
             self._staging(collection, encoder).clear()
         self._store.delete_staged()
-        deleted = self._deleted(census.stale)
-        if census.stale.height or any(each.missing for each in prepared):
-            census = self._census(collection)
-        return [_outcome(*each, census) for each in zip(prepared, deleted, strict=True)]
+        deleted = self._deleted(counts.stale)
+        if counts.stale.height or any(each.missing for each in pending):
+            counts = self._count_rows(collection)
+        return [_outcome(*each, counts) for each in zip(pending, deleted, strict=True)]
 
-    def prepare(self, collection: str, meter: StageMeter, shard: DigestRange = ALL) -> list[Prepared]:
+    def prepare(self, collection: str, meter: StageMeter, shard: DigestRange = FULL_RANGE) -> list[PendingRows]:
         """Computes into the staging folder what neither it nor the table has, one model after the other.
 
         Args:
@@ -205,70 +205,70 @@ class EmbeddingStage:
                 keys = self._keys(collection, each.encoder, part).join(each.failed, on=MODEL_KEY, how="anti")
                 yield self._rows(collection, each.encoder, keys, part)
 
-    def missing_rows(self, collection: str, prepared: Prepared) -> Iterator[pl.DataFrame]:
+    def missing_rows(self, collection: str, pending: PendingRows) -> Iterator[pl.DataFrame]:
         """Whole rows for the keys that the table lacks, after ``prepare``, but those that failed; a frame per range."""
-        for part in self._parts(collection) if prepared.missing else []:
-            lacking = self._keys(collection, prepared.encoder, part)
-            for rows in (self._present(collection, prepared.encoder, part), prepared.failed):
+        for part in self._parts(collection) if pending.missing else []:
+            lacking = self._keys(collection, pending.encoder, part)
+            for rows in (self._present(collection, pending.encoder, part), pending.failed):
                 lacking = lacking.join(rows, on=MODEL_KEY, how="anti")
             if lacking.height:
-                yield self._rows(collection, prepared.encoder, lacking, part)
+                yield self._rows(collection, pending.encoder, lacking, part)
 
-    def _prepare(self, collection: str, encoder: Encoder, meter: StageMeter, shard: DigestRange) -> Prepared:
-        prepared = Prepared(encoder, self._chunk_count(collection, shard))
+    def _prepare(self, collection: str, encoder: Encoder, meter: StageMeter, shard: DigestRange) -> PendingRows:
+        pending = PendingRows(encoder, self._chunk_count(collection, shard))
         for part in filter(None, (part.within(shard) for part in self._parts(collection))):
             # Staged rows first: what another host publishes is in the table before it is staged no more.
             staged = self._staging(collection, encoder).read({"content_sha256": pl.String()}, part)
             keys, present = self._keys(collection, encoder, part), self._present(collection, encoder, part)
-            prepared.is_new = prepared.is_new and not present.height
+            pending.is_new = pending.is_new and not present.height
             lacking = keys.join(present, on=MODEL_KEY, how="anti")
-            prepared.wanted += keys.height
-            prepared.missing += lacking.height
+            pending.wanted += keys.height
+            pending.missing += lacking.height
             # A moved text takes the value that it has here; what was staged before a kill need not be computed again.
             for rows in (present, staged):
                 keys = keys.join(rows, on="content_sha256", how="anti")
             if keys.height:
-                self._compute(collection, keys["content_sha256"].unique(), part, prepared, meter)
-            meter.progress(collection, prepared.wanted, prepared.chunks)
-            failed = lacking.join(_messages(prepared.errors), on="content_sha256")
-            prepared.failed = pl.concat([prepared.failed, failed])
-        prepared.missing -= prepared.failed.height
-        meter.count("reused", prepared.reused)
-        _report_failures(collection, prepared, meter)
-        return prepared
+                self._compute(collection, keys["content_sha256"].unique(), part, pending, meter)
+            meter.progress(collection, pending.wanted, pending.chunks)
+            failed = lacking.join(_messages(pending.errors), on="content_sha256")
+            pending.failed = pl.concat([pending.failed, failed])
+        pending.missing -= pending.failed.height
+        meter.count("reused", pending.reused)
+        _report_failures(collection, pending, meter)
+        return pending
 
     def _compute(
-        self, collection: str, digests: pl.Series, part: DigestRange, prepared: Prepared, meter: StageMeter
+        self, collection: str, digests: pl.Series, part: DigestRange, pending: PendingRows, meter: StageMeter
     ) -> None:
         """Stages the values of distinct texts of a range, and notes which failed."""
-        encoder, wanted = prepared.encoder, part.rows & pl.col("content_sha256").is_in(digests.implode())
+        encoder, wanted = pending.encoder, part.rows & pl.col("content_sha256").is_in(digests.implode())
         texts = self._store.read("chunks", collection, ["content_sha256", "text", "token_count"], where=wanted)
         # The longest first: what remains at the end is short, so no core waits long for another. Equal ones in the
         # order of their digest, so that a run does the same again.
         texts = texts.unique("content_sha256").sort(["token_count", "content_sha256"], descending=[True, False])
         frames = list(texts.iter_slices(self._batch_size))
         requests = ([(text,) for text in frame["text"]] for frame in frames)
-        before, done, uncommitted = prepared.wanted - texts.height, 0, []
+        before, done, unstaged = pending.wanted - texts.height, 0, []
         answers = self._triton.infer_many(encoder.model, requests, observer=meter)
         for frame, answer in zip(frames, answers, strict=True):
-            uncommitted.append(_values(encoder, frame, answer))
+            unstaged.append(_values(encoder, frame, answer))
             failed = {frame["content_sha256"][each.position]: each.error for each in answer.failures}
-            prepared.errors.update(failed)
-            prepared.computed += answer.rows
+            pending.errors.update(failed)
+            pending.computed += answer.rows
             meter.count("computed", answer.rows)
             done += frame.height
-            meter.progress(collection, before + done, prepared.chunks)
-            if len(uncommitted) == REQUESTS_A_COMMIT or done == texts.height:
-                rows = pl.concat(uncommitted)
+            meter.progress(collection, before + done, pending.chunks)
+            if len(unstaged) == REQUESTS_PER_STAGED_FILE or done == texts.height:
+                rows = pl.concat(unstaged)
                 if rows.height:
                     self._staging(collection, encoder).append(rows)
-                uncommitted = []
+                unstaged = []
 
-    def _ask_for_swap(self, collection: str, prepared: Sequence[Prepared], stale: pl.DataFrame) -> None:
+    def _ask_for_swap(self, collection: str, pending: Sequence[PendingRows], stale: pl.DataFrame) -> None:
         """Shows the rows of models that replace another one to whoever may refuse them."""
         replaced = stale.filter(pl.col("model") != LEXICAL)
         is_swap = not set(replaced["model_fingerprint"]) <= {encoder.fingerprint for encoder in self._encoders}
-        for each in prepared:
+        for each in pending:
             if self._allow_swap is not None and is_swap and each.is_new and each.missing:
                 self._allow_swap(each.encoder, collection, self.missing_rows(collection, each))
 
@@ -295,7 +295,7 @@ class EmbeddingStage:
             )
         return rows.select(list(SCHEMAS[self._table]))
 
-    def _census(self, collection: str) -> _Census:
+    def _count_rows(self, collection: str) -> _RowCounts:
         stale, rows, covered = [], Counter[str](), Counter[str]()
         for part in self._parts(collection):
             present = self._store.read(self._table, collection, MODEL_KEY, where=part.rows)
@@ -303,7 +303,7 @@ class EmbeddingStage:
             stale.append(present.join(wanted, on=MODEL_KEY, how="anti"))
             rows.update(dict(present["model"].value_counts().iter_rows()))
             covered.update(dict(wanted.join(present, on=MODEL_KEY, how="semi")["model"].value_counts().iter_rows()))
-        return _Census(pl.concat(stale), rows, covered)
+        return _RowCounts(pl.concat(stale), rows, covered)
 
     def _deleted(self, stale: pl.DataFrame) -> list[int]:
         """Stale rows of each model; those of models that are no longer configured count with the first one's."""
@@ -316,7 +316,7 @@ class EmbeddingStage:
         return digest_ranges(self._store.count("chunks", collection))
 
     def _chunk_count(self, collection: str, shard: DigestRange) -> int:
-        if shard == ALL:
+        if shard == FULL_RANGE:
             return self._store.count("chunks", collection)
         return self._store.read("chunks", collection, ["content_sha256"], where=shard.rows).height
 
@@ -349,29 +349,29 @@ def _messages(errors: dict[str, InferenceError]) -> pl.DataFrame:
     return pl.DataFrame(columns, schema={"content_sha256": pl.String, "message": pl.String})
 
 
-def _report_failures(collection: str, prepared: Prepared, meter: StageMeter) -> None:
+def _report_failures(collection: str, pending: PendingRows, meter: StageMeter) -> None:
     """Names the chunks that failed; where none is left, it is not the texts."""
-    errors, model = prepared.errors, prepared.encoder.model
+    errors, model = pending.errors, pending.encoder.model
     for kind in sorted({error.kind for error in errors.values()}):
         of_kind = [digest for digest, error in errors.items() if error.kind == kind]
-        chunks = prepared.failed.filter(pl.col("content_sha256").is_in(of_kind))["chunk_id"].sort()
+        chunks = pending.failed.filter(pl.col("content_sha256").is_in(of_kind))["chunk_id"].sort()
         meter.items_failed(model, chunks.to_list(), kind)
-    if errors and prepared.failed.height == prepared.wanted:
+    if errors and pending.failed.height == pending.wanted:
         raise InferenceError(
             f"model '{model}' on collection '{collection}'",
             expected="an answer for one of its chunks at least",
-            got=f"a failure for each of {prepared.wanted}, for example: {next(iter(errors.values())).got}",
+            got=f"a failure for each of {pending.wanted}, for example: {next(iter(errors.values())).got}",
             remedy="The table is as it was. `embedder models verify` tells whether the model is whole.",
         )
 
 
-def _outcome(prepared: Prepared, deleted: int, census: _Census) -> EmbeddingOutcome:
-    model = prepared.encoder.model
+def _outcome(pending: PendingRows, deleted: int, counts: _RowCounts) -> EmbeddingOutcome:
+    model = pending.encoder.model
     return EmbeddingOutcome(
-        rows=census.rows[model],
-        computed=prepared.computed,
-        reused=prepared.reused,
+        rows=counts.rows[model],
+        computed=pending.computed,
+        reused=pending.reused,
         deleted=deleted,
-        coverage=census.covered[model] / prepared.wanted if prepared.wanted else 1.0,
-        failed=prepared.failed.height,
+        coverage=counts.covered[model] / pending.wanted if pending.wanted else 1.0,
+        failed=pending.failed.height,
     )

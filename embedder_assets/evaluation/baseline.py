@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from embedder_assets.evaluation.evaluate import EvaluateStage
 from embedder_assets.evaluation.results import EvaluationResult, latest_result, latest_rows, next_sequence
 from embedder_assets.settings import Settings
 from embedder_assets.tables.store import TableStore
+from embedder_assets.tables.transaction import run_exclusively
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ def accept(
 ) -> list[Baseline]:
     """Makes the newest evaluation of some collections, or of all that have one, their baseline.
 
+    It waits while a run works on one of them.
+
     Raises:
         TableError: A collection is unknown, has no judged query, or has not been evaluated as it is now. Then none is
             accepted.
@@ -53,7 +57,9 @@ def accept(
         # What was evaluated some time ago is not what the tables hold, and would be a baseline of nothing.
         if stage.current(name) is None:
             raise _not_evaluated(store, settings, name)
-    return [_accept(store, name, accepted_by, note) for name in chosen]
+    # The next sequence is read and then written: two operators who accept at the same time must not take the same one.
+    work = functools.partial(_accept, accepted_by=accepted_by, note=note)
+    return [run_exclusively(store, [name], functools.partial(work, collection=name)) for name in chosen]
 
 
 def accepted_baselines(store: TableStore) -> Iterator[Baseline]:

@@ -89,7 +89,7 @@ class ExportStage:
         for path in (path for pattern in _FILES for path in folder.glob(pattern)):
             if path.name not in written:
                 path.unlink()
-        self._store.confirm(collection)
+        self._store.check_unchanged(collection)
         manifest = {"collection": collection, "input_digest": digest, "chunk_count": parts.rows, "files": files}
         (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
         return ExportOutcome(folder, _sizes(manifest), written=True)

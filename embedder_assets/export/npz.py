@@ -1,6 +1,6 @@
 """Writes NumPy's ``.npz`` format block by block: ``numpy.savez`` wants whole arrays.
 
-The format is NumPy's own, "numpy.lib.format" in its documentation: a ZIP archive of one ``.npy`` file an array.
+The format is NumPy's own, "numpy.lib.format" in its documentation: a ZIP archive of one ``.npy`` file per array.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from embedder_assets.tables.store import TableStore
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-# Queries scored at a time: bounds the score matrix to this many rows of one float32 a chunk of a block.
+# Queries scored at a time: bounds the score matrix to this many rows of one float32 per chunk of a block.
 QUERY_BLOCK = 128
 # Pairs of query and chunk scored exactly at a time.
 PAIR_BLOCK = 16_384

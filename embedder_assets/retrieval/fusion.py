@@ -171,7 +171,7 @@ class FuseStage:
         lexical = lambda: LexicalEncoder(self._settings).queries(  # noqa: E731
             queries["text"].to_list(), (block.vectors for block in blocks)
         )
-        return fallback.instead(by_model, lexical) if fallback else by_model()
+        return fallback.run_or_fall_back(by_model, lexical) if fallback else by_model()
 
     def _input_digest(self, collection: str, queries: pl.DataFrame) -> str:
         return input_digest(

@@ -239,7 +239,7 @@ class HnswIndexStage:
         self._store = store
         self._above = settings.approximate_above
 
-    def wanted(self, collection: str) -> bool:
+    def is_enabled_for(self, collection: str) -> bool:
         """Whether a collection has more chunks than are searched exactly."""
         return bool(self._above) and self._store.count("chunks", collection) > self._above
 
@@ -256,7 +256,7 @@ class HnswIndexStage:
         Raises:
             TableError: A table cannot be read.
         """
-        kept = models if usearch_installed() and self.wanted(collection) else []
+        kept = models if usearch_installed() and self.is_enabled_for(collection) else []
         remove_indexes(self._store.home, collection, kept)
         return {model.name: self._update(collection, model, position) for position, model in enumerate(kept)}
 

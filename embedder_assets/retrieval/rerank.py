@@ -68,7 +68,9 @@ class RerankStage:
             meter.count("reused", reused)
         vectors = self._vectors(collection, pairs)
         fallback = Fallback(self._may_fall_back, meter.fell_back, collection)
-        rows = fallback.instead(lambda: self.rerank(pairs, vectors, collection, meter), lambda: in_fused_order(pairs))
+        rows = fallback.run_or_fall_back(
+            lambda: self.rerank(pairs, vectors, collection, meter), lambda: in_fused_order(pairs)
+        )
         if fallback.used:
             digest = input_digest([digest, FALLBACK])
             meter.count("fallback", rows.height)

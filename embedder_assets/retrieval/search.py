@@ -12,10 +12,10 @@ import polars as pl
 from embedder_assets.embedding.fallback import Fallback
 from embedder_assets.embedding.keys import ModelVersion
 from embedder_assets.errors import InferenceError, StorageError, TableError
+from embedder_assets.retrieval.consistent_view import CollectionView, State, consistent_view
 from embedder_assets.retrieval.exact_index import ChunkIndex, row_by_id
 from embedder_assets.retrieval.fusion import FuseStage, RetrievalModels
 from embedder_assets.retrieval.rerank import RerankStage, in_fused_order
-from embedder_assets.retrieval.searchable import SearchableCollection, State, searchable
 from embedder_assets.retrieval.snippet import snippet
 from embedder_assets.serving.client.session import TritonSession
 from embedder_assets.settings import Settings
@@ -90,7 +90,7 @@ class Search:
         for name in collections:
             if name not in available:
                 raise _not_searchable(name, available)
-        found = self._searchable(store, models, list(dict.fromkeys(collections)) or available)
+        found = self._views(store, models, list(dict.fromkeys(collections)) or available)
         self._chunks = pl.concat(
             [each.chunks.drop("content_sha256").with_columns(state=pl.lit(each.state)) for each in found]
         )
@@ -106,9 +106,7 @@ class Search:
             model = ModelVersion(name, triton.fingerprint(name, "rerank"))
             self._rerank = RerankStage(store, triton, settings, model)
 
-    def _searchable(
-        self, store: TableStore, models: RetrievalModels, names: Sequence[str]
-    ) -> list[SearchableCollection]:
+    def _views(self, store: TableStore, models: RetrievalModels, names: Sequence[str]) -> list[CollectionView]:
         """What can be searched of some collections; says which cannot, or only in another state than the newest.
 
         Raises:
@@ -117,7 +115,7 @@ class Search:
         found, problems = [], {}
         for name in names:
             try:
-                found.append(searchable(store, self._settings, models, name))
+                found.append(consistent_view(store, self._settings, models, name))
             except StorageError:
                 raise
             except TableError as error:
@@ -168,7 +166,7 @@ class Search:
     def _reranked(self, stage: RerankStage, pairs: pl.DataFrame) -> pl.DataFrame:
         vectors = self._index.vectors(0, pairs["chunk_id"])
         fallback = self._fallback(self._settings.rerank_fallback, "the fused order stands")
-        return fallback.instead(
+        return fallback.run_or_fall_back(
             lambda: stage.rerank(pairs, vectors, "", StageMeter("rerank", [])), lambda: in_fused_order(pairs)
         )
 

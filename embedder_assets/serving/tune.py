@@ -18,9 +18,9 @@ from itertools import cycle, islice
 from pathlib import Path
 
 from embedder_assets.errors import ModelBuildError
-from embedder_assets.serving.backends.text_encoder.cpu_options import cores
 from embedder_assets.serving.client.grpc import Row
 from embedder_assets.serving.client.session import TritonSession
+from embedder_assets.serving.cpu import cores
 from embedder_assets.serving.models.build import require_built
 from embedder_assets.serving.models.description import DESCRIPTION_FILE, Stage, load_description, render_config
 from embedder_assets.serving.models.golden import PASSAGES, QUESTION

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 import polars as pl
 
 COLUMN = "content_sha256"
-# Rows of a range, about: a unit vector of 384 float32 and a text a row make some 80 MB of them.
+# Rows of a range, about: a unit vector of 384 float32 and a text per row make some 80 MB of them.
 BLOCK_ROWS = 32_768
 _DIGITS = 4
-MOST = 16**_DIGITS
+MAX_RANGES = 16**_DIGITS
 # Follows every hexadecimal digit.
 _END = "g"
 
@@ -48,17 +48,17 @@ class DigestRange:
         return low < self.high and high >= self.low
 
 
-ALL = DigestRange("", _END)
+FULL_RANGE = DigestRange("", _END)
 
 
 def digest_ranges(rows: int) -> list[DigestRange]:
     """Ranges in ascending order that hold about ``BLOCK_ROWS`` of ``rows`` rows each; one for few rows."""
-    return equal_ranges(min(max(1, math.ceil(rows / BLOCK_ROWS)), MOST))
+    return equal_ranges(min(max(1, math.ceil(rows / BLOCK_ROWS)), MAX_RANGES))
 
 
 def equal_ranges(count: int) -> list[DigestRange]:
-    """So many ranges in ascending order, ``MOST`` at most, that hold all digests, about as many each."""
-    bounds = [f"{position * MOST // count:0{_DIGITS}x}" for position in range(count)] + [_END]
+    """So many ranges in ascending order, ``MAX_RANGES`` at most, that hold all digests, about as many each."""
+    bounds = [f"{position * MAX_RANGES // count:0{_DIGITS}x}" for position in range(count)] + [_END]
     bounds[0] = ""
     return [DigestRange(low, high) for low, high in itertools.pairwise(bounds)]
 

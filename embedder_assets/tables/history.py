@@ -16,10 +16,9 @@ from typing import Any
 from deltalake.exceptions import DeltaError
 
 from embedder_assets.errors import CommitConflictError, StorageError, TableError
-from embedder_assets.tables.exclusive_work import run_exclusively
-from embedder_assets.tables.read_snapshot import MADE_FROM
 from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.store import TableStore
+from embedder_assets.tables.transaction import MADE_FROM, run_exclusively
 
 # What delta-rs calls the rows that a commit added and removed, by kind of operation.
 _ADDED = ("num_added_rows", "num_target_rows_inserted")
@@ -227,10 +226,10 @@ def _instant(commit: dict[str, Any]) -> datetime:
     return datetime.fromtimestamp(commit["timestamp"] / 1000, UTC)
 
 
-class NotedVersions:
+class VersionTracker:
     """The versions of the tables that the steps of one run have read or made, by collection.
 
-    The first note of a table counts: a later step that reads newer rows must not hide that the earlier ones did not.
+    The first version of a table counts: a later step that reads newer rows must not hide that the earlier ones did not.
 
     Attributes:
         left_to_others: The collections that a step has left to another run, each with the sentence that says why.
@@ -240,8 +239,8 @@ class NotedVersions:
         self.left_to_others: dict[str, str] = {}
         self._versions: dict[str, dict[str, int]] = {}
 
-    def note(self, store: TableStore, collection: str, tables: Iterable[str]) -> dict[str, int]:
-        """Notes the versions of some tables that a step has read or made, while nobody else works on the collection.
+    def record(self, store: TableStore, collection: str, tables: Iterable[str]) -> dict[str, int]:
+        """Records the versions of some tables that a step has read or made, while nobody else works on the collection.
 
         Args:
             store: The tables.
@@ -249,19 +248,19 @@ class NotedVersions:
             tables: Their names; names of what is no table are left out.
 
         Returns:
-            Table to version: what another process needs for ``add``.
+            Table to version: what another process needs for ``merge``.
         """
         versions = {table: store.version(table) for table in tables if table in SCHEMAS}
-        self.add(collection, versions)
+        self.merge(collection, versions)
         return versions
 
-    def add(self, collection: str, versions: Mapping[str, int]) -> None:
-        """Takes over what another process of the run has noted, in any order."""
+    def merge(self, collection: str, versions: Mapping[str, int]) -> None:
+        """Takes over what another process of the run has recorded, in any order."""
         known = self._versions.setdefault(collection, {})
         for table, version in versions.items():
             known[table] = min(version, known.get(table, version))
 
-    def superseded(self, store: TableStore, collection: str) -> str | None:
+    def change_by_others(self, store: TableStore, collection: str) -> str | None:
         """A sentence about the first table in which rows of a collection have changed since; None where none have.
 
         Compaction changes no row.

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from filelock import FileLock
 
-from embedder_assets.tables.errors import FREE_SPACE, translate_file_errors
+from embedder_assets.tables.file_errors import FREE_SPACE, translate_file_errors
 
 
 def collection_lock(home: Path, collection: str) -> FileLock:

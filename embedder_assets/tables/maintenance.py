@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from deltalake import CommitProperties, WriterProperties
 
-from embedder_assets.tables.exclusive_work import run_exclusively
 from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.store import FILE_BYTES, ROW_GROUP_ROWS, TableStore
+from embedder_assets.tables.transaction import run_exclusively
 
-HOURS_A_DAY = 24
+HOURS_PER_DAY = 24
 # Table to the versions whose files stay however old they are.
 Needed = Mapping[str, Set[int]]
 # Files of a commit that is being written are in no version yet.
@@ -20,7 +20,7 @@ SHORTEST_HOURS = 1
 
 
 @dataclass(frozen=True)
-class Maintenance:
+class MaintenanceResult:
     """What was done to one table.
 
     Attributes:
@@ -39,7 +39,7 @@ class Maintenance:
 
 def maintain(
     store: TableStore, history_days: float, collections: Sequence[str] = (), needed: Callable[[], Needed] = dict
-) -> list[Maintenance]:
+) -> list[MaintenanceResult]:
     """Compacts every table, and forgets versions that are older than the history is to be.
 
     A collection is locked while its files are compacted, and all are while files are removed, so no run is in between.
@@ -62,14 +62,14 @@ def _maintain(
     table: str,
     collections: Sequence[str],
     vacuum: Callable[..., tuple[int, int | None]],
-) -> Maintenance:
+) -> MaintenanceResult:
     with store.readable(table):
         before = len(store.storage.open(table).file_uris())
         present = store.collections(table)
         for collection in present:
             run_exclusively(store, [collection], functools.partial(_compact, table=table, collection=collection))
         removed, size = run_exclusively(store, {*present, *collections}, functools.partial(vacuum, table=table))
-        return Maintenance(
+        return MaintenanceResult(
             table=table,
             files_before=before,
             files_after=len(store.storage.open(table).file_uris()),
@@ -93,7 +93,7 @@ def _vacuum(store: TableStore, table: str, history_days: float, needed: Callable
     kept = sorted(needed().get(table, ())) or None
     with store.committing(table):
         delta = store.storage.open(table)
-        hours = max(SHORTEST_HOURS, round(history_days * HOURS_A_DAY))
+        hours = max(SHORTEST_HOURS, round(history_days * HOURS_PER_DAY))
         vacuum = functools.partial(delta.vacuum, hours, enforce_retention_duration=False, keep_versions=kept)
         unused = vacuum(dry_run=True)
         size = None if store.storage.shared else _size(store, table, unused)

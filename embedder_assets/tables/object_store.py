@@ -53,7 +53,7 @@ def check_bucket_access(thing: str, url: str) -> None:
     """Returns where a bucket can be looked at, quickly.
 
     Raises:
-        StorageError: It does not answer, does not let us in, or is not there.
+        StorageError: It does not answer, does not give access, or is not there.
     """
     import obstore
 

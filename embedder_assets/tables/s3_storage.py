@@ -17,7 +17,7 @@ import polars as pl
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
-from embedder_assets.tables.errors import FILE_ERRORS
+from embedder_assets.tables.file_errors import FILE_ERRORS
 from embedder_assets.tables.object_store import (
     PROBE_RETRIES,
     object_store_error,

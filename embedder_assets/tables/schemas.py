@@ -100,7 +100,7 @@ SCHEMAS: dict[str, Schema] = {
         "values": pl.List(pl.Float32),
     },
     # Ranks start at 1; a null rank means the ranking did not hold the chunk. `dense_rank` is the best of `dense_ranks`,
-    # which has one entry a dense model. `input_digest` identifies everything the rows were computed from, so that an
+    # which has one entry per dense model. `input_digest` identifies everything the rows were computed from, so that an
     # unchanged input is not computed again.
     "fused_candidates": {
         "collection": _TEXT,

@@ -25,7 +25,7 @@ import polars as pl
 from embedder_assets.errors import TableError
 from embedder_assets.tables.digest_ranges import COLUMN as DIGEST
 from embedder_assets.tables.digest_ranges import DigestRange
-from embedder_assets.tables.errors import FILE_ERRORS, FREE_SPACE, translate_file_errors
+from embedder_assets.tables.file_errors import FILE_ERRORS, FREE_SPACE, translate_file_errors
 
 FOLDER = "staging"
 # Of a digest, in the names of the files: tells which range a file's rows are of.

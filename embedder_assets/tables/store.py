@@ -20,13 +20,14 @@ from deltalake.exceptions import CommitFailedError
 
 from embedder_assets.settings import Settings
 from embedder_assets.tables.arrow_stream import write_stream
-from embedder_assets.tables.errors import FREE_SPACE, translate_file_errors
+from embedder_assets.tables.file_errors import FREE_SPACE, translate_file_errors
 from embedder_assets.tables.frames import CountedFrames, Rows, conform, conforming_frames, same_rows, scan, take_rows
 from embedder_assets.tables.locks import table_lock
-from embedder_assets.tables.read_snapshot import FixedVersions, ReadSnapshot, collection_predicate, commit_conflict
 from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.staging import FOLDER, StagedFiles, Staging, delete_files
 from embedder_assets.tables.storage import TableStorage, storage_of
+from embedder_assets.tables.time_travel import TimeTravelStorage
+from embedder_assets.tables.transaction import ReadSnapshot, collection_predicate, commit_conflict
 
 # A merge of delta-rs reads all rows of the collection into memory; above this many they are written anew, as a stream.
 MERGE_ROWS = 100_000
@@ -65,14 +66,14 @@ class TableStore:
         tables._snapshot = ReadSnapshot(self.storage, remembers=True)
         yield tables
 
-    def at(self, versions: Mapping[str, int | None]) -> TableStore:
+    def as_of(self, versions: Mapping[str, int | None]) -> TableStore:
         """The same tables for reading, each at one version for good: the given one, or the newest at the first look.
 
         Args:
             versions: Name of a table to its version; None for a table that is to be empty.
         """
         fixed = copy.copy(self)
-        fixed.storage = FixedVersions(self.storage, versions)
+        fixed.storage = TimeTravelStorage(self.storage, versions)
         fixed._snapshot = ReadSnapshot(fixed.storage, remembers=False)
         return fixed
 
@@ -81,19 +82,19 @@ class TableStore:
         with self.readable(table):
             return self._snapshot.version(table)
 
-    def confirm(self, collection: str) -> None:
+    def check_unchanged(self, collection: str) -> None:
         """Returns where all rows of a collection that this piece of work has read are still the newest.
 
         Raises:
             CommitConflictError: Another host has changed some.
         """
-        self._snapshot.confirm(collection)
+        self._snapshot.check_unchanged(collection)
 
     def check_access(self) -> None:
         """Returns where the tables can be looked at.
 
         Raises:
-            StorageError: The object store does not answer, does not let us in, or has no such bucket.
+            StorageError: The object store does not answer, does not give access, or has no such bucket.
         """
         with translate_file_errors(
             f"the tables at {self.storage}", expected="to be reached", remedy="Check EMBEDDER_TABLES_URL."
@@ -110,9 +111,11 @@ class TableStore:
             collection: The collection.
             fingerprint: Of the model.
         """
-        return self.storage.staging(table, collection, fingerprint) or self.own_staging(table, collection, fingerprint)
+        return self.storage.staging(table, collection, fingerprint) or self.local_staging(
+            table, collection, fingerprint
+        )
 
-    def own_staging(self, table: str, collection: str, source: str) -> Staging:
+    def local_staging(self, table: str, collection: str, source: str) -> Staging:
         """The same for this home alone, whose locks let one run at a time stage rows of a collection.
 
         Args:
@@ -242,7 +245,7 @@ class TableStore:
         """Adds rows of one collection in one commit; none at all make no commit."""
         self._write(table, conforming_frames(table, rows), None, mode="append")
 
-    def exchange(self, table: str, collection: str, added: Rows, removed: pl.DataFrame) -> int:
+    def delete_and_insert(self, table: str, collection: str, added: Rows, removed: pl.DataFrame) -> int:
         """Adds rows to a collection and removes others in one commit, a plain append where none is removed.
 
         Args:
@@ -295,8 +298,7 @@ class TableStore:
                     "commit_properties": self._snapshot.describe(table, collection),
                 },
             )
-            merge = merge.when_matched_delete()
-            merge = merge.when_not_matched_insert_all(predicate="new.collection IS NOT NULL")
+            merge = merge.when_matched_delete().when_not_matched_insert_all(predicate="new.collection IS NOT NULL")
             return int(merge.execute()["num_target_rows_deleted"])
 
     def overwrite(self, table: str, collection: str, rows: Rows) -> None:

@@ -27,8 +27,10 @@ def appended(store: TableStore, collection: str) -> object:
     return store.append(QUERIES, query("appended", collection))
 
 
-def exchanged(store: TableStore, collection: str) -> object:
-    return store.exchange(QUERIES, collection, query("exchanged", collection), pl.DataFrame({"query_id": ["first"]}))
+def deleted_and_inserted(store: TableStore, collection: str) -> object:
+    return store.delete_and_insert(
+        QUERIES, collection, query("inserted", collection), pl.DataFrame({"query_id": ["first"]})
+    )
 
 
 def streamed(store: TableStore, collection: str) -> object:
@@ -36,7 +38,7 @@ def streamed(store: TableStore, collection: str) -> object:
     frames = [query("streamed", collection), query("too", collection)]
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(store_module, "MERGE_ROWS", 0)
-        return store.exchange(QUERIES, collection, iter(frames), pl.DataFrame({"query_id": ["first"]}))
+        return store.delete_and_insert(QUERIES, collection, iter(frames), pl.DataFrame({"query_id": ["first"]}))
 
 
 def replaced(store: TableStore, collection: str) -> object:
@@ -49,7 +51,7 @@ def removed(store: TableStore, collection: str) -> object:
 
 LEFT = {
     appended: ["appended", "first"],
-    exchanged: ["exchanged"],
+    deleted_and_inserted: ["inserted"],
     streamed: ["streamed", "too"],
     replaced: ["replaced"],
     removed: [],

@@ -287,7 +287,7 @@ def test_a_home_with_other_characters_holds_tables(folder: str, tmp_path: Path) 
     settings = load_settings(environ={"EMBEDDER_HOME": str(tmp_path / folder / "home")})
     store = TableStore.of(settings)
     for number in range(2):
-        store.exchange("documents", "kb", make_documents(**{f"d{number}": "text"}), pl.DataFrame())
+        store.delete_and_insert("documents", "kb", make_documents(**{f"d{number}": "text"}), pl.DataFrame())
     assert store.count("documents", "kb") == 2
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import dagster as dg
 
 from embedder_assets.assets.support.lease import leased
-from embedder_assets.assets.support.superseded import VERSIONS_KEY, leave_to_others, noted_versions
+from embedder_assets.assets.support.superseded import VERSIONS_KEY, leave_to_others, version_tracker
 from embedder_assets.errors import (
     CorpusError,
     EmbedderError,
@@ -24,8 +24,8 @@ from embedder_assets.instance.dagster_private import (
 from embedder_assets.partitions import backfill_policy, collections, collections_of_run
 from embedder_assets.run_context import Pipeline
 from embedder_assets.sanitize import one_line, redact
-from embedder_assets.tables.exclusive_work import run_exclusively
 from embedder_assets.tables.store import TableStore
+from embedder_assets.tables.transaction import run_exclusively
 from embedder_assets.telemetry.event_log import as_observation
 from embedder_assets.telemetry.progress import LoggedProgress
 from embedder_assets.telemetry.stage_record import StageMeter, StageName
@@ -110,11 +110,11 @@ def _work_on_each(
     used = [key.path[-1] for key in (*inputs, context.asset_key)]
 
     def unless_superseded(tables: TableStore, name: str) -> Metadata | str:
-        noted = noted_versions(pipeline, instance, run_id)
-        if (words := noted.superseded(tables, name)) is not None:
+        tracker = version_tracker(pipeline, instance, run_id)
+        if (words := tracker.change_by_others(tables, name)) is not None:
             return words
         values = work(tables, name)
-        versions = noted.note(tables, name, used)
+        versions = tracker.record(tables, name, used)
         return {**values, VERSIONS_KEY: dg.MetadataValue.json(versions)}
 
     metadata: dict[str, Metadata] = {}

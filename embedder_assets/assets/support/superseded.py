@@ -13,28 +13,28 @@ import dagster as dg
 
 from embedder_assets.run_context import Pipeline
 from embedder_assets.sanitize import one_line
-from embedder_assets.tables.history import NotedVersions
+from embedder_assets.tables.history import VersionTracker
 
 VERSIONS_KEY = "table_versions"
 SUPERSEDED_KEY = "superseded"
 _EVENTS = {dg.DagsterEventType.ASSET_MATERIALIZATION, dg.DagsterEventType.ASSET_OBSERVATION}
 
 
-def noted_versions(pipeline: Pipeline, instance: dg.DagsterInstance, run_id: str) -> NotedVersions:
-    """What the steps of a run have noted so far, in this process and before it started."""
-    if run_id not in pipeline.noted_versions:
-        pipeline.noted_versions[run_id] = noted = NotedVersions()
+def version_tracker(pipeline: Pipeline, instance: dg.DagsterInstance, run_id: str) -> VersionTracker:
+    """What the steps of a run have read or made so far, in this process and before it started."""
+    if run_id not in pipeline.version_trackers:
+        pipeline.version_trackers[run_id] = tracker = VersionTracker()
         for collection, metadata in _left_by(instance, run_id):
             if VERSIONS_KEY in metadata:
-                noted.add(collection, cast("dict[str, int]", metadata[VERSIONS_KEY].value))
+                tracker.merge(collection, cast("dict[str, int]", metadata[VERSIONS_KEY].value))
             if SUPERSEDED_KEY in metadata:
-                noted.left_to_others.setdefault(collection, str(metadata[SUPERSEDED_KEY].value))
-    return pipeline.noted_versions[run_id]
+                tracker.left_to_others.setdefault(collection, str(metadata[SUPERSEDED_KEY].value))
+    return pipeline.version_trackers[run_id]
 
 
 def leave_to_others(context: dg.AssetExecutionContext, pipeline: Pipeline, collection: str, words: str) -> None:
     """Says, in the log and as an event, that a step has left a collection to another run."""
-    noted_versions(pipeline, context.instance, context.run.run_id).left_to_others.setdefault(collection, words)
+    version_tracker(pipeline, context.instance, context.run.run_id).left_to_others.setdefault(collection, words)
     context.log.warning(one_line(f"collection '{collection}': {words}"))
     context.log_event(dg.AssetObservation(context.asset_key, partition=collection, metadata={SUPERSEDED_KEY: words}))
 

@@ -8,14 +8,14 @@ from typing import IO, Any
 from xml.parsers import expat
 
 from embedder_assets.corpus.extract.html import markdown_of_html
-from embedder_assets.corpus.extract.limits import MB, Extracted, Limits, over_limit, too_deep
+from embedder_assets.corpus.extract.limits import MB, DocumentLimits, Extracted, over_limit, too_deep
 from embedder_assets.errors import DocumentError
 
 # A document may be small and repeat itself; what unpacks to less than this does no harm.
 _HARMLESS_BYTES = 10_000_000
 
 
-def extract_docx(data: bytes, thing: str, limits: Limits) -> Extracted:
+def extract_docx(data: bytes, thing: str, limits: DocumentLimits) -> Extracted:
     """Turn a Word document into Markdown, without its images.
 
     Raises:
@@ -45,7 +45,7 @@ def _no_image(_image: Any) -> list[Any]:
     return []
 
 
-def _refuse_zip_bomb(archive: zipfile.ZipFile, thing: str, packed: int, limits: Limits) -> None:
+def _refuse_zip_bomb(archive: zipfile.ZipFile, thing: str, packed: int, limits: DocumentLimits) -> None:
     """Trusts what the archive says of itself: no entry can be read beyond the size that it states."""
     unpacked = sum(entry.file_size for entry in archive.infolist())
     if unpacked > limits.unpacked_bytes:

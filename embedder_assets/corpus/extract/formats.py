@@ -8,14 +8,14 @@ from collections.abc import Callable
 from embedder_assets.corpus.document import MEDIA_TYPES, has_lone_surrogates
 from embedder_assets.corpus.extract.docx import extract_docx
 from embedder_assets.corpus.extract.html import extract_html
-from embedder_assets.corpus.extract.limits import Extracted, Limits, over_limit, too_deep, too_long
+from embedder_assets.corpus.extract.limits import DocumentLimits, Extracted, over_limit, too_deep, too_long
 from embedder_assets.corpus.extract.pdf import extract_pdf
 from embedder_assets.corpus.extract.plain import extract_plain
 from embedder_assets.corpus.extract.rst import extract_rst
 from embedder_assets.corpus.markdown import Heading, TooManyStepsError, headings
 from embedder_assets.errors import DocumentError
 
-Extractor = Callable[[bytes, str, Limits], Extracted]
+Extractor = Callable[[bytes, str, DocumentLimits], Extracted]
 
 EXTRACTORS: dict[str, Extractor] = {
     ".md": extract_plain,
@@ -36,7 +36,7 @@ _MARK = re.compile(r">|[-+*]|\d+")
 _CARRIED = (DocumentError, MemoryError)
 
 
-def extract(suffix: str, data: bytes, thing: str, limits: Limits) -> Extracted:
+def extract(suffix: str, data: bytes, thing: str, limits: DocumentLimits) -> Extracted:
     """The text of a file and its title, empty where neither the file nor a heading states one.
 
     Raises:
@@ -54,7 +54,7 @@ def extract(suffix: str, data: bytes, thing: str, limits: Limits) -> Extracted:
         raise unreadable(thing, f"{type(error).__name__}: {error}") from error
 
 
-def _finished(extracted: Extracted, media_type: str, thing: str, limits: Limits) -> Extracted:
+def _finished(extracted: Extracted, media_type: str, thing: str, limits: DocumentLimits) -> Extracted:
     text = extracted.text.replace("\r\n", "\n").replace("\r", "\n")
     if len(text) > limits.text_chars:
         raise too_long(thing, limits)

@@ -6,7 +6,7 @@ import re
 import warnings
 from typing import TYPE_CHECKING
 
-from embedder_assets.corpus.extract.limits import Extracted, Limits, too_deep
+from embedder_assets.corpus.extract.limits import DocumentLimits, Extracted, too_deep
 from embedder_assets.corpus.extract.plain import decode
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ _HEADINGS = ["h1", "h2", "h3", "h4", "h5", "h6"]
 _BLANK_LINES = re.compile(r"\n(?:[ \t]*\n){2,}")
 
 
-def extract_html(data: bytes, thing: str, limits: Limits) -> Extracted:
+def extract_html(data: bytes, thing: str, limits: DocumentLimits) -> Extracted:
     """Turn a page into Markdown; its title is its ``<title>`` where it has no heading.
 
     Raises:
@@ -35,7 +35,7 @@ def extract_html(data: bytes, thing: str, limits: Limits) -> Extracted:
     return Extracted(_markdown(soup), "" if has_heading else page_title)
 
 
-def markdown_of_html(html: str, thing: str, limits: Limits) -> str:
+def markdown_of_html(html: str, thing: str, limits: DocumentLimits) -> str:
     """Turn HTML that another format was converted to into Markdown."""
     return _markdown(_parse(html, thing, limits.nesting))
 

@@ -18,13 +18,13 @@ from threading import Event, Timer
 from types import TracebackType
 from typing import IO
 
-from embedder_assets.corpus.extract.limits import Extracted, Limits, over_limit
+from embedder_assets.corpus.extract.limits import DocumentLimits, Extracted, over_limit
 from embedder_assets.corpus.extract.worker import NO_MEMORY, READY
 from embedder_assets.errors import DocumentError, SettingsError
 
 _START_S = 120  # of an interpreter, on a machine that is busy
-# An answer is JSON: up to twelve bytes a character beyond the basic plane.
-_BYTES_A_CHARACTER = 12
+# An answer is JSON: up to twelve bytes per character beyond the basic plane.
+_BYTES_PER_CHARACTER = 12
 _FRAME_BYTES = 1_000_000
 # Passwords are none of a parser's business.
 _ENVIRONMENT = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "TZ")
@@ -42,7 +42,7 @@ class _WorkerEndedError(Exception):
 class _Worker:
     """A running process and the connection to it."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: DocumentLimits) -> None:
         self._limits = limits
         ours, theirs = Pipe()
         self._connection: Connection = ours
@@ -102,7 +102,7 @@ class _Worker:
         try:
             for message in messages:
                 self._connection.send_bytes(message)
-            return self._connection.recv_bytes(self._limits.text_chars * _BYTES_A_CHARACTER + _FRAME_BYTES)
+            return self._connection.recv_bytes(self._limits.text_chars * _BYTES_PER_CHARACTER + _FRAME_BYTES)
         except (EOFError, OSError):
             self.end()
             raise _WorkerEndedError(late=late.is_set(), status=self._process.returncode) from None
@@ -119,7 +119,7 @@ class _Worker:
 class IsolatedExtractor:
     """Extracts in another process; to be closed, as a context manager."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: DocumentLimits) -> None:
         self._limits = limits
         self._worker: _Worker | None = None
 

@@ -29,7 +29,7 @@ class Extracted:
 
 
 @dataclass(frozen=True)
-class Limits:
+class DocumentLimits:
     """What one document may cost: two settings, and the constants above.
 
     Attributes:
@@ -57,7 +57,7 @@ class Limits:
     memory_bytes: int
 
     @classmethod
-    def of(cls, settings: Settings) -> Limits:
+    def of(cls, settings: Settings) -> DocumentLimits:
         """The limits of some settings."""
         return cls(
             document_bytes=int(settings.max_document_mb * MB),
@@ -97,7 +97,7 @@ def too_deep(thing: str, limit: int, got: str) -> DocumentError:
     return over_limit(thing, kind="too_deep", expected=f"at most {limit} levels of nesting", got=got)
 
 
-def too_long(thing: str, limits: Limits) -> DocumentError:
+def too_long(thing: str, limits: DocumentLimits) -> DocumentError:
     """The error of a document with more text than the limit."""
     expected = f"at most {limits.text_chars:,} characters of text"
     return over_limit(thing, kind="too_long", expected=expected, got="more")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from embedder_assets.corpus.extract.limits import Extracted, Limits, over_limit, too_long
+from embedder_assets.corpus.extract.limits import DocumentLimits, Extracted, over_limit, too_long
 from embedder_assets.errors import DocumentError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _FILE_NAME_TITLE = re.compile(r"^Microsoft |\.\w{2,4}$|^untitled$", re.IGNORECAS
 _MIN_PAGES_FOR_RUNNING_LINES = 5
 
 
-def extract_pdf(data: bytes, thing: str, limits: Limits) -> Extracted:
+def extract_pdf(data: bytes, thing: str, limits: DocumentLimits) -> Extracted:
     """Take the text of a PDF that was not merely scanned.
 
     Raises:
@@ -53,7 +53,7 @@ def extract_pdf(data: bytes, thing: str, limits: Limits) -> Extracted:
     return Extracted(text + "\n", "" if _FILE_NAME_TITLE.search(title) else _NOT_TEXT.sub("", title))
 
 
-def _page_texts(pdf: PdfDocument, thing: str, limits: Limits) -> Iterator[str]:
+def _page_texts(pdf: PdfDocument, thing: str, limits: DocumentLimits) -> Iterator[str]:
     if len(pdf) > limits.pdf_pages:
         expected, got = f"at most {limits.pdf_pages:,} pages", f"{len(pdf):,}"
         raise over_limit(thing, kind="too_many_pages", expected=expected, got=got)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 
-from embedder_assets.corpus.extract.limits import Extracted, Limits
+from embedder_assets.corpus.extract.limits import DocumentLimits, Extracted
 from embedder_assets.errors import DocumentError
 
 # The mark of UTF-32 begins with that of UTF-16, so it is tried first.
@@ -19,7 +19,7 @@ _CONTROL_BYTES = bytes(byte for byte in range(32) if byte not in b"\t\n\v\f\r\x1
 _MAX_CONTROL_SHARE = 0.03  # bytes at random have a tenth, text in any 8-bit encoding has none
 
 
-def extract_plain(data: bytes, thing: str, _limits: Limits) -> Extracted:
+def extract_plain(data: bytes, thing: str, _limits: DocumentLimits) -> Extracted:
     """Take a text file as it is."""
     return Extracted(decode(data, thing))
 

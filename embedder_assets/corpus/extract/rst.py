@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from embedder_assets.corpus.extract.html import markdown_of_html
-from embedder_assets.corpus.extract.limits import Extracted, Limits, too_deep
+from embedder_assets.corpus.extract.limits import DocumentLimits, Extracted, too_deep
 from embedder_assets.corpus.extract.plain import decode
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ _UNKNOWN_ROLE = re.compile(r"^:[\w:+.-]+:`~?!?([^`<]*?)\s*(?:<[^`]*>)?`$|^`([^`<
 _OPTION_LINE = re.compile(r"^:[\w-]+:.*$")
 
 
-def extract_rst(data: bytes, thing: str, limits: Limits) -> Extracted:
+def extract_rst(data: bytes, thing: str, limits: DocumentLimits) -> Extracted:
     """Turn reStructuredText into Markdown.
 
     Raises:

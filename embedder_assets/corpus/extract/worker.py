@@ -16,17 +16,17 @@ from dataclasses import asdict
 from multiprocessing.connection import Connection
 
 from embedder_assets.corpus.extract.formats import extract
-from embedder_assets.corpus.extract.limits import Limits
+from embedder_assets.corpus.extract.limits import DocumentLimits
 from embedder_assets.errors import DocumentError
 
 READY = b"ready"
 NO_MEMORY = errno.ENOMEM  # the exit status
-# Frames of Python a level of nesting, at most (docutils), and those around them.
-_FRAMES_A_LEVEL = 20
+# Frames of Python per level of nesting, at most (docutils), and those around them.
+_FRAMES_PER_LEVEL = 20
 _FRAMES_AROUND = 1000
 
 
-def main(fd: int, limits: Limits) -> None:
+def main(fd: int, limits: DocumentLimits) -> None:
     """Answers one document after the other until the other end is closed."""
     _confine(limits)
     connection = Connection(fd)
@@ -47,8 +47,8 @@ def main(fd: int, limits: Limits) -> None:
             return
 
 
-def _confine(limits: Limits) -> None:
-    sys.setrecursionlimit(_FRAMES_AROUND + _FRAMES_A_LEVEL * limits.nesting)
+def _confine(limits: DocumentLimits) -> None:
+    sys.setrecursionlimit(_FRAMES_AROUND + _FRAMES_PER_LEVEL * limits.nesting)
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
     memory = limits.memory_bytes if hard == resource.RLIM_INFINITY else min(limits.memory_bytes, hard)
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
@@ -63,7 +63,7 @@ def _limit_cpu(seconds: float) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.getrlimit(resource.RLIMIT_CPU)[1]))
 
 
-def _answer(suffix: str, data: bytes, thing: str, limits: Limits) -> dict[str, str]:
+def _answer(suffix: str, data: bytes, thing: str, limits: DocumentLimits) -> dict[str, str]:
     try:
         return asdict(extract(suffix, data, thing, limits))
     except DocumentError as error:
@@ -71,4 +71,4 @@ def _answer(suffix: str, data: bytes, thing: str, limits: Limits) -> dict[str, s
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), Limits(**json.loads(sys.argv[2])))
+    main(int(sys.argv[1]), DocumentLimits(**json.loads(sys.argv[2])))

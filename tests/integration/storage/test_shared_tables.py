@@ -50,7 +50,7 @@ def test_the_same_rows_make_no_commit(hosts):
     before = here.newest(QUERIES).version()
     assert not here.replace(QUERIES, "kb", query("a", "kb"))
     here.append(QUERIES, [])
-    here.exchange(QUERIES, "kb", [], query("none", "kb").clear().select("query_id"))
+    here.delete_and_insert(QUERIES, "kb", [], query("none", "kb").clear().select("query_id"))
     assert here.newest(QUERIES).version() == before
 
 
@@ -163,7 +163,7 @@ def test_a_writer_that_is_killed_leaves_nothing_half(hosts, url, tmp_path):
     writer.join(30)
     assert writer.exitcode == -signal.SIGKILL
     assert texts(here, "kb") == ["first"]
-    here.exchange(QUERIES, "kb", query("next", "kb"), pl.DataFrame({"query_id": ["first"]}))
+    here.delete_and_insert(QUERIES, "kb", query("next", "kb"), pl.DataFrame({"query_id": ["first"]}))
     maintain(here, history_days=0)
     assert texts(here, "kb") == ["next"]
 

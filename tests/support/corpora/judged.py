@@ -38,7 +38,7 @@ def write_qrels(tmp_path: Path, lines: str) -> None:
 
 
 def rank(pipeline: SimpleNamespace, digest: str, **orders: Mapping[str, Sequence[str]]) -> None:
-    """Writes a candidate table a keyword (``fused`` or ``reranked``): query to documents, one chunk each, best first.
+    """Writes a candidate table per keyword (``fused`` or ``reranked``): query to documents, one chunk each, best first.
 
     The dense ranking is the fused one, the sparse ranking is empty.
     """

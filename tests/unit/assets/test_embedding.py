@@ -11,12 +11,12 @@ from tests.support.factories import DENSE, SECOND, FakeTriton, make_chunks, make
 def test_collection_has_the_lowest_coverage_of_its_models(tmp_path, monkeypatch):
     store = TableStore(tmp_path)
     store.replace("chunks", "kb", make_chunks("one", "two"))
-    exchange = store.exchange
+    delete_and_insert = store.delete_and_insert
 
     def lose_a_row(table, collection, added, removed):
-        return exchange(table, collection, pl.concat(added)[:3], removed)
+        return delete_and_insert(table, collection, pl.concat(added)[:3], removed)
 
-    monkeypatch.setattr(store, "exchange", lose_a_row)
+    monkeypatch.setattr(store, "delete_and_insert", lose_a_row)
     meter = make_meter()
     pipeline = SimpleNamespace(triton=FakeTriton(), settings=make_settings(tmp_path))
     encoders = [DenseEncoder(DENSE, "a-1"), DenseEncoder(SECOND, "b-1")]

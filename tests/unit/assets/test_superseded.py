@@ -15,7 +15,7 @@ import dagster as dg
 import pytest
 
 from embedder_assets.assets.support import materialize
-from embedder_assets.assets.support.superseded import noted_versions
+from embedder_assets.assets.support.superseded import version_tracker
 from embedder_assets.automation.jobs import rag_tables
 from embedder_assets.checks import blocking
 from embedder_assets.definitions import defs
@@ -23,7 +23,7 @@ from embedder_assets.instance.sqlite_event_log import open_instance
 from embedder_assets.partitions import collections_of_run, register
 from embedder_assets.run import DAGSTER_CONFIG, QUIET
 from embedder_assets.run_context import Pipeline
-from embedder_assets.tables.history import NotedVersions, restore
+from embedder_assets.tables.history import VersionTracker, restore
 from embedder_assets.tables.maintenance import maintain
 from embedder_assets.tables.store import TableStore
 from embedder_assets.telemetry.run_failures import failed_checks, problems
@@ -206,9 +206,9 @@ def test_both_runs_leave_what_a_rebuild_makes(world, homes, order):
         assert result.success, problems(result.all_events)
     assert differences(world.root / "home", homes / "rebuilt") == []
     (first, _), (second, pipeline) = found["A"], found["B"]
-    assert pipeline.noted_versions[second.run_id].left_to_others == {}
+    assert pipeline.version_trackers[second.run_id].left_to_others == {}
     assert list(failed_checks(second.all_events, dg.AssetCheckSeverity.WARN)) == []
-    left = found["A"][1].noted_versions[first.run_id].left_to_others
+    left = found["A"][1].version_trackers[first.run_id].left_to_others
     assert "another run or command has changed the table" in left["kb"]
     # The manifest of the first says so, and claims no export.
     manifest = json.loads((world.root / "home" / "runs" / first.run_id / "processing_summary.json").read_text("utf-8"))
@@ -219,19 +219,19 @@ def test_both_runs_leave_what_a_rebuild_makes(world, homes, order):
 def test_simultaneous_runs_without_edits_supersede_nothing(world):
     for result, pipeline in world.run_both("AB" * STEPS).values():
         assert result.success, problems(result.all_events)
-        assert pipeline.noted_versions[result.run_id].left_to_others == {}
+        assert pipeline.version_trackers[result.run_id].left_to_others == {}
 
 
 def test_another_process_knows_what_earlier_steps_have_read(world):
     result, pipeline = world.run()
-    known = pipeline.noted_versions[result.run_id]
-    pipeline.noted_versions.clear()
+    known = pipeline.version_trackers[result.run_id]
+    pipeline.version_trackers.clear()
     with open_instance(world.root / "dagster-home") as instance:
-        again = noted_versions(pipeline, instance, result.run_id)
+        again = version_tracker(pipeline, instance, result.run_id)
         assert vars(again) == vars(known)
-        assert again.superseded(pipeline.store, "kb") is None
+        assert again.change_by_others(pipeline.store, "kb") is None
         pipeline.store.remove("chunks", "kb")
-        assert "changed the table 'chunks'" in again.superseded(pipeline.store, "kb")
+        assert "changed the table 'chunks'" in again.change_by_others(pipeline.store, "kb")
 
 
 @pytest.fixture
@@ -243,19 +243,19 @@ def store(tmp_path) -> TableStore:
     return store
 
 
-def noted(store: TableStore) -> NotedVersions:
-    versions = NotedVersions()
-    versions.note(store, "kb", ["queries", "chunks", "no table"])
-    return versions
+def tracker_of(store: TableStore) -> VersionTracker:
+    tracker = VersionTracker()
+    tracker.record(store, "kb", ["queries", "chunks", "no table"])
+    return tracker
 
 
 def test_unrelated_changes_supersede_nothing(store):
-    versions = noted(store)
-    assert versions.superseded(store, "kb") is None
+    tracker = tracker_of(store)
+    assert tracker.change_by_others(store, "kb") is None
     store.replace("queries", "other", make_queries("new", collection="other"))
     store.append("queries", make_queries("more", collection="other"))
     maintain(store, 7)
-    assert versions.superseded(store, "kb") is None
+    assert tracker.change_by_others(store, "kb") is None
 
 
 def test_every_change_of_a_collection_is_seen(store):
@@ -264,18 +264,20 @@ def test_every_change_of_a_collection_is_seen(store):
         "removed": lambda: store.remove("queries", "kb"),
         "restored": lambda: restore(store, "queries", 0),
         "appended": lambda: store.append("queries", make_queries("more")),
-        "exchanged": lambda: store.exchange("queries", "kb", make_queries("z"), make_queries("more").select("text")),
+        "deleted and inserted": lambda: store.delete_and_insert(
+            "queries", "kb", make_queries("z"), make_queries("more").select("text")
+        ),
         "made": lambda: store.append("chunks", make_chunks("text")),
         "made anew": lambda: (shutil.rmtree(store.path("queries")), store.append("queries", make_queries("anew"))),
     }
     for name, change in changes.items():
-        versions = noted(store)
+        tracker = tracker_of(store)
         change()
-        assert versions.superseded(store, "kb") is not None, name
+        assert tracker.change_by_others(store, "kb") is not None, name
 
 
 def test_step_on_newer_rows_hides_nothing(store):
-    versions = noted(store)
+    tracker = tracker_of(store)
     store.replace("queries", "kb", make_queries("new"))
-    versions.note(store, "kb", ["queries"])
-    assert versions.superseded(store, "kb") is not None
+    tracker.record(store, "kb", ["queries"])
+    assert tracker.change_by_others(store, "kb") is not None

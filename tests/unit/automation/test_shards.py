@@ -11,7 +11,7 @@ from embedder_assets.embedding.dense import DenseEncoder
 from embedder_assets.embedding.stage import EmbeddingStage
 from embedder_assets.instance.dagster_private import BACKFILL_ID_TAG
 from embedder_assets.partitions import COLLECTION_TAG, SHARD_TAG, SHARDS, collections_of_run
-from embedder_assets.tables.digest_ranges import ALL, MOST, digest_ranges, equal_ranges
+from embedder_assets.tables.digest_ranges import FULL_RANGE, MAX_RANGES, digest_ranges, equal_ranges
 from embedder_assets.tables.store import TableStore
 from tests.support.factories import DENSE, FakeTriton, make_chunks, make_meter, make_settings, sha256
 
@@ -36,17 +36,17 @@ def stage(store, tmp_path):
     return of
 
 
-@pytest.mark.parametrize("count", [1, 3, COUNT, 1000, MOST])
+@pytest.mark.parametrize("count", [1, 3, COUNT, 1000, MAX_RANGES])
 def test_every_digest_is_in_one_shard(count):
     ranges = equal_ranges(count)
     digests = pl.DataFrame({"content_sha256": [sha256(str(number)) for number in range(500)] + ["0" * 64, "f" * 64]})
     assert sum(digests.filter(part.rows).height for part in ranges) == digests.height
-    assert (ranges[0].low, ranges[-1].high) == (ALL.low, ALL.high)
+    assert (ranges[0].low, ranges[-1].high) == (FULL_RANGE.low, FULL_RANGE.high)
 
 
 def test_overlapping_ranges_intersect():
     first, second, third = equal_ranges(3)
-    assert (first.within(ALL), ALL.within(third)) == (first, third)
+    assert (first.within(FULL_RANGE), FULL_RANGE.within(third)) == (first, third)
     assert (first.within(second), second.within(first)) == (None, None)
     halves = equal_ranges(2)
     middle = [part for part in (second.within(half) for half in halves) if part is not None]
@@ -58,9 +58,9 @@ def test_shards_stage_every_text_once(store, stage, monkeypatch, blocks):
     monkeypatch.setattr("embedder_assets.embedding.stage.digest_ranges", lambda _: digest_ranges(blocks * 30_000))
     triton, wanted = FakeTriton(), []
     for part in equal_ranges(COUNT):
-        (prepared,) = stage(triton).prepare("kb", make_meter(), part)
-        assert prepared.chunks == prepared.wanted == prepared.missing
-        wanted.append(prepared.wanted)
+        (pending,) = stage(triton).prepare("kb", make_meter(), part)
+        assert pending.chunks == pending.wanted == pending.missing
+        wanted.append(pending.wanted)
     assert sorted(triton.texts) == sorted(TEXTS)
     assert (sum(wanted), min(wanted) > 0) == (120, True)
     assert not store.exists("dense_embeddings")
@@ -75,15 +75,15 @@ def test_shard_computes_only_its_missing_texts(stage):
     stage(triton).prepare("kb", make_meter(), first)
     assert {sha256(text) < second.low for text in triton.texts} == {True}
     again = FakeTriton()
-    (prepared,) = stage(again).prepare("kb", make_meter(), first)
-    assert (prepared.computed, again.requests) == (0, [])
+    (pending,) = stage(again).prepare("kb", make_meter(), first)
+    assert (pending.computed, again.requests) == (0, [])
 
 
 def test_shard_of_published_collection_has_no_work(stage):
     stage(FakeTriton()).run("kb", make_meter())
     triton = FakeTriton()
-    (prepared,) = stage(triton).prepare("kb", make_meter(), equal_ranges(COUNT)[3])
-    assert (prepared.missing, triton.requests, prepared.wanted > 0) == (0, [], True)
+    (pending,) = stage(triton).prepare("kb", make_meter(), equal_ranges(COUNT)[3])
+    assert (pending.missing, triton.requests, pending.wanted > 0) == (0, [], True)
 
 
 # The job and its sensor

@@ -46,7 +46,7 @@ def test_a_rule_that_raises_has_failed(rule, words, monkeypatch, tmp_path):
     def chunks() -> None:
         pass
 
-    pipeline = SimpleNamespace(store=TableStore(tmp_path), noted_versions={})
+    pipeline = SimpleNamespace(store=TableStore(tmp_path), version_trackers={})
     check = blocking.blocking_checks("chunks", [rule, holds])
     result = dg.materialize([chunks, check], resources={"pipeline": pipeline}, raise_on_error=False)
     assert not result.success

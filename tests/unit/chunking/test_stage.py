@@ -49,9 +49,9 @@ def test_only_changes_or_a_new_budget_are_chunked(read, folder, store, tokenizer
 def test_staged_chunks_of_a_killed_run_are_reused(read, folder, store, tokenizer, tmp_path, monkeypatch):
     write(folder, a="some words", b="other words")
     read()
-    monkeypatch.setattr(chunk_stage, "ROWS_A_FILE", 1)
+    monkeypatch.setattr(chunk_stage, "ROWS_PER_STAGED_FILE", 1)
     with monkeypatch.context() as killed:
-        killed.setattr(TableStore, "exchange", kill)
+        killed.setattr(TableStore, "delete_and_insert", kill)
         with pytest.raises(KeyboardInterrupt):
             chunk(tmp_path / "home", tokenizer)
     outcome = chunk(tmp_path / "home", tokenizer)
@@ -61,7 +61,7 @@ def test_staged_chunks_of_a_killed_run_are_reused(read, folder, store, tokenizer
 @pytest.mark.parametrize("break_staging", STAGING_FAULTS)
 @pytest.mark.parametrize("earlier", ["some rows", "no rows"])
 def test_lost_staged_chunks_publish_nothing(read, folder, tokenizer, monkeypatch, tmp_path, break_staging, earlier):
-    monkeypatch.setattr(chunk_stage, "ROWS_A_FILE", 2)
+    monkeypatch.setattr(chunk_stage, "ROWS_PER_STAGED_FILE", 2)
     home = tmp_path / "home"
     texts = {f"d{number}": f"text {number}" for number in range(6)}
     if earlier == "some rows":
@@ -86,7 +86,7 @@ def test_deletion_during_chunking_costs_no_document(read, folder, store, tokeniz
         real = ChunkStage._cut
 
         def goes(self, *args):
-            store.exchange(
+            store.delete_and_insert(
                 "documents", "kb", [], store.read("documents", "kb", where=pl.col("doc_id") == "b.md").select("doc_id")
             )
             return real(self, *args)
@@ -124,7 +124,7 @@ def test_any_sequence_of_changes_equals_a_rebuild(tokenizer, steps):
     """Edits, additions, renames, deletions, runs between them, some killed: the tables are those of the last files."""
     with tempfile.TemporaryDirectory() as place, pytest.MonkeyPatch.context() as small:
         small.setattr("embedder_assets.tables.store.MERGE_ROWS", 2)
-        small.setattr(ingest, "ROWS_A_FILE", 2)
+        small.setattr(ingest, "ROWS_PER_STAGED_FILE", 2)
         folder, home = Path(place) / "corpus" / "kb", Path(place) / "home"
         folder.mkdir(parents=True)
         for operations, fate in [*steps, ([], "ok")]:
@@ -132,7 +132,7 @@ def test_any_sequence_of_changes_equals_a_rebuild(tokenizer, steps):
                 _apply(folder, what, name, other)
             with pytest.MonkeyPatch.context() as patched:
                 if fate == "killed":
-                    patched.setattr(TableStore, "exchange", kill)
+                    patched.setattr(TableStore, "delete_and_insert", kill)
                 try:
                     _update(folder, home, tokenizer)
                 except KeyboardInterrupt:

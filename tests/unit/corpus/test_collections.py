@@ -312,7 +312,7 @@ def test_odd_names_are_collections_of_their_own(tmp_path):
     for version in ("first", "second"):
         for name in names:
             before = store.read("documents", name, ["doc_id", "content_sha256"])
-            store.exchange("documents", name, make_documents(name, a=f"{version} {name}"), before)
+            store.delete_and_insert("documents", name, make_documents(name, a=f"{version} {name}"), before)
     assert store.collections("documents") == sorted(names)
     for name in names:
         assert store.read("documents", name, ["collection", "text"]).rows() == [(name, f"second {name}")]

@@ -11,7 +11,15 @@ from reportlab.pdfgen.canvas import Canvas
 
 from embedder_assets.corpus.collections import Collection
 from embedder_assets.corpus.document import MEDIA_TYPES
-from embedder_assets.corpus.extract import Document, DocumentIssue, Limits, documents, formats, opened, read_sources
+from embedder_assets.corpus.extract import (
+    Document,
+    DocumentIssue,
+    DocumentLimits,
+    formats,
+    read_sources,
+    safe_open,
+    source_reader,
+)
 from embedder_assets.errors import DocumentError
 from tests.support.factories import make_settings
 
@@ -23,8 +31,8 @@ def collection(tmp_path) -> Collection:
     return Collection("kb", root, recursive=True)
 
 
-def limits(collection: Collection, **values) -> Limits:
-    return Limits.of(make_settings(collection.root.parent / "home", **{"max_document_mb": 1, **values}))
+def limits(collection: Collection, **values) -> DocumentLimits:
+    return DocumentLimits.of(make_settings(collection.root.parent / "home", **{"max_document_mb": 1, **values}))
 
 
 def read(collection: Collection, name: str | None = None, content: bytes | str = b"", **values):
@@ -306,7 +314,7 @@ def test_replaced_file_is_an_issue_without_blocking(collection, tmp_path):
     for message, replace in replacements.items():
         replace()
         with pytest.raises(DocumentError, match=message):
-            opened.read_bytes(Collection("kb", collection.root, recursive=False), path, "kb/a.md", stays)
+            safe_open.read_bytes(Collection("kb", collection.root, recursive=False), path, "kb/a.md", stays)
         if path.is_dir():
             path.rmdir()
         path.unlink(missing_ok=True)
@@ -336,8 +344,8 @@ def test_documents_are_streamed(collection, monkeypatch):
     for name in "abc":
         (collection.root / f"{name}.md").write_text(name)
     read_ones = []
-    real = documents.read_bytes
-    monkeypatch.setattr(documents, "read_bytes", lambda *given: read_ones.append(given[1].name) or real(*given))
+    real = source_reader.read_bytes
+    monkeypatch.setattr(source_reader, "read_bytes", lambda *given: read_ones.append(given[1].name) or real(*given))
     stream = (item for _, item in read_sources(collection, limits(collection)))
     next(stream)
     assert read_ones == ["a.md"]

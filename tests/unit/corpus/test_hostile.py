@@ -19,7 +19,7 @@ from embedder_assets.chunking.stage import ChunkStage
 from embedder_assets.cli.display import show_hits
 from embedder_assets.corpus import deletion_guard
 from embedder_assets.corpus.collections import Collection
-from embedder_assets.corpus.extract import Limits, isolated
+from embedder_assets.corpus.extract import DocumentLimits, isolated
 from embedder_assets.corpus.extract import limits as constants
 from embedder_assets.corpus.extract.isolated import IsolatedExtractor
 from embedder_assets.corpus.ingest import Ingest
@@ -60,7 +60,7 @@ def read(tmp_path, store, kb, monkeypatch):
 
 @pytest.fixture
 def limits(tmp_path):
-    return lambda **values: Limits.of(make_settings(tmp_path / "home", **values))
+    return lambda **values: DocumentLimits.of(make_settings(tmp_path / "home", **values))
 
 
 def issues(store: TableStore) -> dict[str, str]:
@@ -268,9 +268,9 @@ KILLED = """
 import os, sys, threading, time
 from pathlib import Path
 from embedder_assets.settings import load_settings
-from embedder_assets.corpus.extract import Limits
+from embedder_assets.corpus.extract import DocumentLimits
 from embedder_assets.corpus.extract.isolated import IsolatedExtractor
-extractor = IsolatedExtractor(Limits.of(load_settings({"document_timeout_s": (2, "test")}, environ={})))
+extractor = IsolatedExtractor(DocumentLimits.of(load_settings({"document_timeout_s": (2, "test")}, environ={})))
 extractor.extract(".html", b"<p>words", "a")
 print(extractor._worker._process.pid, flush=True)
 extractor.extract(".html", b"<p>Some <b>words</b> and <i>more</i>" * 200_000, "b")

@@ -3,7 +3,7 @@
 import pytest
 
 from embedder_assets import errors
-from embedder_assets.embedding.fallback import MODEL_ERRORS, Fallback, reason_of
+from embedder_assets.embedding.fallback import MODEL_ERRORS, Fallback, fallback_reason
 from tests.support.factories import make_error
 
 WORDS = {
@@ -34,7 +34,7 @@ def failing(error: Exception):
 
 @pytest.mark.parametrize(("kind", "word"), WORDS.items())
 def test_each_kind_of_error_has_its_word(kind, word):
-    assert reason_of(make_error(kind)) == word
+    assert fallback_reason(make_error(kind)) == word
 
 
 def test_every_error_of_a_model_is_listed_here():
@@ -42,32 +42,32 @@ def test_every_error_of_a_model_is_listed_here():
 
 
 def test_working_model_needs_no_stand_in(fallback, reported):
-    assert fallback.instead(lambda: "work", failing(AssertionError())) == "work"
+    assert fallback.run_or_fall_back(lambda: "work", failing(AssertionError())) == "work"
     assert (fallback.used, reported) == (False, [])
 
 
 @pytest.mark.parametrize(("kind", "word"), WORDS.items())
 def test_stand_in_is_used_and_reported(fallback, reported, kind, word):
     error = make_error(kind)
-    assert fallback.instead(failing(error), lambda: "stand-in") == "stand-in"
+    assert fallback.run_or_fall_back(failing(error), lambda: "stand-in") == "stand-in"
     assert (fallback.used, reported) == (True, [(word, f"kb: {error}")])
 
 
 def test_forbidden_fallback_raises_the_error(reported):
     forbidden, error = Fallback(False, lambda *_: reported.append("reported")), make_error()
     with pytest.raises(errors.InferenceError) as caught:
-        forbidden.instead(failing(error), lambda: "stand-in")
+        forbidden.run_or_fall_back(failing(error), lambda: "stand-in")
     assert (caught.value, forbidden.used, reported) == (error, False, [])
 
 
 @pytest.mark.parametrize("kind", NOT_OF_A_MODEL)
 def test_other_errors_come_out(fallback, reported, kind):
     with pytest.raises(kind):
-        fallback.instead(failing(make_error(kind)), lambda: "stand-in")
+        fallback.run_or_fall_back(failing(make_error(kind)), lambda: "stand-in")
     assert reported == []
 
 
 def test_failing_stand_in_was_not_used(fallback, reported):
     with pytest.raises(errors.ModelBuildError, match="the tokenizer"):
-        fallback.instead(failing(make_error()), failing(make_error(errors.ModelBuildError, "the tokenizer")))
+        fallback.run_or_fall_back(failing(make_error()), failing(make_error(errors.ModelBuildError, "the tokenizer")))
     assert (fallback.used, reported) == (False, [])

@@ -15,9 +15,9 @@ from embedder_assets.embedding.lexical import (
     LEXICAL,
     LexicalEncoder,
     LexicalOutcome,
-    fill_in,
     inverse_document_frequency,
     lexical_model,
+    write_lexical_rows,
 )
 from embedder_assets.embedding.sparse import SparseEncoder
 from embedder_assets.embedding.stage import EmbeddingStage
@@ -168,7 +168,7 @@ def test_no_tokenizer_no_lexical_model(repository, settings, store):
     for harm in (lambda: file.write_text("no tokenizer"), file.unlink):
         harm()
         with pytest.raises(ModelBuildError, match=r"tokenizer\.json.*`embedder models build sparse_splade`"):
-            fill_in(store, settings, MODEL, "kb")
+            write_lexical_rows(store, settings, MODEL, "kb")
     assert lexical_model(settings) is None
     assert not store.exists(TABLE)
 
@@ -177,7 +177,7 @@ def test_no_tokenizer_no_lexical_model(repository, settings, store):
 
 
 def test_every_chunk_gets_a_lexical_row(store, settings):
-    outcome = fill_in(store, settings, MODEL, "kb")
+    outcome = write_lexical_rows(store, settings, MODEL, "kb")
     lexical = lexical_model(settings)
     assert outcome == LexicalOutcome(rows=3, lexical=3, models=dict([lexical]), coverage=0.0)
     rows = store.read(TABLE, "kb")
@@ -189,16 +189,16 @@ def test_good_rows_of_the_model_are_kept(store, settings):
     store.replace("chunks", "kb", make_chunks(*TEXTS[:2]))
     embed(store, settings)
     store.replace("chunks", "kb", make_chunks(*TEXTS))
-    outcome = fill_in(store, settings, MODEL, "kb")
+    outcome = write_lexical_rows(store, settings, MODEL, "kb")
     assert sources(store) == {0: "model", 1: "model", 2: LEXICAL}
     assert (outcome.lexical, outcome.coverage) == (1, pytest.approx(2 / 3))
     assert outcome.models == dict([MODEL, lexical_model(settings)])
 
 
 def test_nothing_new_needs_no_commit(store, settings):
-    first = fill_in(store, settings, MODEL, "kb")
+    first = write_lexical_rows(store, settings, MODEL, "kb")
     before = version(store)
-    assert fill_in(store, settings, MODEL, "kb") == first
+    assert write_lexical_rows(store, settings, MODEL, "kb") == first
     assert version(store) == before
 
 
@@ -206,28 +206,28 @@ def test_stale_rows_go_in_the_same_commit(store, settings):
     embed(store, settings)
     store.replace("chunks", "kb", make_chunks(TEXTS[0], "the sea"))
     before = version(store)
-    fill_in(store, settings, MODEL, "kb")
+    write_lexical_rows(store, settings, MODEL, "kb")
     assert version(store) == before + 1
     assert sources(store) == {0: "model", 1: LEXICAL}
 
 
 def test_another_vocabulary_makes_the_lexical_rows_anew(store, settings, repository):
-    fill_in(store, settings, MODEL, "kb")
+    write_lexical_rows(store, settings, MODEL, "kb")
     write_sparse_model(repository, dimension=2)
-    fill_in(store, settings, MODEL, "kb")
+    write_lexical_rows(store, settings, MODEL, "kb")
     assert store.read(TABLE, "kb")["model_fingerprint"].unique().to_list() == [lexical_model(settings).fingerprint]
     assert sources(store) == dict.fromkeys(range(3), LEXICAL)
 
 
 def test_a_collection_without_chunks_has_no_rows(store, settings):
     store.replace("chunks", "kb", make_chunks())
-    assert fill_in(store, settings, MODEL, "kb").coverage == 1.0
+    assert write_lexical_rows(store, settings, MODEL, "kb").coverage == 1.0
     assert not store.exists(TABLE)
 
 
 def test_model_rows_replace_lexical_ones_ungated(store, settings):
     asked = []
-    fill_in(store, settings, MODEL, "kb")
+    write_lexical_rows(store, settings, MODEL, "kb")
     before = version(store)
     outcome = embed(store, settings, allow_swap=lambda *_: asked.append("asked"))
     assert (version(store), outcome.deleted) == (before + 1, 3)
@@ -238,7 +238,7 @@ def test_model_rows_replace_lexical_ones_ungated(store, settings):
 def test_earlier_model_stays_until_the_swap(store, settings):
     asked = []
     embed(store, settings, "earlier")
-    fill_in(store, settings, MODEL, "kb")
+    write_lexical_rows(store, settings, MODEL, "kb")
     assert sorted(store.read(TABLE, "kb")["source"]) == [LEXICAL] * 3 + ["model"] * 3
     embed(store, settings, allow_swap=lambda *_: asked.append("asked"))
     assert asked == ["asked"]
@@ -252,7 +252,7 @@ def test_index_takes_lexical_rows_where_allowed(store, settings):
     store.replace("chunks", "kb", make_chunks(*TEXTS[:2]))
     embed(store, settings)
     store.replace("chunks", "kb", make_chunks(*TEXTS))
-    fill_in(store, settings, MODEL, "kb")
+    write_lexical_rows(store, settings, MODEL, "kb")
     index = ChunkIndex.of_tables(store, ["kb"], [], [MODEL, lexical_model(settings)])
     (block,) = index.sparse
     at = block.chunks["chunk_id"].to_list().index(chunk_id("a.md", 2))
@@ -267,7 +267,7 @@ def fuse(store, settings, triton, meter=None) -> pl.DataFrame:
 
 
 def test_lexical_query_stands_in(store, settings):
-    fill_in(store, settings, MODEL, "kb")
+    write_lexical_rows(store, settings, MODEL, "kb")
     meter = make_meter("fuse")
     rows = fuse(store, settings, FakeTriton(broken={SPARSE: make_error()}), meter)
     found = rows.filter(pl.col("sparse_rank").is_not_null()).select("chunk_id", "sparse_rank").rows()
@@ -289,7 +289,7 @@ def test_a_model_that_works_again_is_asked_again(store, settings):
 
 
 def test_candidates_are_recomputed_after_recovery(store, settings):
-    fill_in(store, settings, MODEL, "kb")
+    write_lexical_rows(store, settings, MODEL, "kb")
     meter = make_meter("fuse")
     lexical = fuse(store, settings, FakeTriton(), meter)
     assert not meter.record().fallback_used
@@ -298,7 +298,7 @@ def test_candidates_are_recomputed_after_recovery(store, settings):
 
 
 def test_failing_dense_model_has_no_stand_in(store, settings):
-    fill_in(store, settings, MODEL, "kb")
+    write_lexical_rows(store, settings, MODEL, "kb")
     with pytest.raises(InferenceError):
         fuse(store, settings, FakeTriton(broken={DENSE: make_error()}))
 
@@ -312,7 +312,7 @@ def test_forbidden_lexical_queries_raise_the_error(store, settings):
 
 
 def test_search_survives_failing_sparse_and_rerank(store, settings):
-    fill_in(store, settings, MODEL, "kb")
+    write_lexical_rows(store, settings, MODEL, "kb")
     said = []
     broken = FakeTriton(broken={SPARSE: make_error(), RERANK: make_error(TritonUnavailableError)})
     hits = Search(store, broken, settings, [], said.append).search("whale", 2)
@@ -341,7 +341,7 @@ def test_search_fails_where_nothing_may_stand_in(store, settings, model, setting
 
 def test_the_export_says_which_vectors_are_lexical(store, settings):
     triton = FakeTriton()
-    fill_in(store, settings, MODEL, "kb")
+    write_lexical_rows(store, settings, MODEL, "kb")
     settings = settings.model_copy(update={"enable_rerank": False})
     fuse(store, settings, triton)
     exported = ExportStage(store, settings, RetrievalModels.of(settings, triton))

@@ -107,12 +107,12 @@ def test_renamed_model_keeps_its_vectors(store, embed_all):
 
 def test_each_model_has_its_coverage(store, embed_all, monkeypatch):
     store.replace("chunks", "kb", make_chunks("one", "two"))
-    real = store.exchange
+    real = store.delete_and_insert
 
     def lossy(table, name, added, removed):
         return real(table, name, pl.concat(added)[:3], removed)
 
-    monkeypatch.setattr(store, "exchange", lossy)
+    monkeypatch.setattr(store, "delete_and_insert", lossy)
     outcomes = embed_all([A1, B1])
     assert [outcome.coverage for outcome in outcomes] == [1.0, 0.5]
 
@@ -174,7 +174,7 @@ def test_kill_before_the_commit_keeps_old_rows(store, embed_all, monkeypatch):
         raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr(store, "exchange", kill)
+        patched.setattr(store, "delete_and_insert", kill)
         with pytest.raises(Killed):
             embed_all([A2, B1])
     assert labels(store) == {A1: 2}
@@ -221,7 +221,7 @@ def test_rows_published_by_another_host_are_found(store, embed_all, tmp_path, mo
     """It clears what is staged, so who looks into the table first finds them in neither place."""
     store.replace("chunks", "kb", make_chunks("one", "two"))
     stage = EmbeddingStage(store, FakeTriton(), make_settings(tmp_path), [DenseEncoder(*A1)])
-    (prepared,) = stage.prepare("kb", make_meter())
+    (pending,) = stage.prepare("kb", make_meter())
     read_table, read_staged = store.read, StagedFiles.read
     others = [lambda: embed_all([A1])]
 
@@ -232,7 +232,7 @@ def test_rows_published_by_another_host_are_found(store, embed_all, tmp_path, mo
 
     monkeypatch.setattr(store, "read", lambda *a, **k: then_the_other_publishes(read_table(*a, **k)))
     monkeypatch.setattr(StagedFiles, "read", lambda *a, **k: then_the_other_publishes(read_staged(*a, **k)))
-    rows = pl.concat(stage.missing_rows("kb", prepared))
+    rows = pl.concat(stage.missing_rows("kb", pending))
     assert (rows.height, others) == (2, [])
 
 
@@ -286,7 +286,7 @@ def test_no_version_mixes_fingerprints(steps):
             stage = EmbeddingStage(store, triton, chosen, [DenseEncoder(*model) for model in models])
             with pytest.MonkeyPatch.context() as patched, contextlib.suppress(Killed, InferenceError):
                 if fate == "killed":
-                    patched.setattr(store, "exchange", _killed)
+                    patched.setattr(store, "delete_and_insert", _killed)
                 stage.run("kb", make_meter())
                 whole.append(
                     {(*model, chunk_id("a.md", n), sha256(text)) for model in models for n, text in enumerate(texts)}

@@ -100,7 +100,7 @@ def test_other_collections_keep_their_rows(store, embed_chunks):
 
 
 def test_failure_costs_only_unstaged_answers(store, embed_chunks, monkeypatch):
-    monkeypatch.setattr(embed, "REQUESTS_A_COMMIT", 2)
+    monkeypatch.setattr(embed, "REQUESTS_PER_STAGED_FILE", 2)
     embed_chunks(make_chunks("old"))
     texts = [f"text {number}" for number in range(7)]
     failing = FakeTriton(fail_at=5)
@@ -121,7 +121,7 @@ def test_nothing_stays_staged_after_success(embed_chunks, tmp_path):
 
 
 def test_staged_vectors_of_another_model_are_unused(embed_chunks, store, monkeypatch):
-    monkeypatch.setattr(embed, "REQUESTS_A_COMMIT", 1)
+    monkeypatch.setattr(embed, "REQUESTS_PER_STAGED_FILE", 1)
     with pytest.raises(InferenceError):
         embed_chunks(make_chunks("one", "two"), FakeTriton(fail_at=1), request_batch_size=1)
     triton = FakeTriton()

@@ -1,4 +1,7 @@
 import getpass
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 from click.testing import CliRunner
@@ -6,7 +9,7 @@ from click.testing import CliRunner
 from embedder_assets.cli.main import main
 from embedder_assets.errors import TableError
 from embedder_assets.evaluation.baseline import accept
-from embedder_assets.evaluation.results import latest_result
+from embedder_assets.evaluation.results import latest_result, next_sequence
 from tests.support.corpora.judged import GOOD, MODELS, WORSE, evaluate, judged_pipeline, rank
 from tests.support.factories import make_documents
 
@@ -64,6 +67,28 @@ def test_the_history_stays_and_the_newest_counts(pipeline, baseline):
     assert "by bo" in shown
     assert "ana" not in shown
     assert "dense_minilm dense-1" in shown
+
+
+def test_concurrent_accepts_take_different_sequences(pipeline, monkeypatch):
+    evaluate(pipeline)
+    both_have_read = threading.Barrier(2)
+
+    def read_and_wait(*arguments):
+        sequence = next_sequence(*arguments)
+        with suppress(threading.BrokenBarrierError):  # nobody comes while the other one waits for the lock
+            both_have_read.wait(timeout=0.5)
+        return sequence
+
+    def accept_as(name):
+        return accept(pipeline.store, pipeline.settings, ["kb"], accepted_by=name, note="")
+
+    monkeypatch.setattr("embedder_assets.evaluation.baseline.next_sequence", read_and_wait)
+    with ThreadPoolExecutor(2) as operators:
+        accepted = [each.accepted_by for (each,) in operators.map(accept_as, ["ana", "bo"])]
+    rows = pipeline.store.read("quality_baselines", "kb", ["accepted_by", "sequence"]).unique()
+    assert accepted == ["ana", "bo"]
+    assert sorted(rows["accepted_by"]) == ["ana", "bo"]
+    assert sorted(rows["sequence"]) == [1, 2]
 
 
 def test_show_without_a_baseline_names_the_command(baseline):

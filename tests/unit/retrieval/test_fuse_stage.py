@@ -89,7 +89,7 @@ def test_missing_vector_is_refused(store):
     with pytest.raises(TableError, match="'other' with fingerprint dense-1 for each chunk, got none for 3 of them"):
         walk(ChunkIndex.of_tables(store, ["kb"], [MODELS.dense[0], ModelVersion("other", "dense-1")], []))
     none = pl.DataFrame(schema=SCHEMAS["sparse_embeddings"])
-    store.exchange("sparse_embeddings", "kb", none, pl.DataFrame({"chunk_id": [chunk_id("a.md", 1)]}))
+    store.delete_and_insert("sparse_embeddings", "kb", none, pl.DataFrame({"chunk_id": [chunk_id("a.md", 1)]}))
     with pytest.raises(TableError, match=r"sparse_embeddings.*got none for 1 of them"):
         walk(ChunkIndex.of_tables(store, ["kb"], MODELS.dense, MODELS.sparse_sources))
 
@@ -102,7 +102,7 @@ def fail_on(store, chunk: int, model: str, fingerprint: str, table: str) -> None
     store.append("inference_issues", pl.DataFrame([row], schema=SCHEMAS["inference_issues"], orient="row"))
     gone = store.read(table, "kb", ["chunk_id", "model"], where=pl.col("model") == model)
     none = pl.DataFrame(schema=SCHEMAS[table])
-    store.exchange(table, "kb", none, gone.filter(pl.col("chunk_id") == name))
+    store.delete_and_insert(table, "kb", none, gone.filter(pl.col("chunk_id") == name))
 
 
 def test_known_failure_is_not_in_that_ranking(store, triton, tmp_path):
@@ -127,7 +127,7 @@ def test_missing_vector_is_refused_despite_known_failures(store):
     fail_on(store, 2, DENSE, "dense-1", "dense_embeddings")
     none = pl.DataFrame(schema=SCHEMAS["dense_embeddings"])
     gone = pl.DataFrame({"chunk_id": [chunk_id("a.md", 1)], "model": [DENSE]})
-    store.exchange("dense_embeddings", "kb", none, gone)
+    store.delete_and_insert("dense_embeddings", "kb", none, gone)
     with pytest.raises(TableError, match="got none for 1 of them"):
         walk(ChunkIndex.of_tables(store, ["kb"], MODELS.dense, []))
 

@@ -119,7 +119,7 @@ def test_index_follows_the_table_row_by_row(store):
     assert files(store) == before
     removed = pl.DataFrame({"chunk_id": [f"c{n:04d}" for n in range(10)]})
     for table in ("chunks", "dense_embeddings"):
-        store.exchange(table, KB, pl.DataFrame(schema=SCHEMAS[table]), removed)
+        store.delete_and_insert(table, KB, pl.DataFrame(schema=SCHEMAS[table]), removed)
     add_chunks(store, range(CHUNKS, CHUNKS + 5))
     assert usable_index(store, KB, MODEL) is None
     rank_queries(store)
@@ -136,7 +136,7 @@ def test_many_removals_cause_a_rebuild(store):
     for start in (0, 60):
         removed = pl.DataFrame({"chunk_id": [f"c{n:04d}" for n in range(start, start + 60)]})
         for table in ("chunks", "dense_embeddings"):
-            store.exchange(table, KB, pl.DataFrame(schema=SCHEMAS[table]), removed)
+            store.delete_and_insert(table, KB, pl.DataFrame(schema=SCHEMAS[table]), removed)
         rank_queries(store)
         keep(store)
     index, _ = open_index(index_folder(store.home, KB, MODEL), view=False)

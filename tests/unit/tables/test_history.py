@@ -182,7 +182,7 @@ def _write_rounds(home: Path, name: str) -> None:
         with collection_lock(home, name):
             module.MERGE_ROWS = 0 if number % 2 else 100_000
             store.append("queries", passing)
-            store.exchange("queries", name, new, pl.DataFrame({"query_id": ["passing"]}))
+            store.delete_and_insert("queries", name, new, pl.DataFrame({"query_id": ["passing"]}))
             if number % 4 == 0:
                 with store.committing("queries"):
                     store.storage.open("queries").optimize.compact(partition_filters=[("collection", "=", name)])

@@ -1,26 +1,65 @@
-"""What a piece of work has read, so that its commit fails where somebody has changed that meanwhile.
+"""Work on a collection: one at a time on a host, and done again where another host has changed what it has read.
 
 The locks of a home keep its own processes apart. Another host has another home: there only the log of the tables can
 tell. A commit is made on the version that the work has seen first; delta-rs refuses it if a commit since then has
-touched the same collection, whatever either of them did.
+touched the same collection, whatever either of them did. Then ``run_exclusively`` does the work again.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Collection
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, TypeVar
 
 import polars as pl
 from arro3.core import Table
 from deltalake import CommitProperties, DeltaTable
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from embedder_assets.errors import CommitConflictError
+from embedder_assets.tables.locks import collection_lock
 from embedder_assets.tables.schemas import SCHEMAS
-from embedder_assets.tables.staging import Staging
 from embedder_assets.tables.storage import TableStorage
 
+if TYPE_CHECKING:
+    from embedder_assets.tables.store import TableStore  # which imports ReadSnapshot
+
+Result = TypeVar("Result")
+
+TRIES = 8
+LONGEST_WAIT_S = 10
 # Of a commit: the versions of other tables that it was made from, as JSON.
 MADE_FROM = "made_from"
+
+
+def run_exclusively(store: TableStore, collections: Collection[str], work: Callable[[TableStore], Result]) -> Result:
+    """Does some work on collections while no other process of this home works on one of them.
+
+    Where hosts share the tables, another one may commit to one of them meanwhile. Then the work is done again, on what
+    the tables are now: it computes what is missing, so it finds the other's rows there, and what it has staged itself.
+
+    Args:
+        store: The tables.
+        collections: What the work is about.
+        work: Reads and changes them through the tables that it is given; has to bear being done again.
+
+    Raises:
+        CommitConflictError: Somebody else was first each time.
+    """
+    tries = Retrying(
+        retry=retry_if_exception_type(CommitConflictError),
+        wait=wait_random_exponential(multiplier=0.2, max=LONGEST_WAIT_S),
+        stop=stop_after_attempt(TRIES),
+        reraise=True,
+    )
+    with ExitStack() as stack:
+        for name in sorted(collections):
+            stack.enter_context(collection_lock(store.home, name))
+        for attempt in tries:
+            with attempt, store.transaction() as tables:
+                result = work(tables)
+    return result
 
 
 class ReadSnapshot:
@@ -53,7 +92,7 @@ class ReadSnapshot:
         """
         shared = collection is not None and self._storage.shared
         if collection is not None and shared:
-            self.confirm(collection, but=table)
+            self.check_unchanged(collection, but=table)
         known = self._first.get(table)
         if known is not None:
             return known  # what came after it, delta-rs sees
@@ -84,7 +123,7 @@ class ReadSnapshot:
         read = {name: delta.version() for name, delta in self._first.items() if delta is not None and name != table}
         return CommitProperties(custom_metadata={"collection": collection, MADE_FROM: json.dumps(read)})
 
-    def confirm(self, collection: str, but: str | None = None) -> None:
+    def check_unchanged(self, collection: str, but: str | None = None) -> None:
         """Returns where all that was read of a collection is still the newest; one table may be left out.
 
         Raises:
@@ -106,67 +145,6 @@ class ReadSnapshot:
         # Two that make a table do not see each other: where hosts share it, it is made before it has rows.
         empty = Table.from_arrow(pl.DataFrame(schema=SCHEMAS[table]))
         return DeltaTable.create(address, empty.schema, "ignore", ["collection"], storage_options=options)
-
-
-class FixedVersions:
-    """A ``TableStorage`` for reading, in which every table stays at one version.
-
-    Args:
-        storage: Where the tables are.
-        versions: Name of a table to its version, or to None for a table that is to be empty. Any other table stays at
-            the version that is the newest when it is first looked at.
-    """
-
-    def __init__(self, storage: TableStorage, versions: Mapping[str, int | None]) -> None:
-        self._storage = storage
-        self._versions = versions
-        self._opened: dict[str, DeltaTable | None] = {}
-        self.shared, self.reading, self.writing = storage.shared, storage.reading, storage.writing
-
-    def __str__(self) -> str:
-        return str(self._storage)
-
-    def _table(self, table: str) -> DeltaTable | None:
-        if table not in self._opened:
-            version = self._versions.get(table)
-            empty = version is None if table in self._versions else not self._storage.exists(table)
-            # Opened for us alone: who commits moves the version that is shared.
-            self._opened[table] = None if empty else self._storage.open(table, version)
-        return self._opened[table]
-
-    def address(self, table: str) -> str:
-        """As of the storage."""
-        return self._storage.address(table)
-
-    def exists(self, table: str) -> bool:
-        """Whether the table was there."""
-        return self._table(table) is not None
-
-    def open(self, table: str, version: int | None = None) -> DeltaTable:
-        """As of the storage, whatever version is fixed."""
-        return self._storage.open(table, version)
-
-    def newest(self, table: str) -> DeltaTable:
-        """The version at which the table stays; only for one that was there."""
-        delta = self._table(table)
-        assert delta is not None, "`exists` was asked before"
-        return delta
-
-    def file(self, table: str, name: str) -> str:
-        """As of the storage."""
-        return self._storage.file(table, name)
-
-    def staging(self, table: str, collection: str, fingerprint: str) -> Staging | None:
-        """As of the storage."""
-        return self._storage.staging(table, collection, fingerprint)
-
-    def delete_staged(self, collection: str | None = None) -> None:
-        """As of the storage."""
-        self._storage.delete_staged(collection)
-
-    def check_access(self) -> None:
-        """As of the storage."""
-        self._storage.check_access()
 
 
 def files_of(delta: DeltaTable | str | None, collection: str) -> set[str]:

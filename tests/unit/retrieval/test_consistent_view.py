@@ -14,14 +14,14 @@ from embedder_assets.embedding.keys import ModelVersion
 from embedder_assets.embedding.sparse import SparseEncoder
 from embedder_assets.embedding.stage import EmbeddingStage
 from embedder_assets.errors import IncompleteTableError, TableError
+from embedder_assets.retrieval.consistent_view import needed_versions
 from embedder_assets.retrieval.hnsw_index import HnswIndexStage
 from embedder_assets.retrieval.search import Search
-from embedder_assets.retrieval.searchable import needed_versions
 from embedder_assets.tables import maintenance
-from embedder_assets.tables.exclusive_work import run_exclusively
 from embedder_assets.tables.history import commits_of, restore
 from embedder_assets.tables.maintenance import maintain
 from embedder_assets.tables.store import TableStore
+from embedder_assets.tables.transaction import run_exclusively
 from tests.support.factories import (
     DENSE,
     SPARSE,
@@ -53,7 +53,7 @@ class World:
     def chunk(self, name: str, *texts: str) -> None:
         def work(tables: TableStore) -> None:
             chunks = make_chunks(*texts, collection=name)
-            tables.exchange("chunks", name, chunks, tables.read("chunks", name, ["chunk_id"]))
+            tables.delete_and_insert("chunks", name, chunks, tables.read("chunks", name, ["chunk_id"]))
 
         run_exclusively(self.store, [name], work)
 

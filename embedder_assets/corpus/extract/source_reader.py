@@ -12,13 +12,13 @@ from embedder_assets.corpus.collections import Collection
 from embedder_assets.corpus.document import MEDIA_TYPES, Document, DocumentIssue
 from embedder_assets.corpus.extract.formats import ISOLATED, extract
 from embedder_assets.corpus.extract.isolated import IsolatedExtractor
-from embedder_assets.corpus.extract.limits import Extracted, Limits
-from embedder_assets.corpus.extract.opened import read_bytes
+from embedder_assets.corpus.extract.limits import DocumentLimits, Extracted
+from embedder_assets.corpus.extract.safe_open import read_bytes
 from embedder_assets.corpus.source_files import Listing, SourceFile, list_sources
 from embedder_assets.errors import CorpusError, DocumentError
 
 # Raise it when what is extracted from the same bytes changes: every document is then extracted anew.
-_RULES = "1"
+EXTRACTION_VERSION = "1"
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ Read = tuple[Source, Document | DocumentIssue | None]
 
 def read_sources(
     collection: Collection,
-    limits: Limits,
+    limits: DocumentLimits,
     *,
     known: Known = lambda _: False,
     listing: Listing | None = None,
@@ -62,7 +62,7 @@ def read_sources(
     """
     listing = listing or list_sources(collection)
     for issue in listing.issues:
-        yield Source(issue.path, None, _RULES), issue
+        yield Source(issue.path, None, EXTRACTION_VERSION), issue
     if listing.is_beir:
         for source in listing.sources:
             for done, row in enumerate(_read_rows(collection, source, limits, known), start=1):
@@ -76,17 +76,17 @@ def read_sources(
             progress(done, len(listing.sources))
 
 
-def _read_rows(collection: Collection, source: SourceFile, limits: Limits, known: Known) -> Iterator[Read]:
+def _read_rows(collection: Collection, source: SourceFile, limits: DocumentLimits, known: Known) -> Iterator[Read]:
     try:
         for row in read_rows(source.path, collection.name, max_row_bytes=limits.document_bytes):
             if isinstance(row, DocumentIssue):
-                yield Source(row.path, None, _RULES), row
+                yield Source(row.path, None, EXTRACTION_VERSION), row
             else:
-                found = Source(row.row_id, row.sha256, _RULES)
+                found = Source(row.row_id, row.sha256, EXTRACTION_VERSION)
                 yield found, None if known(found) else _row_document(collection, row)
     except CorpusError as error:  # the rows that were read are as good as ever
         issue = DocumentIssue(collection.name, source.doc_id, "unreadable", str(error))
-        yield Source(source.doc_id, None, _RULES), issue
+        yield Source(source.doc_id, None, EXTRACTION_VERSION), issue
 
 
 def _row_document(collection: Collection, row: BeirRow) -> Document:
@@ -99,17 +99,17 @@ class _Files:
     """Reads the files of a collection."""
 
     collection: Collection
-    limits: Limits
+    limits: DocumentLimits
     isolated: IsolatedExtractor
 
     def read(self, file: SourceFile, known: Known) -> Read:
         """The source that a file is and what it holds; None where nobody needs that."""
         thing = f"{self.collection.name}/{file.doc_id}"
         # Other limits may let pass what these refuse.
-        refused = Source(file.doc_id, None, f"{_RULES}/{self.limits.digest}")
+        refused = Source(file.doc_id, None, f"{EXTRACTION_VERSION}/{self.limits.digest}")
         try:
             data = read_bytes(self.collection, file.path, thing, self.limits.document_bytes)
-            found = Source(file.doc_id, hashlib.sha256(data).hexdigest(), _RULES)
+            found = Source(file.doc_id, hashlib.sha256(data).hexdigest(), EXTRACTION_VERSION)
             refused = replace(refused, sha256=found.sha256)
             for source in (found, refused):
                 if known(source):

@@ -36,7 +36,7 @@ MAX_CHANGES_BACK = 50
 
 
 @dataclass(frozen=True)
-class SearchableCollection:
+class CollectionView:
     """The rows of one collection that a search answers from.
 
     Attributes:
@@ -55,13 +55,13 @@ class SearchableCollection:
     state: State = "newest"
     note: str | None = None
 
-    def with_note(self, state: State, words: str) -> SearchableCollection:
+    def with_note(self, state: State, words: str) -> CollectionView:
         """The same, which is not the newest state, with a sentence about it."""
         note = f"collection '{self.name}' is being updated, or its last run did not end: it is {words}"
         return replace(self, state=state, note=f"{note}. `embedder run` updates it.")
 
 
-def searchable(store: TableStore, settings: Settings, models: RetrievalModels, collection: str) -> SearchableCollection:
+def consistent_view(store: TableStore, settings: Settings, models: RetrievalModels, collection: str) -> CollectionView:
     """The newest rows of a collection that belong together.
 
     Args:
@@ -77,18 +77,18 @@ def searchable(store: TableStore, settings: Settings, models: RetrievalModels, c
     """
     reader = _Reader(settings, models, collection)
     try:
-        return reader.load(store.at({}))
+        return reader.load(store.as_of({}))
     except StorageError:
         raise
     except TableError as error:
         problem = error
     # Somebody may have committed between the looks at two tables, or removed old files.
-    newest = store.at({})
+    newest = store.as_of({})
     with suppress(TableError):
         return reader.load(newest)
     for versions, commit in earlier_states(store, collection):
         with suppress(TableError):
-            state = store.at(versions)
+            state = store.as_of(versions)
             if not reader.missing(state).height:
                 return reader.load(state).with_note(
                     "earlier", f"searched as it was at {commit.at:%Y-%m-%d %H:%M:%S} UTC"
@@ -131,11 +131,11 @@ def needed_versions(store: TableStore) -> dict[str, set[int]]:
     needed: dict[str, set[int]] = {}
     for collection in store.collections(CHUNKS):
         for tables in ((DENSE,), (DENSE, SPARSE)):
-            if _covered(store.at({}), collection, tables):
+            if _covered(store.as_of({}), collection, tables):
                 continue
             for versions, _ in earlier_states(store, collection):
                 with suppress(TableError):
-                    if _covered(store.at(versions), collection, tables):
+                    if _covered(store.as_of(versions), collection, tables):
                         for table, version in versions.items():
                             needed.setdefault(table, set()).update([] if version is None else [version])
                         break
@@ -158,7 +158,7 @@ class _Reader:
     models: RetrievalModels
     collection: str
 
-    def load(self, store: TableStore, excluded: pl.DataFrame | None = None) -> SearchableCollection:
+    def load(self, store: TableStore, excluded: pl.DataFrame | None = None) -> CollectionView:
         """In memory, but for the dense vectors of a collection that is searched by its approximate index.
 
         Args:
@@ -169,14 +169,14 @@ class _Reader:
             IncompleteTableError: Another chunk has no vector of a model.
         """
         chunks = store.read(CHUNKS, self.collection)
-        approximate = excluded is None and HnswIndexStage(store, self.settings).wanted(self.collection)
+        approximate = excluded is None and HnswIndexStage(store, self.settings).is_enabled_for(self.collection)
         dense: list[list[DenseBlock]] = []
         for model in self.models.dense:
             index = self._index(store, model, chunks) if approximate else None
             exact = ChunkIndex.of_tables(store, [self.collection], [model], [], excluded)
             dense.append([index] if index is not None else list(exact.dense[0]))
         rest = ChunkIndex.of_tables(store, [self.collection], [], self.models.sparse_sources, excluded)
-        return SearchableCollection(self.collection, chunks, dense, None if rest.sparse is None else list(rest.sparse))
+        return CollectionView(self.collection, chunks, dense, None if rest.sparse is None else list(rest.sparse))
 
     def missing(self, store: TableStore) -> pl.DataFrame:
         """The keys of the chunks that lack a vector of some model which is not known to fail on them."""
