@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 SIZES = (10_000_000, 1_000_000_000, 100_000_000_000)
-SECONDS_A_DAY = 86_400
-TEXTS_A_REQUEST = 64
+SECONDS_PER_DAY = 86_400
+TEXTS_PER_REQUEST = 64
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ MEASURED = {
     "vectors": Figure(2071, "bytes per chunk and dense model of 384 dimensions", "the same tables"),
     "export": Figure(13_200, "bytes per chunk, two thirds of it qdrant_points.jsonl", "exports of 1420 chunks"),
 }
-TOKENS_A_CHUNK = 158
+TOKENS_PER_CHUNK = 158
 # Two operations a weight and token; MiniLM-L6-H384 has 10.6 million weights outside of its embeddings.
-OPERATIONS_A_CHUNK = 2 * 10.6e6 * TOKENS_A_CHUNK
+OPERATIONS_PER_CHUNK = 2 * 10.6e6 * TOKENS_PER_CHUNK
 # NVIDIA's data sheet, fp16 without sparsity; the share is assumed: small models fill a large device badly.
 PEAK_OPERATIONS = 9.9e14
 ASSUMED_SHARE = 0.2
@@ -76,15 +76,15 @@ class Cost:
 def cost_of(chunks: int, queries: int = 1000) -> Cost:
     """The cost of a first pass; a later one costs what has changed."""
     figure = {name: each.value for name, each in MEASURED.items()}
-    days = chunks / SECONDS_A_DAY
+    days = chunks / SECONDS_PER_DAY
     return Cost(
         cores=days * (figure["dense"] + figure["sparse"]),
-        gpus=days * 2 * OPERATIONS_A_CHUNK / (PEAK_OPERATIONS * ASSUMED_SHARE),
+        gpus=days * 2 * OPERATIONS_PER_CHUNK / (PEAK_OPERATIONS * ASSUMED_SHARE),
         feeding=days * 2 * figure["tokenize"],
         rest=days * figure["rest"],
         tables=chunks * (figure["tables"] + figure["vectors"]),
         exports=chunks * figure["export"],
-        requests=2 * chunks / TEXTS_A_REQUEST,
+        requests=2 * chunks / TEXTS_PER_REQUEST,
         search=days * queries * figure["search"],
     )
 

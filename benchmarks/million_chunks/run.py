@@ -27,7 +27,7 @@ from embedder_assets.tables.store import TableStore
 
 BOUND_MB = 2000
 BOUND_RATE = 0.15
-WORDS_A_DOCUMENT = 40
+WORDS_PER_DOCUMENT = 40
 QUERIES = 100
 POLL_S = 0.2
 COLLECTION = "synthetic"
@@ -67,7 +67,7 @@ def write_corpus(folder: Path, documents: int) -> Path:
     root.mkdir(parents=True)
     with (root / "corpus.jsonl").open("w", encoding="utf-8") as file:
         for number in range(documents):
-            text = " ".join(chance.choices(words, k=WORDS_A_DOCUMENT))
+            text = " ".join(chance.choices(words, k=WORDS_PER_DOCUMENT))
             file.write(json.dumps({"_id": f"d{number}", "title": "", "text": text}) + "\n")
     with (root / "queries.jsonl").open("w", encoding="utf-8") as file:
         for number in range(QUERIES):

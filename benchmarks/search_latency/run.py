@@ -38,8 +38,8 @@ from embedder_assets.tables.store import TableStore
 COLLECTION = "synthetic"
 DIMENSION = 384
 VOCABULARY = 30_522
-TERMS_A_CHUNK = 120
-WORDS_A_CHUNK = 120
+TERMS_PER_CHUNK = 120
+WORDS_PER_CHUNK = 120
 # Vectors that were free in all dimensions would have no neighbours to speak of; those of texts have.
 FREE_DIMENSIONS = 48
 NOISE = 0.5
@@ -114,14 +114,14 @@ def fill(store: TableStore, models: RetrievalModels, chunks: int) -> None:
     for start in range(0, chunks, PART):
         count = min(PART, chunks - start)
         ids = [f"c{start + number:08d}" for number in range(count)]
-        texts = [" ".join(random.Random(start + number).choices(words, k=WORDS_A_CHUNK)) for number in range(count)]
+        texts = [" ".join(random.Random(start + number).choices(words, k=WORDS_PER_CHUNK)) for number in range(count)]
         key = {"chunk_id": ids, "content_sha256": [hashlib.sha256(text.encode()).hexdigest() for text in texts]}
         _append(store, "chunks", count, doc_id=ids, text=texts, **key)
         vectors = drawn_vectors(chance, free, count)
         for model in models.dense:
             _append(store, "dense_embeddings", count, **key, **_labels(model, count), embedding=list(vectors))
         if models.sparse:
-            drawn = chance.choice(VOCABULARY, (count, TERMS_A_CHUNK), p=shares / shares.sum())
+            drawn = chance.choice(VOCABULARY, (count, TERMS_PER_CHUNK), p=shares / shares.sum())
             entries = [np.unique(row).astype(np.int32) for row in terms[drawn]]
             weights = [chance.random(len(row), np.float32) for row in entries]
             labels = _labels(models.sparse, count)

@@ -19,7 +19,7 @@ from embedder_assets.errors import (
     TritonUnavailableError,
 )
 from embedder_assets.serving.client.channel import Headers, channel_args
-from embedder_assets.serving.client.oom import exhaustion
+from embedder_assets.serving.client.oom import out_of_memory_kind
 from embedder_assets.serving.server.access import TritonAddress
 
 if TYPE_CHECKING:
@@ -143,14 +143,14 @@ class Answer:
             by_kind.setdefault(failure.error.kind, []).append(failure.position)
         return by_kind
 
-    def placed(self, name: str, missing: float) -> NDArray[Any]:
+    def aligned(self, name: str, missing: float) -> NDArray[Any]:
         """An output with a row for each row of the request, filled with ``missing`` for those that failed."""
         values = self.outputs[name]
         if not self.failures:
             return values
-        placed = np.full((self.rows + len(self.failures), *values.shape[1:]), missing, values.dtype)
-        placed[self.answered] = values
-        return placed
+        aligned = np.full((self.rows + len(self.failures), *values.shape[1:]), missing, values.dtype)
+        aligned[self.answered] = values
+        return aligned
 
     @property
     def dimension(self) -> int | None:
@@ -370,7 +370,7 @@ class _errors_of:  # noqa: N801 - reads as a statement
                 got=f"{error.status()}: {message}",
                 remedy=f"The model's process has died: free memory on the server's machine, or restart it.{log}",
             )
-        short = exhaustion(error.status(), error.message())
+        short = out_of_memory_kind(error.status(), error.message())
         # A model that cannot be loaded for want of memory is a model that cannot be loaded: no smaller request helps.
         if short is not None and self._refused is InferenceError:
             return ResourceExhaustedError(

@@ -47,8 +47,8 @@ class Recovery:
     at: float = field(default_factory=time.time)
 
 
-class Recoveries:
-    """What was done and not read yet; any thread may add, any may take."""
+class RecoveryLog:
+    """The recoveries that were not read yet; any thread may add, any may take."""
 
     def __init__(self) -> None:
         self._waiting: deque[Recovery] = deque()
@@ -68,13 +68,13 @@ class Recoveries:
         return taken
 
 
-class Outage:
-    """The time in which one caller gets no answer.
+class RetryState:
+    """What is known of one request while it is retried.
 
     Attributes:
         model: Name of the model that it asks.
         generation: How many recoveries there had been when the last try began.
-        reported: Whether the outage is in the recoveries.
+        reported: Whether it is in the log of recoveries that the request is retried.
         crashes: How often the model's process crashed during the request.
     """
 
@@ -93,7 +93,7 @@ class Outage:
         return time.monotonic() - self._began
 
 
-def reason_of(error: EmbedderError) -> str:
+def recovery_reason(error: EmbedderError) -> str:
     """What has failed, as one word."""
     words = {ModelCrashedError: "model_crashed", TritonAccessError: "unauthorized"}
     return next((word for kind, word in words.items() if isinstance(error, kind)), "triton_unavailable")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from embedder_assets.cli.service_manager import ServiceManager
+from embedder_assets.cli.sd_notify import ServiceManager
 
 
 @pytest.mark.parametrize("name", ["{tmp_path}/notify", "@embedder-test-{pid}"])
