@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from embedder_assets.checks.blocking import Finding, error_or_none
+from embedder_assets.checks.finding import Finding, error_or_none
 from embedder_assets.settings import Settings
 from embedder_assets.telemetry import runbook
 from embedder_assets.telemetry.emission import verify_emission
