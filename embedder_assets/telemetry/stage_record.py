@@ -12,13 +12,11 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from embedder_assets.errors import RecoveryKind
 from embedder_assets.sanitize import safe_line
 
 StageName = Literal["chunk", "dense", "sparse", "fuse", "rerank", "export"]
 Attribute = bool | int | float | str | list[str]
-RecoveryKind = Literal[
-    "request_retried", "server_restarted", "model_reloaded", "endpoint_ejected", "endpoint_restored", "endpoint_refused"
-]
 MitigationKind = Literal["batch_halved", "batch_recovered", "item_failed", RecoveryKind]
 # Bounds a record however many requests a stage sends.
 REQUESTS_TRACED = 500

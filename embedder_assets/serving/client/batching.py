@@ -130,7 +130,7 @@ class _Stream:
         try:
             for rows in requests:
                 pending.append(_Pending(rows, self._submitted(rows)))
-                while len(pending) >= self._client.max_in_flight:
+                while len(pending) >= self._client.servers.max_in_flight:
                     yield self._oldest(pending)
             while pending:
                 yield self._oldest(pending)
@@ -203,7 +203,7 @@ class _Stream:
         return answer
 
     def _report_recoveries(self) -> None:
-        for done in self._client.recoveries():
+        for done in self._client.recoveries.take():
             self._observer.recovered(done.kind, done.model, done.reason, endpoint=done.endpoint, at=done.at)
 
     def _shrink(self, rows: int, error: InferenceError) -> None:

@@ -14,6 +14,7 @@ from embedder_assets.errors import (
     InferenceError,
     ModelCrashedError,
     ModelLoadError,
+    RecoveryKind,
     ResourceExhaustedError,
     TritonAccessError,
     TritonUnavailableError,
@@ -43,10 +44,6 @@ TLS_WORDS = ("Tls handshake failed", "SSL_ERROR", "CERTIFICATE_VERIFY_FAILED", "
 
 Outputs = dict[str, NDArray[Any]]
 Row = tuple[str, ...]
-# What was done to get an answer that did not come.
-RecoveryKind = Literal[
-    "request_retried", "server_restarted", "model_reloaded", "endpoint_ejected", "endpoint_restored", "endpoint_refused"
-]
 
 
 class RequestObserver(Protocol):
@@ -72,28 +69,15 @@ class RequestObserver(Protocol):
         """
 
 
-class Unobserved:
-    """An observer of requests that belong to no run."""
+class _NoObserver:
+    """The observer of requests that belong to no run: none is traced."""
 
-    def traceparent(self) -> str | None:
-        """No request is traced."""
-        return None
+    def _ignore(self, *_: object, **__: object) -> None: ...
 
-    def request(
-        self, model: str, latency_s: float, size: int, *, traceparent: str | None = None, dimension: int | None = None
-    ) -> None:
-        """Ignored."""
-
-    def mitigated(
-        self, kind: Literal["batch_halved", "batch_recovered"], model: str, batch_size: int, reason: str
-    ) -> None:
-        """Ignored."""
-
-    def recovered(self, kind: RecoveryKind, model: str, reason: str, *, endpoint: str | None, at: float) -> None:
-        """Ignored."""
+    traceparent = request = mitigated = recovered = _ignore
 
 
-UNOBSERVED = Unobserved()
+UNOBSERVED: RequestObserver = _NoObserver()
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from embedder_assets.errors import EmbedderError, ModelCrashedError, TritonAccessError, TritonUnavailableError
+from embedder_assets.errors import (
+    EmbedderError,
+    ModelCrashedError,
+    RecoveryKind,
+    TritonAccessError,
+    TritonUnavailableError,
+)
 from embedder_assets.sanitize import safe_line
-from embedder_assets.serving.client.grpc import RecoveryKind, TritonClient
+from embedder_assets.serving.client.grpc import TritonClient
 
 # Given the name of a model and the client of a server: loads the model there, and raises unless it is the right one.
 Prepare = Callable[[str, TritonClient], None]

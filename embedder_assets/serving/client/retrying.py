@@ -19,7 +19,6 @@ from embedder_assets.serving.client.recovery import (
     LONGEST_PAUSE_S,
     TRANSIENT,
     Prepare,
-    Recovery,
     RecoveryLog,
     RetryState,
     with_detail,
@@ -40,29 +39,21 @@ class RetryingClient:
 
     Attributes:
         servers: The servers, of which some may be started, ejected or lost.
+        recoveries: What was done to get answers.
     """
 
     def __init__(self, settings: Settings, prepare: Prepare) -> None:
         self._settings = settings
-        self._recoveries = RecoveryLog()
+        self.recoveries = RecoveryLog()
         self.servers: SingleServer | ServerPool
         if len(settings.triton_url) > 1:
-            self.servers = ServerPool(settings, prepare, self._recoveries)
+            self.servers = ServerPool(settings, prepare, self.recoveries)
         else:
-            self.servers = SingleServer(settings, prepare, self._recoveries)
+            self.servers = SingleServer(settings, prepare, self.recoveries)
         workers = REQUESTS_IN_FLIGHT * max(1, len(settings.triton_url))
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="triton")
         self._closed = threading.Event()
         self._given_up = False
-
-    @property
-    def max_in_flight(self) -> int:
-        """Requests that may be in flight at once: more would only hold memory."""
-        return self.servers.max_in_flight
-
-    def recoveries(self) -> list[Recovery]:
-        """What was done to get answers, since the last call."""
-        return self._recoveries.take()
 
     def infer(self, model: str, rows: Sequence[Row], traceparent: str | None = None) -> Answer:
         """The same as of ``TritonClient``, sent again while the server or the model's process is down.

@@ -12,8 +12,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TypeVar
 
-from embedder_assets.errors import EmbedderError, ModelCrashedError, TritonUnavailableError
-from embedder_assets.serving.client.grpc import REQUESTS_IN_FLIGHT, RecoveryKind, TritonClient
+from embedder_assets.errors import EmbedderError, ModelCrashedError, RecoveryKind, TritonUnavailableError
+from embedder_assets.serving.client.grpc import REQUESTS_IN_FLIGHT, TritonClient
 from embedder_assets.serving.client.recovery import (
     MAX_CRASHES,
     TRANSIENT,

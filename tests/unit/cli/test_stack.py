@@ -61,7 +61,7 @@ def test_runs_wait_for_a_server_that_is_started_again(tmp_path: Path) -> None:
         connection = RetryingClient(settings, lambda model, client: None)
         with pytest.raises(TritonUnavailableError, match=r"the Triton of `embedder up`.*retried for"):
             connection.load("dense_minilm")
-        assert [each.kind for each in connection.recoveries()] == ["request_retried"]
+        assert [each.kind for each in connection.recoveries.take()] == ["request_retried"]
         connection.close()
     assert not list((settings.home / "triton").glob("logs/*")), "it has started a server of its own"
 
