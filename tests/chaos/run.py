@@ -39,7 +39,7 @@ def main() -> None:
     folder = arguments.log or Path(".embedder") / "chaos" / f"seed-{arguments.seed}"
     story = Story(folder.absolute(), arguments.seed, arguments.faults)
     for each in chaos(arguments.faults, arguments.seed, story.folder):
-        story.tell(each)
+        story.add(each)
     sys.exit(0 if story.ends_well() else 1)
 
 
