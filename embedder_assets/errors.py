@@ -6,7 +6,14 @@ one line without secrets of URLs, whatever the thing is called and whatever a li
 
 from __future__ import annotations
 
+from typing import Literal
+
 from embedder_assets.sanitize import plain, redact, safe_line
+
+# What the Triton client does about an error that a retry may cure; it reports it, and the telemetry keeps it.
+RecoveryKind = Literal[
+    "request_retried", "server_restarted", "model_reloaded", "endpoint_ejected", "endpoint_restored", "endpoint_refused"
+]
 
 
 class EmbedderError(Exception):

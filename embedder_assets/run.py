@@ -22,7 +22,7 @@ from embedder_assets.corpus.s3_sync import sync_corpus
 from embedder_assets.definitions import defs
 from embedder_assets.environment import dagster_home
 from embedder_assets.errors import SettingsError
-from embedder_assets.instance.job_origin import NOT_RETRIED, create_runs_of
+from embedder_assets.instance.job_origin import NOT_RETRIED, set_job_origin
 from embedder_assets.instance.lost_runs import fail_lost_runs
 from embedder_assets.instance.sqlite_event_log import open_instance
 from embedder_assets.instance.storage_errors import translate_storage_errors
@@ -135,7 +135,7 @@ def launch(pipeline: Pipeline, names: Sequence[str] = ()) -> RunOutcome:
     with dagster_instance(settings) as instance:
         partitions.register(instance, found)
         fail_lost_runs(instance, settings.home)
-        create_runs_of(instance, defs.get_repository_def().name, rag_tables.name)
+        set_job_origin(instance, defs.get_repository_def().name, rag_tables.name)
         for first, last in partitions.contiguous_ranges(instance, chosen):
             if not outcome.interrupted:
                 _run_range(pipeline, instance, first, last, outcome)

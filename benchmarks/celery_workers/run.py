@@ -27,7 +27,7 @@ from embedder_assets.tables.store import TableStore
 from tests.support.command import instance_of
 from tests.support.processes import eventually
 from tests.support.servers import postgres, redis
-from tests.support.servers.cluster import Cluster, tell
+from tests.support.servers.cluster import Cluster, signal_session
 
 COLLECTIONS = [f"collection-{number}" for number in range(8)]
 WORKERS = (1, 2)
@@ -85,12 +85,12 @@ def measured(folder: Path, name: str, count: int, tritons: Sequence[str]) -> flo
         instance = stack.enter_context(instance_of(cluster.home))
         warm(cluster, instance, count)
         for worker in workers:
-            tell(worker.pid, signal.SIGSTOP)
+            signal_session(worker.pid, signal.SIGSTOP)
         cluster.backfill(COLLECTIONS)
         assert eventually(lambda: len(cluster.runs(instance)) == count + len(COLLECTIONS), PATIENCE_S)
         with CpuTime() as used:
             for worker in workers:
-                tell(worker.pid, signal.SIGCONT)
+                signal_session(worker.pid, signal.SIGCONT)
             assert eventually(lambda: set(COLLECTIONS) <= {*ended(cluster, instance)}, PATIENCE_S)
         records = [instance.get_run_record_by_id(ended(cluster, instance)[name].run_id) for name in COLLECTIONS]
     times = [(record.start_time or 0.0, record.end_time or 0.0) for record in records if record is not None]

@@ -201,8 +201,8 @@ def print_table(lines: list[tuple[str, float, float]], *, bound_holds: bool) -> 
     print(f"| {NDCG} | fp32 | int8 | difference |\n|---|---|---|---|")
     for name, plain, quantized in lines:
         print(f"| {name} | {plain:.4f} | {quantized:.4f} | {quantized - plain:+.4f} |")
-    near = all(abs(quantized - plain) <= LARGEST_LOSS for _, plain, quantized in lines)
-    print(f"- within {LARGEST_LOSS} on each: {outcome(near)}")
+    within = all(abs(quantized - plain) <= LARGEST_LOSS for _, plain, quantized in lines)
+    print(f"- within {LARGEST_LOSS} on each: {outcome(within)}")
     print(f"- lowest cosine above {LEAST_COSINE}: {outcome(bound_holds)}")
 
 

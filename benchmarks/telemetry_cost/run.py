@@ -1,7 +1,7 @@
 """What does telemetry cost the dense stage?
 
 Both sides compute the same vectors through the same Triton server, alternating, from reading the chunks to the
-published commit. With telemetry: requests sampled and traced at the default ratio, memory looked at twice a second, and
+published commit. With telemetry: requests sampled and traced at the default ratio, memory read twice per second, and
 at the end spans, the scrape of the endpoint and the manifest. Without: the stage alone.
 """
 

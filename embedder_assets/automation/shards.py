@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import dagster as dg
 
 from embedder_assets.assets.processing_summary import summarize
-from embedder_assets.assets.support.materialize import Metadata, recorded, work_exclusively
+from embedder_assets.assets.support.materialize import Metadata, run_for_collection, run_stage
 from embedder_assets.automation.jobs import INTERVAL_S, RETRY_ALL_STEPS, SENSORS, main_assets, rag_tables
 from embedder_assets.embedding.dense import DenseEncoder
 from embedder_assets.embedding.sparse import SparseEncoder
@@ -89,9 +89,9 @@ def _staged(
         return models
 
     def work(meter: StageMeter) -> Metadata:
-        return work_exclusively(context, pipeline, collection, lambda tables, _: embed(tables, meter), shard=key)
+        return run_for_collection(context, pipeline, collection, lambda tables, _: embed(tables, meter), shard=key)
 
-    models = yield from recorded(context, pipeline, stage, work, toggle=toggle)
+    models = yield from run_stage(context, pipeline, stage, work, toggle=toggle)
     yield dg.Output(None, metadata={"models": dg.MetadataValue.json(models or {})})
 
 

@@ -1,11 +1,11 @@
 """Blocking asset checks from rules: one Dagster op per asset, every rule a check of its own."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Literal, NamedTuple
 
 import dagster as dg
 
 from embedder_assets.assets.support.superseded import version_tracker
+from embedder_assets.checks.finding import Finding, Rule
 from embedder_assets.errors import EmbedderError
 from embedder_assets.partitions import collections_of_run, other_collections
 from embedder_assets.run_context import Pipeline
@@ -19,29 +19,7 @@ from embedder_assets.telemetry.check_results import (
     earlier_failures,
 )
 
-
-class Finding(NamedTuple):
-    """What a rule has to say about a collection or a run.
-
-    Attributes:
-        level: ``note``: nothing is wrong, the check passes and shows the text. ``warning``: something is wrong and
-            does not make the results wrong, the check fails as a warning. ``error``: the check blocks what follows.
-        text: What was found.
-    """
-
-    level: Literal["note", "warning", "error"]
-    text: str
-
-
-# Looks at one collection; None where there is nothing to say.
-Rule = Callable[[Pipeline, str], Finding | None]
-
 STAGE_OFF = Finding("note", "the stage is off, its table was not touched")
-
-
-def error_or_none(text: str | None) -> Finding | None:
-    """A text as an error, where there is one."""
-    return None if text is None else Finding("error", text)
 
 
 def blocking_checks(asset: str, rules: Sequence[Rule], toggle: str | None = None) -> dg.AssetChecksDefinition:

@@ -3,7 +3,10 @@
 from collections.abc import Sequence
 
 from embedder_assets.checks import hnsw_index, quality_gate, rules
-from embedder_assets.checks.blocking import Rule, blocking_checks
+from embedder_assets.checks.blocking import blocking_checks
+from embedder_assets.checks.finding import Rule
+from embedder_assets.checks.proof import TOGGLES
+from embedder_assets.telemetry.event_log import ASSET_OF_STAGE
 
 RULES: dict[str, Sequence[Rule]] = {
     "documents": [rules.unique_document_ids],
@@ -29,10 +32,10 @@ RULES: dict[str, Sequence[Rule]] = {
 }
 # The quality gate: worse rankings are not exported.
 QUALITY_RULES: Sequence[Rule] = [quality_gate.reranked_not_below_fused, quality_gate.quality_not_below_baseline]
-TOGGLES = {"sparse_embeddings": "enable_sparse", "reranked_candidates": "enable_rerank"}
+TOGGLE_OF_ASSET = {ASSET_OF_STAGE[stage]: toggle for stage, toggle in TOGGLES.items()}
 
 data_checks = [
-    *(blocking_checks(table, table_rules, TOGGLES.get(table)) for table, table_rules in RULES.items()),
+    *(blocking_checks(table, table_rules, TOGGLE_OF_ASSET.get(table)) for table, table_rules in RULES.items()),
     blocking_checks("evaluation", QUALITY_RULES),
     blocking_checks("dense_index", [hnsw_index.hnsw_index_finds_exact_neighbours]),
 ]

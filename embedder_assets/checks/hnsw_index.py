@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from embedder_assets.checks.blocking import Finding
+from embedder_assets.checks.finding import Finding
 from embedder_assets.retrieval.fusion import RetrievalModels
 from embedder_assets.retrieval.hnsw_index import (
     MIN_RECALL,

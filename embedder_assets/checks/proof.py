@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from embedder_assets.checks.blocking import Finding, error_or_none
+from embedder_assets.checks.finding import Finding, error_or_none
 from embedder_assets.settings import Settings
 from embedder_assets.telemetry import runbook
-from embedder_assets.telemetry.emission import emit
+from embedder_assets.telemetry.emission import verify_emission
 from embedder_assets.telemetry.footer import render_footer
 from embedder_assets.telemetry.manifest.schema import Manifest
 from embedder_assets.telemetry.spans import REQUEST_SPAN, RUN_SPAN
@@ -78,7 +78,7 @@ def spans_follow_stages(proof: Proof) -> Finding | None:
 
 def metrics_were_scraped(proof: Proof) -> Finding | None:
     """A scrape of the metrics endpoint shows exactly this run's samples, and the manifest claims nothing more."""
-    seen = emit(proof.settings, proof.run_id, proof.records.values())
+    seen = verify_emission(proof.settings, proof.run_id, proof.records.values())
     missing = [f"rag.{stage}: {status.reason}" for stage, status in seen.items() if status.scrape == "incomplete"]
     claimed = proof.manifest.telemetry.metrics
     for stage, status in seen.items():
@@ -153,7 +153,7 @@ def leases_are_complete(proof: Proof) -> Finding | None:
 def telemetry_is_documented(_: Proof) -> Finding | None:
     """The runbook describes every metric and span of the code, and no other."""
     try:
-        return error_or_none(runbook.disagreement())
+        return error_or_none(runbook.undocumented_names())
     except FileNotFoundError:
         return Finding("note", "the docs are not installed with the code")
 

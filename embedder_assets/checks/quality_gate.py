@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from embedder_assets.checks.blocking import Finding, error_or_none
+from embedder_assets.checks.finding import Finding, error_or_none
 from embedder_assets.errors import EmbedderError
 from embedder_assets.evaluation.evaluate import EvaluateStage
 from embedder_assets.evaluation.quality_gate import (

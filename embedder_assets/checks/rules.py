@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from embedder_assets.checks.blocking import Finding, Rule, error_or_none
+from embedder_assets.checks.finding import Finding, Rule, error_or_none
 from embedder_assets.embedding.dense import UNIT_LENGTH_TOLERANCE, as_matrix, token_budget
 from embedder_assets.embedding.failures import known_failures, known_failures_on_queries
 from embedder_assets.embedding.keys import KEY, ModelVersion, is_of

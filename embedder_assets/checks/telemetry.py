@@ -7,7 +7,8 @@ import dagster as dg
 
 from embedder_assets.assets.processing_summary import manifest_file
 from embedder_assets.checks import proof
-from embedder_assets.checks.blocking import Finding, check_result, evaluate_rule
+from embedder_assets.checks.blocking import check_result, evaluate_rule
+from embedder_assets.checks.finding import Finding
 from embedder_assets.checks.proof import Proof, ProofRule
 from embedder_assets.partitions import collections_of_run
 from embedder_assets.run_context import Pipeline

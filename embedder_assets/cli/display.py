@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from embedder_assets.tables.store import TableStore
     from embedder_assets.telemetry.stage_record import ProgressReport
 
+# As in the settings: a million.
+BYTES_PER_MB = 1_000_000
 TABLES = {
     "documents": "documents",
     "chunks": "chunks",
@@ -181,7 +183,7 @@ def show_models(states: Sequence[ModelState]) -> None:
     rows = [state.as_row() for state in states]
     shown = ["name", "stage", "fingerprint", "precision", "size", "source", "license", "state"]
     for row in rows:
-        row["size"] = f"{row['size_bytes'] / 2**20:.1f} MiB"
+        row["size"] = f"{row['size_bytes'] / BYTES_PER_MB:.1f} MB"
     say_table(shown, [[str(row[column]) for column in shown] for row in rows])
 
 

@@ -210,14 +210,14 @@ def summary_validate(wanted: tuple[str, ...]) -> None:
 def serve() -> None:
     """Run the embedded Triton in the foreground; runs on the same home use it."""
     from embedder_assets.serving.server.access import ServerAccess
-    from embedder_assets.serving.server.embedded import EmbeddedTriton, published
+    from embedder_assets.serving.server.embedded import EmbeddedTriton, advertise
 
     settings = load_settings()
     state, access = settings.home / "triton", ServerAccess.of(settings)
     with (
         suppress(KeyboardInterrupt),
         EmbeddedTriton(settings.model_repository, state, settings.triton_trace_url, access, reuse_ports=True) as server,
-        published(server, state),
+        advertise(server, state),
     ):
         say(f"gRPC:    {server.address.grpc}")
         say(f"Metrics: {server.address.metrics_url}")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from filelock import Timeout
 
-from embedder_assets.cli.service_manager import ServiceManager
+from embedder_assets.cli.sd_notify import ServiceManager
 from embedder_assets.cli.supervise import Component, SupervisedProcess
 from embedder_assets.corpus.collections import discover_collections
 from embedder_assets.corpus.s3_sync import sync_corpus
@@ -24,7 +24,7 @@ from embedder_assets.run import dagster_instance
 from embedder_assets.serving.models.build import inspect_models
 from embedder_assets.serving.models.configured import configured_models, require_models
 from embedder_assets.serving.server.embedded import find_running
-from embedder_assets.serving.server.supervisor_lock import held, is_held, supervisor_lock
+from embedder_assets.serving.server.supervisor_lock import hold, is_held, supervisor_lock
 from embedder_assets.settings import Settings, variable_of
 
 ADDRESS = "127.0.0.1"
@@ -48,7 +48,7 @@ def run_stack(settings: Settings, report: Callable[[str], None]) -> None:
     for sentence in _unbuilt_models(settings):
         report(sentence)
     try:
-        with held(lock):
+        with hold(lock):
             _run(settings, report)
     except Timeout:
         raise _second(settings) from None
@@ -61,7 +61,7 @@ def _run(settings: Settings, report: Callable[[str], None]) -> None:
             register(instance, [collection.name for collection in discover_collections(sync_corpus(settings))])
         processes = [SupervisedProcess(part) for part in _components(settings)]
         if not settings.triton_url:
-            stack.enter_context(held(supervisor_lock(settings.home / "triton")))
+            stack.enter_context(hold(supervisor_lock(settings.home / "triton")))
         for process in processes:
             stack.callback(process.stop)
             process.start()

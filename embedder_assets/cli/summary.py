@@ -94,7 +94,7 @@ def _reasons(manifest: Manifest) -> Iterator[str]:
 
 def _memory(manifest: Manifest) -> Iterator[str]:
     gpu, host = manifest.performance_baseline.gpu, manifest.performance_baseline.host
-    limit = "" if gpu.soft_limit_gb is None else f" (soft limit {gpu.soft_limit_gb:g} GB a device)"
+    limit = "" if gpu.soft_limit_gb is None else f" (soft limit {gpu.soft_limit_gb:g} GB per device)"
     devices = ", ".join(f"{device} {peak:g} GB" for device, peak in gpu.devices.items())
     if devices or gpu.peak_memory_used_gb is not None:
         yield f"GPU memory: {devices or f'{gpu.peak_memory_used_gb:g} GB'}{limit}"

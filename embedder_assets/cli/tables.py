@@ -8,13 +8,12 @@ from datetime import UTC, datetime
 
 import click
 
+from embedder_assets.cli import display
 from embedder_assets.cli.group import distinct
 from embedder_assets.sanitize import plain
 from embedder_assets.settings import load_settings
 from embedder_assets.tables.store import TableStore
 from embedder_assets.terminal import say, say_json
-
-BYTES_A_MB = 1_000_000
 
 
 @click.group()
@@ -28,7 +27,6 @@ def tables() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 def history(names: tuple[str, ...], limit: int, as_json: bool) -> None:
     """Show the versions of every table (or those named), the newest first."""
-    from embedder_assets.cli import display
     from embedder_assets.tables.history import versions
 
     found = list(versions(TableStore.of(load_settings()), names, limit))
@@ -91,7 +89,8 @@ def maintain() -> None:
     settings = load_settings()
     store = TableStore.of(settings)
     for done in maintain(store, settings.history_days, needed=lambda: needed_versions(store)):
+        removed = "" if done.bytes_removed is None else f", {done.bytes_removed / display.BYTES_PER_MB:.1f} MB"
         say(
             f"{done.table}: {done.files_before} files, now {done.files_after}; {done.files_removed} of earlier "
-            f"versions removed{'' if done.bytes_removed is None else f', {done.bytes_removed / BYTES_A_MB:.1f} MB'}"
+            f"versions removed{removed}"
         )

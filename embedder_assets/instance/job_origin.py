@@ -18,7 +18,7 @@ CODE_LOCATION = "embedder_assets.definitions"
 NOT_RETRIED = {MAX_RETRIES_TAG: "0"}
 
 
-def create_runs_of(instance: dg.DagsterInstance, repository: str, job: str) -> None:
+def set_job_origin(instance: dg.DagsterInstance, repository: str, job: str) -> None:
     """Makes the runs that this process creates with an instance runs of a job of our code location.
 
     Args:

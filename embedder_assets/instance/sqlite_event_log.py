@@ -20,6 +20,7 @@ import dagster as dg
 from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.pool import QueuePool
 
+from embedder_assets.instance.compute_logs import TeeComputeLogManager
 from embedder_assets.instance.dagster_private import (
     SQLITE_BUSY_TIMEOUT_SECONDS,
     ConfigurableClassData,
@@ -27,7 +28,6 @@ from embedder_assets.instance.dagster_private import (
     LocalComputeLogManager,
     SqliteEventLogStorage,
 )
-from embedder_assets.instance.step_output import TeeComputeLogManager
 
 # The index and a few runs; a webserver looks at many.
 MAX_OPEN_DATABASES = 8

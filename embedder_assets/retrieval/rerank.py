@@ -122,7 +122,7 @@ class RerankStage:
         done = 0
         answers = self._triton.infer_many(self._model, requests, observer=meter)
         for frame, answer in zip(frames, answers, strict=True):
-            logits[frame["row"].to_numpy()] = answer.placed("score", np.nan).ravel()
+            logits[frame["row"].to_numpy()] = answer.aligned("score", np.nan).ravel()
             errors += [failure.error for failure in answer.failures]
             for kind, positions in answer.failed_by_kind().items():
                 meter.items_failed(self._model, frame[positions].select(_NAMED).to_series().to_list(), kind)

@@ -80,5 +80,5 @@ def _similarities(stage: Stage, outputs: Outputs) -> tuple[float, float]:
         related, unrelated = outputs["score"].ravel()[:2]
         return float(related), float(unrelated)
     question, *others = vectors(outputs)[:3]
-    related, unrelated = (sum(value * other.get(at, 0.0) for at, value in question.items()) for other in others)
+    related, unrelated = (sum(value * other.get(index, 0.0) for index, value in question.items()) for other in others)
     return related, unrelated

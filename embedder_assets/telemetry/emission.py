@@ -67,8 +67,8 @@ class _UnreachableError(Exception):
     """No scrape: why."""
 
 
-def emit(settings: Settings, run_id: str, records: Iterable[StageRecord]) -> dict[StageName, EmissionStatus]:
-    """Looks for a run's samples in a scrape, and reports a status for each stage with a histogram."""
+def verify_emission(settings: Settings, run_id: str, records: Iterable[StageRecord]) -> dict[StageName, EmissionStatus]:
+    """Looks for a run's samples in a scrape: the status of each stage that has a histogram."""
     by_stage = {record.stage: record for record in records}
     reasons = {stage: _reason_for_no_samples(settings, by_stage.get(stage)) for stage in LATENCY_METRICS}
     due = {stage: by_stage[stage] for stage, reason in reasons.items() if reason is None}

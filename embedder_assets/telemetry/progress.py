@@ -9,7 +9,7 @@ from embedder_assets.sanitize import one_line
 from embedder_assets.telemetry.stage_record import ProgressReport
 
 EVERY_S = 30.0
-# Passed on at most so often: a walk over documents that have not changed does ten thousand a second.
+# Passed on at most so often: a walk over documents that have not changed does ten thousand per second.
 SHOWN_EVERY_S = 0.1
 
 

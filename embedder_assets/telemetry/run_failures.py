@@ -10,7 +10,7 @@ from embedder_assets.sanitize import of_markdown, one_line, safe_line
 
 INTERRUPTED = "interrupted; what was computed is kept, and the next run goes on from there"
 # Dagster's own failure of a step whose blocking check has failed; the check has the words.
-OF_A_CHECK = "DagsterAssetCheckFailedError"
+CHECK_FAILED = "DagsterAssetCheckFailedError"
 
 
 def kept_events(instance: dg.DagsterInstance, run_id: str) -> list[dg.DagsterEvent]:
@@ -46,7 +46,7 @@ def _problem(event: dg.DagsterEvent) -> str | None:
         error = error.cause
     if error is None:
         return f"{event.step_key}: unknown failure"
-    if error.cls_name == OF_A_CHECK:
+    if error.cls_name == CHECK_FAILED:
         return None
     if error.cls_name == dg.DagsterExecutionInterruptedError.__name__:
         return INTERRUPTED

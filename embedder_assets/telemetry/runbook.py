@@ -41,7 +41,7 @@ def names_in(text: str, others: Iterable[str] = ("rag_tables",)) -> set[str]:
     return {SERIES.sub("", name) for name in NAME.findall(text)} - set(others)
 
 
-def disagreement(runbook: Path = RUNBOOK) -> str | None:
+def undocumented_names(runbook: Path = RUNBOOK) -> str | None:
     """What the runbook lacks or makes up, or None.
 
     Args:

@@ -12,13 +12,11 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from embedder_assets.errors import RecoveryKind
 from embedder_assets.sanitize import safe_line
 
 StageName = Literal["chunk", "dense", "sparse", "fuse", "rerank", "export"]
 Attribute = bool | int | float | str | list[str]
-RecoveryKind = Literal[
-    "request_retried", "server_restarted", "model_reloaded", "endpoint_ejected", "endpoint_restored", "endpoint_refused"
-]
 MitigationKind = Literal["batch_halved", "batch_recovered", "item_failed", RecoveryKind]
 # Bounds a record however many requests a stage sends.
 REQUESTS_TRACED = 500
@@ -31,13 +29,13 @@ def ignore_progress(stage: str, collection: str, done: int, total: int) -> None:
     """Reports progress to nobody."""
 
 
-class Part(BaseModel):
+class RecordPart(BaseModel):
     """A part of a record: it says what happened, so nothing changes it."""
 
     model_config = ConfigDict(frozen=True)
 
 
-class LeaseEvent(Part):
+class LeaseEvent(RecordPart):
     """A stage took or gave back its lease on the accelerator.
 
     Attributes:
@@ -55,7 +53,7 @@ class LeaseEvent(Part):
     models: list[str] = Field(default_factory=list)
 
 
-class Mitigation(Part):
+class Mitigation(RecordPart):
     """What was done about a request that got no answer.
 
     Attributes:
@@ -79,7 +77,7 @@ class Mitigation(Part):
     endpoint: str | None = None
 
 
-class RequestTrace(Part):
+class RequestTrace(RecordPart):
     """A request to Triton that was sampled: its span, whose children are Triton's own.
 
     Attributes:
@@ -98,7 +96,7 @@ class RequestTrace(Part):
     dimension: int | None = None
 
 
-class StageRecord(Part):
+class StageRecord(RecordPart):
     """What one stage of one run did, for all collections of the run.
 
     Attributes:
@@ -264,7 +262,7 @@ class StageMeter:
         """Something simpler stood in for the stage's model; ``reason`` is one word and becomes a label."""
         self._fallback = self._fallback or (reason, message)
 
-    def leased(self, event: LeaseEvent) -> None:
+    def record_lease(self, event: LeaseEvent) -> None:
         """The stage took or gave back its lease."""
         self._leases.append(event)
 

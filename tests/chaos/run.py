@@ -23,8 +23,8 @@ from tests.chaos.started import Ended
 from tests.chaos.story import Round, Story, computed
 from tests.chaos.world import World, small_disk
 
-ROUNDS_A_REBUILD = 10
-TRIES_A_FAULT = 4
+ROUNDS_PER_REBUILD = 10
+TRIES_PER_FAULT = 4
 NEEDS_DISK = "disk full"
 
 
@@ -39,7 +39,7 @@ def main() -> None:
     folder = arguments.log or Path(".embedder") / "chaos" / f"seed-{arguments.seed}"
     story = Story(folder.absolute(), arguments.seed, arguments.faults)
     for each in chaos(arguments.faults, arguments.seed, story.folder):
-        story.tell(each)
+        story.add(each)
     sys.exit(0 if story.ends_well() else 1)
 
 
@@ -76,16 +76,16 @@ def _rounds(world: World, kinds: list[Fault], faults: int) -> Iterator[Round]:
         world.begin(f"order from {struck}")
         coming = coming or world.chance.sample(kinds, len(kinds))
         fault = coming.pop()
-        for tries_left in reversed(range(TRIES_A_FAULT)):
+        for tries_left in reversed(range(TRIES_PER_FAULT)):
             world.begin(f"fault {struck}, {tries_left} tries left")
             number += 1
             each = _round(world, number, fault)
             struck += each.hit
-            if each.hit and (struck % ROUNDS_A_REBUILD == 0 or struck == faults):
+            if each.hit and (struck % ROUNDS_PER_REBUILD == 0 or struck == faults):
                 each.problems += unlike_a_rebuild(world)
                 each.rebuilt = True
             if not each.hit and not tries_left:
-                each.problems.append(f"{TRIES_A_FAULT} times in a row it came too late")
+                each.problems.append(f"{TRIES_PER_FAULT} times in a row it came too late")
                 struck += 1
             yield each
             if each.hit:

@@ -57,7 +57,7 @@ class Round:
 
 
 class Story:
-    """Tells the rounds on standard output, in ``story.txt`` and, a round a line, in ``story.jsonl``."""
+    """Writes the rounds to standard output, to ``story.txt`` and, one per line, to ``story.jsonl``."""
 
     def __init__(self, folder: Path, seed: int, faults: int) -> None:
         self.folder = folder
@@ -68,7 +68,7 @@ class Story:
             (folder / name).unlink(missing_ok=True)
         self._say(f"seed {seed}: repeat with make soak NAME=chaos FAULTS={faults} SEED={seed}; the log is in {folder}")
 
-    def tell(self, each: Round) -> None:
+    def add(self, each: Round) -> None:
         """Adds a round."""
         self._rounds.append(each)
         self._say(each.report())

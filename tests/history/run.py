@@ -24,7 +24,7 @@ from tests.history.steps import CORPUS_ONLY, KINDS, checkpoint
 from tests.history.worker import Workers
 from tests.history.world import World
 
-STEPS_A_CHECKPOINT = 20
+STEPS_PER_CHECKPOINT = 20
 
 
 @dataclass
@@ -80,7 +80,7 @@ def history(seed: int, steps: int, log: Path, shared: Stage, kinds: Sequence[str
         try:
             for number in range(1, steps + 1):
                 world.begin(f"step {number}")
-                due = number == steps or number % STEPS_A_CHECKPOINT == 0
+                due = number == steps or number % STEPS_PER_CHECKPOINT == 0
                 kind = "checkpoint" if due else random.Random(f"{seed} {number}").choices(possible, weights)[0]
                 started = time.monotonic()
                 words = (checkpoint if due else KINDS[kind][0])(world)

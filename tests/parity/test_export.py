@@ -14,7 +14,7 @@ from embedder_assets.serving.models.build import build_models
 from embedder_assets.serving.models.checkpoint import read_checkpoint
 from embedder_assets.serving.models.description import load_description
 from embedder_assets.serving.models.golden import agreement, encode, graph_outputs, read_golden
-from embedder_assets.serving.models.onnx import torch_export as export_torch
+from embedder_assets.serving.models.onnx import torch_export
 from tests.parity.conftest import save, torch, transformers
 from tests.support.checkpoints import write_description
 
@@ -147,6 +147,6 @@ def test_our_own_writer_and_the_exporter_give_the_same(tmp_path: Path) -> None:
     folder = write_description(tmp_path / "repository", "mine", checkpoint, precision={"cpu": "fp32"})
     ours, _ = build(folder)
     description = load_description(folder)
-    export_torch.export_onnx(read_checkpoint(checkpoint), description, tmp_path / "exported.onnx")
+    torch_export.export_onnx(read_checkpoint(checkpoint), description, tmp_path / "exported.onnx")
     exported = graph_outputs(tmp_path / "exported.onnx", list(encode(folder / "tokenizer.json", description)))
     np.testing.assert_allclose(ours["embedding"], exported["embedding"], atol=1e-5)

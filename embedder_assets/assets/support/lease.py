@@ -24,7 +24,7 @@ SLOTS_PER_SERVER = 4
 
 
 @contextmanager
-def leased(context: dg.OpExecutionContext, pipeline: Pipeline, meter: StageMeter) -> Iterator[None]:
+def acquire_lease(context: dg.OpExecutionContext, pipeline: Pipeline, meter: StageMeter) -> Iterator[None]:
     """Holds the accelerator for a stage while the context lasts; both ends are reported to the meter.
 
     A stage without models needs none.
@@ -38,7 +38,7 @@ def leased(context: dg.OpExecutionContext, pipeline: Pipeline, meter: StageMeter
     pool = Pool(context.instance, settings.home / "locks" / "leases", slots)
 
     def record(event: Literal["acquired", "released"], waited_s: float = 0.0) -> None:
-        meter.leased(
+        meter.record_lease(
             LeaseEvent(
                 event=event,
                 policy=settings.gpu_lease_policy,
@@ -52,7 +52,7 @@ def leased(context: dg.OpExecutionContext, pipeline: Pipeline, meter: StageMeter
     with pool.slot(context.run.run_id, context.op_handle.name) as waited_s:
         record("acquired", waited_s)
         try:
-            with MemorySampler(pipeline, meter), pipeline.triton.holding(models, exclusive=exclusive):
+            with MemorySampler(pipeline, meter), pipeline.triton.models_in_use(models, exclusive=exclusive):
                 yield
         finally:
             record("released")

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import dagster as dg
 
-from embedder_assets.assets.support.lease import leased
+from embedder_assets.assets.support.lease import acquire_lease
 from embedder_assets.assets.support.superseded import VERSIONS_KEY, leave_to_others, version_tracker
 from embedder_assets.errors import (
     CorpusError,
@@ -90,7 +90,7 @@ def materialize_stage(
         meter.collections = list(metadata)
         return metadata
 
-    metadata = yield from recorded(context.op_execution_context, pipeline, stage, work_on_all, toggle=toggle)
+    metadata = yield from run_stage(context.op_execution_context, pipeline, stage, work_on_all, toggle=toggle)
     yield _materialized(context, metadata or {})
 
 
@@ -121,7 +121,7 @@ def _work_on_each(
     failures: list[dg.Failure] = []
     for name in names:
         try:
-            done = work_exclusively(context.op_execution_context, pipeline, name, unless_superseded)
+            done = run_for_collection(context.op_execution_context, pipeline, name, unless_superseded)
         except dg.Failure as failure:
             if not isinstance(failure.__cause__, _OF_ONE_COLLECTION) or isinstance(failure.__cause__, StorageError):
                 raise
@@ -137,7 +137,7 @@ def _work_on_each(
     return metadata
 
 
-def recorded(
+def run_stage(
     context: dg.OpExecutionContext,
     pipeline: Pipeline,
     stage: StageName,
@@ -168,7 +168,7 @@ def recorded(
         yield as_observation(meter.record("off", f"disabled via {pipeline.settings.provenance(toggle)}"))
         return None
     try:
-        with leased(context, pipeline, meter):
+        with acquire_lease(context, pipeline, meter):
             result = work(meter)
     except (Exception, dg.DagsterExecutionInterruptedError) as error:
         cause = error.__cause__ or error
@@ -178,7 +178,7 @@ def recorded(
     return result
 
 
-def work_exclusively(
+def run_for_collection(
     context: dg.OpExecutionContext,
     pipeline: Pipeline,
     collection: str,

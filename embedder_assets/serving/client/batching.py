@@ -26,7 +26,7 @@ TEXT_AT_FAULT = "text_at_fault"
 Request = Sequence[Row]
 
 
-class SizeLimit:
+class BatchSizeLimit:
     """The most rows that a request to one model may have, learnt from requests that the server had no memory for.
 
     Attributes:
@@ -45,7 +45,7 @@ class SizeLimit:
         """Whether a request may be as large."""
         return self.rows is None or rows <= self.rows
 
-    def exhausted(self, rows: int) -> bool:
+    def on_out_of_memory(self, rows: int) -> bool:
         """The server had no memory for a request of ``rows`` rows; returns whether the limit fell."""
         self.largest_failed = max(self.largest_failed, rows)
         self._streak = 0
@@ -59,7 +59,7 @@ class SizeLimit:
         self._grown = False
         return True
 
-    def answered(self, rows: int) -> bool:
+    def on_success(self, rows: int) -> bool:
         """A request of ``rows`` rows was answered; returns whether the limit rose."""
         if self.rows is None or rows <= self.rows // 2:
             return False
@@ -79,7 +79,7 @@ class SizeLimit:
         return rose
 
     @property
-    def now(self) -> int:
+    def current(self) -> int:
         """Rows per request from now on."""
         return self.rows or self.largest_failed
 
@@ -89,7 +89,7 @@ class AdaptiveRequests:
 
     def __init__(self, client: RetryingClient) -> None:
         self._client = client
-        self._limits: dict[str, SizeLimit] = defaultdict(SizeLimit)
+        self._limits: dict[str, BatchSizeLimit] = defaultdict(BatchSizeLimit)
 
     def infer_many(
         self, model: str, requests: Iterable[Request], observer: RequestObserver = UNOBSERVED
@@ -119,7 +119,7 @@ class _Pending:
 class _Stream:
     """One stream of requests to one model."""
 
-    def __init__(self, client: RetryingClient, model: str, limit: SizeLimit, observer: RequestObserver) -> None:
+    def __init__(self, client: RetryingClient, model: str, limit: BatchSizeLimit, observer: RequestObserver) -> None:
         self._client = client
         self._model = model
         self._limit = limit
@@ -130,7 +130,7 @@ class _Stream:
         try:
             for rows in requests:
                 pending.append(_Pending(rows, self._submitted(rows)))
-                while len(pending) >= self._client.max_in_flight:
+                while len(pending) >= self._client.servers.max_in_flight:
                     yield self._oldest(pending)
             while pending:
                 yield self._oldest(pending)
@@ -198,21 +198,21 @@ class _Stream:
         self._observer.request(
             self._model, answer.latency_s, answer.rows, traceparent=answer.traceparent, dimension=answer.dimension
         )
-        if self._limit.answered(answer.rows):
-            self._observer.mitigated("batch_recovered", self._model, self._limit.now, "answered_in_a_row")
+        if self._limit.on_success(answer.rows):
+            self._observer.mitigated("batch_recovered", self._model, self._limit.current, "answered_in_a_row")
         return answer
 
     def _report_recoveries(self) -> None:
-        for done in self._client.recoveries():
+        for done in self._client.recoveries.take():
             self._observer.recovered(done.kind, done.model, done.reason, endpoint=done.endpoint, at=done.at)
 
     def _shrink(self, rows: int, error: InferenceError) -> None:
-        if isinstance(error, ResourceExhaustedError) and self._limit.exhausted(rows):
-            self._observer.mitigated("batch_halved", self._model, self._limit.now, error.kind)
+        if isinstance(error, ResourceExhaustedError) and self._limit.on_out_of_memory(rows):
+            self._observer.mitigated("batch_halved", self._model, self._limit.current, error.kind)
 
     def _blame_text(self, error: InferenceError, known: int | None) -> None:
         if isinstance(error, ResourceExhaustedError) and self._limit.restore(known):
-            self._observer.mitigated("batch_recovered", self._model, self._limit.now, TEXT_AT_FAULT)
+            self._observer.mitigated("batch_recovered", self._model, self._limit.current, TEXT_AT_FAULT)
 
     def _harmless(self, row: Row, error: InferenceError) -> Answer:
         """The answer to a text that cannot be the cause, of the form of ``row``; raises ``error`` if there is none."""

@@ -16,9 +16,9 @@ from embedder_assets.serving.client.recovery import (
     LONGEST_PAUSE_S,
     SERVER_FAULTS,
     Prepare,
-    Recoveries,
     Recovery,
-    reason_of,
+    RecoveryLog,
+    recovery_reason,
 )
 
 PROBE_TIMEOUT_S = 5.0
@@ -72,7 +72,7 @@ class OutlierEjection:
         lock: Held for every change of ``loaded`` and of a server's models and ejection; the pool's.
     """
 
-    def __init__(self, prepare: Prepare, recoveries: Recoveries, loaded: set[str], lock: threading.Lock) -> None:
+    def __init__(self, prepare: Prepare, recoveries: RecoveryLog, loaded: set[str], lock: threading.Lock) -> None:
         self._prepare = prepare
         self._recoveries = recoveries
         self._loaded = loaded
@@ -97,7 +97,7 @@ class OutlierEjection:
             endpoint.ejections += 1
             endpoint.models.clear()
             endpoint.failures += 1
-        recovery = Recovery("endpoint_ejected", model, reason_of(error), endpoint.name)
+        recovery = Recovery("endpoint_ejected", model, recovery_reason(error), endpoint.name)
         self._recoveries.note(recovery, f"{error.got}; the others go on")
         threading.Thread(target=self._probe_until_healthy, args=(endpoint, model), name="probe", daemon=True).start()
 

@@ -14,12 +14,13 @@ from embedder_assets.errors import (
     InferenceError,
     ModelCrashedError,
     ModelLoadError,
+    RecoveryKind,
     ResourceExhaustedError,
     TritonAccessError,
     TritonUnavailableError,
 )
 from embedder_assets.serving.client.channel import Headers, channel_args
-from embedder_assets.serving.client.oom import exhaustion
+from embedder_assets.serving.client.oom import out_of_memory_kind
 from embedder_assets.serving.server.access import TritonAddress
 
 if TYPE_CHECKING:
@@ -43,10 +44,6 @@ TLS_WORDS = ("Tls handshake failed", "SSL_ERROR", "CERTIFICATE_VERIFY_FAILED", "
 
 Outputs = dict[str, NDArray[Any]]
 Row = tuple[str, ...]
-# What was done to get an answer that did not come.
-RecoveryKind = Literal[
-    "request_retried", "server_restarted", "model_reloaded", "endpoint_ejected", "endpoint_restored", "endpoint_refused"
-]
 
 
 class RequestObserver(Protocol):
@@ -72,28 +69,15 @@ class RequestObserver(Protocol):
         """
 
 
-class Unobserved:
-    """An observer of requests that belong to no run."""
+class _NoObserver:
+    """The observer of requests that belong to no run: none is traced."""
 
-    def traceparent(self) -> str | None:
-        """No request is traced."""
-        return None
+    def _ignore(self, *_: object, **__: object) -> None: ...
 
-    def request(
-        self, model: str, latency_s: float, size: int, *, traceparent: str | None = None, dimension: int | None = None
-    ) -> None:
-        """Ignored."""
-
-    def mitigated(
-        self, kind: Literal["batch_halved", "batch_recovered"], model: str, batch_size: int, reason: str
-    ) -> None:
-        """Ignored."""
-
-    def recovered(self, kind: RecoveryKind, model: str, reason: str, *, endpoint: str | None, at: float) -> None:
-        """Ignored."""
+    traceparent = request = mitigated = recovered = _ignore
 
 
-UNOBSERVED = Unobserved()
+UNOBSERVED: RequestObserver = _NoObserver()
 
 
 @dataclass(frozen=True)
@@ -143,14 +127,14 @@ class Answer:
             by_kind.setdefault(failure.error.kind, []).append(failure.position)
         return by_kind
 
-    def placed(self, name: str, missing: float) -> NDArray[Any]:
+    def aligned(self, name: str, missing: float) -> NDArray[Any]:
         """An output with a row for each row of the request, filled with ``missing`` for those that failed."""
         values = self.outputs[name]
         if not self.failures:
             return values
-        placed = np.full((self.rows + len(self.failures), *values.shape[1:]), missing, values.dtype)
-        placed[self.answered] = values
-        return placed
+        aligned = np.full((self.rows + len(self.failures), *values.shape[1:]), missing, values.dtype)
+        aligned[self.answered] = values
+        return aligned
 
     @property
     def dimension(self) -> int | None:
@@ -370,7 +354,7 @@ class _errors_of:  # noqa: N801 - reads as a statement
                 got=f"{error.status()}: {message}",
                 remedy=f"The model's process has died: free memory on the server's machine, or restart it.{log}",
             )
-        short = exhaustion(error.status(), error.message())
+        short = out_of_memory_kind(error.status(), error.message())
         # A model that cannot be loaded for want of memory is a model that cannot be loaded: no smaller request helps.
         if short is not None and self._refused is InferenceError:
             return ResourceExhaustedError(

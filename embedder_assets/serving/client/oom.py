@@ -36,7 +36,7 @@ WORDS: dict[str, tuple[str, ...]] = {
 STATUS = "StatusCode.RESOURCE_EXHAUSTED"
 
 
-def exhaustion(status: str | None, message: str) -> str | None:
+def out_of_memory_kind(status: str | None, message: str) -> str | None:
     """What was short, as one word, or None where the answer says something else.
 
     Args:

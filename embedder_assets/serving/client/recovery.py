@@ -9,9 +9,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from embedder_assets.errors import EmbedderError, ModelCrashedError, TritonAccessError, TritonUnavailableError
+from embedder_assets.errors import (
+    EmbedderError,
+    ModelCrashedError,
+    RecoveryKind,
+    TritonAccessError,
+    TritonUnavailableError,
+)
 from embedder_assets.sanitize import safe_line
-from embedder_assets.serving.client.grpc import RecoveryKind, TritonClient
+from embedder_assets.serving.client.grpc import TritonClient
 
 # Given the name of a model and the client of a server: loads the model there, and raises unless it is the right one.
 Prepare = Callable[[str, TritonClient], None]
@@ -47,8 +53,8 @@ class Recovery:
     at: float = field(default_factory=time.time)
 
 
-class Recoveries:
-    """What was done and not read yet; any thread may add, any may take."""
+class RecoveryLog:
+    """The recoveries that were not read yet; any thread may add, any may take."""
 
     def __init__(self) -> None:
         self._waiting: deque[Recovery] = deque()
@@ -68,13 +74,13 @@ class Recoveries:
         return taken
 
 
-class Outage:
-    """The time in which one caller gets no answer.
+class RetryState:
+    """What is known of one request while it is retried.
 
     Attributes:
         model: Name of the model that it asks.
         generation: How many recoveries there had been when the last try began.
-        reported: Whether the outage is in the recoveries.
+        reported: Whether it is in the log of recoveries that the request is retried.
         crashes: How often the model's process crashed during the request.
     """
 
@@ -93,7 +99,7 @@ class Outage:
         return time.monotonic() - self._began
 
 
-def reason_of(error: EmbedderError) -> str:
+def recovery_reason(error: EmbedderError) -> str:
     """What has failed, as one word."""
     words = {ModelCrashedError: "model_crashed", TritonAccessError: "unauthorized"}
     return next((word for kind, word in words.items() if isinstance(error, kind)), "triton_unavailable")

@@ -18,10 +18,9 @@ from embedder_assets.serving.client.recovery import (
     FIRST_PAUSE_S,
     LONGEST_PAUSE_S,
     TRANSIENT,
-    Outage,
     Prepare,
-    Recoveries,
-    Recovery,
+    RecoveryLog,
+    RetryState,
     with_detail,
 )
 from embedder_assets.serving.client.server_pool import ServerPool
@@ -40,29 +39,21 @@ class RetryingClient:
 
     Attributes:
         servers: The servers, of which some may be started, ejected or lost.
+        recoveries: What was done to get answers.
     """
 
     def __init__(self, settings: Settings, prepare: Prepare) -> None:
         self._settings = settings
-        self._recoveries = Recoveries()
+        self.recoveries = RecoveryLog()
         self.servers: SingleServer | ServerPool
         if len(settings.triton_url) > 1:
-            self.servers = ServerPool(settings, prepare, self._recoveries)
+            self.servers = ServerPool(settings, prepare, self.recoveries)
         else:
-            self.servers = SingleServer(settings, prepare, self._recoveries)
+            self.servers = SingleServer(settings, prepare, self.recoveries)
         workers = REQUESTS_IN_FLIGHT * max(1, len(settings.triton_url))
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="triton")
         self._closed = threading.Event()
         self._given_up = False
-
-    @property
-    def max_in_flight(self) -> int:
-        """Requests that may be in flight at once: more would only hold memory."""
-        return self.servers.max_in_flight
-
-    def recoveries(self) -> list[Recovery]:
-        """What was done to get answers, since the last call."""
-        return self._recoveries.take()
 
     def infer(self, model: str, rows: Sequence[Row], traceparent: str | None = None) -> Answer:
         """The same as of ``TritonClient``, sent again while the server or the model's process is down.
@@ -71,8 +62,8 @@ class RetryingClient:
             TritonUnavailableError: Triton has not answered for ``triton_retry_s`` seconds, or crashes again and again.
         """
 
-        def ask(outage: Outage) -> Answer:
-            return self.servers.attempt(lambda client: client.infer(model, rows, traceparent), outage)
+        def ask(retry: RetryState) -> Answer:
+            return self.servers.attempt(lambda client: client.infer(model, rows, traceparent), retry)
 
         return self._retry(ask, model)
 
@@ -90,7 +81,7 @@ class RetryingClient:
 
     def unload(self, models: set[str]) -> None:
         """Unloads models at every server."""
-        self._retry(lambda outage: self.servers.unload(models, outage), ", ".join(sorted(models)))
+        self._retry(lambda retry: self.servers.unload(models, retry), ", ".join(sorted(models)))
 
     def close(self) -> None:
         """Closes the clients, ends the server if it is embedded, and ends the retries."""
@@ -98,31 +89,31 @@ class RetryingClient:
         self._pool.shutdown(wait=False, cancel_futures=True)
         self.servers.close()
 
-    def _retry(self, attempt: Callable[[Outage], Result], model: str) -> Result:
+    def _retry(self, attempt: Callable[[RetryState], Result], model: str) -> Result:
         """Tries something until it succeeds or fails for good; it has to be idempotent."""
-        outage = Outage(model)
+        retry = RetryState(model)
         retrying = Retrying(
             retry=retry_if_exception_type(TRANSIENT),
             wait=wait_exponential_jitter(multiplier=FIRST_PAUSE_S, max=LONGEST_PAUSE_S),
-            stop=lambda _: self._should_stop(outage),
-            before_sleep=lambda state: self.servers.recover(outage, _error_of(state)),
-            retry_error_callback=lambda state: self._give_up(outage, state),
+            stop=lambda _: self._should_stop(retry),
+            before_sleep=lambda state: self.servers.recover(retry, _error_of(state)),
+            retry_error_callback=lambda state: self._give_up(retry, state),
             sleep=sleep_using_event(self._closed),
         )
-        result = retrying(attempt, outage)
+        result = retrying(attempt, retry)
         self._given_up = False
         return result
 
-    def _should_stop(self, outage: Outage) -> bool:
+    def _should_stop(self, retry: RetryState) -> bool:
         # After a wait in vain no other request waits, until the server has answered.
-        return self._closed.is_set() or self._given_up or outage.seconds >= self._settings.triton_retry_s
+        return self._closed.is_set() or self._given_up or retry.seconds >= self._settings.triton_retry_s
 
-    def _give_up(self, outage: Outage, state: RetryCallState) -> NoReturn:
+    def _give_up(self, retry: RetryState, state: RetryCallState) -> NoReturn:
         error = _error_of(state)
         if state.attempt_number == 1:
             raise error
         self._given_up = True
-        raise with_detail(error, f"retried for {outage.seconds:.0f} s, EMBEDDER_TRITON_RETRY_S") from error
+        raise with_detail(error, f"retried for {retry.seconds:.0f} s, EMBEDDER_TRITON_RETRY_S") from error
 
 
 def _error_of(state: RetryCallState) -> EmbedderError:

@@ -17,15 +17,15 @@ from embedder_assets.serving.client.recovery import (
     MAX_CRASHES,
     SERVER_FAULTS,
     TRANSIENT,
-    Outage,
     Prepare,
-    Recoveries,
     Recovery,
-    reason_of,
+    RecoveryLog,
+    RetryState,
+    recovery_reason,
     with_detail,
 )
 from embedder_assets.serving.server.access import TritonAddress
-from embedder_assets.serving.server.embedded import named_address
+from embedder_assets.serving.server.embedded import configured_address
 from embedder_assets.settings import Settings
 
 Result = TypeVar("Result")
@@ -46,7 +46,7 @@ class ServerPool:
 
     embedded = None
 
-    def __init__(self, settings: Settings, prepare: Prepare, recoveries: Recoveries) -> None:
+    def __init__(self, settings: Settings, prepare: Prepare, recoveries: RecoveryLog) -> None:
         self._settings = settings
         self._prepare = prepare
         self._recoveries = recoveries
@@ -66,7 +66,7 @@ class ServerPool:
         """Requests that may be in flight at once: as many for each server that is not ejected."""
         return REQUESTS_IN_FLIGHT * max(1, sum(endpoint.error is None for endpoint in self._endpoints))
 
-    def attempt(self, work: Callable[[TritonClient], Result], outage: Outage) -> Result:
+    def attempt(self, work: Callable[[TritonClient], Result], retry: RetryState) -> Result:
         """Does some work with the least busy server; where that fails, with each of the others once.
 
         Raises:
@@ -76,15 +76,15 @@ class ServerPool:
         """
         tried: list[Endpoint] = []
         while True:
-            endpoint = self._take(outage.model, tried)
+            endpoint = self._take(retry.model, tried)
             ejections = endpoint.ejections
             try:
                 result = work(endpoint.client)
             except SERVER_FAULTS as error:
-                outage.crashes += isinstance(error, ModelCrashedError)
-                self._ejection.eject(endpoint, outage.model, error, ejections)
+                retry.crashes += isinstance(error, ModelCrashedError)
+                self._ejection.eject(endpoint, retry.model, error, ejections)
                 tried.append(endpoint)
-                if outage.crashes > MAX_CRASHES or not self._has_other(outage.model, tried):
+                if retry.crashes > MAX_CRASHES or not self._has_other(retry.model, tried):
                     raise
             else:
                 endpoint.failures = 0
@@ -93,14 +93,14 @@ class ServerPool:
                 with self._lock:
                     endpoint.in_flight -= 1
 
-    def load(self, outage: Outage) -> None:
+    def load(self, retry: RetryState) -> None:
         """Loads the model at every server; it is enough that one can.
 
         Raises:
             TritonUnavailableError: None can, and one of them does not answer.
             EmbedderError: None can: the model is another one than described, or cannot be loaded.
         """
-        model = outage.model
+        model = retry.model
         with self._lock:
             self.loaded.add(model)
             asked = {endpoint: endpoint.ejections for endpoint in self._started() if endpoint.error is None}
@@ -120,7 +120,7 @@ class ServerPool:
             else:
                 self._ejection.refuse(endpoint, model, why)
 
-    def unload(self, models: set[str], outage: Outage) -> None:
+    def unload(self, models: set[str], retry: RetryState) -> None:
         """Unloads models at every server; those that are ejected do it before they are restored."""
         self.forget(models)
         with self._lock:
@@ -132,7 +132,7 @@ class ServerPool:
                 endpoint.client.ensure_all_unloaded(models)
             except SERVER_FAULTS as error:
                 endpoint.pending_unloads |= models
-                self._ejection.eject(endpoint, outage.model, error, ejections)
+                self._ejection.eject(endpoint, retry.model, error, ejections)
 
     def forget(self, models: set[str]) -> None:
         """These models are not in use any more."""
@@ -141,13 +141,13 @@ class ServerPool:
             for endpoint in self._endpoints:
                 endpoint.models -= models
 
-    def recover(self, outage: Outage, error: EmbedderError) -> None:
+    def recover(self, retry: RetryState, error: EmbedderError) -> None:
         """Records that no server is left; those that are ejected are being probed already."""
-        if outage.crashes > MAX_CRASHES:
-            raise with_detail(error, f"{outage.crashes} crashes during one request", ModelCrashedError) from error
-        if not outage.reported:
-            outage.reported = True
-            recovery = Recovery("request_retried", outage.model, reason_of(error))
+        if retry.crashes > MAX_CRASHES:
+            raise with_detail(error, f"{retry.crashes} crashes during one request", ModelCrashedError) from error
+        if not retry.reported:
+            retry.reported = True
+            recovery = Recovery("request_retried", retry.model, recovery_reason(error))
             self._recoveries.note(recovery, "no server answers; unanswered requests are retried")
 
     def close(self) -> None:
@@ -159,7 +159,7 @@ class ServerPool:
 
     def _started(self) -> list[Endpoint]:
         if not self._endpoints:
-            addresses = [named_address(self._settings, grpc) for grpc in self._settings.triton_url]
+            addresses = [configured_address(self._settings, grpc) for grpc in self._settings.triton_url]
             self._endpoints = [Endpoint(TritonClient(each, self._settings.triton_timeout_s)) for each in addresses]
         return self._endpoints
 

@@ -114,8 +114,8 @@ class TritonSession:
         return validated(self._requests.infer_many(model, prefixed, observer), model, description)
 
     @contextmanager
-    def holding(self, models: Sequence[str], *, exclusive: bool) -> Iterator[None]:
-        """While the context lasts, a stage uses some models.
+    def models_in_use(self, models: Sequence[str], *, exclusive: bool) -> Iterator[None]:
+        """While the context lasts, a stage uses these models.
 
         Exclusively: before the first of them is loaded, all others are unloaded, and at the end they are unloaded too.
         Nothing is loaded before it is needed, and no server is started for it.

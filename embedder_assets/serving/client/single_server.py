@@ -12,19 +12,19 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TypeVar
 
-from embedder_assets.errors import EmbedderError, ModelCrashedError, TritonUnavailableError
-from embedder_assets.serving.client.grpc import REQUESTS_IN_FLIGHT, RecoveryKind, TritonClient
+from embedder_assets.errors import EmbedderError, ModelCrashedError, RecoveryKind, TritonUnavailableError
+from embedder_assets.serving.client.grpc import REQUESTS_IN_FLIGHT, TritonClient
 from embedder_assets.serving.client.recovery import (
     MAX_CRASHES,
     TRANSIENT,
-    Outage,
     Prepare,
-    Recoveries,
     Recovery,
+    RecoveryLog,
+    RetryState,
     with_detail,
 )
 from embedder_assets.serving.server.access import ClientAccess, TritonAddress, with_secret_of
-from embedder_assets.serving.server.embedded import EmbeddedTriton, find_running, named_address
+from embedder_assets.serving.server.embedded import EmbeddedTriton, configured_address, find_running
 from embedder_assets.serving.server.supervisor_lock import is_held, supervisor_lock
 from embedder_assets.settings import Settings
 
@@ -36,7 +36,7 @@ HUNG_LOAD_AFTER_S = 2.0
 
 
 class SingleServer:
-    """The server that the settings name, that ``embedder serve`` published, or an embedded one.
+    """The server that the settings name, that ``embedder serve`` advertises, or an embedded one.
 
     Args:
         settings: The resolved settings.
@@ -51,7 +51,7 @@ class SingleServer:
 
     max_in_flight = REQUESTS_IN_FLIGHT
 
-    def __init__(self, settings: Settings, prepare: Prepare, recoveries: Recoveries) -> None:
+    def __init__(self, settings: Settings, prepare: Prepare, recoveries: RecoveryLog) -> None:
         self._settings = settings
         self._prepare = prepare
         self._recoveries = recoveries
@@ -68,35 +68,35 @@ class SingleServer:
         """Where the server answers; empty while none was needed."""
         return [self._current.address] if self._current else []
 
-    def attempt(self, work: Callable[[TritonClient], Result], outage: Outage) -> Result:
+    def attempt(self, work: Callable[[TritonClient], Result], retry: RetryState) -> Result:
         """Does some work with the client, once."""
-        outage.generation = self._generation
+        retry.generation = self._generation
         result = work(self._client())
         self._crashes = 0
         return result
 
-    def load(self, outage: Outage) -> None:
+    def load(self, retry: RetryState) -> None:
         """Loads the model."""
         with self._stopping_hung_loads():
-            self.attempt(lambda client: self._prepare(outage.model, client), outage)
-        self.loaded.add(outage.model)
+            self.attempt(lambda client: self._prepare(retry.model, client), retry)
+        self.loaded.add(retry.model)
 
-    def unload(self, models: set[str], outage: Outage) -> None:
+    def unload(self, models: set[str], retry: RetryState) -> None:
         """Unloads models."""
         self.forget(models)
-        self.attempt(lambda client: client.ensure_all_unloaded(models), outage)
+        self.attempt(lambda client: client.ensure_all_unloaded(models), retry)
 
     def forget(self, models: set[str]) -> None:
         """These models are not in use any more."""
         self.loaded -= models
 
-    def recover(self, outage: Outage, error: EmbedderError) -> None:
+    def recover(self, retry: RetryState, error: EmbedderError) -> None:
         """Does what can be done before the next try; once, although several requests fail together."""
         with self._lock:
-            if outage.generation != self._generation:
+            if retry.generation != self._generation:
                 return
             if self._current is None:
-                self._report_once(outage, "there is no server")
+                self._report_once(retry, "there is no server")
                 return
             crashed = isinstance(error, ModelCrashedError)
             if self._is_lost() or (crashed and self.embedded is not None):
@@ -106,15 +106,15 @@ class SingleServer:
                 self._disconnect()
                 with suppress(*TRANSIENT):
                     self._client()
-                self._note_recovery("server_restarted", outage, f"the server at {lost} is lost")
+                self._note_recovery("server_restarted", retry, f"the server at {lost} is lost")
             elif crashed:
                 self._count_crash(error)
                 with suppress(*TRANSIENT):
-                    self._current.reload(outage.model)
-                    self._prepare(outage.model, self._current)  # what it has loaded now may be another one
-                self._note_recovery("model_reloaded", outage, "its process has crashed")
+                    self._current.reload(retry.model)
+                    self._prepare(retry.model, self._current)  # what it has loaded now may be another one
+                self._note_recovery("model_reloaded", retry, "its process has crashed")
             else:
-                self._report_once(outage, "the server does not answer")
+                self._report_once(retry, "the server does not answer")
 
     def close(self) -> None:
         """Closes the client, and ends the server if it is embedded."""
@@ -184,10 +184,10 @@ class SingleServer:
         return self.embedded.address
 
     def _find(self) -> TritonAddress | None:
-        """The server that the settings name or that this home's ``embedder serve`` published, with its credentials."""
+        """The server that the settings name or that this home's ``embedder serve`` advertises, with its credentials."""
         settings = self._settings
         if settings.triton_url:
-            return named_address(settings, settings.triton_url[0])
+            return configured_address(settings, settings.triton_url[0])
         running = find_running(settings.home / "triton")
         return running and replace(running, access=with_secret_of(running, ClientAccess.of(settings)))
 
@@ -204,18 +204,18 @@ class SingleServer:
             detail = f"{self._crashes} crashes without an answer in between"
             raise with_detail(error, detail, ModelCrashedError) from error
 
-    def _note_recovery(self, kind: RecoveryKind, outage: Outage, why: str) -> None:
+    def _note_recovery(self, kind: RecoveryKind, retry: RetryState, why: str) -> None:
         self._generation += 1
-        self._note(kind, outage, why)
+        self._note(kind, retry, why)
 
-    def _report_once(self, outage: Outage, why: str) -> None:
-        if not outage.reported:
-            outage.reported = True
-            self._note("request_retried", outage, why)
+    def _report_once(self, retry: RetryState, why: str) -> None:
+        if not retry.reported:
+            retry.reported = True
+            self._note("request_retried", retry, why)
 
-    def _note(self, kind: RecoveryKind, outage: Outage, why: str) -> None:
+    def _note(self, kind: RecoveryKind, retry: RetryState, why: str) -> None:
         reason = "model_crashed" if kind == "model_reloaded" else "triton_unavailable"
-        self._recoveries.note(Recovery(kind, outage.model, reason), f"{why}; unanswered requests are retried")
+        self._recoveries.note(Recovery(kind, retry.model, reason), f"{why}; unanswered requests are retried")
 
     def _disconnect(self) -> None:
         if self._current:

@@ -219,10 +219,10 @@ def _no_such_folder(origin: str, path: Path) -> ModelBuildError:
         names = [each.name for each in there.iterdir() if each.is_dir()]
     except OSError:
         names = []
-    near = difflib.get_close_matches(missing, names, n=1)
+    nearest = difflib.get_close_matches(missing, names, n=1)
     remedy = "Correct the path; hf:owner/name is always an id of the hub."
-    if near:
-        remedy = f"Did you mean '{there / near[0]}'?"
+    if nearest:
+        remedy = f"Did you mean '{there / nearest[0]}'?"
     return ModelBuildError(
         f"--from {origin}",
         expected="a folder that is there, or an id of the Hugging Face hub (owner/name)",
@@ -280,11 +280,13 @@ def _validated(name: str, fields: dict[str, Any]) -> ModelDescription:
     try:
         return ModelDescription(**fields)
     except ValidationError as error:
-        misfit = first_field_error(error)
+        field_error = first_field_error(error)
         raise ModelBuildError(
             f"model '{name}'",
-            expected=f"{misfit.field.replace('_', ' ')}: {misfit.expected}" if misfit.field else misfit.expected,
-            got=misfit.got,
+            expected=f"{field_error.field.replace('_', ' ')}: {field_error.expected}"
+            if field_error.field
+            else field_error.expected,
+            got=field_error.got,
             remedy="`embedder models add --help` lists the options; docs/models.md the fields.",
         ) from error
 

@@ -25,7 +25,7 @@ from embedder_assets.serving.models.description import (
     model_folders,
     render_config,
 )
-from embedder_assets.serving.models.onnx import torch_export as export_torch
+from embedder_assets.serving.models.onnx import torch_export
 from embedder_assets.serving.models.onnx.bert import Head, build_bert_onnx
 from embedder_assets.serving.models.onnx.bert_encoder import BertConfig
 from embedder_assets.serving.models.onnx.bert_interaction import InteractionConfig
@@ -299,19 +299,19 @@ def write_float32(checkpoint: Checkpoint, description: ModelDescription, target:
         )
         onnx.save(graph, target)
     else:
-        export_torch.export_onnx(checkpoint, description, target)
+        torch_export.export_onnx(checkpoint, description, target)
 
 
 def _keep_golden(description: ModelDescription, checkpoint: Checkpoint, plain: Path, folder: Path) -> None:
     """Writes golden values where there are none of the reference framework yet."""
     kept = golden.read_golden(folder, description)
-    framework = export_torch.has_torch() and description.pooling != "interaction"  # transformers has no such head
+    framework = torch_export.has_torch() and description.pooling != "interaction"  # transformers has no such head
     if kept is not None and (kept.of_framework or not framework):
         return
     feeds = list(golden.encode(checkpoint.tokenizer, description))
     if framework:
-        module = export_torch.load_module(checkpoint, description)
-        outputs = export_torch.reference_outputs(module, feeds)
-        golden.write_golden(folder, description, export_torch.versions(), outputs)
+        module = torch_export.load_module(checkpoint, description)
+        outputs = torch_export.reference_outputs(module, feeds)
+        golden.write_golden(folder, description, torch_export.versions(), outputs)
     else:
         golden.write_golden(folder, description, golden.FLOAT32_GRAPH, golden.graph_outputs(plain, feeds))

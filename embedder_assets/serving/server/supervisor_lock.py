@@ -16,7 +16,7 @@ _TIMEOUT_S = 2.0
 
 
 @contextmanager
-def held(path: Path) -> Iterator[None]:
+def hold(path: Path) -> Iterator[None]:
     """Holds a lock that the kernel releases when this process ends.
 
     Raises:

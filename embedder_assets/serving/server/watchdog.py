@@ -190,13 +190,13 @@ def _end_group(child: subprocess.Popen[bytes], ends: tuple[signal.Signals, ...])
             child.wait(GRACE_S)
     # Its own children are dying too, and may still be in the middle of something.
     deadline = time.monotonic() + GRACE_S
-    while time.monotonic() < deadline and _is_alive(child.pid):
+    while time.monotonic() < deadline and _is_running(child.pid):
         with contextlib.suppress(ChildProcessError):
             os.waitpid(-child.pid, os.WNOHANG)
         time.sleep(0.02)
 
 
-def _is_alive(group: int) -> bool:
+def _is_running(group: int) -> bool:
     try:
         os.killpg(group, 0)
     except ProcessLookupError:

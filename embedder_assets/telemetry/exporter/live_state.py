@@ -62,7 +62,7 @@ class StateCollector(Collector):
         self._instance = instance
         self._known = known
         self._results = LatestResults(instance, checks)
-        self._figures = LatestQuality(instance)
+        self._figures = LatestMetadata(instance)
         self._lock = threading.Lock()
 
     def collect(self) -> Iterator[Metric]:
@@ -80,7 +80,7 @@ class StateCollector(Collector):
         yield _quality(figures)
 
 
-class LatestQuality:
+class LatestMetadata:
     """The numbers among the metadata of the newest materialization of each table and collection."""
 
     def __init__(self, instance: dg.DagsterInstance) -> None:

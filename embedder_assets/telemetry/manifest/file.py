@@ -11,7 +11,7 @@ from typing import Any
 
 from embedder_assets.atomic_file import write_atomically
 from embedder_assets.errors import TelemetryError
-from embedder_assets.telemetry.manifest.json_schema import NOT_WRITTEN, misfit, problems_of
+from embedder_assets.telemetry.manifest.json_schema import NOT_WRITTEN, problems_of, schema_error
 from embedder_assets.telemetry.manifest.schema import FILE_NAME, LEGACY_VERSION, SCHEMA_VERSION, Manifest
 from embedder_assets.telemetry.manifest.v40 import upgrade
 
@@ -29,7 +29,7 @@ def write_manifest(manifest: Manifest, home: Path) -> Path:
     document = manifest.model_dump(mode="json", exclude_none=True, warnings=False)
     problems = problems_of(document)
     if problems:
-        raise misfit(f"the manifest of run {manifest.run_id}", problems, remedy=NOT_WRITTEN)
+        raise schema_error(f"the manifest of run {manifest.run_id}", problems, remedy=NOT_WRITTEN)
     content = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
     for target in (path, home / "runs" / LATEST):
         write_atomically(target, content)
@@ -45,7 +45,7 @@ def read_manifest_file(path: Path) -> Manifest:
     document = _document(path)
     problems = problems_of(document)
     if problems:
-        raise misfit(str(path), problems)
+        raise schema_error(str(path), problems)
     return Manifest.model_validate(document, strict=True)
 
 

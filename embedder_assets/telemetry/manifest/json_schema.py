@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 from embedder_assets.errors import TelemetryError
 from embedder_assets.telemetry.manifest.schema import SCHEMA_VERSION, Manifest
 
-PROBLEMS_IN_A_MESSAGE = 5
+MAX_PROBLEMS_PER_MESSAGE = 5
 NOT_WRITTEN = "No manifest was written or overwritten. This is a defect: please report it with this message."
 FOREIGN = "If a run wrote it, this is a defect: please report it with this message. Otherwise take another file."
 SCHEMA_FILE = f"docs/telemetry/processing_summary.{SCHEMA_VERSION}.schema.json"
@@ -37,7 +37,7 @@ def json_schema() -> str:
 
 
 @contextmanager
-def fitting(thing: str) -> Iterator[None]:
+def validating(thing: str) -> Iterator[None]:
     """Turns a value that a run has for its manifest, and that does not fit the schema, into our own error.
 
     Raises:
@@ -46,7 +46,7 @@ def fitting(thing: str) -> Iterator[None]:
     try:
         yield
     except ValidationError as error:
-        raise misfit(thing, [_sentence(each, None) for each in error.errors()], remedy=NOT_WRITTEN) from error
+        raise schema_error(thing, [_sentence(each, None) for each in error.errors()], remedy=NOT_WRITTEN) from error
 
 
 def problems_of(document: Any) -> list[str]:
@@ -61,13 +61,13 @@ def problems_of(document: Any) -> list[str]:
     return []
 
 
-def misfit(thing: str, problems: Sequence[str], *, remedy: str = FOREIGN) -> TelemetryError:
+def schema_error(thing: str, problems: Sequence[str], *, remedy: str = FOREIGN) -> TelemetryError:
     """The error about a thing that has these problems."""
-    more = len(problems) - PROBLEMS_IN_A_MESSAGE
+    more = len(problems) - MAX_PROBLEMS_PER_MESSAGE
     return TelemetryError(
         thing,
         expected=f"what {SCHEMA_FILE} describes",
-        got="; ".join(problems[:PROBLEMS_IN_A_MESSAGE]) + (f"; and {more} more" if more > 0 else ""),
+        got="; ".join(problems[:MAX_PROBLEMS_PER_MESSAGE]) + (f"; and {more} more" if more > 0 else ""),
         remedy=remedy,
     )
 

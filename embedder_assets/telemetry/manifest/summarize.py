@@ -1,4 +1,4 @@
-"""The end of a run: emit metrics and spans from its records, and write the manifest."""
+"""The end of a run: makes spans from its records, verifies that its metrics were scraped, writes the manifest."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from embedder_assets.settings import Settings
-from embedder_assets.telemetry.emission import emit
+from embedder_assets.telemetry.emission import verify_emission
 from embedder_assets.telemetry.manifest.file import write_manifest
-from embedder_assets.telemetry.manifest.json_schema import fitting
+from embedder_assets.telemetry.manifest.json_schema import validating
 from embedder_assets.telemetry.manifest.schema import (
     LEGACY_VERSION,
     SCHEMA_VERSION,
@@ -63,7 +63,7 @@ def fallback_warnings(records: Sequence[StageRecord]) -> list[str]:
 
 
 def summarize_run(settings: Settings, records: Sequence[StageRecord], facts: RunFacts) -> tuple[Manifest, Path]:
-    """Emits metrics and spans, writes the manifest, and returns it with its path.
+    """Makes the spans, verifies that the metrics were scraped, writes the manifest, and returns it with its path.
 
     Raises:
         TelemetryError: The manifest does not fit its schema.
@@ -72,8 +72,8 @@ def summarize_run(settings: Settings, records: Sequence[StageRecord], facts: Run
     folder = settings.home / "runs" / facts.run_id
     folder.mkdir(parents=True, exist_ok=True)
     spans = emit_spans(facts.run_id, records, folder / "spans.jsonl")
-    emission = emit(settings, facts.run_id, records)
-    with fitting(f"the manifest of run {facts.run_id}"):
+    emission = verify_emission(settings, facts.run_id, records)
+    with validating(f"the manifest of run {facts.run_id}"):
         manifest = Manifest(
             schema_version=SCHEMA_VERSION,
             run_id=facts.run_id,

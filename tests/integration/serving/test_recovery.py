@@ -20,7 +20,7 @@ from embedder_assets.errors import TritonUnavailableError
 from embedder_assets.serving.client.session import TritonSession
 from embedder_assets.serving.server import embedded
 from embedder_assets.serving.server.access import ServerAccess
-from embedder_assets.serving.server.embedded import EmbeddedTriton, published
+from embedder_assets.serving.server.embedded import EmbeddedTriton, advertise
 from embedder_assets.settings import load_settings
 from embedder_assets.tables.store import TableStore
 from embedder_assets.telemetry.stage_record import StageMeter
@@ -137,7 +137,7 @@ def test_server_that_moved_is_found_again(home: Path, expected: np.ndarray) -> N
 
     def serve() -> None:
         server = EmbeddedTriton(settings.model_repository, home / "triton")
-        context = published(server, home / "triton")
+        context = advertise(server, home / "triton")
         context.__enter__()
         servers.append((server, context))
 

@@ -181,7 +181,7 @@ def test_exclusive_lease_covers_both_servers(home: Path, pair: list[EmbeddedTrit
     clients = [TritonClient(server.address, 60) for server in pair]
     with session(home, *pair) as triton:
         list(triton.infer_many(OTHER, [[("one",)]]))
-        with triton.holding([MODEL], exclusive=True):
+        with triton.models_in_use([MODEL], exclusive=True):
             list(triton.infer_many(MODEL, [[("two",)]]))
             assert [client.loaded_models() for client in clients] == [[MODEL], [MODEL]]
         assert [client.loaded_models() for client in clients] == [[], []]

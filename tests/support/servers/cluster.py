@@ -125,7 +125,7 @@ class Cluster:
         try:
             yield psutil.Process(process.pid)
         finally:
-            tell(process.pid, signal.SIGTERM)
+            signal_session(process.pid, signal.SIGTERM)
             try:
                 process.wait(30)
             except subprocess.TimeoutExpired:
@@ -135,10 +135,10 @@ class Cluster:
 
 def kill(session: int) -> None:
     """Ends all processes of a session at once, as the loss of a machine does."""
-    tell(session, signal.SIGKILL)
+    signal_session(session, signal.SIGKILL)
 
 
-def tell(session: int, number: signal.Signals) -> None:
+def signal_session(session: int, number: signal.Signals) -> None:
     """Sends a signal to all processes of a session."""
     for pid in psutil.pids():
         try:

@@ -46,4 +46,4 @@ class FakeTritonClient:
 
 
 def recoveries_of(made: RetryingClient) -> list[tuple[str, str | None]]:
-    return [(each.kind, each.endpoint) for each in made.recoveries()]
+    return [(each.kind, each.endpoint) for each in made.recoveries.take()]

@@ -48,7 +48,7 @@ class LocalTriton(FakeTriton):
         return self._tokenizer
 
     @contextmanager
-    def holding(self, models: object, *, exclusive: bool) -> Iterator[None]:
+    def models_in_use(self, models: object, *, exclusive: bool) -> Iterator[None]:
         yield
 
     def gpu_memory_bytes(self) -> dict[str, int]:

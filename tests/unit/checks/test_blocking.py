@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 
 from embedder_assets.checks import blocking, telemetry
-from embedder_assets.checks.blocking import Finding
+from embedder_assets.checks.finding import Finding
 from embedder_assets.checks.proof import Proof
 from embedder_assets.errors import TableError
 from embedder_assets.tables.store import TableStore

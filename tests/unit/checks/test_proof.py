@@ -6,7 +6,7 @@ import pytest
 
 from embedder_assets.checks import proof, telemetry
 from embedder_assets.checks.proof import Proof
-from embedder_assets.telemetry.emission import emit
+from embedder_assets.telemetry.emission import verify_emission
 from embedder_assets.telemetry.exporter.metrics import StageMetrics
 from embedder_assets.telemetry.footer import render_footer
 from embedder_assets.telemetry.manifest.schema import Manifest
@@ -182,5 +182,5 @@ def test_undocumented_metric_fails(left, monkeypatch):
 
 def test_emission_and_check_agree_on_the_same_run(left):
     whole = left()
-    again = emit(whole.settings, RUN_ID, whole.records.values())
+    again = verify_emission(whole.settings, RUN_ID, whole.records.values())
     assert {status.scrape for status in again.values()} == {"complete"}

@@ -12,7 +12,7 @@ from embedder_assets.cli.doctor import examine
 from embedder_assets.cli.stack import run_stack
 from embedder_assets.errors import CorpusError, StackError, TritonUnavailableError
 from embedder_assets.serving.client.retrying import RetryingClient
-from embedder_assets.serving.server.supervisor_lock import held, supervisor_lock
+from embedder_assets.serving.server.supervisor_lock import hold, supervisor_lock
 from embedder_assets.settings import PROJECT_ROOT
 from tests.support.factories import make_settings
 from tests.support.processes import free_ports
@@ -49,7 +49,7 @@ def test_one_port_for_two_parts_is_refused(tmp_path: Path) -> None:
 def test_a_second_stack_is_refused_before_its_ports_are(tmp_path: Path) -> None:
     home = tmp_path / "home"
     with (
-        held(home / "locks" / "stack.lock"),
+        hold(home / "locks" / "stack.lock"),
         pytest.raises(StackError, match="no other `embedder up` on this home, got one that runs already"),
     ):
         run_stack(make_settings(home, metrics_port=9999, webserver_port=9999), print)
@@ -57,11 +57,11 @@ def test_a_second_stack_is_refused_before_its_ports_are(tmp_path: Path) -> None:
 
 def test_runs_wait_for_a_server_that_is_started_again(tmp_path: Path) -> None:
     settings = make_settings(tmp_path / "home", triton_retry_s=0.5)
-    with held(supervisor_lock(settings.home / "triton")):
+    with hold(supervisor_lock(settings.home / "triton")):
         connection = RetryingClient(settings, lambda model, client: None)
         with pytest.raises(TritonUnavailableError, match=r"the Triton of `embedder up`.*retried for"):
             connection.load("dense_minilm")
-        assert [each.kind for each in connection.recoveries()] == ["request_retried"]
+        assert [each.kind for each in connection.recoveries.take()] == ["request_retried"]
         connection.close()
     assert not list((settings.home / "triton").glob("logs/*")), "it has started a server of its own"
 

@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 
 from embedder_assets.checks import blocking
-from embedder_assets.checks.blocking import Finding
+from embedder_assets.checks.finding import Finding
 from embedder_assets.partitions import PARTITIONS_NAME, collections
 from embedder_assets.run import dagster_instance
 from embedder_assets.settings import load_settings

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager, suppress
 import pytest
 
 from embedder_assets.network import loopback
-from embedder_assets.telemetry.emission import emit
+from embedder_assets.telemetry.emission import verify_emission
 from embedder_assets.telemetry.exporter import connections
 from embedder_assets.telemetry.exporter.collector import run_collector
 from embedder_assets.telemetry.exporter.connections import BoundedServer
@@ -114,7 +114,7 @@ def test_metrics_are_served_over_ipv6_too(tmp_path, scraped, address):
     with serve_metrics(run_collector(RUN_ID, ALL_STAGES), settings, long_running=True) as url:
         assert scraped(url)
         assert scraped(f"http://[::1]:{settings.metrics_port}")
-    assert emit(settings, RUN_ID, ALL_STAGES)["dense"].status == "emitted"
+    assert verify_emission(settings, RUN_ID, ALL_STAGES)["dense"].status == "emitted"
 
 
 def test_500_idle_connections_stop_no_scrape_and_use_few_threads(settings, scraped):

@@ -19,7 +19,7 @@ import pytest
 from embedder_assets.errors import TelemetryError
 from embedder_assets.network import loopback
 from embedder_assets.telemetry import emission as endpoint
-from embedder_assets.telemetry.emission import emit
+from embedder_assets.telemetry.emission import verify_emission
 from embedder_assets.telemetry.exporter import endpoint_key
 from embedder_assets.telemetry.exporter.collector import run_collector
 from embedder_assets.telemetry.exporter.metrics import LATENCY_METRICS
@@ -69,7 +69,7 @@ def test_an_impostor_on_the_port_is_no_proof(settings, monkeypatch, proof):
     monkeypatch.setattr(endpoint, "BUSY_S", 600.0)  # said at once
     monkeypatch.setattr(Impostor, "proof", proof)
     with listening(settings, Impostor):
-        status = emit(settings, RUN_ID, ALL_STAGES)["dense"]
+        status = verify_emission(settings, RUN_ID, ALL_STAGES)["dense"]
     assert (status.status, status.scrape) == ("skipped", "unreachable")
     assert "does not answer as our exporter: the answer lacks the proof that it is of this home." in status.reason
 
@@ -90,14 +90,14 @@ def test_replayed_proof_is_refused(settings, tmp_path, monkeypatch):
     assert not endpoint_key.is_proof(proof, b"another key", "00" * 16, METRICS_PATH, body)
     monkeypatch.setattr(Impostor, "proof", proof)
     with listening(settings, Impostor):
-        assert emit(settings, RUN_ID, ALL_STAGES)["dense"].scrape == "unreachable"
+        assert verify_emission(settings, RUN_ID, ALL_STAGES)["dense"].scrape == "unreachable"
 
 
 def test_an_exporter_of_another_home_is_no_proof(settings, tmp_path, monkeypatch):
     monkeypatch.setattr(endpoint, "BUSY_S", 600.0)  # said at once
     other = make_settings(tmp_path / "other", metrics_port=settings.metrics_port)
     with serve_metrics(run_collector(RUN_ID, ALL_STAGES), other, long_running=True):
-        status = emit(settings, RUN_ID, ALL_STAGES)["dense"]
+        status = verify_emission(settings, RUN_ID, ALL_STAGES)["dense"]
     assert status.scrape == "unreachable"
     assert "an exporter of another home has to have another port" in status.reason
 
@@ -107,7 +107,7 @@ def test_the_own_endpoint_of_another_home_is_waited_for(settings, tmp_path, monk
     other = make_settings(tmp_path / "other", metrics_port=settings.metrics_port)
     with ThreadPoolExecutor(1) as thread:
         with serve_metrics(run_collector(RUN_ID, ALL_STAGES), other, long_running=False):
-            emitted = thread.submit(emit, settings, RUN_ID, ALL_STAGES)
+            emitted = thread.submit(verify_emission, settings, RUN_ID, ALL_STAGES)
             time.sleep(0.3)
             assert not emitted.done()
         assert emitted.result(60)["dense"].status == "emitted"
@@ -122,7 +122,7 @@ def test_the_key_is_the_owners_alone_and_never_sent(settings):
             super().do_GET()
 
     with listening(settings, Listener):
-        emit(settings, RUN_ID, ALL_STAGES)
+        verify_emission(settings, RUN_ID, ALL_STAGES)
     file = settings.home / "metrics-proof.key"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert seen
@@ -152,7 +152,7 @@ def test_another_user_on_the_port_gets_no_password(tmp_path, monkeypatch):
     command = [sys.executable, "-c", LISTEN, str(settings.metrics_port), "2"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as squatter:
         assert squatter.stdout.readline() == "listening\n"
-        status = emit(settings, RUN_ID, ALL_STAGES)["dense"]
+        status = verify_emission(settings, RUN_ID, ALL_STAGES)["dense"]
         assert squatter.stdout.readline() == "nobody came\n"
     assert status.scrape == "unreachable"
     assert "user 65534 of this machine listens there" in status.reason
@@ -170,7 +170,7 @@ def test_a_redirection_is_not_followed(settings, monkeypatch):
             self.end_headers()
 
     with listening(settings, Elsewhere):
-        assert emit(settings, RUN_ID, ALL_STAGES)["dense"].scrape == "unreachable"
+        assert verify_emission(settings, RUN_ID, ALL_STAGES)["dense"].scrape == "unreachable"
     assert asked == [METRICS_PATH]
 
 
@@ -192,7 +192,7 @@ def test_a_damaged_key_is_named_with_the_remedy(settings, content):
 def test_a_home_made_anew_under_an_exporter_is_proved(settings):
     with serve_metrics(run_collector(RUN_ID, ALL_STAGES), settings, long_running=True):
         (settings.home / "metrics-proof.key").unlink()
-        assert emit(settings, RUN_ID, ALL_STAGES)["dense"].status == "emitted"
+        assert verify_emission(settings, RUN_ID, ALL_STAGES)["dense"].status == "emitted"
 
 
 class Interrupted(http.server.BaseHTTPRequestHandler):
@@ -236,7 +236,7 @@ def test_an_endpoint_that_goes_down_is_asked_again(settings, monkeypatch, way):
     monkeypatch.setattr(endpoint, "_scrape_run", looked)
     with ThreadPoolExecutor(1) as thread:
         with listening(settings, Interrupted):
-            emitted = thread.submit(emit, settings, RUN_ID, ALL_STAGES)
+            emitted = thread.submit(verify_emission, settings, RUN_ID, ALL_STAGES)
             assert eventually(lambda: len(looks) > 2 or emitted.done(), 30)
         assert emitted.result(60)["dense"].status == "emitted"
 
@@ -244,7 +244,7 @@ def test_an_endpoint_that_goes_down_is_asked_again(settings, monkeypatch, way):
 def test_what_never_answers_is_named_at_the_deadline(settings, monkeypatch):
     monkeypatch.setattr(endpoint, "BUSY_S", 0.3)
     with listening(settings, Interrupted):
-        status = emit(settings, RUN_ID, ALL_STAGES)["dense"]
+        status = verify_emission(settings, RUN_ID, ALL_STAGES)["dense"]
     assert status.scrape == "unreachable"
     assert "does not answer as our exporter: " in status.reason
 
@@ -259,7 +259,7 @@ def test_another_service_on_the_port_is_named_at_once(settings, monkeypatch, ans
             self.request.sendall(answer)
 
     with listening(settings, Other):
-        status = emit(settings, RUN_ID, ALL_STAGES)["dense"]
+        status = verify_emission(settings, RUN_ID, ALL_STAGES)["dense"]
     assert status.scrape == "unreachable"
     assert "does not answer as our exporter: " in status.reason
 
@@ -267,5 +267,5 @@ def test_another_service_on_the_port_is_named_at_once(settings, monkeypatch, ans
 def test_two_runs_at_once_are_both_proved(settings, monkeypatch):
     monkeypatch.setattr(endpoint, "BUSY_S", 60)  # a slow machine is not what is tested
     with ThreadPoolExecutor(4) as threads:
-        results = list(threads.map(lambda number: emit(settings, f"run-{number}", ALL_STAGES), range(8)))
+        results = list(threads.map(lambda number: verify_emission(settings, f"run-{number}", ALL_STAGES), range(8)))
     assert {status.status for result in results for status in result.values()} == {"emitted"}

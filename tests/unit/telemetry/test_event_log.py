@@ -1,4 +1,4 @@
-"""The followers of the event log, on real SQLite instances from which events are taken away."""
+"""The readers of the event log, on real SQLite instances from which events are taken away."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def test_rows_follow_the_run_that_reuses_deleted_ids(instance):
     assert rows_of(state) == {"dense_embeddings": 5}
 
 
-def test_a_follower_with_small_pages_reads_all_again(instance, monkeypatch):
+def test_a_reader_with_small_pages_reads_all_again(instance, monkeypatch):
     monkeypatch.setattr("embedder_assets.telemetry.event_log.PAGE", 2)
     monkeypatch.setattr("embedder_assets.telemetry.event_log.OVERLAP", 0)
     collector = event_log_collector(instance)

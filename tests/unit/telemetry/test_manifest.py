@@ -273,7 +273,7 @@ def test_show_ends_with_the_footer(manifest):
         "4 chunks of kb",
         "enable_rerank: true (default)",
         "3 computed, 1 failed",
-        "GPU memory: 0 3 GB, 1 1 GB (soft limit 12 GB a device)",
+        "GPU memory: 0 3 GB, 1 1 GB (soft limit 12 GB per device)",
         "Lease: dense waited 2.5 s (exclusive, with m)",
         "Mitigation: dense: m batch_halved to 32 texts per request (out_of_memory)",
         "item_failed to 1 texts per request (out_of_memory, 1 chunks)",

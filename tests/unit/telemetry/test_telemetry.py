@@ -99,7 +99,7 @@ def test_a_record_does_not_change_with_its_meter():
     assert (record.batch_latencies_s, record.items, record.coverage) == ([], {}, {})
 
 
-def test_the_meter_keeps_the_highest_gpu_memory_a_device():
+def test_the_meter_keeps_the_highest_gpu_memory_per_device():
     meter = StageMeter("dense", [])
     for reading in ({"a": 3, "b": 1}, {"a": 2}, {"a": 1, "b": 9}):
         meter.record_gpu_memory(reading)
@@ -296,16 +296,16 @@ def test_the_event_describes_itself():
     assert as_observation(RICH).description == "rag.dense: ok"
 
 
-def test_the_follower_reads_each_record_once(instance, monkeypatch):
+def test_record_reader_yields_each_record_once(instance, monkeypatch):
     monkeypatch.setattr("embedder_assets.telemetry.event_log.PAGE", 2)
-    follower = RecordReader(instance)
-    assert list(follower.new_records()) == []
+    reader = RecordReader(instance)
+    assert list(reader.new_records()) == []
     for _ in range(5):
         leave(instance, RICH)
-    assert [record for _, record in follower.new_records()] == [RICH] * 5
-    assert list(follower.new_records()) == []
+    assert [record for _, record in reader.new_records()] == [RICH] * 5
+    assert list(reader.new_records()) == []
     run_id = leave(instance, OFF)
-    assert list(follower.new_records()) == [(run_id, OFF)]
+    assert list(reader.new_records()) == [(run_id, OFF)]
 
 
 def exporter_registry(instance: dg.DagsterInstance) -> CollectorRegistry:

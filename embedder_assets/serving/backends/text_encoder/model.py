@@ -4,8 +4,8 @@ It runs inside Triton (Python-based backend), so it imports nothing of this proj
 folder holds only its ``config.pbtxt``, ``tokenizer.json``, ``<version>/model.onnx`` and ``build.json``, which says what
 the others have to be: no graph is served under a fingerprint that it was not built with. Pooling, the SPLADE maximum
 and the top-k live in the graph. Inputs are BYTES of shape [1], so requests of any text length batch together; inside a
-batch the texts are sorted by length and run in micro-batches, one worker thread a core. With micro-batches of one text
-an answer does not depend on the other texts of its batch, bit for bit, although int8 activations are quantized
+batch the texts are sorted by length and run in micro-batches, one worker thread per core. With micro-batches of one
+text an answer does not depend on the other texts of its batch, bit for bit, although int8 activations are quantized
 dynamically.
 """
 

@@ -59,7 +59,7 @@ def splade_topk(graph: BertGraph, hidden: str, top_k: int) -> list[onnx.ValueInf
     weight = graph.weights.get(decoder if decoder in graph.weights else tied, c.vocab_size, c.hidden_size)
     peak = _largest_logits(graph, x, weight, decoder)
     # The bias is the same for every token and log(1+relu(x)) is monotone: both can follow the maximum,
-    # where they touch one row a text and not one a token.
+    # where they touch one row per text and not one per token.
     bias = graph.constant("cls.predictions.bias", graph.weights.get("cls.predictions.bias", c.vocab_size))
     peak = graph.node("Add", [peak, bias], "splade.biased")
     peak = graph.node("Relu", [peak], "splade.relu")

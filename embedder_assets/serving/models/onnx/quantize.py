@@ -78,9 +78,11 @@ def convert_fp16(source: Path, target: Path) -> None:
 
 def _sort(graph: onnx.GraphProto) -> None:
     """Puts every node behind those it reads from; the quantizer does not see what the branches of an If read."""
-    producers = {name: at for at, node in enumerate(graph.node) for name in node.output}
-    before = {at: [producers[name] for name in _reads(node) if name in producers] for at, node in enumerate(graph.node)}
-    nodes = [graph.node[at] for at in TopologicalSorter(before).static_order()]
+    producers = {name: index for index, node in enumerate(graph.node) for name in node.output}
+    before = {
+        index: [producers[name] for name in _reads(node) if name in producers] for index, node in enumerate(graph.node)
+    }
+    nodes = [graph.node[index] for index in TopologicalSorter(before).static_order()]
     del graph.node[:]
     graph.node.extend(nodes)
 

@@ -2,6 +2,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from embedder_assets.errors import InferenceError, ResourceExhaustedError, TritonUnavailableError
 from embedder_assets.serving.client.batching import GROW_AFTER, HARMLESS, AdaptiveRequests
 from embedder_assets.serving.client.grpc import Answer
+from embedder_assets.serving.client.recovery import RecoveryLog
 from tests.support.factories import make_meter
 
 MODEL = "dense_minilm"
@@ -34,11 +36,8 @@ class FakeServer:
         self.in_flight = 0
         self.pool = ThreadPoolExecutor(3)
         self.lock = threading.Lock()
-
-    max_in_flight = 3
-
-    def recoveries(self):
-        return []
+        self.servers = SimpleNamespace(max_in_flight=3)
+        self.recoveries = RecoveryLog()
 
     def submit(self, model, rows, traceparent=None):
         def answer():

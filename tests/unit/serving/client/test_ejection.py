@@ -26,7 +26,7 @@ def test_failing_server_is_ejected_and_restored(connected, clients):
     assert recoveries_of(made) == [("endpoint_ejected", "a:1")]
     clients["a"].loaded.clear()
     clients["a"].gone = None
-    assert eventually(lambda: made.max_in_flight == 6)
+    assert eventually(lambda: made.servers.max_in_flight == 6)
     assert clients["a"].loaded == [MODEL]
     assert {made.infer(MODEL, [("x",)]) for _ in range(2)} == {"a:1", "b:1"}
     assert recoveries_of(made) == [("endpoint_restored", "a:1")]
@@ -38,7 +38,7 @@ def test_restored_server_with_other_model_is_refused(connected, clients, refusal
     assert made.infer(MODEL, [("x",)]) == "b:1"
     refusals[MODEL, "a:1"] = make_error(ModelBuildError, "model at a:1")
     clients["a"].gone = None
-    assert eventually(lambda: made.max_in_flight == 6)
+    assert eventually(lambda: made.servers.max_in_flight == 6)
     assert [made.infer(MODEL, [("x",)]) for _ in range(3)] == ["b:1"] * 3
     assert recoveries_of(made) == [("endpoint_ejected", "a:1"), ("endpoint_refused", "a:1")]
 
@@ -47,7 +47,7 @@ def test_unauthorized_servers_are_ejected_without_waiting(connected, clients):
     made = connected()
     clients["a"].gone = make_error(TritonAccessError)
     assert made.infer(MODEL, [("x",)]) == "b:1"
-    (ejected,) = made.recoveries()
+    (ejected,) = made.recoveries.take()
     assert (ejected.kind, ejected.endpoint, ejected.reason) == ("endpoint_ejected", "a:1", "unauthorized")
     clients["b"].gone = make_error(TritonAccessError)
     with pytest.raises(TritonAccessError):
@@ -74,7 +74,7 @@ def test_late_failure_does_not_eject_again(connected, clients):
     clients["b"].before = lambda: None
     clients["a"].gone = clients["b"].gone = None
     assert quick.result(10) in ("a:1", "b:1")
-    assert eventually(lambda: made.max_in_flight == 6)
+    assert eventually(lambda: made.servers.max_in_flight == 6)
     release.set()
     assert slow.result(10) == "b:1"
     assert [endpoint.ejections for endpoint in made.servers._endpoints] == [1, 1]
@@ -85,7 +85,7 @@ def test_crashed_model_is_reloaded_before_restore(connected, clients):
     clients["a"].gone = make_error(ModelCrashedError)
     assert made.infer(MODEL, [("x",)]) == "b:1"
     clients["a"].gone = None
-    assert eventually(lambda: made.max_in_flight == 6)
+    assert eventually(lambda: made.servers.max_in_flight == 6)
     assert clients["a"].reloaded == [MODEL]
 
 

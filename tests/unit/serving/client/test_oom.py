@@ -3,7 +3,7 @@ from tritonclient.utils import InferenceServerException
 
 from embedder_assets.errors import InferenceError, ResourceExhaustedError, TritonUnavailableError
 from embedder_assets.serving.client.grpc import _errors_of
-from embedder_assets.serving.client.oom import exhaustion
+from embedder_assets.serving.client.oom import out_of_memory_kind
 from embedder_assets.serving.server.access import TritonAddress
 
 INTERNAL, EXHAUSTED = "StatusCode.INTERNAL", "StatusCode.RESOURCE_EXHAUSTED"
@@ -37,7 +37,7 @@ ORT = "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Non-zero status code returne
     ],
 )
 def test_server_message_becomes_one_word(status, message, kind):
-    assert exhaustion(status, message) == kind
+    assert out_of_memory_kind(status, message) == kind
 
 
 def raised(status: str, message: str) -> Exception:

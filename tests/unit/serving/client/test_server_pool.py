@@ -41,10 +41,10 @@ def test_least_busy_server_gets_the_request(connected, clients):
 
 def test_requests_in_flight_follow_healthy_servers(connected, clients):
     made = connected("a:1,b:1,c:1")
-    assert made.max_in_flight == 9
+    assert made.servers.max_in_flight == 9
     clients["b"].gone = make_error(TritonUnavailableError)
     assert {made.infer(MODEL, [("x",)]) for _ in range(3)} == {"a:1", "c:1"}
-    assert made.max_in_flight == 6
+    assert made.servers.max_in_flight == 6
 
 
 def test_refused_server_serves_its_other_models(connected, clients, refusals):
@@ -73,7 +73,7 @@ def test_request_without_healthy_server_gives_up(connected, clients):
         made.infer(MODEL, [("x",)])
     assert recoveries_of(made).count(("request_retried", None)) == 1
     clients["b"].gone = None
-    assert eventually(lambda: made.max_in_flight == 3 and made.servers._usable(MODEL, ()))
+    assert eventually(lambda: made.servers.max_in_flight == 3 and made.servers._usable(MODEL, ()))
     assert made.infer(MODEL, [("x",)]) == "b:1"
 
 

@@ -27,7 +27,7 @@ time.sleep(600)
 """
 
 
-def alive(pid: int) -> bool:
+def is_running(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except FileNotFoundError:
@@ -66,9 +66,9 @@ def test_killed_owner_ends_the_command(tmp_path, scratch, shm):
     command = [sys.executable, "-c", OWNER, str(tmp_path / "log"), str(scratch), prefix]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as owner:
         pid = int(owner.stdout.readline())
-        assert alive(pid)
+        assert is_running(pid)
         owner.send_signal(signal.SIGKILL)
-    assert soon(lambda: not alive(pid))
+    assert soon(lambda: not is_running(pid))
     assert soon(lambda: not scratch.exists())
     assert not file.exists()
 
@@ -76,7 +76,7 @@ def test_killed_owner_ends_the_command(tmp_path, scratch, shm):
 def test_killed_watchdog_ends_the_command(tmp_path):
     process = WatchedProcess(SLEEP, tmp_path / "log")
     os.kill(process._watchdog.pid, signal.SIGKILL)
-    assert soon(lambda: not alive(process.pid))
+    assert soon(lambda: not is_running(process.pid))
     process.stop()
 
 
@@ -84,11 +84,11 @@ def test_stop_cleans_up_and_is_idempotent(tmp_path, scratch, shm):
     file, prefix = shm
     process = WatchedProcess(SLEEP, tmp_path / "log", scratch=scratch, shm_prefix=prefix)
     assert process.running
-    assert alive(process.pid)
+    assert is_running(process.pid)
     process.stop()
     process.stop()
     assert not process.running
-    assert not alive(process.pid)
+    assert not is_running(process.pid)
     assert not scratch.exists()
     assert not file.exists()
 
@@ -98,9 +98,9 @@ def test_children_end_with_the_command(tmp_path):
     process = WatchedProcess(["sh", "-c", "sleep 600 & echo $!; wait"], log)
     assert soon(lambda: log.read_text().endswith("\n"))
     child = int(log.read_text())
-    assert alive(child)
+    assert is_running(child)
     process.stop()
-    assert soon(lambda: not alive(child))
+    assert soon(lambda: not is_running(child))
 
 
 def test_end_of_the_command_is_noticed(tmp_path, scratch):

@@ -10,7 +10,7 @@ import pytest
 
 from embedder_assets.serving.server import embedded
 from embedder_assets.serving.server.access import ClientAccess, Secret
-from embedder_assets.serving.server.embedded import _free_ports, _last_ports, find_running, named_address
+from embedder_assets.serving.server.embedded import _free_ports, _last_ports, configured_address, find_running
 from tests.support.factories import make_settings
 from tests.support.processes import free_ports
 
@@ -75,10 +75,10 @@ def test_reused_process_id_is_no_server(published):
 
 def test_secret_goes_to_own_server_only(published):
     settings, port, _ = published
-    assert named_address(settings, f"127.0.0.1:{port}").access.secret == SECRET
-    assert named_address(settings, f"localhost:{port}").access.secret == SECRET
-    assert named_address(settings, f"elsewhere:{port}").access.secret is None
-    assert named_address(settings, f"127.0.0.1:{port + 1}").access.secret is None
+    assert configured_address(settings, f"127.0.0.1:{port}").access.secret == SECRET
+    assert configured_address(settings, f"localhost:{port}").access.secret == SECRET
+    assert configured_address(settings, f"elsewhere:{port}").access.secret is None
+    assert configured_address(settings, f"127.0.0.1:{port + 1}").access.secret is None
 
 
 def test_unreadable_secret_means_no_server(published):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from embedder_assets.cli.service_manager import ServiceManager
+from embedder_assets.cli.sd_notify import ServiceManager
 
 
 @pytest.mark.parametrize("name", ["{tmp_path}/notify", "@embedder-test-{pid}"])
@@ -23,7 +23,7 @@ def test_assignments_arrive_as_one_datagram(name: str, tmp_path: Path, monkeypat
     assert "NOTIFY_SOCKET" not in os.environ, "the parts would answer for the stack"
 
 
-def test_nobody_to_tell(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_systemd_nothing_is_sent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     ServiceManager().notify(READY=1)
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "gone"))

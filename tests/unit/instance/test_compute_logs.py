@@ -12,14 +12,14 @@ import pytest
 import yaml
 from dagster import DagsterInstance
 
+from embedder_assets.instance.compute_logs import TeeComputeLogManager
 from embedder_assets.instance.sqlite_event_log import open_instance
-from embedder_assets.instance.step_output import TeeComputeLogManager
 from tests.support.processes import processes_of
 
 # A limit of the kernel stands in for the full disk.
 NO_ROOM = """
 import resource, sys
-from embedder_assets.instance.step_output import TeeComputeLogManager
+from embedder_assets.instance.compute_logs import TeeComputeLogManager
 with TeeComputeLogManager(sys.argv[1]).capture_logs(["run", "compute_logs", "step"]):
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     print("said all the same")

@@ -20,7 +20,7 @@ class ServiceManager:
         self._address = os.environ.pop(SOCKET_VARIABLE, "")
 
     def notify(self, **state: str | int) -> None:
-        """Tells it assignments such as ``READY=1`` and ``STATUS=…``; see sd_notify(3)."""
+        """Sends it assignments such as ``READY=1`` and ``STATUS=…``; see sd_notify(3)."""
         if not self._address:
             return
         # An abstract socket has a null byte where its name has an "@".
