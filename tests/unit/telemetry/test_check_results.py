@@ -43,8 +43,8 @@ KEY = dg.AssetCheckKey(dg.AssetKey("evaluation"), "no_fall")
 def instance(tmp_path, monkeypatch) -> Iterator[dg.DagsterInstance]:
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
     monkeypatch.setenv("EMBEDDER_CORPUS_DIR", str(tmp_path / "none"))
-    nothing_superseded = SimpleNamespace(superseded=lambda *_: None)
-    monkeypatch.setattr(blocking, "noted_versions", lambda *_: nothing_superseded)
+    unchanged = SimpleNamespace(change_by_others=lambda *_: None)
+    monkeypatch.setattr(blocking, "version_tracker", lambda *_: unchanged)
     FINDINGS.clear()
     with dagster_instance(load_settings({"home": (tmp_path, "test")}, environ={})) as opened:
         opened.add_dynamic_partitions(PARTITIONS_NAME, ["a", "b", "c"])
