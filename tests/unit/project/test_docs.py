@@ -15,6 +15,7 @@ import click
 import pytest
 
 from embedder_assets.checks.data import QUALITY_RULES, RULES
+from embedder_assets.checks.proof import OWN_ATTRIBUTES
 from embedder_assets.checks.telemetry import RULES as PROOF_RULES
 from embedder_assets.cli.main import main
 from embedder_assets.definitions import defs
@@ -205,11 +206,15 @@ def test_documented_metrics_and_spans_exist(name: str) -> None:
 
 
 def attributes_set_by_assets() -> set[str]:
-    return {
-        name
-        for path in (PROJECT_ROOT / "embedder_assets" / "assets").glob("*.py")
-        for name in re.findall(r'meter\.attributes\["(\w+)"\] =', path.read_text("utf-8"))
-    }
+    """What stages add to their spans: the check of the spans requires all of it, and the code sets nothing else."""
+    wanted = {name for names in OWN_ATTRIBUTES.values() for name in names}
+    setting = re.compile(r'\.attributes\["(\w+)"\] =|\.attributes \|= {(.*)}|meter\.add\("(\w+)"')
+    files = [*(PROJECT_ROOT / "embedder_assets" / "assets").glob("*.py"), Path(inspect.getfile(StageRecord))]
+    hits = [hit for path in files for hit in setting.findall(path.read_text("utf-8"))]
+    assert {
+        name for one, several, added in hits for name in (one, added, *re.findall(r'"(\w+)":', several)) if name
+    } == wanted
+    return wanted
 
 
 def test_asset_attributes_have_manifest_fields() -> None:
