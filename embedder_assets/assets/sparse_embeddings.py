@@ -1,15 +1,19 @@
 """``sparse_embeddings``: weighted vocabulary entries per chunk, computed in Triton only where they are missing."""
 
+import time
+
 import dagster as dg
 
 from embedder_assets.assets.chunks import chunks
-from embedder_assets.assets.support.embedding import embed_collection
+from embedder_assets.assets.support.embedding_metadata import embedding_metadata
 from embedder_assets.assets.support.materialize import Events, Metadata, collection_asset, materialize_stage
 from embedder_assets.assets.support.preview import PREVIEW_ROWS, table_preview
 from embedder_assets.embedding.fallback import Fallback
 from embedder_assets.embedding.keys import ModelVersion
 from embedder_assets.embedding.lexical import TABLE, write_lexical_rows
 from embedder_assets.embedding.sparse import SparseEncoder
+from embedder_assets.embedding.stage import EmbeddingStage
+from embedder_assets.evaluation.model_gate import ModelGate
 from embedder_assets.run_context import Pipeline
 from embedder_assets.tables.store import TableStore
 from embedder_assets.telemetry.stage_record import StageMeter
@@ -20,11 +24,17 @@ def sparse_embeddings(context: dg.AssetExecutionContext, pipeline: dg.ResourcePa
     """Weighted vocabulary entries of each chunk, by the SPLADE model in Triton, or lexical ones while that fails."""
     model = pipeline.settings.sparse_model
 
+    def embed(tables: TableStore, encoder: SparseEncoder, collection: str, meter: StageMeter) -> Metadata:
+        gate = ModelGate(tables, pipeline.triton, pipeline.settings, meter)
+        started = time.monotonic()
+        outcomes = EmbeddingStage(tables, pipeline.triton, pipeline.settings, [encoder], gate).run(collection, meter)
+        return embedding_metadata(tables, collection, [encoder], outcomes, time.monotonic() - started)
+
     def work(tables: TableStore, collection: str, meter: StageMeter) -> Metadata:
         encoder = SparseEncoder(model, pipeline.triton.fingerprint(model, "sparse"))
         fallback = Fallback(pipeline.settings.sparse_fallback, meter.fell_back, collection)
         return fallback.run_or_fall_back(
-            lambda: embed_collection(pipeline, tables, [encoder], collection, meter),
+            lambda: embed(tables, encoder, collection, meter),
             lambda: _write_lexical_rows(pipeline, tables, ModelVersion(model, encoder.fingerprint), collection, meter),
         )
 

@@ -158,7 +158,7 @@ class EmbeddingStage:
 
         Args:
             collection: The collection.
-            meter: Takes the batches and the items.
+            meter: Takes the batches, the items, the models and the coverage.
 
         Returns:
             An outcome per model, in their order.
@@ -180,7 +180,10 @@ class EmbeddingStage:
         deleted = self._deleted(counts.stale)
         if counts.stale.height or any(each.missing for each in pending):
             counts = self._count_rows(collection)
-        return [_outcome(*each, counts) for each in zip(pending, deleted, strict=True)]
+        outcomes = [_outcome(*each, counts) for each in zip(pending, deleted, strict=True)]
+        meter.models.update({encoder.model: encoder.fingerprint for encoder in self._encoders})
+        meter.cover(collection, min(outcome.coverage for outcome in outcomes))
+        return outcomes
 
     def prepare(self, collection: str, meter: StageMeter, shard: DigestRange = FULL_RANGE) -> list[PendingRows]:
         """Computes into the staging folder what neither it nor the table has, one model after the other.

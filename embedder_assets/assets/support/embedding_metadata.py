@@ -1,8 +1,7 @@
-"""What the two embedding assets share: running the stage, and the metadata that Dagster shows."""
+"""The metadata that Dagster shows of the two embedding assets."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -10,24 +9,26 @@ import dagster as dg
 
 from embedder_assets.assets.support.materialize import Metadata
 from embedder_assets.assets.support.preview import PREVIEW_ROWS, rate, table_preview
-from embedder_assets.embedding.stage import EmbeddingStage, Encoder
-from embedder_assets.evaluation.model_gate import ModelGate
-from embedder_assets.run_context import Pipeline
+from embedder_assets.embedding.stage import EmbeddingOutcome, Encoder
 from embedder_assets.tables.store import TableStore
-from embedder_assets.telemetry.stage_record import StageMeter
 
 
-def embed_collection(
-    pipeline: Pipeline, tables: TableStore, encoders: Sequence[Encoder], collection: str, meter: StageMeter
+def embedding_metadata(
+    tables: TableStore,
+    collection: str,
+    encoders: Sequence[Encoder],
+    outcomes: Sequence[EmbeddingOutcome],
+    seconds: float,
 ) -> Metadata:
-    """Updates a collection's rows of an embedding table for all models of the table, and describes them."""
-    started = time.monotonic()
-    gate = ModelGate(tables, pipeline.triton, pipeline.settings, meter)
-    stage = EmbeddingStage(tables, pipeline.triton, pipeline.settings, encoders, gate)
-    outcomes = stage.run(collection, meter)
-    coverage = min(outcome.coverage for outcome in outcomes)
-    meter.cover(collection, coverage)
-    meter.models.update({encoder.model: encoder.fingerprint for encoder in encoders})
+    """Counts, coverage and some rows of a collection, of all models of a table together and of each.
+
+    Args:
+        tables: The tables.
+        collection: The collection.
+        encoders: The models.
+        outcomes: What happened to the rows of each.
+        seconds: How long it took.
+    """
     computed = sum(outcome.computed for outcome in outcomes)
     rows = tables.read(encoders[0].table, collection, limit=PREVIEW_ROWS)
     return {
@@ -36,8 +37,8 @@ def embed_collection(
         "reused": sum(outcome.reused for outcome in outcomes),
         "deleted": sum(outcome.deleted for outcome in outcomes),
         "failed": sum(outcome.failed for outcome in outcomes),
-        "coverage_ratio": coverage,
-        "texts_per_second": rate(computed, time.monotonic() - started),
+        "coverage_ratio": min(outcome.coverage for outcome in outcomes),
+        "texts_per_second": rate(computed, seconds),
         "models": dg.MetadataValue.json(
             {
                 encoder.model: {"fingerprint": encoder.fingerprint, **asdict(outcome)}

@@ -1,9 +1,7 @@
-from types import SimpleNamespace
-
 import polars as pl
 
-from embedder_assets.assets.support.embedding import embed_collection
 from embedder_assets.embedding.dense import DenseEncoder
+from embedder_assets.embedding.stage import EmbeddingStage
 from embedder_assets.tables.store import TableStore
 from tests.support.factories import DENSE, SECOND, FakeTriton, make_chunks, make_meter, make_settings
 
@@ -18,8 +16,8 @@ def test_collection_has_the_lowest_coverage_of_its_models(tmp_path, monkeypatch)
 
     monkeypatch.setattr(store, "delete_and_insert", lose_a_row)
     meter = make_meter()
-    pipeline = SimpleNamespace(triton=FakeTriton(), settings=make_settings(tmp_path))
     encoders = [DenseEncoder(DENSE, "a-1"), DenseEncoder(SECOND, "b-1")]
-    metadata = embed_collection(pipeline, store, encoders, "kb", meter)
-    assert (metadata["coverage_ratio"], meter.record().coverage) == (0.5, {"kb": 0.5})
+    outcomes = EmbeddingStage(store, FakeTriton(), make_settings(tmp_path), encoders).run("kb", meter)
+    assert [outcome.coverage for outcome in outcomes] == [1, 0.5]
+    assert meter.record().coverage == {"kb": 0.5}
     assert meter.record().models == {DENSE: "a-1", SECOND: "b-1"}
