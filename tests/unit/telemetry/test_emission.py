@@ -24,7 +24,7 @@ from embedder_assets.telemetry.exporter.pushgateway import push
 from embedder_assets.telemetry.exporter.server import METRICS_PATH, serve_metrics
 from tests.support.factories import make_record, make_settings
 from tests.support.processes import free_port
-from tests.unit.telemetry.test_telemetry import ALL_STAGES, OFF, RUN_ID, with_off
+from tests.support.stage_records import ALL_STAGES, OFF, RUN_ID, with_off
 
 
 @pytest.fixture

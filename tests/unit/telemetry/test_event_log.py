@@ -12,11 +12,12 @@ from prometheus_client import CollectorRegistry
 
 from embedder_assets.run import dagster_instance
 from embedder_assets.settings import load_settings
-from embedder_assets.telemetry.event_log import ASSET_OF_STAGE, as_observation
+from embedder_assets.telemetry.event_log import ASSET_OF_STAGE, RecordReader, as_observation, records_of_run
 from embedder_assets.telemetry.exporter.collector import RecordCollector, event_log_collector
 from embedder_assets.telemetry.exporter.live_state import StateCollector
 from embedder_assets.telemetry.stage_record import StageRecord
 from tests.support.factories import make_record
+from tests.support.stage_records import FAILED, OFF, RICH, leave
 
 KB = dg.StaticPartitionsDefinition(["kb"])
 DAYS_AHEAD = 10 * 24 * 60 * 60
@@ -180,3 +181,43 @@ def _days_ahead():
     from datetime import UTC, datetime, timedelta
 
     return datetime.now(UTC) + timedelta(days=10)
+
+
+@pytest.mark.parametrize("then_raise", [False, True])
+def test_record_of_failed_asset_is_logged(ephemeral, then_raise):
+    run_id = leave(ephemeral, RICH, then_raise=then_raise)
+    assert records_of_run(ephemeral, run_id) == [RICH]
+
+
+def test_each_run_has_only_its_own_records(ephemeral):
+    first, second = leave(ephemeral, RICH), leave(ephemeral, OFF, FAILED)
+    assert records_of_run(ephemeral, first) == [RICH]
+    assert {record.stage for record in records_of_run(ephemeral, second)} == {"rerank", "dense"}
+
+
+def test_observations_of_others_are_passed_over(ephemeral):
+    @dg.asset(name="chunks")
+    def chunks():
+        yield dg.AssetObservation("chunks", metadata={"note": "by hand"})
+        yield dg.MaterializeResult()
+
+    run_id = dg.materialize([chunks], instance=ephemeral).run_id
+    assert records_of_run(ephemeral, run_id) == []
+    assert list(RecordReader(ephemeral).new_records()) == []
+
+
+def test_the_event_describes_itself():
+    assert as_observation(OFF).description == "rag.rerank: off (disabled via cli:--disable-rerank)"
+    assert as_observation(RICH).description == "rag.dense: ok"
+
+
+def test_the_follower_reads_each_record_once(ephemeral, monkeypatch):
+    monkeypatch.setattr("embedder_assets.telemetry.event_log.PAGE", 2)
+    follower = RecordReader(ephemeral)
+    assert list(follower.new_records()) == []
+    for _ in range(5):
+        leave(ephemeral, RICH)
+    assert [record for _, record in follower.new_records()] == [RICH] * 5
+    assert list(follower.new_records()) == []
+    run_id = leave(ephemeral, OFF)
+    assert list(follower.new_records()) == [(run_id, OFF)]

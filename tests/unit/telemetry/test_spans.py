@@ -15,7 +15,7 @@ from embedder_assets.telemetry.spans import emit_spans, read_spans
 from embedder_assets.telemetry.stage_record import RequestTrace, StageMeter
 from tests.support.factories import GB, make_record
 from tests.support.processes import free_port
-from tests.unit.telemetry.test_telemetry import ALL_STAGES, FAILED, OFF, RUN_ID, with_off
+from tests.support.stage_records import ALL_STAGES, FAILED, OFF, RUN_ID, with_off
 
 
 def test_the_run_is_one_trace_whose_id_is_the_run_id(tmp_path):

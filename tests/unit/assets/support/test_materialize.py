@@ -23,7 +23,7 @@ from embedder_assets.telemetry.run_failures import problems
 from tests.support.checkpoints import write_tokenizer
 from tests.support.factories import make_settings
 from tests.support.permissions import permissions_count
-from tests.unit.assets.test_superseded import LocalTriton
+from tests.unit.assets.support.test_superseded import LocalTriton
 
 # The bad one comes first.
 BAD, GOOD = "alpha", "beta"

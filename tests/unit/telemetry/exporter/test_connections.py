@@ -18,7 +18,7 @@ from embedder_assets.telemetry.exporter.shared_scrape import SharedScrape
 from tests.support.factories import make_settings
 from tests.support.processes import eventually, free_port
 from tests.support.servers.certificates import Authority
-from tests.unit.telemetry.test_telemetry import ALL_STAGES, RUN_ID
+from tests.support.stage_records import ALL_STAGES, RUN_ID
 
 HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
 HALF_A_HEAD = b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\n"

@@ -26,7 +26,7 @@ from embedder_assets.telemetry.exporter.metrics import LATENCY_METRICS
 from embedder_assets.telemetry.exporter.server import METRICS_PATH, serve_metrics
 from tests.support.factories import make_settings
 from tests.support.processes import eventually, free_port
-from tests.unit.telemetry.test_telemetry import ALL_STAGES, RUN_ID
+from tests.support.stage_records import ALL_STAGES, RUN_ID
 
 
 @pytest.fixture
