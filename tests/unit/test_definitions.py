@@ -41,7 +41,7 @@ def test_the_launch_configuration_explains_each_field() -> None:
     assert all(field.description for field in PipelineResource.model_fields.values())
 
 
-def test_a_run_links_to_its_trace_its_manifest_and_the_dashboard(tmp_path: Path) -> None:
+def test_run_links_to_trace_manifest_and_dashboard(tmp_path: Path) -> None:
     addresses = {"trace": "http://t/trace/{trace_id}?x={y}", "dashboard": "http://g/d/rag"}
     links = run_links(make_settings(tmp_path, links=addresses), RUN_ID, tmp_path / "manifest.json")
     assert {name: value.value for name, value in links.items()} == {
@@ -64,7 +64,7 @@ def test_retried_run_has_its_own_tags(tmp_path: Path, monkeypatch: pytest.Monkey
         assert tags["embedder/manifest"] == str(tmp_path / "runs" / run.run_id / "processing_summary.json")
 
 
-def test_a_run_is_found_by_its_trace_and_its_manifest(tmp_path: Path) -> None:
+def test_run_is_found_by_trace_and_manifest(tmp_path: Path) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         run = instance.create_run_for_job(defs.resolve_job_def("maintenance"))
         tag_run(instance, run.run_id, tmp_path)

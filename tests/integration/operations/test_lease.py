@@ -12,7 +12,7 @@ from tests.integration.operations.test_telemetry import latest
 from tests.support.command import Embedder, instance_of
 
 
-def test_every_stage_with_models_leaves_its_lease_in_the_manifest(embedder: Embedder, home: Path, corpus: Path) -> None:
+def test_model_stages_leave_leases_in_manifest(embedder: Embedder, home: Path, corpus: Path) -> None:
     result = embedder("run", "--corpus", str(corpus), EMBEDDER_GPU_LEASE_POLICY="exclusive")
     assert result.returncode == 0, result.stdout + result.stderr
     events = [(event["stage"], event["event"], event["policy"]) for event in latest(home)["lease_events"]]
@@ -23,7 +23,7 @@ def test_every_stage_with_models_leaves_its_lease_in_the_manifest(embedder: Embe
     assert (info.slot_count, info.claimed_slots, info.pending_steps) == (1, [], [])
 
 
-def test_exclusive_keeps_the_models_of_one_stage_in_memory(home: Path) -> None:
+def test_exclusive_loads_one_stages_models(home: Path) -> None:
     session = TritonSession(load_settings({"home": (home, "test")}, environ={}))
     try:
         with session.holding(["dense_minilm"], exclusive=True):

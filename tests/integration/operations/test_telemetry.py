@@ -143,9 +143,7 @@ class OtlpReceiver:
         self._server.server_close()
 
 
-def test_one_trace_holds_run_stage_request_and_what_triton_computed(
-    embedder: Embedder, home: Path, corpus: Path
-) -> None:
+def test_one_trace_reaches_down_to_triton(embedder: Embedder, home: Path, corpus: Path) -> None:
     with OtlpReceiver() as receiver:
         # Triton loses the spans of some requests, of the first ones most often; of two in each stage one is there.
         variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url}
@@ -160,9 +158,7 @@ def test_one_trace_holds_run_stage_request_and_what_triton_computed(
         assert all(names[-3:] == ["rag.request", f"rag.{stage}", "rag.run"] for names in of_stage)
 
 
-def test_no_text_and_no_id_leaves_the_tables_through_telemetry(
-    embedder: Embedder, home: Path, corpus: Path, tmp_path: Path
-) -> None:
+def test_telemetry_holds_no_text_or_id(embedder: Embedder, home: Path, corpus: Path, tmp_path: Path) -> None:
     text = f"# {PLANTED['heading']}\n\nA {PLANTED['document']} is an animal that hums.\n"
     document = write(corpus / "animals" / "planted-name.md", text)
     write(corpus / "animals" / "queries.jsonl", json.dumps({"_id": "q-planted", "text": PLANTED["query"]}) + "\n")

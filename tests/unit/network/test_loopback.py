@@ -23,7 +23,7 @@ sys.stdin.readline()
 """
 
 
-def test_the_kernel_says_whose_a_connection_is():
+def test_kernel_names_the_owner():
     with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
         accepted, peer = server.accept()
         with accepted:
@@ -34,7 +34,7 @@ def test_the_kernel_says_whose_a_connection_is():
             assert owner_of_connection(peer, accepted.getsockname()) is None
 
 
-def test_a_client_that_speaks_ipv6_is_seen_too():
+def test_ipv6_client_has_its_owner():
     with socket.create_server(("127.0.0.1", 0)) as server, socket.socket(socket.AF_INET6) as client:
         client.connect((f"::ffff:{server.getsockname()[0]}", server.getsockname()[1]))
         accepted, peer = server.accept()
@@ -42,7 +42,7 @@ def test_a_client_that_speaks_ipv6_is_seen_too():
             assert owner_of_connection(peer, accepted.getsockname()) == os.geteuid()
 
 
-def test_a_server_that_speaks_ipv6_sees_whose_a_connection_is():
+def test_ipv6_server_sees_the_owner():
     server = socket.create_server(("::1", 0), family=socket.AF_INET6)
     with server, socket.create_connection(server.getsockname()[:2]):
         accepted, peer = server.accept()
@@ -50,7 +50,7 @@ def test_a_server_that_speaks_ipv6_sees_whose_a_connection_is():
             assert owner_of_connection(peer[:2], accepted.getsockname()[:2]) == os.geteuid()
 
 
-def test_a_server_of_both_kinds_sees_whose_a_connection_is():
+def test_dual_stack_server_sees_the_owner():
     server = socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)
     with server, socket.create_connection(("127.0.0.1", server.getsockname()[1])):
         accepted, peer = server.accept()
@@ -59,7 +59,7 @@ def test_a_server_of_both_kinds_sees_whose_a_connection_is():
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
-def test_another_user_is_seen_and_never_taken_for_root():
+def test_other_user_is_never_taken_for_root():
     with (
         socket.create_server(("127.0.0.1", 0)) as server,
         subprocess.Popen(

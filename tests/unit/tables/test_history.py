@@ -43,7 +43,7 @@ def grown(store) -> TableStore:
     return store
 
 
-def test_the_history_tells_what_each_commit_did_and_to_which_collection(grown):
+def test_history_names_operation_and_collection(grown):
     found = list(versions(grown))
     assert [(each.version, each.collection) for each in found] == [(3, "kb"), (2, "kb"), (1, "other"), (0, "kb")]
     assert {each.table for each in found} == {"queries"}
@@ -52,7 +52,7 @@ def test_the_history_tells_what_each_commit_did_and_to_which_collection(grown):
     assert len(list(versions(grown, ["queries"], limit=2))) == 2
 
 
-def test_a_version_of_one_collection_comes_back_and_the_others_stay(grown):
+def test_restore_changes_one_collection_only(grown):
     grown.replace("queries", "other", make_queries("edited", collection="other"))
     assert restore(grown, "queries", 0, "kb") == 0
     assert (texts(grown), texts(grown, "other")) == (["one"], ["edited"])
@@ -64,7 +64,7 @@ def test_a_whole_version_comes_back(grown):
     assert (texts(grown), texts(grown, "other")) == (["one"], ["bystander"])
 
 
-def test_a_collection_that_had_no_rows_has_none_again(grown):
+def test_restore_can_empty_a_collection(grown):
     restore(grown, "queries", 0, "other")
     assert (texts(grown), grown.collections("queries")) == (["three"], ["kb"])
 
@@ -81,14 +81,14 @@ def test_a_version_is_found_by_its_time(store):
         restore(store, "queries", datetime(2020, 1, 1, tzinfo=UTC))
 
 
-def test_what_is_not_there_is_answered_with_what_is(grown):
+def test_unknown_version_lists_the_known_ones(grown):
     with pytest.raises(TableError, match=r"one of: queries, got no such table\. Did you mean 'queries'"):
         list(versions(grown, ["querries"]))
     with pytest.raises(TableError, match=r"version 99 of table 'queries': expected one of 0 .* to 3"):
         restore(grown, "queries", 99)
 
 
-def test_maintenance_joins_small_files_and_keeps_rows_and_history(store):
+def test_maintenance_compacts_without_losing_rows(store):
     for number in range(6):
         store.append("queries", make_queries(f"text {number}"))
     (done,) = maintain(store, history_days=7)
@@ -125,7 +125,7 @@ def _maintain(home: Path) -> None:
     maintain(TableStore(home), 7)
 
 
-def test_a_collection_is_removed_with_all_that_was_made_from_it(store, tmp_path):
+def test_dropped_collection_leaves_nothing(store, tmp_path):
     for name in ("kb", "other"):
         store.append("documents", make_documents(name, a="text"))
         store.append("chunks", make_chunks("text", collection=name))
@@ -155,7 +155,7 @@ def test_rows_stay_where_exports_cannot_be_removed(store, tmp_path):
 # Two at once
 
 
-def test_processes_that_write_different_collections_at_once_lose_nothing(tmp_path):
+def test_writers_of_different_collections_lose_nothing(tmp_path):
     """All the ways of writing, also where the table is new."""
     context = multiprocessing.get_context("spawn")
     workers = [context.Process(target=_write_rounds, args=(tmp_path, name)) for name in ("a", "b", "c")]

@@ -40,7 +40,7 @@ def texts(store: TableStore, collection: str = "kb") -> list[str]:
 
 
 @pytest.mark.parametrize("table", CONTRACT)
-def test_the_promised_columns_are_there_and_partition_by_collection(store, table):
+def test_tables_have_documented_columns_and_partition(store, table):
     assert set(CONTRACT[table].split()) <= SCHEMAS[table].keys()
     store.replace(table, "kb", pl.DataFrame(schema=SCHEMAS[table]))
     delta = DeltaTable(str(store.path(table)))
@@ -58,13 +58,13 @@ def test_rows_come_back_as_they_were_written(store):
     assert_frame_equal(store.read("chunks", "kb"), chunks, check_row_order=False)
 
 
-def test_a_missing_table_reads_as_no_rows_of_the_right_types(store):
+def test_missing_table_reads_as_typed_empty_frame(store):
     assert store.read("chunks", "kb").schema == SCHEMAS["chunks"]
     assert store.read("chunks", "kb", ["text"]).columns == ["text"]
     assert (store.count("chunks", "kb"), store.collections("chunks"), store.exists("chunks")) == (0, [], False)
 
 
-def test_replace_is_one_commit_and_leaves_other_collections_alone(store):
+def test_replace_is_one_commit_per_collection(store):
     store.replace("chunks", "kb", make_chunks("old one", "old two"))
     store.replace("chunks", "other", make_chunks("untouched", collection="other"))
     before = version(store)
@@ -89,7 +89,7 @@ def test_nothing_is_committed_when_nothing_changed(store):
     assert version(store) == before
 
 
-def test_a_change_in_a_list_alone_is_a_change(store):
+def test_change_within_a_list_is_committed(store):
     row = {name: ["x"] for name in ("collection", "chunk_id", "content_sha256", "model", "model_fingerprint")}
     store.replace("dense_embeddings", "x", pl.DataFrame({**row, "embedding": [[1.0, 0.0]]}))
     assert store.replace("dense_embeddings", "x", pl.DataFrame({**row, "embedding": [[0.0, 1.0]]}))
@@ -104,7 +104,7 @@ def test_replacing_with_no_rows_empties_the_collection(store):
 
 
 @pytest.mark.parametrize("name", AWKWARD_NAMES)
-def test_any_collection_name_can_be_replaced_read_and_deleted(store, name):
+def test_any_collection_name_can_be_stored(store, name):
     store.replace("queries", "kb", make_queries("bystander"))
     store.replace("queries", name, make_queries("first", "second", collection=name))
     store.replace("queries", name, make_queries("changed", "second", collection=name))
@@ -116,7 +116,7 @@ def test_any_collection_name_can_be_replaced_read_and_deleted(store, name):
     assert store.collections("queries") == ["kb"]
 
 
-def test_only_rows_that_agree_in_all_key_columns_are_deleted(store):
+def test_deletion_matches_all_key_columns(store):
     pairs = [("a", "1"), ("a", "2"), ("b", "1"), ("b", "2")]
     rows = pl.DataFrame(
         [{"collection": "kb", "path": a, "kind": b, "message": ""} for a, b in pairs], schema=SCHEMAS["document_issues"]
@@ -140,7 +140,7 @@ def test_removing_no_keys_or_absent_keys_removes_nothing(store):
 
 
 @pytest.mark.parametrize("name", AWKWARD_NAMES)
-def test_an_exchange_adds_and_removes_in_one_commit_and_leaves_other_collections_alone(store, name):
+def test_exchange_is_one_commit_per_collection(store, name):
     store.append("queries", make_queries("one", "two", collection=name))
     store.append("queries", make_queries("one", "two", collection="kb"))
     before = version(store, "queries")
@@ -151,7 +151,7 @@ def test_an_exchange_adds_and_removes_in_one_commit_and_leaves_other_collections
     assert set(store.read("queries", "kb")["text"]) == {"one", "two"}
 
 
-def test_an_exchange_that_removes_nothing_is_a_plain_append(store):
+def test_exchange_without_removal_is_an_append(store):
     store.append("queries", make_queries("one"))
     none = pl.DataFrame({"query_id": []}, schema={"query_id": pl.String})
     store.exchange("queries", "kb", make_queries("two"), none)
@@ -159,7 +159,7 @@ def test_an_exchange_that_removes_nothing_is_a_plain_append(store):
     assert (history[0]["operation"], history[0]["operationParameters"]["mode"]) == ("WRITE", "Append")
 
 
-def test_columns_whose_names_are_words_of_sql_are_exchanged_too(store):
+def test_exchange_accepts_sql_words_as_columns(store):
     row = {name: ["x"] for name in ("collection", "chunk_id", "content_sha256", "model", "model_fingerprint", "source")}
     rows = pl.DataFrame({**row, "indices": [[1, 2]], "values": [[0.5, 0.25]]})
     store.append("sparse_embeddings", rows)
@@ -170,14 +170,14 @@ def test_columns_whose_names_are_words_of_sql_are_exchanged_too(store):
     )
 
 
-def test_only_the_rows_and_the_number_that_are_wanted_are_read(store):
+def test_read_honours_filter_and_limit(store):
     store.append("queries", make_queries("one", "two", "three"))
     found = store.read("queries", "kb", ["text"], where=pl.col("query_id") == "q1")
     assert found.rows() == [("two",)]
     assert store.read("queries", "kb", limit=2).height == 2
 
 
-def test_a_column_that_came_with_a_later_version_reads_as_null_in_older_files(store, monkeypatch):
+def test_newer_column_is_null_in_older_files(store, monkeypatch):
     store.replace("queries", "kb", make_queries("one"))
     store.replace("queries", "old", make_queries("one", collection="old"))
     newer = make_queries("one").with_columns(ranks=pl.Series([[1, None]], dtype=pl.List(pl.Int64)))
@@ -220,7 +220,7 @@ def test_rows_without_a_promised_column_are_refused(store):
         ("_delta_log/*.json", "collections"),
     ],
 )
-def test_a_corrupted_file_is_an_error_that_says_what_to_do(store, broken, action):
+def test_corrupted_file_names_the_remedy(store, broken, action):
     store.replace("documents", "kb", make_documents(a="text"))
     for file in store.path("documents").glob(broken):
         file.write_bytes(b"this is no table file " * 20)
@@ -230,7 +230,7 @@ def test_a_corrupted_file_is_an_error_that_says_what_to_do(store, broken, action
     assert str(store.path("documents")) in caught.value.thing
 
 
-def test_a_home_and_collections_with_odd_names_are_read_back(tmp_path: Path) -> None:
+def test_odd_home_and_collection_names_work(tmp_path: Path) -> None:
     store = TableStore(tmp_path / "my home \u00e9")
     for name in ("a b'c%20\u00e9", "plain", "x=y&z"):
         store.replace("queries", name, make_queries("a text", collection=name))
@@ -241,7 +241,7 @@ def test_a_home_and_collections_with_odd_names_are_read_back(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("name", AWKWARD_NAMES)
-def test_batches_give_the_rows_of_one_collection_file_by_file(store, name):
+def test_batches_follow_one_collections_files(store, name):
     store.append("queries", make_queries("one", collection=name))
     store.append("queries", make_queries("two", "three", collection=name))
     store.append("queries", make_queries("other", collection="kb"))
@@ -261,7 +261,7 @@ def test_remove_takes_the_rows_of_one_collection(store, name):
     assert store.remove("queries", name) == store.remove("chunks", name) == 0
 
 
-def test_a_large_exchange_is_a_stream_and_still_one_commit(store, monkeypatch):
+def test_large_exchange_streams_into_one_commit(store, monkeypatch):
     """Above MERGE_ROWS, in the table or among the new rows, the collection is written anew."""
     monkeypatch.setattr("embedder_assets.tables.store.MERGE_ROWS", 3)
     store.append("queries", make_queries("a", "b"))
@@ -287,12 +287,12 @@ def test_appending_no_frames_makes_no_commit(store):
     assert version(store, "queries") == before
 
 
-def test_rows_that_are_walked_by_digest_are_written_in_its_order(store):
+def test_rows_are_written_in_digest_order(store):
     store.append("chunks", make_chunks(*[f"text {number}" for number in range(50)]))
     assert next(store.batches("chunks", "kb"))["content_sha256"].is_sorted()
 
 
-def test_an_error_of_the_frames_comes_out_and_nothing_is_written(store):
+def test_error_in_frames_writes_nothing(store):
     store.append("queries", make_queries("old"))
     before = version(store, "queries")
 
@@ -344,7 +344,7 @@ def test_a_folder_without_a_commit_is_no_table(tmp_path, names):
 
 @pytest.mark.parametrize("left", [b"", b'{"protocol":{"minReaderVersion":1,"minWri'])
 @pytest.mark.parametrize("name", [f"{ZEROS}.json", f"{ZEROS}.checkpoint.parquet", "_last_checkpoint"])
-def test_a_damaged_first_commit_is_an_error_and_not_empty(tmp_path, name, left):
+def test_damaged_first_commit_is_not_empty(tmp_path, name, left):
     """Its rows may be what nobody can compute again, such as an accepted baseline."""
     store = TableStore(tmp_path)
     log = store.path("quality_baselines") / "_delta_log"

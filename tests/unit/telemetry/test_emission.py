@@ -61,7 +61,7 @@ def test_failed_stage_still_emits_its_samples(settings):
     assert emit(settings, RUN_ID, [record])["dense"].status == "emitted"
 
 
-def test_a_stage_that_was_not_reached_did_not_run(settings):
+def test_unreached_stage_did_not_run(settings):
     statuses = emit(settings, RUN_ID, [])
     assert {status.reason for status in statuses.values()} == {"the stage did not run"}
 
@@ -74,7 +74,7 @@ def test_disabled_metrics_open_no_endpoint(tmp_path, monkeypatch):
     assert statuses["rerank"].reason == OFF.reason
 
 
-def test_an_exporter_that_listens_is_asked_and_not_replaced(settings):
+def test_listening_exporter_is_asked_not_replaced(settings):
     with serve_metrics(run_collector(RUN_ID, ALL_STAGES[:2]), settings, long_running=True):
         statuses = emit(settings, RUN_ID, ALL_STAGES)
     assert (statuses["dense"].status, statuses["dense"].scrape) == ("emitted", "complete")
@@ -98,7 +98,7 @@ def test_endpoint_of_another_run_is_awaited(settings, monkeypatch):
     assert emit(settings, RUN_ID, ALL_STAGES)["dense"].status == "emitted"
 
 
-def test_something_else_on_the_port_skips_with_the_reason(settings, monkeypatch):
+def test_other_service_on_port_skips_with_reason(settings, monkeypatch):
     monkeypatch.setattr(endpoint, "SCRAPE_TIMEOUT_S", 0.3)
     monkeypatch.setattr(endpoint, "BUSY_S", 0.1)
     with socket.create_server(("127.0.0.1", settings.metrics_port)):

@@ -76,7 +76,7 @@ def test_a_deleted_run_hides_no_later_run(instance, fails):
         assert now["failure"] == before["failure"]
 
 
-def test_runs_deleted_one_after_the_other_are_all_counted(instance):
+def test_runs_deleted_in_turn_all_count(instance):
     """A run that is deleted and made again has the very same event ids."""
     collector = event_log_collector(instance)
     for number in range(1, 5):
@@ -86,7 +86,7 @@ def test_runs_deleted_one_after_the_other_are_all_counted(instance):
         instance.delete_run(run_id)
 
 
-def test_a_deleted_run_that_was_never_read_hides_nothing(instance):
+def test_unread_deleted_run_hides_nothing(instance):
     collector = event_log_collector(instance)
     run(instance)
     assert scraped(collector)["dense"] == 2
@@ -112,7 +112,7 @@ def test_after_a_wiped_log_every_run_counts(instance):
     assert scraped(collector) == {"dense": 8, "success": 4, "failure": 0, "canceled": 0}
 
 
-def test_an_asset_wiped_while_the_clock_was_ahead_hides_nothing(instance, monkeypatch):
+def test_wiped_asset_with_fast_clock_hides_nothing(instance, monkeypatch):
     collector = event_log_collector(instance)
     run(instance)
     scraped(collector)
@@ -127,7 +127,7 @@ def test_an_asset_wiped_while_the_clock_was_ahead_hides_nothing(instance, monkey
     assert samples["dense"] == 2
 
 
-def test_a_new_instance_in_the_same_place_is_followed(instance, tmp_path, monkeypatch):
+def test_new_instance_in_same_place_is_followed(instance, tmp_path, monkeypatch):
     collector = event_log_collector(instance)
     run(instance)
     run(instance)
@@ -141,7 +141,7 @@ def test_a_new_instance_in_the_same_place_is_followed(instance, tmp_path, monkey
     assert scraped(collector) == {"dense": 6, "success": 3, "failure": 0, "canceled": 0}
 
 
-def test_a_run_with_its_clock_ahead_hides_no_later_run(instance, monkeypatch):
+def test_run_with_fast_clock_hides_none(instance, monkeypatch):
     collector = event_log_collector(instance)
     real = time.time
     with monkeypatch.context() as ahead:

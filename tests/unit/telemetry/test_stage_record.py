@@ -8,7 +8,7 @@ from embedder_assets.telemetry.stage_record import StageMeter
 from tests.support.factories import make_meter
 
 
-def test_the_meter_keeps_every_batch_and_the_largest_size():
+def test_meter_keeps_batches_and_largest_size():
     meter = StageMeter("dense", ["kb"])
     for latency_s, size in [(0.5, 3), (0.25, 64), (0.75, 1)]:
         meter.batch(latency_s, size)
@@ -45,7 +45,7 @@ def test_a_record_does_not_change_with_its_meter():
     assert (record.batch_latencies_s, record.items, record.coverage) == ([], {}, {})
 
 
-def test_the_meter_keeps_the_highest_gpu_memory_a_device():
+def test_meter_keeps_highest_gpu_memory_per_device():
     meter = StageMeter("dense", [])
     for reading in ({"a": 3, "b": 1}, {"a": 2}, {"a": 1, "b": 9}):
         meter.record_gpu_memory(reading)

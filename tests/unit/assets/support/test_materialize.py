@@ -103,7 +103,7 @@ def test_unreadable_queries_stay_and_the_others_are_ranked(world, problem):
         assert world.read("chunks", BAD, "text") == ["# Title\n\nwhale second"]
 
 
-def test_a_late_error_fails_its_collection_after_the_others(world, monkeypatch):
+def test_late_error_fails_only_its_collection(world, monkeypatch):
     real = beir._lines
 
     def broken(file, limit):

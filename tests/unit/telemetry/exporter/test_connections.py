@@ -116,7 +116,7 @@ def test_metrics_are_served_over_ipv6_too(tmp_path, scraped, address):
     assert emit(settings, RUN_ID, ALL_STAGES)["dense"].status == "emitted"
 
 
-def test_500_idle_connections_stop_no_scrape_and_use_few_threads(settings, scraped):
+def test_500_idle_connections_stop_no_scrape(settings, scraped):
     before = threading.active_count()
     with serve_metrics(run_collector(RUN_ID, ALL_STAGES), settings, long_running=True) as url:
         with opened(settings.metrics_port, 250) as first, opened(settings.metrics_port, 250, sending=HALF_A_HEAD):
@@ -126,7 +126,7 @@ def test_500_idle_connections_stop_no_scrape_and_use_few_threads(settings, scrap
         assert scraped(url)
 
 
-def test_a_byte_now_and_then_does_not_keep_a_connection(settings, short_times):
+def test_trickled_bytes_keep_no_connection_open(settings, short_times):
     with (
         serve_metrics(run_collector(RUN_ID, ALL_STAGES), settings, long_running=True),
         opened(settings.metrics_port, 1) as (slow,),
@@ -156,7 +156,7 @@ def long_answer(environ, start_response):
     return [b"x" * (MUCH if environ["PATH_INFO"] == "/much" else 1)]
 
 
-def test_clients_that_do_not_read_are_closed_and_block_nobody(short_times):
+def test_clients_that_never_read_are_closed(short_times):
     asking = b"GET /much HTTP/1.1\r\n\r\n"
     with serving(long_answer) as port, opened(port, connections.MOST_CONNECTIONS // 8, sending=asking) as slow:
         with loopback.get(f"http://127.0.0.1:{port}/", 5) as response:

@@ -40,7 +40,7 @@ def test_coverage_of_a_stage_that_is_off_ends():
     assert value("rag_sparse_coverage_ratio", {"collection": "other"}) == 0.5
 
 
-def test_lexical_vectors_leave_no_sample_of_the_sparse_model(metrics):
+def test_lexical_vectors_are_no_sparse_samples(metrics):
     sparse = {"batch_latencies_s": [0.2], "coverage": {"kb": 0.5}, "items": {"fallback": 3}}
     metrics.observe(make_record("sparse", fallback_used=True, fallback_reason="model_unavailable", **sparse))
     value = metrics.registry.get_sample_value
@@ -65,7 +65,7 @@ def test_a_stage_that_was_off_adds_no_sample(metrics):
     assert samples() == before
 
 
-def test_the_words_of_fallbacks_are_those_of_the_stages():
+def test_fallback_reasons_are_those_of_stages():
     assert set(FALLBACK_REASONS) == set(REASONS.values())
 
 

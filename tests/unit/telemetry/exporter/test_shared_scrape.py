@@ -35,7 +35,7 @@ def test_simultaneous_scrapes_share_one_later_reading():
     assert next(shared.collect()) == Slow.readings
 
 
-def test_a_failed_reading_is_not_reused_by_the_next_scrape():
+def test_failed_reading_is_not_reused():
     class Broken:
         outcomes = iter([ValueError("a disk that is gone"), 7])
 

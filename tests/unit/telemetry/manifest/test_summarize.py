@@ -72,14 +72,14 @@ def test_disabled_stage_has_toggle_without_section(tmp_path, summarize):
     assert content["status"] == "succeeded"
 
 
-def test_a_failed_stage_has_a_section_with_its_reason(summarize):
+def test_failed_stage_section_has_its_reason(summarize):
     content = json.loads(summarize(FAILED, succeeded=False)[1].read_text())
     assert content["status"] == "failed"
     assert content["dense_run"]["reason"] == "InferenceError: no answer"
     assert "sparse_run" not in content
 
 
-def test_the_latest_manifest_is_a_copy_of_the_newest(tmp_path, summarize):
+def test_latest_json_copies_the_newest_manifest(tmp_path, summarize):
     for run_id in (RUN_ID, str(uuid.uuid4())):
         path = summarize(*ALL_STAGES, run_id=run_id)[1]
         assert path == tmp_path / "runs" / run_id / "processing_summary.json"
@@ -95,7 +95,7 @@ def test_the_latest_manifest_is_a_copy_of_the_newest(tmp_path, summarize):
         ([{"a": GB, "b": 12 * GB + 1}, {"b": GB}], "exceeded_soft_limit", ["b"]),
     ],
 )
-def test_the_gpu_status_compares_each_device_with_the_limit(settings, peaks, status, devices):
+def test_gpu_status_compares_devices_with_limit(settings, peaks, status, devices):
     records = [make_record("dense", gpu_peak_bytes=peak) for peak in peaks]
     gpu = performance_baseline(settings, records).gpu
     assert (gpu.status, gpu.soft_limit_devices) == (status, devices)
@@ -103,7 +103,7 @@ def test_the_gpu_status_compares_each_device_with_the_limit(settings, peaks, sta
     assert gpu.soft_limit_gb == 12.0
 
 
-def test_the_gpu_peak_is_the_highest_of_all_stages(settings):
+def test_gpu_peak_is_the_stages_maximum(settings):
     records = [make_record("dense", gpu_peak_bytes={"a": 3 * GB}), make_record("sparse", gpu_peak_bytes={"a": GB})]
     assert performance_baseline(settings, records).gpu.peak_memory_used_gb == 3.0
     assert performance_baseline(settings, []).gpu.peak_memory_used_gb is None
