@@ -76,7 +76,7 @@ def test_a_deleted_run_hides_no_later_run(instance, fails):
         assert now["failure"] == before["failure"]
 
 
-def test_runs_deleted_in_turn_all_count(instance):
+def test_successively_deleted_runs_all_count(instance):
     """A run that is deleted and made again has the very same event ids."""
     collector = event_log_collector(instance)
     for number in range(1, 5):
