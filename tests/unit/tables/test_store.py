@@ -140,7 +140,7 @@ def test_removing_no_keys_or_absent_keys_removes_nothing(store):
 
 
 @pytest.mark.parametrize("name", AWKWARD_NAMES)
-def test_exchange_is_one_commit_per_collection(store, name):
+def test_delete_and_insert_is_one_commit(store, name):
     store.append("queries", make_queries("one", "two", collection=name))
     store.append("queries", make_queries("one", "two", collection="kb"))
     before = version(store, "queries")
@@ -151,7 +151,7 @@ def test_exchange_is_one_commit_per_collection(store, name):
     assert set(store.read("queries", "kb")["text"]) == {"one", "two"}
 
 
-def test_exchange_without_removal_is_an_append(store):
+def test_delete_and_insert_without_deletes_is_an_append(store):
     store.append("queries", make_queries("one"))
     none = pl.DataFrame({"query_id": []}, schema={"query_id": pl.String})
     store.exchange("queries", "kb", make_queries("two"), none)
@@ -159,7 +159,7 @@ def test_exchange_without_removal_is_an_append(store):
     assert (history[0]["operation"], history[0]["operationParameters"]["mode"]) == ("WRITE", "Append")
 
 
-def test_exchange_accepts_sql_words_as_columns(store):
+def test_delete_and_insert_accepts_sql_words_as_columns(store):
     row = {name: ["x"] for name in ("collection", "chunk_id", "content_sha256", "model", "model_fingerprint", "source")}
     rows = pl.DataFrame({**row, "indices": [[1, 2]], "values": [[0.5, 0.25]]})
     store.append("sparse_embeddings", rows)
@@ -261,7 +261,7 @@ def test_remove_takes_the_rows_of_one_collection(store, name):
     assert store.remove("queries", name) == store.remove("chunks", name) == 0
 
 
-def test_large_exchange_streams_into_one_commit(store, monkeypatch):
+def test_large_delete_and_insert_is_one_streamed_commit(store, monkeypatch):
     """Above MERGE_ROWS, in the table or among the new rows, the collection is written anew."""
     monkeypatch.setattr("embedder_assets.tables.store.MERGE_ROWS", 3)
     store.append("queries", make_queries("a", "b"))

@@ -211,13 +211,13 @@ def test_the_event_describes_itself():
     assert as_observation(RICH).description == "rag.dense: ok"
 
 
-def test_the_follower_reads_each_record_once(ephemeral, monkeypatch):
+def test_record_reader_yields_each_record_once(ephemeral, monkeypatch):
     monkeypatch.setattr("embedder_assets.telemetry.event_log.PAGE", 2)
-    follower = RecordReader(ephemeral)
-    assert list(follower.new_records()) == []
+    reader = RecordReader(ephemeral)
+    assert list(reader.new_records()) == []
     for _ in range(5):
         leave(ephemeral, RICH)
-    assert [record for _, record in follower.new_records()] == [RICH] * 5
-    assert list(follower.new_records()) == []
+    assert [record for _, record in reader.new_records()] == [RICH] * 5
+    assert list(reader.new_records()) == []
     run_id = leave(ephemeral, OFF)
-    assert list(follower.new_records()) == [(run_id, OFF)]
+    assert list(reader.new_records()) == [(run_id, OFF)]
