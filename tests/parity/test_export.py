@@ -98,7 +98,7 @@ def test_the_other_heads_are_exported(tmp_path: Path, family: str, task: str, fi
         assert agreement(fields["stage"], got, golden) > least
 
 
-def test_texts_of_a_batch_do_not_depend_on_their_padding(tmp_path: Path) -> None:
+def test_padding_does_not_change_answers(tmp_path: Path) -> None:
     import onnxruntime
 
     folder = write_description(
@@ -134,7 +134,7 @@ def test_a_missing_head_is_named(
         build_models(tmp_path / "repository", lambda line: None)
 
 
-def test_a_model_of_another_architecture_is_added_and_built(tmp_path: Path) -> None:
+def test_other_architecture_is_added_and_built(tmp_path: Path) -> None:
     checkpoint = save("ModernBert", "Model", tmp_path / "checkpoint")
     added = add_model(tmp_path / "repository", NewModel("mine", "dense", str(checkpoint), license="MIT"))
     assert added.description.dimension == read_checkpoint(checkpoint).width
@@ -142,7 +142,7 @@ def test_a_model_of_another_architecture_is_added_and_built(tmp_path: Path) -> N
     assert agreement("dense", got, expected) > 0.9
 
 
-def test_our_own_writer_and_the_exporter_give_the_same(tmp_path: Path) -> None:
+def test_own_writer_equals_the_exporter(tmp_path: Path) -> None:
     checkpoint = save("Bert", "Model", tmp_path / "checkpoint")
     folder = write_description(tmp_path / "repository", "mine", checkpoint, precision={"cpu": "fp32"})
     ours, _ = build(folder)

@@ -54,6 +54,14 @@ def own_range() -> int:
     return 20_000 + os.getpid() % 100 * 100
 
 
+def is_running(pid: int) -> bool:
+    """Whether a process exists and has not ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
 def answers(url: str) -> bool:
     """Whether a server answers there, and well."""
     try:

@@ -43,7 +43,7 @@ def test_a_metadata_plot_appears(page: Page, stack: Stack) -> None:
 
 
 @pytest.mark.usefixtures("launched")
-def test_a_check_shows_what_it_asks_and_that_it_passed(page: Page, stack: Stack) -> None:
+def test_check_shows_its_question_and_result(page: Page, stack: Stack) -> None:
     page.goto(f"{stack.url}/assets/dense_embeddings?view=checks&checkDetail=dense_coverage")
     expect(page.get_by_text("Every chunk has exactly one dense vector").first).to_be_visible()
     expect(page.get_by_text("Passed", exact=True).first).to_be_visible()
@@ -60,7 +60,7 @@ def test_the_summary_links_to_trace_manifest_and_dashboard(page: Page, stack: St
 
 @pytest.mark.parametrize("asset", ["documents", "chunks", "queries"])
 @pytest.mark.usefixtures("launched")
-def test_what_documents_say_is_shown_and_nothing_of_it_fetched(asset: str, page: Page, stack: Stack) -> None:
+def test_document_text_is_shown_without_fetching(asset: str, page: Page, stack: Stack) -> None:
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     page.goto(f"{stack.url}/assets/{asset}?view=events")
@@ -69,7 +69,7 @@ def test_what_documents_say_is_shown_and_nothing_of_it_fetched(asset: str, page:
     assert page.locator('a[href*="foreign.test"]').count() == 0
 
 
-def test_a_stage_is_switched_off_for_one_run_in_the_dialog(page: Page, stack: Stack) -> None:
+def test_dialog_disables_a_stage_for_one_run(page: Page, stack: Stack) -> None:
     run = launch(page, stack, "resources: {pipeline: {config: {enable_rerank: false}}}")
     wait_for_end(page, stack, run)
     expect(page.get_by_text("Success", exact=True)).to_be_visible()
@@ -78,7 +78,7 @@ def test_a_stage_is_switched_off_for_one_run_in_the_dialog(page: Page, stack: St
     assert "rerank_run" not in manifest
 
 
-def test_a_good_run_of_another_collection_covers_no_failed_check(page: Page, stack: Stack, judged: str) -> None:
+def test_other_collections_run_hides_no_failure(page: Page, stack: Stack, judged: str) -> None:
     """The gate of ``judged`` has failed; a run over COLLECTION goes well after it."""
     wait_for_end(page, stack, launch(page, stack))
     expect(page.get_by_text("Success", exact=True)).to_be_visible()
@@ -94,7 +94,7 @@ def test_a_good_run_of_another_collection_covers_no_failed_check(page: Page, sta
     assert f"{verdicts[COLLECTION]} 1.0" in lines
 
 
-def test_ctrl_c_in_the_middle_of_a_run_leaves_no_process(page: Page, stack: Stack) -> None:
+def test_ctrl_c_during_a_run_leaves_no_process(page: Page, stack: Stack) -> None:
     launch(page, stack)
     expect(page.get_by_text("Started", exact=True).or_(page.get_by_text("Executing (1)")).first).to_be_visible()
     assert len(processes_of(str(stack.home))) >= 4

@@ -10,7 +10,7 @@ PARTS = {"expected": "a port", "got": "a potato", "remedy": "Plant it."}
 
 
 @pytest.mark.parametrize("kind", CLASSES)
-def test_every_error_is_ours_and_answers_the_four_questions(kind):
+def test_errors_answer_the_four_questions(kind):
     extra = {"kind": "vegetable"} if kind in (DocumentError, ResourceExhaustedError) else {}
     error = kind("the soil", **PARTS, **extra)
     assert isinstance(error, EmbedderError)

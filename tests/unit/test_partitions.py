@@ -72,7 +72,7 @@ def test_registering_twice_adds_nothing(instance):
     assert list(instance.get_dynamic_partitions(PARTITIONS_NAME)) == ["a", "b", "c"]
 
 
-def test_a_folder_that_nobody_registered_is_a_valid_key(instance, corpus):
+def test_unregistered_folder_is_a_valid_key(instance, corpus):
     assert keys(instance) == ["x", "y"]
     assert collections.has_partition_key("x", dynamic_partitions_store=instance)
     assert not collections.has_partition_key("nowhere", dynamic_partitions_store=instance)
@@ -89,7 +89,7 @@ def test_without_a_corpus_folder_the_registered_keys_remain(instance, monkeypatc
     assert keys(instance) == ["a"]
 
 
-def test_an_asset_of_an_unregistered_folder_can_be_materialized(instance, corpus):
+def test_unregistered_folder_can_be_materialized(instance, corpus):
     @dg.asset(partitions_def=collections)
     def echo(context: dg.AssetExecutionContext) -> str:
         return context.partition_key

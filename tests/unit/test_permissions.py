@@ -26,7 +26,7 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_what_is_made_afterwards_is_for_the_owner_only(tmp_path):
+def test_new_files_are_for_the_owner_only(tmp_path):
     home = tmp_path / "home"
     assert restrict_permissions(home) == []
     (home / "runs" / "1").mkdir(parents=True)
@@ -69,7 +69,7 @@ def test_others_cannot_add_files_to_a_writable_home(tmp_path):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 @pytest.mark.parametrize("name", ["embedder.toml", ".embedder"])
-def test_files_of_another_user_in_shared_folders_are_refused(tmp_path, monkeypatch, name):
+def test_other_users_files_in_shared_folders_are_refused(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("EMBEDDER_HOME", ".embedder")
     (tmp_path / "embedder.toml").write_text("enable_rerank = false\n")
@@ -85,7 +85,7 @@ def test_files_of_another_user_in_shared_folders_are_refused(tmp_path, monkeypat
     assert CliRunner().invoke(main, ["baseline", "show"]).exit_code == 0
 
 
-def test_doctor_looks_behind_links_and_at_a_dagster_home_elsewhere(tmp_path, monkeypatch):
+def test_doctor_examines_links_and_dagster_home(tmp_path, monkeypatch):
     home, disk, events = tmp_path / "home", tmp_path / "disk", tmp_path / "events"
     for folder in (home, disk, events):
         folder.mkdir(mode=0o700)
@@ -100,7 +100,7 @@ def test_doctor_looks_behind_links_and_at_a_dagster_home_elsewhere(tmp_path, mon
     assert CliRunner().invoke(main, ["doctor"]).output.count(said) == 2
 
 
-def test_a_setgid_home_is_shared_and_the_umask_stays(tmp_path):
+def test_setgid_home_is_shared_keeping_umask(tmp_path):
     home = tmp_path / "home"
     (home / "tables").mkdir(parents=True)
     home.chmod(0o2770)
@@ -111,7 +111,7 @@ def test_a_setgid_home_is_shared_and_the_umask_stays(tmp_path):
     assert open_to_others(home) == []
 
 
-def test_a_link_in_the_home_leads_to_no_change_elsewhere(tmp_path):
+def test_links_in_home_change_nothing_elsewhere(tmp_path):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir(mode=0o755)
     home = tmp_path / "home"
@@ -136,7 +136,7 @@ def test_models_that_every_user_may_write_are_refused(tmp_path, wide):
         require_protected(tmp_path / "models", "model_repository")
 
 
-def test_commands_narrow_the_home_and_doctor_only_says_so(tmp_path, monkeypatch):
+def test_commands_restrict_home_doctor_only_reports(tmp_path, monkeypatch):
     home = tmp_path / "home"
     (home / "tables").mkdir(parents=True)
     monkeypatch.setenv("EMBEDDER_HOME", str(home))
@@ -149,7 +149,7 @@ def test_commands_narrow_the_home_and_doctor_only_says_so(tmp_path, monkeypatch)
     assert CliRunner().invoke(main, ["baseline", "show"]).stderr == ""
 
 
-def test_a_run_that_dagster_launches_makes_private_state_too(tmp_path, monkeypatch):
+def test_runs_launched_by_dagster_are_private(tmp_path, monkeypatch):
     monkeypatch.setenv("EMBEDDER_HOME", str(tmp_path / "home"))
     pipeline = PipelineResource().create_resource(dg.build_init_resource_context())
     pipeline.close()

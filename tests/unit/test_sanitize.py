@@ -91,7 +91,7 @@ def test_a_message_of_a_library_is_one_line() -> None:
     assert one_line("Failed:\n\n  at\tline 3\u2028end") == "Failed: at line 3 end"
 
 
-def test_an_error_is_one_line_whatever_it_is_about() -> None:
+def test_any_error_is_one_line() -> None:
     error = EmbedderError("a\nfailed check x\n", expected="b\nc", got="\x1b[31m\n\nd", remedy="Do\nit.")
     assert str(error) == r"a\nfailed check x\n: expected b c, got \x1b[31m d. Do it."
 

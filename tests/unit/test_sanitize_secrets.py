@@ -106,13 +106,13 @@ def test_no_setting_shows_its_secret(name: str, tmp_path: Path, monkeypatch: pyt
     assert not [each for each in said if SECRET in each]
 
 
-def test_the_server_gets_the_trace_address_in_its_environment(tmp_path: Path) -> None:
+def test_server_gets_trace_address_by_environment(tmp_path: Path) -> None:
     url = SecretUrl(URLS[0])
     assert _server_environment(tmp_path, url)["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"] == URLS[0]
     assert not any("url=" in option for option in _tracing(url))
 
 
-def test_a_pushgateway_gets_user_and_password_as_a_header() -> None:
+def test_pushgateway_gets_credentials_in_a_header() -> None:
     asked: list[str | None] = []
 
     class Gateway(http.server.BaseHTTPRequestHandler):
@@ -140,7 +140,7 @@ def test_a_pushgateway_gets_user_and_password_as_a_header() -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:nothing", "[::1", "127.0.0.1:{port}"])
-def test_a_push_that_fails_is_a_warning_without_the_password(host: str) -> None:
+def test_failed_push_warns_without_password(host: str) -> None:
     (port,) = free_ports(1)
     problem = push(run_collector("r", []), SecretUrl(f"http://me:{SECRET}@{host.format(port=port)}/?token={SECRET}2"))
     assert problem is not None

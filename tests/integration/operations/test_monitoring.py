@@ -47,9 +47,7 @@ def repository(tmp_path: Path) -> Path:
     return folder
 
 
-def test_every_query_answers_every_rule_evaluates_and_faults_are_notified(
-    home: Path, tmp_path: Path, repository: Path
-) -> None:
+def test_queries_rules_and_alerts_work_live(home: Path, tmp_path: Path, repository: Path) -> None:
     home.mkdir()
     ports = dict(zip(("exporter", "prometheus", "alerts"), free_ports(3), strict=True))
     config = shipped(tmp_path / "monitoring", ports, home)

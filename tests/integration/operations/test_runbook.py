@@ -35,7 +35,7 @@ NOT_EXECUTED = {
     "embedder tables drop NAME": "asks, and removes the rows that the other commands read",
     # A run each, and time is short here. That the settings exist is held by test_operator_docs.py.
     "EMBEDDER_RERANK_DEPTH=15 embedder run": "a run; what the depth does: tests/unit/retrieval/test_rerank.py",
-    "EMBEDDER_GPU_LEASE_POLICY=exclusive embedder run": "a run; operations/test_telemetry.py has one like it",
+    "EMBEDDER_GPU_LEASE_POLICY=exclusive embedder run": "a run; operations/test_lease.py has one like it",
     "EMBEDDER_REQUEST_BATCH_SIZE=16 embedder run": "a run; the size of requests: tests/unit/embedding/test_stage.py",
 }
 # What a command says where nothing is wrong, or where the part that it asks for does not run here.

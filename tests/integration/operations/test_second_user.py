@@ -128,7 +128,7 @@ def test_it_can_access_neither_home_nor_shared_memory(up: dict[str, str], anothe
     assert wide == []
 
 
-def test_it_sees_no_secret_and_no_text_of_the_processes(up: dict[str, str], another: dict[str, Any]) -> None:
+def test_it_sees_no_secret_or_text(up: dict[str, str], another: dict[str, Any]) -> None:
     seen = json.dumps([another["command lines"], another["http"], another["grpc"]])
     assert "tritonserver" in seen
     assert secret_of(up) not in seen
@@ -150,7 +150,7 @@ def test_it_loads_nothing_changes_nothing_and_may_infer(up: dict[str, str], anot
     assert not Path("/tmp/embedder-evil-log").exists()
 
 
-def test_it_gets_nothing_of_the_ui_and_its_owner_does(up: dict[str, str], another: dict[str, Any]) -> None:
+def test_only_the_owner_gets_the_ui(up: dict[str, str], another: dict[str, Any]) -> None:
     port = up["EMBEDDER_WEBSERVER_PORT"]
     refused = {key: said for key, said in another["http"].items() if key.startswith(f"{port}/")}
     assert len(refused) >= 14  # without and with a claim to be the owner's connection

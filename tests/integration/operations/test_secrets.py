@@ -38,9 +38,7 @@ class CommandLines:
         self._thread.join()
 
 
-def test_no_secret_is_printed_written_or_in_a_command_line(
-    embedder: Embedder, home: Path, corpus: Path, tmp_path: Path
-) -> None:
+def test_secrets_are_neither_printed_nor_written(embedder: Embedder, home: Path, corpus: Path, tmp_path: Path) -> None:
     collector, gateway = free_ports(2)
     variables = {
         "EMBEDDER_METRICS_PUSH_URL": f"http://me:{SECRET}@127.0.0.1:{gateway}/?token={SECRET}",

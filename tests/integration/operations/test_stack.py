@@ -150,7 +150,7 @@ def test_run_of_the_command_is_in_the_timeline(stack: Stack) -> None:
     assert {"key": "dagster/max_retries", "value": "0"} in run["tags"]
 
 
-def test_every_part_that_is_killed_comes_back_on_its_port(stack: Stack) -> None:
+def test_killed_parts_restart_on_their_ports(stack: Stack) -> None:
     parts = {
         "the exporter": ("embedder", "exporter"),
         "the webserver": ("-m", "embedder_assets.cli.webserver"),

@@ -41,7 +41,7 @@ def dagster(*arguments: str, home: Path, corpus: Path) -> subprocess.CompletedPr
     )
 
 
-def test_materialize_of_a_partition_prints_the_same_footer_last(home: Path, corpus: Path) -> None:
+def test_materialize_prints_the_same_footer_last(home: Path, corpus: Path) -> None:
     result = dagster(*MATERIALIZE, "--partition", "animals", home=home, corpus=corpus)
     assert result.returncode == 0, result.stderr[-2000:]
     lines = result.stdout.strip().splitlines()
@@ -51,7 +51,7 @@ def test_materialize_of_a_partition_prints_the_same_footer_last(home: Path, corp
     assert TableStore(home).collections("reranked_candidates") == ["animals"]
 
 
-def test_materialize_with_a_stage_switched_off_by_the_environment(home: Path, corpus: Path) -> None:
+def test_materialize_obeys_toggles_of_the_environment(home: Path, corpus: Path) -> None:
     result = materialize("--partition", "tools", home=home, corpus=corpus, EMBEDDER_ENABLE_RERANK="false")
     assert result.returncode == 0, result.stderr[-2000:]
     assert "  rag.rerank: skipped (disabled via env:EMBEDDER_ENABLE_RERANK)" in result.stdout
@@ -77,7 +77,7 @@ def test_the_definitions_validate(home: Path, corpus: Path) -> None:
     assert workspace.returncode == 0, workspace.stderr[-2000:]
 
 
-def test_loading_the_location_starts_nothing_and_imports_nothing_heavy(home: Path) -> None:
+def test_loading_the_location_is_light(home: Path) -> None:
     heavy = [
         "torch",
         "transformers",
@@ -152,7 +152,7 @@ def test_evaluation_numbers_are_plotted(run_in_process, corpus: Path) -> None:  
     assert passed["quality_not_below_baseline"].blocking
 
 
-def test_a_collection_without_judgements_is_materialized_and_says_so(run_in_process) -> None:  # type: ignore[no-untyped-def]
+def test_collection_without_judgements_says_so(run_in_process) -> None:  # type: ignore[no-untyped-def]
     result, _ = run_in_process("tools", enable_rerank=False)
     assert result.success
     assert evaluation_of(result)["judged_queries"] == 0

@@ -40,9 +40,7 @@ def bad_corpus(tmp_path: Path) -> Path:
     return corpus
 
 
-def test_bad_documents_are_left_out_by_name_and_the_rest_is_embedded(
-    embedder: Embedder, home: Path, bad_corpus: Path
-) -> None:
+def test_bad_documents_are_named_others_embedded(embedder: Embedder, home: Path, bad_corpus: Path) -> None:
     result = embedder("run", "--corpus", str(bad_corpus))
     assert result.returncode == 0, result.stdout + result.stderr
     store = TableStore(home)
@@ -103,7 +101,7 @@ def test_an_empty_corpus_folder_stops_with_the_remedy(embedder: Embedder, tmp_pa
     assert "Put documents there" in result.stderr
 
 
-def test_a_collection_that_is_not_there_is_answered_with_those_that_are(embedder: Embedder, corpus: Path) -> None:
+def test_unknown_collection_lists_the_known_ones(embedder: Embedder, corpus: Path) -> None:
     result = embedder("run", "--corpus", str(corpus), "--collection", "anmals")
     assert result.returncode == 1
     assert "'anmals'" in result.stderr
@@ -123,9 +121,7 @@ def test_a_triton_that_does_not_answer_is_named(embedder: Embedder, corpus: Path
     assert "Triton at 127.0.0.1:9" in result.stdout
 
 
-def test_a_folder_of_documents_without_sub_folders_is_one_collection(
-    embedder: Embedder, home: Path, tmp_path: Path
-) -> None:
+def test_flat_folder_is_one_collection(embedder: Embedder, home: Path, tmp_path: Path) -> None:
     write(tmp_path / "notes" / "one.md", GOOD)
     result = embedder("run", "--corpus", str(tmp_path / "notes"), "--disable-rerank", "--disable-sparse")
     assert result.returncode == 0, result.stdout

@@ -168,7 +168,7 @@ def test_without_fallback_the_models_error_fails_run(
     assert not (home / "exports").exists()
 
 
-def test_a_missing_model_ends_the_run_before_any_work(embedder: Embedder, corpus: Path, home: Path) -> None:
+def test_missing_model_ends_the_run_early(embedder: Embedder, corpus: Path, home: Path) -> None:
     result = embedder("run", "--corpus", str(corpus), EMBEDDER_RERANK_MODEL="rerank_of_dreams")
     assert result.returncode == 1
     assert "setting 'rerank_model' (env:EMBEDDER_RERANK_MODEL): expected the rerank model rerank_cross" in result.stderr

@@ -41,7 +41,7 @@ def triton_logs(home: Path) -> list[Path]:
     return list((home / "triton" / "logs").glob("*")) if (home / "triton").exists() else []
 
 
-def test_a_first_run_fills_every_table_and_ends_with_the_footer(embedder: Embedder, home: Path, corpus: Path) -> None:
+def test_first_run_fills_tables_and_prints_footer(embedder: Embedder, home: Path, corpus: Path) -> None:
     result = embedder("run", "--corpus", str(corpus))
     assert result.returncode == 0, result.stdout + result.stderr
     if not Path("/dev/nvidia0").exists():
@@ -77,7 +77,7 @@ def test_the_manifest_says_what_the_tables_hold(embedder: Embedder, home: Path, 
     ).read_text()
 
 
-def test_a_second_run_computes_nothing_and_starts_no_server(embedder: Embedder, home: Path, corpus: Path) -> None:
+def test_second_run_computes_and_starts_nothing(embedder: Embedder, home: Path, corpus: Path) -> None:
     embedder("run", "--corpus", str(corpus))
     logs = triton_logs(home)
     versions = {path: len(list(path.glob("*.json"))) for path in (home / "tables").glob("*/_delta_log")}
@@ -88,9 +88,7 @@ def test_a_second_run_computes_nothing_and_starts_no_server(embedder: Embedder, 
     assert {path: len(list(path.glob("*.json"))) for path in (home / "tables").glob("*/_delta_log")} == versions
 
 
-def test_an_edit_computes_only_the_changed_chunk_and_a_deletion_removes_its_rows(
-    embedder: Embedder, home: Path, corpus: Path
-) -> None:
+def test_edits_and_deletions_touch_only_their_rows(embedder: Embedder, home: Path, corpus: Path) -> None:
     embedder("run", "--corpus", str(corpus))
     write(corpus / "animals" / "cat.md", "# The cat\n\nThe cat now sleeps all day long.\n")
     (corpus / "animals" / "whale.md").unlink()
@@ -114,7 +112,7 @@ def test_an_edit_computes_only_the_changed_chunk_and_a_deletion_removes_its_rows
         ([], {"EMBEDDER_ENABLE_RERANK": "false", "EMBEDDER_ENABLE_SPARSE": "0"}, "env:EMBEDDER_ENABLE_{}"),
     ],
 )
-def test_stages_that_are_off_leave_nothing_and_the_footer_says_why(
+def test_disabled_stages_leave_only_a_reason(
     embedder: Embedder,
     home: Path,
     corpus: Path,
@@ -139,9 +137,7 @@ def test_stages_that_are_off_leave_nothing_and_the_footer_says_why(
     )
 
 
-def test_the_table_of_a_stage_that_is_switched_off_stays_as_it_was(
-    embedder: Embedder, home: Path, corpus: Path
-) -> None:
+def test_disabled_stage_keeps_its_table(embedder: Embedder, home: Path, corpus: Path) -> None:
     embedder("run", "--corpus", str(corpus))
     before = TableStore(home).read("sparse_embeddings", "animals")
     result = embedder("run", "--corpus", str(corpus), "--disable-sparse")
@@ -184,7 +180,7 @@ def test_unrecovered_triton_fails_without_half_table(embedder: Embedder, home: P
     assert not any(staging.rglob("*.parquet"))
 
 
-def test_two_runs_at_once_on_a_fresh_home_share_the_work(home: Path, corpus: Path) -> None:
+def test_simultaneous_first_runs_share_the_work(home: Path, corpus: Path) -> None:
     command = [str(BIN / "embedder"), "run", "--corpus", str(corpus)]
     runs = [subprocess.Popen(command, env=environment(home), stdout=subprocess.PIPE, text=True) for _ in range(2)]
     outputs = [run.communicate(timeout=120)[0] for run in runs]
@@ -234,7 +230,7 @@ def test_a_killed_runner_leaves_no_server(home: Path, corpus: Path) -> None:
     assert eventually(lambda: not tritonservers_of(home))
 
 
-def test_a_run_uses_the_server_that_serve_has_started(embedder: Embedder, home: Path, corpus: Path) -> None:
+def test_run_uses_the_server_of_serve(embedder: Embedder, home: Path, corpus: Path) -> None:
     serve = subprocess.Popen([str(BIN / "embedder"), "serve"], env=environment(home), stdout=subprocess.PIPE, text=True)
     assert serve.stdout is not None
     serve.stdout.readline()

@@ -80,9 +80,7 @@ def left_behind(folder: Path) -> tuple[dict[str, Any], set[str]]:
 
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("off", [[], ["rerank"], ["sparse"], ["rerank", "sparse"]], ids="+".join)
-def test_everything_that_a_run_leaves_agrees_with_its_toggles(
-    filled: Path, server: dict[str, str], source: str, off: list[str]
-) -> None:
+def test_outputs_of_a_run_follow_its_toggles(filled: Path, server: dict[str, str], source: str, off: list[str]) -> None:
     text = f"# The {'-'.join(off)}\n\nA new animal that {source} adds and {len(off)} describe.\n"
     write(filled / "corpus" / "animals" / "new.md", text)
     store = TableStore(filled / "home")

@@ -11,8 +11,8 @@ import pytest
 from deltalake import DeltaTable
 
 from embedder_assets.errors import CommitConflictError
+from embedder_assets.tables.exclusive_work import TRIES, run_exclusively
 from embedder_assets.tables.store import TableStore
-from embedder_assets.tables.transaction import TRIES, run_exclusively
 from tests.support.factories import make_chunks, make_documents
 from tests.support.hosts import LEFT, QUERIES, Change, query, removed, replaced, texts
 
@@ -32,7 +32,7 @@ def test_commits_to_different_collections_do_not_conflict(hosts, first: Change, 
 
 @pytest.mark.parametrize("second", LEFT)
 @pytest.mark.parametrize("first", LEFT)
-def test_a_commit_to_the_same_collection_is_never_undone_or_doubled(hosts, first: Change, second: Change):
+def test_concurrent_commits_are_neither_undone_nor_doubled(hosts, first: Change, second: Change):
     here, there = hosts
     here.append(QUERIES, query("first", "kb"))
     with here.transaction() as tables:
@@ -125,8 +125,8 @@ def test_work_that_was_too_late_is_done_again(hosts):
     assert texts(there, "kb") == ["first", "ours", "theirs"]
 
 
-def test_work_that_is_always_too_late_ends_with_an_error(hosts, monkeypatch):
-    monkeypatch.setattr("embedder_assets.tables.transaction.LONGEST_WAIT_S", 0.01)
+def test_retries_end_with_an_error(hosts, monkeypatch):
+    monkeypatch.setattr("embedder_assets.tables.exclusive_work.LONGEST_WAIT_S", 0.01)
     here, there = hosts
     here.append(QUERIES, query("0", "kb"))
     attempts: list[int] = []
@@ -145,7 +145,7 @@ def test_work_that_is_always_too_late_ends_with_an_error(hosts, monkeypatch):
 COUNTED = 10
 
 
-def test_two_processes_that_count_in_one_collection_lose_no_number(url, tmp_path):
+def test_two_counting_processes_lose_no_number(url, tmp_path):
     """Each reads the rows and adds the next number: without a conditional put, one would overwrite the other's."""
     _at_once(_count_up, *[(tmp_path / name, url, "kb") for name in ("one", "other")])
     assert texts(TableStore(tmp_path / "one", url), "kb") == sorted(str(number) for number in range(2 * COUNTED))
@@ -171,7 +171,7 @@ def _fill_once(store: TableStore) -> None:
     run_exclusively(store, ["kb"], fill)
 
 
-def test_processes_that_write_different_collections_at_once_lose_nothing(url, tmp_path):
+def test_writers_of_different_collections_lose_nothing(url, tmp_path):
     _at_once(_count_up, *[(tmp_path / name, url, name) for name in ("a", "b")])
     for name in ("a", "b"):
         assert texts(TableStore(tmp_path, url), name) == sorted(str(number) for number in range(COUNTED))

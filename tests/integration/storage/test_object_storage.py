@@ -113,7 +113,7 @@ def reading(monkeypatch: pytest.MonkeyPatch, object_store: ObjectStore) -> None:
     object_store.known_to(monkeypatch)
 
 
-def test_the_tables_are_those_of_a_folder_and_none_is_in_the_home(on_disk: Host, in_bucket: Host) -> None:
+def test_bucket_holds_all_tables_of_a_folder(on_disk: Host, in_bucket: Host) -> None:
     assert table_differences(on_disk.store, in_bucket.store) == []
     assert not (in_bucket.home / "state" / "tables").exists()
     for name in COLLECTIONS:
@@ -121,7 +121,7 @@ def test_the_tables_are_those_of_a_folder_and_none_is_in_the_home(on_disk: Host,
         assert delivered(in_bucket.exports_url, name).keys() == on_disk.exports(name).keys()
 
 
-def test_a_run_of_another_home_computes_nothing_and_makes_no_commit(in_bucket: Host, tmp_path: Path) -> None:
+def test_run_of_another_home_commits_nothing(in_bucket: Host, tmp_path: Path) -> None:
     commits = in_bucket.commits()
     other = Host(tmp_path, in_bucket.corpus, in_bucket.url, in_bucket.variables)
     said = other.run("run")
@@ -130,7 +130,7 @@ def test_a_run_of_another_home_computes_nothing_and_makes_no_commit(in_bucket: H
     assert in_bucket.commits() == commits
 
 
-def test_search_and_the_commands_of_an_operator_work_on_the_bucket(in_bucket: Host) -> None:
+def test_search_and_operator_commands_use_the_bucket(in_bucket: Host) -> None:
     found = json.loads(in_bucket.run("search", "which animal purrs", "--json"))
     assert found[0]["doc_id"] == "cat.md"
     said = in_bucket.run("doctor")
@@ -152,9 +152,7 @@ def test_no_secret_is_in_what_a_run_leaves(in_bucket: Host) -> None:
 
 
 @pytest.mark.parametrize("shared", [False, True], ids=["a-collection-each", "all-collections-both"])
-def test_two_hosts_at_once_end_with_the_tables_of_one(
-    on_disk: Host, in_bucket: Host, tmp_path: Path, shared: bool
-) -> None:
+def test_two_hosts_make_the_tables_of_one(on_disk: Host, in_bucket: Host, tmp_path: Path, shared: bool) -> None:
     url = f"s3://{BUCKET}/{tmp_path.name}"
     hosts = [Host(tmp_path / name, on_disk.corpus, url, in_bucket.variables) for name in ("one", "other")]
     chosen = [[], []] if shared else [["--collection", name] for name in COLLECTIONS]
@@ -184,7 +182,7 @@ def test_unauthorized_run_computes_nothing(on_disk: Host, object_store: ObjectSt
     assert not (host.home / "state" / "triton").exists()
 
 
-def test_a_collection_that_is_dropped_is_gone_from_the_bucket(in_bucket: Host) -> None:
+def test_dropped_collection_leaves_the_bucket(in_bucket: Host) -> None:
     """Last, since it takes away what the tests before look at."""
     assert "removed: " in in_bucket.run("tables", "drop", "tools", "--yes")
     assert in_bucket.store.collections("chunks") == ["animals"]

@@ -38,9 +38,7 @@ def samples(home: Path) -> list[str]:
         return [" ".join(line.split(" ")[:-1]) if TIMED.search(line) else line for line in scraped(url)]
 
 
-def test_the_same_runs_give_the_same_tables_and_metrics_as_on_the_default_storage(
-    embedder: Embedder, home: Path, corpus: Path, tmp_path: Path
-) -> None:
+def test_tables_and_metrics_equal_default_storage(embedder: Embedder, home: Path, corpus: Path, tmp_path: Path) -> None:
     default = tmp_path / "default"
     for first in (True, False):
         if not first:
@@ -60,7 +58,7 @@ def test_the_same_runs_give_the_same_tables_and_metrics_as_on_the_default_storag
     assert (leases.slot_count, leases.claimed_slots, leases.pending_steps) == (1, [], [])
 
 
-def test_an_exporter_that_is_on_sees_the_next_run(embedder: Embedder, home: Path, corpus: Path) -> None:
+def test_running_exporter_sees_the_next_run(embedder: Embedder, home: Path, corpus: Path) -> None:
     port = free_port()
     with exporter(home, port) as url:
         for runs in (1, 2):

@@ -47,7 +47,7 @@ def keys(url: str) -> list[str]:
     return sorted(meta["path"] for chunk in obstore.list(store) for meta in chunk)
 
 
-def test_a_delivery_replaces_the_one_before_and_leaves_nothing_of_it(url, tmp_path):
+def test_delivery_replaces_the_previous_one_whole(url, tmp_path):
     delivery = S3Delivery(url)
     folder, manifest = exported(tmp_path / "it's é%2Fü", "1", a="one", b="two")
     assert delivery.deliver(folder, manifest)

@@ -44,7 +44,7 @@ def files(folder: Path) -> dict[str, str]:
     }
 
 
-def test_the_folder_is_like_the_bucket_at_each_look(settings, url, tmp_path):
+def test_each_sync_makes_folder_equal_bucket(settings, url, tmp_path):
     put(url, write(tmp_path / "mine" / "kb" / "sub dir" / "é %2F.md", "one").parents[2])
     put_text(url, "kb/b.md", "two")
     put_text(url, "other/c.md", "three")
@@ -76,7 +76,7 @@ def test_only_what_changed_is_fetched(settings, url, monkeypatch):
     assert (settings.corpus_dir / "kb" / "a.md").stat().st_mtime_ns == written
 
 
-def test_a_folder_may_become_a_file_and_a_file_a_folder(settings, url):
+def test_file_and_folder_may_trade_places(settings, url):
     put_text(url, "kb/a", "file")
     put_text(url, "kb/b/c.md", "below")
     sync_corpus(settings)
@@ -103,7 +103,7 @@ def test_a_moved_object_is_never_missing(settings, url, monkeypatch):
     assert all("kb/a.md" in names or "kb/b.md" in names for names in seen)
 
 
-def test_a_folder_that_cannot_be_listed_stops_the_look(settings, url):
+def test_unlistable_folder_stops_the_sync(settings, url):
     put_text(url, "kb/deep/a.md", "one")
     put_text(url, "kb/b.md", "two")
     sync_corpus(settings)
@@ -147,7 +147,7 @@ def test_a_bucket_that_goes_away_costs_no_document(settings, url, monkeypatch):
 @pytest.mark.parametrize(
     "key", ["../out.md", "kb/../../out.md", "/etc/out.md", "kb//a.md", "kb/./a.md", f"kb/{'é' * 128}.md"]
 )
-def test_a_key_that_leads_out_of_the_folder_is_refused(settings, monkeypatch, key):
+def test_key_outside_the_folder_is_refused(settings, monkeypatch, key):
     """The client of the tests cannot put such a key, others can; so it is listed as they would leave it."""
     monkeypatch.setattr(obstore, "list", lambda store: [[{"path": key, "size": 1, "e_tag": "1"}]])
     with pytest.raises(CorpusError, match="a key that can be the path of a file"):
@@ -155,7 +155,7 @@ def test_a_key_that_leads_out_of_the_folder_is_refused(settings, monkeypatch, ke
     assert not settings.corpus_dir.exists()
 
 
-def test_a_key_that_is_a_file_and_a_folder_is_refused(settings, monkeypatch):
+def test_key_of_file_and_folder_is_refused(settings, monkeypatch):
     listed = [{"path": key, "size": 1, "e_tag": "1"} for key in ("kb/a", "kb/a/b.md")]
     monkeypatch.setattr(obstore, "list", lambda store: [listed])
     with pytest.raises(CorpusError, match=r"object 'kb/a/b\.md'"):

@@ -89,7 +89,7 @@ def staged(store: TableStore, collection: str = "kb", fingerprint: str = "f1") -
 
 
 @pytest.mark.parametrize("name", ["kb", "it's é/ü %41 [x] a=b~c"])
-def test_what_one_host_has_staged_the_other_reads_and_clears(hosts, name):
+def test_hosts_share_staged_rows(hosts, name):
     here, there = (staged(host, name) for host in hosts)
     assert here.read(SCHEMAS[CHUNKS]).schema == SCHEMAS[CHUNKS]
     rows = make_chunks(*[f"text {number}" for number in range(20)], collection=name)
@@ -104,7 +104,7 @@ def test_what_one_host_has_staged_the_other_reads_and_clears(hosts, name):
     assert not here.read(TEXT).height
 
 
-def test_staged_rows_of_other_models_and_collections_are_apart(hosts):
+def test_staged_rows_are_separate_per_model_and_collection(hosts):
     here, there = hosts
     for own in [("kb", "f1"), ("kb", "f2"), ("other", "f1")]:
         staged(here, *own).append(make_chunks(" ".join(own)))
@@ -114,7 +114,7 @@ def test_staged_rows_of_other_models_and_collections_are_apart(hosts):
     assert [staged(here, *own).read(TEXT).height for own in [("kb", "f1"), ("kb", "f2"), ("other", "f1")]] == [0, 1, 0]
 
 
-def test_staged_objects_that_are_over_a_week_old_are_forgotten(hosts, monkeypatch):
+def test_staged_objects_expire_after_a_week(hosts, monkeypatch):
     here, there = hosts
     staged(here).append(make_chunks("one"))
     there.delete_staged()
@@ -124,7 +124,7 @@ def test_staged_objects_that_are_over_a_week_old_are_forgotten(hosts, monkeypatc
     assert not staged(here).read(TEXT).height
 
 
-def test_a_staged_object_that_cannot_be_read_is_dropped_and_the_others_stay(hosts):
+def test_only_the_unreadable_staged_object_is_dropped(hosts):
     here, there = hosts
     staged(here).append(make_chunks("one"))
     prefix = staged(here).address.removeprefix(f"s3://{BUCKET}/")
@@ -133,7 +133,7 @@ def test_a_staged_object_that_cannot_be_read_is_dropped_and_the_others_stay(host
     assert len(list(obstore.list(open_bucket(f"s3://{BUCKET}"), prefix=prefix).collect())) == 1
 
 
-def test_nothing_staged_is_dropped_because_the_store_does_not_answer(hosts, monkeypatch):
+def test_store_outage_drops_nothing_staged(hosts, monkeypatch):
     here, there = hosts
     staged(here).append(make_chunks("one"))
     # Polars keeps a connection with its credentials for a bucket, so a reader is given others.
@@ -229,7 +229,7 @@ def test_missing_data_file_is_a_table_error(hosts, object_store):
     assert "embedder tables restore queries" in caught.value.remedy
 
 
-def test_a_store_that_comes_back_has_what_was_committed(tmp_path, monkeypatch):
+def test_returning_store_has_all_commits(tmp_path, monkeypatch):
     """Of a server of its own, which is killed."""
     (tmp_path / "server").mkdir()
     with running(tmp_path / "server") as server:

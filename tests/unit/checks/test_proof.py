@@ -15,7 +15,7 @@ from embedder_assets.telemetry.spans import read_spans
 from embedder_assets.telemetry.stage_record import LeaseEvent
 from tests.support.factories import GB, make_record, make_settings
 from tests.support.processes import free_port
-from tests.unit.telemetry.test_telemetry import RUN_ID
+from tests.support.stage_records import RUN_ID
 
 LEASE = [LeaseEvent(event=event, policy="shared", at=1.0) for event in ("acquired", "released")]
 OWN = {

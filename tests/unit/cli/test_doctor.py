@@ -54,7 +54,7 @@ def test_a_removed_variable_names_its_replacement(tmp_path, monkeypatch):
     }
 
 
-def test_a_badly_named_collection_is_a_problem_next_to_others(tmp_path):
+def test_badly_named_collection_is_a_problem(tmp_path):
     for name in ("good", "__HIVE_DEFAULT_PARTITION__"):
         (tmp_path / "corpus" / name).mkdir(parents=True)
     fine, problem = findings(make_settings(tmp_path, corpus_dir=tmp_path / "corpus"), "corpus")
@@ -89,7 +89,7 @@ def found_of(settings, thing):
 
 
 @pytest.mark.parametrize("full", ["home", "dagster", "models", "tmp"])
-def test_a_full_disk_is_a_problem_with_its_place(full, tmp_path, monkeypatch):
+def test_full_disk_is_named_with_its_path(full, tmp_path, monkeypatch):
     for name in ("home", "dagster", "models", "tmp"):
         (tmp_path / name).mkdir()
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
@@ -113,7 +113,7 @@ def test_no_place_for_temporary_files_is_a_problem(tmp_path, monkeypatch):
     ]
 
 
-def test_a_database_not_made_yet_is_fine_and_not_made(tmp_path, monkeypatch):
+def test_missing_database_is_fine_and_not_created(tmp_path, monkeypatch):
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
     (found,) = found_of(make_settings(tmp_path), DATABASE)
     assert (found.level, "the first run makes it" in found.found) == ("ok", True)
@@ -152,7 +152,7 @@ def test_a_database_that_somebody_holds_is_a_problem(dagster_home, tmp_path, mon
     assert (found.level, "locked" in found.found, "End the process" in found.remedy) == ("problem", True, True)
 
 
-def test_a_missing_database_password_is_a_problem_in_a_sentence(dagster_home, tmp_path, monkeypatch):
+def test_missing_database_password_is_one_sentence(dagster_home, tmp_path, monkeypatch):
     config = "storage: {postgres: {postgres_db: {hostname: h, username: u, db_name: d, password: {env: PG_NOWHERE}}}}"
     (dagster_home / "dagster.yaml").write_text(config, "utf-8")
     monkeypatch.delenv("PG_NOWHERE", raising=False)

@@ -28,9 +28,7 @@ def default_home(monkeypatch: pytest.MonkeyPatch) -> None:
     ("part", "setting", "variable"),
     [("webserver", "webserver_port", "EMBEDDER_WEBSERVER_PORT"), ("exporter", "metrics_port", "EMBEDDER_METRICS_PORT")],
 )
-def test_a_port_in_use_is_named_with_the_setting_that_moves_it(
-    part: str, setting: str, variable: str, tmp_path: Path
-) -> None:
+def test_port_in_use_names_its_setting(part: str, setting: str, variable: str, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         settings = make_settings(tmp_path / "home", **free() | {setting: port})
@@ -46,7 +44,7 @@ def test_one_port_for_two_parts_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "home").exists()
 
 
-def test_a_second_stack_is_refused_before_its_ports_are(tmp_path: Path) -> None:
+def test_second_stack_is_refused_before_ports(tmp_path: Path) -> None:
     home = tmp_path / "home"
     with (
         hold(home / "locks" / "stack.lock"),
@@ -55,7 +53,7 @@ def test_a_second_stack_is_refused_before_its_ports_are(tmp_path: Path) -> None:
         run_stack(make_settings(home, metrics_port=9999, webserver_port=9999), print)
 
 
-def test_runs_wait_for_a_server_that_is_started_again(tmp_path: Path) -> None:
+def test_runs_wait_for_a_restarting_server(tmp_path: Path) -> None:
     settings = make_settings(tmp_path / "home", triton_retry_s=0.5)
     with hold(supervisor_lock(settings.home / "triton")):
         connection = RetryingClient(settings, lambda model, client: None)

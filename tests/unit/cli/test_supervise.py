@@ -125,7 +125,7 @@ def test_waiting_message_shows_last_log_line(
         list(waiting)
 
 
-def test_start_that_gives_no_answer_is_an_end_too(
+def test_unanswered_start_counts_as_an_end(
     tmp_path: Path, supervised: Callable[..., SupervisedProcess], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers = [True]
@@ -156,7 +156,7 @@ def test_foreign_process_on_the_port_is_detected(tmp_path: Path, supervised: Cal
     assert eventually(lambda: bool(said.extend(process.poll()) or said[-1] == "the component answers again"))
 
 
-def test_part_that_hangs_at_every_start_is_given_up(
+def test_part_hanging_at_start_is_given_up(
     supervised: Callable[..., SupervisedProcess], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(supervise, "READY_TIMEOUT_S", 0.1)

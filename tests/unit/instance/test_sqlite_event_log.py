@@ -81,7 +81,7 @@ def test_dagsters_class_reads_open_event_logs(instance):
     assert defaults_of(instance).has_asset_key(AssetKey("thing"))
 
 
-def test_what_dagsters_own_class_writes_is_seen_at_once(instance):
+def test_writes_of_dagsters_class_are_seen_immediately(instance):
     materialize(instance)
     log_of(instance).add_dynamic_partitions("collection", ["a"])
     defaults_of(instance).add_dynamic_partitions("collection", ["b"])

@@ -1,4 +1,4 @@
-"""Earlier versions of the tables: seen, restored, forgotten; and a collection that is removed."""
+"""Earlier versions of the tables: seen and restored; and several processes that write."""
 
 from __future__ import annotations
 
@@ -12,16 +12,11 @@ import pytest
 from click.testing import CliRunner
 
 from embedder_assets.cli.main import main
-from embedder_assets.drop_collection import drop_collection
 from embedder_assets.errors import TableError
-from embedder_assets.export.export import export_folder
-from embedder_assets.tables import maintenance
 from embedder_assets.tables.history import restore, versions
 from embedder_assets.tables.locks import collection_lock
-from embedder_assets.tables.maintenance import maintain
 from embedder_assets.tables.store import TableStore
-from tests.support.factories import make_chunks, make_documents, make_queries
-from tests.support.permissions import permissions_count
+from tests.support.factories import make_queries
 
 
 @pytest.fixture
@@ -43,7 +38,7 @@ def grown(store) -> TableStore:
     return store
 
 
-def test_the_history_tells_what_each_commit_did_and_to_which_collection(grown):
+def test_history_names_operation_and_collection(grown):
     found = list(versions(grown))
     assert [(each.version, each.collection) for each in found] == [(3, "kb"), (2, "kb"), (1, "other"), (0, "kb")]
     assert {each.table for each in found} == {"queries"}
@@ -52,7 +47,7 @@ def test_the_history_tells_what_each_commit_did_and_to_which_collection(grown):
     assert len(list(versions(grown, ["queries"], limit=2))) == 2
 
 
-def test_a_version_of_one_collection_comes_back_and_the_others_stay(grown):
+def test_restore_changes_one_collection_only(grown):
     grown.replace("queries", "other", make_queries("edited", collection="other"))
     assert restore(grown, "queries", 0, "kb") == 0
     assert (texts(grown), texts(grown, "other")) == (["one"], ["edited"])
@@ -64,7 +59,7 @@ def test_a_whole_version_comes_back(grown):
     assert (texts(grown), texts(grown, "other")) == (["one"], ["bystander"])
 
 
-def test_a_collection_that_had_no_rows_has_none_again(grown):
+def test_restore_can_empty_a_collection(grown):
     restore(grown, "queries", 0, "other")
     assert (texts(grown), grown.collections("queries")) == (["three"], ["kb"])
 
@@ -81,81 +76,17 @@ def test_a_version_is_found_by_its_time(store):
         restore(store, "queries", datetime(2020, 1, 1, tzinfo=UTC))
 
 
-def test_what_is_not_there_is_answered_with_what_is(grown):
+def test_unknown_version_lists_the_known_ones(grown):
     with pytest.raises(TableError, match=r"one of: queries, got no such table\. Did you mean 'queries'"):
         list(versions(grown, ["querries"]))
     with pytest.raises(TableError, match=r"version 99 of table 'queries': expected one of 0 .* to 3"):
         restore(grown, "queries", 99)
 
 
-def test_maintenance_joins_small_files_and_keeps_rows_and_history(store):
-    for number in range(6):
-        store.append("queries", make_queries(f"text {number}"))
-    (done,) = maintain(store, history_days=7)
-    assert (done.table, done.files_before, done.files_after, done.files_removed) == ("queries", 6, 1, 0)
-    assert len(texts(store)) == 6
-    restore(store, "queries", 0)
-    assert texts(store) == ["text 0"]
-
-
-def test_maintenance_forgets_what_is_older_than_the_history(store, monkeypatch):
-    monkeypatch.setattr(maintenance, "SHORTEST_HOURS", 0)
-    for number in range(4):
-        store.append("queries", make_queries(f"text {number}"))
-    (done,) = maintain(store, history_days=0)
-    assert (done.files_removed, done.bytes_removed > 0, len(texts(store))) == (4, True, 4)
-    for collection in ("kb", None):
-        with pytest.raises(TableError, match="version 0 of table 'queries': expected files that are all there"):
-            restore(store, "queries", 0, collection)
-    assert len(texts(store)) == 4
-
-
-def test_maintenance_waits_for_who_works_on_a_collection(store):
-    store.append("queries", make_queries("one"))
-    with collection_lock(store.home, "kb"):
-        other = multiprocessing.get_context("spawn").Process(target=_maintain, args=(store.home,))
-        other.start()
-        other.join(3)
-        assert other.is_alive()
-    other.join(60)
-    assert other.exitcode == 0
-
-
-def _maintain(home: Path) -> None:
-    maintain(TableStore(home), 7)
-
-
-def test_a_collection_is_removed_with_all_that_was_made_from_it(store, tmp_path):
-    for name in ("kb", "other"):
-        store.append("documents", make_documents(name, a="text"))
-        store.append("chunks", make_chunks("text", collection=name))
-        export_folder(tmp_path, name).mkdir(parents=True)
-        store.staging("chunks", name, "f1").append(make_chunks("text", collection=name))
-    assert drop_collection(store, "kb") == {"documents": 1, "chunks": 1}
-    assert [store.collections(table) for table in ("documents", "chunks")] == [["other"], ["other"]]
-    assert not export_folder(tmp_path, "kb").exists()
-    assert export_folder(tmp_path, "other").exists()
-    assert [path.parent.name for path in (tmp_path / "staging").glob("*/*/*")] == ["other"]
-    with pytest.raises(TableError, match=r"one of: other, got no rows in any table\. Did you mean 'other'"):
-        drop_collection(store, "othr")
-
-
-def test_rows_stay_where_exports_cannot_be_removed(store, tmp_path):
-    store.append("documents", make_documents(a="text"))
-    folder = export_folder(tmp_path, "kb")
-    folder.mkdir(parents=True)
-    (folder / "manifest.json").touch()
-    folder.chmod(0o500)
-    with permissions_count(), pytest.raises(TableError, match=r"exports in .*Permission denied\. No row was removed"):
-        drop_collection(store, "kb")
-    folder.chmod(0o700)
-    assert drop_collection(store, "kb") == {"documents": 1}
-
-
 # Two at once
 
 
-def test_processes_that_write_different_collections_at_once_lose_nothing(tmp_path):
+def test_writers_of_different_collections_lose_nothing(tmp_path):
     """All the ways of writing, also where the table is new."""
     context = multiprocessing.get_context("spawn")
     workers = [context.Process(target=_write_rounds, args=(tmp_path, name)) for name in ("a", "b", "c")]

@@ -22,7 +22,7 @@ def test_a_table_is_opened_once_while_nobody_commits(tmp_path):
     assert snapshots.newest(tmp_path / "table") is snapshots.newest(tmp_path / "table")
 
 
-def test_a_commit_of_others_is_seen_at_the_next_look(tmp_path):
+def test_commit_of_others_is_seen_next(tmp_path):
     write(tmp_path / "table", 1)
     snapshots = Snapshots()
     assert values(snapshots.newest(tmp_path / "table")) == [1]
@@ -30,7 +30,7 @@ def test_a_commit_of_others_is_seen_at_the_next_look(tmp_path):
     assert values(snapshots.newest(tmp_path / "table")) == [2]
 
 
-def test_a_table_that_was_deleted_and_written_anew_is_another_one(tmp_path):
+def test_recreated_table_is_opened_again(tmp_path):
     write(tmp_path / "table", 1)
     snapshots = Snapshots()
     assert values(snapshots.newest(tmp_path / "table")) == [1]
@@ -40,7 +40,7 @@ def test_a_table_that_was_deleted_and_written_anew_is_another_one(tmp_path):
     assert values(snapshots.newest(tmp_path / "table")) == [2]
 
 
-def test_a_version_whose_commit_is_cleaned_up_is_opened_again(tmp_path):
+def test_version_without_its_commit_is_reopened(tmp_path):
     write(tmp_path / "table", 1)
     write(tmp_path / "table", 2)
     DeltaTable(tmp_path / "table").create_checkpoint()

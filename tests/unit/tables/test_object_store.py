@@ -51,5 +51,5 @@ def test_a_refusal_is_one_sentence_with_a_remedy(said, got, remedy):
         "Error performing GET http://127.0.0.1:1/lake/x: 404 Not Found\n<Error><Code>NoSuchKey</Code></Error>",
     ],
 )
-def test_what_is_about_a_file_is_left_to_who_knows_the_file(said):
+def test_file_errors_are_not_store_errors(said):
     assert object_store_error("the tables", said) is None

@@ -12,7 +12,7 @@ from embedder_assets.tables.staging import KEPT_DAYS, StagedFiles, delete_files
 from tests.support.factories import make_chunks
 
 
-def test_staging_keeps_what_was_appended_until_it_is_cleared(tmp_path):
+def test_staged_rows_stay_until_cleared(tmp_path):
     staging = StagedFiles(tmp_path, "chunks", "a/b's", "f1")
     assert staging.read(SCHEMAS["chunks"]).schema == SCHEMAS["chunks"]
     staging.append(make_chunks("one"))
@@ -36,7 +36,7 @@ def test_staging_never_mixes_models_collections_or_tables(tmp_path):
         assert not StagedFiles(tmp_path, *other).read(SCHEMAS["chunks"]).height
 
 
-def test_clearing_the_rows_of_one_model_leaves_those_of_another(tmp_path):
+def test_clearing_one_model_keeps_the_others(tmp_path):
     first, second = (StagedFiles(tmp_path, "chunks", "kb", fingerprint) for fingerprint in ("f1", "f2"))
     for staging in (first, second):
         staging.append(make_chunks("one"))
@@ -44,13 +44,13 @@ def test_clearing_the_rows_of_one_model_leaves_those_of_another(tmp_path):
     assert [staging.read(SCHEMAS["chunks"]).height for staging in (first, second)] == [0, 1]
 
 
-def test_only_the_wanted_columns_of_staged_rows_are_read(tmp_path):
+def test_only_wanted_staged_columns_are_read(tmp_path):
     staging = StagedFiles(tmp_path, "chunks", "kb", "f1")
     staging.append(make_chunks("one"))
     assert staging.read({"text": pl.String()}).rows() == [("one",)]
 
 
-def test_staged_rows_that_nobody_used_for_a_week_are_forgotten(tmp_path):
+def test_unused_staged_rows_expire_after_a_week(tmp_path):
     used, read, unused = (StagedFiles(tmp_path, "chunks", name, "f1") for name in ("used", "read", "unused"))
     week_ago = time.time() - (KEPT_DAYS * 24 + 1) * 3600
     for staging in (used, read, unused):
@@ -63,7 +63,7 @@ def test_staged_rows_that_nobody_used_for_a_week_are_forgotten(tmp_path):
     assert [staging.read(SCHEMAS["chunks"]).height for staging in (used, read, unused)] == [1, 1, 0]
 
 
-def test_staged_rows_from_the_future_age_from_now_on(tmp_path):
+def test_staged_rows_from_the_future_age_too(tmp_path):
     staging = StagedFiles(tmp_path, "chunks", "kb", "f1")
     staging.append(make_chunks("one"))
     [file] = staging.folder.iterdir()
@@ -73,7 +73,7 @@ def test_staged_rows_from_the_future_age_from_now_on(tmp_path):
     assert time.time() - 60 < file.stat().st_mtime <= time.time()
 
 
-def test_staged_rows_of_a_range_of_digests_are_read_alone(tmp_path):
+def test_staged_rows_are_read_by_digest_range(tmp_path):
     staging = StagedFiles(tmp_path, "chunks", "kb", "f1")
     rows = make_chunks(*[f"text {number}" for number in range(64)])
     ranges = digest_ranges(100_000)
@@ -84,12 +84,12 @@ def test_staged_rows_of_a_range_of_digests_are_read_alone(tmp_path):
     assert staging.read(SCHEMAS["chunks"]).height == 64
 
 
-def test_a_home_without_staged_rows_has_nothing_to_forget(tmp_path):
+def test_nothing_staged_means_nothing_to_expire(tmp_path):
     delete_files(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_staged_file_that_cannot_be_read_is_dropped_and_the_others_stay(tmp_path: Path) -> None:
+def test_only_the_unreadable_staged_file_is_dropped(tmp_path: Path) -> None:
     staging = StagedFiles(tmp_path, "dense_embeddings", "animals", "f1")
     staging.append(pl.DataFrame({"content_sha256": ["a"]}))
     (staging.folder / "torn.parquet").write_bytes(b"PAR1 and nothing more")

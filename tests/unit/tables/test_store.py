@@ -40,7 +40,7 @@ def texts(store: TableStore, collection: str = "kb") -> list[str]:
 
 
 @pytest.mark.parametrize("table", CONTRACT)
-def test_the_promised_columns_are_there_and_partition_by_collection(store, table):
+def test_tables_have_documented_columns_and_partition(store, table):
     assert set(CONTRACT[table].split()) <= SCHEMAS[table].keys()
     store.replace(table, "kb", pl.DataFrame(schema=SCHEMAS[table]))
     delta = DeltaTable(str(store.path(table)))
@@ -58,13 +58,13 @@ def test_rows_come_back_as_they_were_written(store):
     assert_frame_equal(store.read("chunks", "kb"), chunks, check_row_order=False)
 
 
-def test_a_missing_table_reads_as_no_rows_of_the_right_types(store):
+def test_missing_table_reads_as_typed_empty_frame(store):
     assert store.read("chunks", "kb").schema == SCHEMAS["chunks"]
     assert store.read("chunks", "kb", ["text"]).columns == ["text"]
     assert (store.count("chunks", "kb"), store.collections("chunks"), store.exists("chunks")) == (0, [], False)
 
 
-def test_replace_is_one_commit_and_leaves_other_collections_alone(store):
+def test_replace_is_one_commit_per_collection(store):
     store.replace("chunks", "kb", make_chunks("old one", "old two"))
     store.replace("chunks", "other", make_chunks("untouched", collection="other"))
     before = version(store)
@@ -89,7 +89,7 @@ def test_nothing_is_committed_when_nothing_changed(store):
     assert version(store) == before
 
 
-def test_a_change_in_a_list_alone_is_a_change(store):
+def test_change_within_a_list_is_committed(store):
     row = {name: ["x"] for name in ("collection", "chunk_id", "content_sha256", "model", "model_fingerprint")}
     store.replace("dense_embeddings", "x", pl.DataFrame({**row, "embedding": [[1.0, 0.0]]}))
     assert store.replace("dense_embeddings", "x", pl.DataFrame({**row, "embedding": [[0.0, 1.0]]}))
@@ -104,19 +104,19 @@ def test_replacing_with_no_rows_empties_the_collection(store):
 
 
 @pytest.mark.parametrize("name", AWKWARD_NAMES)
-def test_any_collection_name_can_be_replaced_read_and_deleted(store, name):
+def test_any_collection_name_can_be_stored(store, name):
     store.replace("queries", "kb", make_queries("bystander"))
     store.replace("queries", name, make_queries("first", "second", collection=name))
     store.replace("queries", name, make_queries("changed", "second", collection=name))
     assert sorted(store.read("queries", name)["text"]) == ["changed", "second"]
     assert store.collections("queries") == sorted(["kb", name])
-    assert store.delete_and_insert("queries", name, make_queries(), pl.DataFrame({"query_id": ["q0"]})) == 1
+    assert store.exchange("queries", name, make_queries(), pl.DataFrame({"query_id": ["q0"]})) == 1
     assert (store.count("queries", name), store.count("queries", "kb")) == (1, 1)
     store.replace("queries", name, make_queries())
     assert store.collections("queries") == ["kb"]
 
 
-def test_only_rows_that_agree_in_all_key_columns_are_deleted(store):
+def test_deletion_matches_all_key_columns(store):
     pairs = [("a", "1"), ("a", "2"), ("b", "1"), ("b", "2")]
     rows = pl.DataFrame(
         [{"collection": "kb", "path": a, "kind": b, "message": ""} for a, b in pairs], schema=SCHEMAS["document_issues"]
@@ -124,7 +124,7 @@ def test_only_rows_that_agree_in_all_key_columns_are_deleted(store):
     store.append("document_issues", rows)
     store.append("document_issues", rows.with_columns(collection=pl.lit("other")))
     keys = pl.DataFrame({"path": ["a", "b"], "kind": ["1", "2"]})
-    assert store.delete_and_insert("document_issues", "kb", rows.clear(), keys) == 2
+    assert store.exchange("document_issues", "kb", rows.clear(), keys) == 2
     assert set(store.read("document_issues", "kb", ["path", "kind"]).iter_rows()) == {("a", "2"), ("b", "1")}
     assert store.count("document_issues", "other") == 4
 
@@ -133,19 +133,19 @@ def test_removing_no_keys_or_absent_keys_removes_nothing(store):
     store.append("queries", make_queries("one"))
     before = version(store, "queries")
     none = pl.DataFrame({"query_id": []}, schema={"query_id": pl.String})
-    assert store.delete_and_insert("queries", "kb", make_queries(), none) == 0
+    assert store.exchange("queries", "kb", make_queries(), none) == 0
     assert version(store, "queries") == before
-    assert store.delete_and_insert("queries", "kb", make_queries(), pl.DataFrame({"query_id": ["none"]})) == 0
+    assert store.exchange("queries", "kb", make_queries(), pl.DataFrame({"query_id": ["none"]})) == 0
     assert store.count("queries", "kb") == 1
 
 
 @pytest.mark.parametrize("name", AWKWARD_NAMES)
-def test_delete_and_insert_is_one_commit_to_one_collection(store, name):
+def test_delete_and_insert_is_one_commit(store, name):
     store.append("queries", make_queries("one", "two", collection=name))
     store.append("queries", make_queries("one", "two", collection="kb"))
     before = version(store, "queries")
     added = make_queries("new", collection=name).with_columns(query_id=pl.lit("q9"))
-    assert store.delete_and_insert("queries", name, added, pl.DataFrame({"query_id": ["q0"]})) == 1
+    assert store.exchange("queries", name, added, pl.DataFrame({"query_id": ["q0"]})) == 1
     assert version(store, "queries") == before + 1
     assert set(store.read("queries", name)["text"]) == {"new", "two"}
     assert set(store.read("queries", "kb")["text"]) == {"one", "two"}
@@ -154,30 +154,30 @@ def test_delete_and_insert_is_one_commit_to_one_collection(store, name):
 def test_delete_and_insert_without_deletes_is_an_append(store):
     store.append("queries", make_queries("one"))
     none = pl.DataFrame({"query_id": []}, schema={"query_id": pl.String})
-    store.delete_and_insert("queries", "kb", make_queries("two"), none)
+    store.exchange("queries", "kb", make_queries("two"), none)
     history = DeltaTable(str(store.path("queries"))).history(1)
     assert (history[0]["operation"], history[0]["operationParameters"]["mode"]) == ("WRITE", "Append")
 
 
-def test_delete_and_insert_takes_column_names_of_sql_words(store):
+def test_delete_and_insert_accepts_sql_words_as_columns(store):
     row = {name: ["x"] for name in ("collection", "chunk_id", "content_sha256", "model", "model_fingerprint", "source")}
     rows = pl.DataFrame({**row, "indices": [[1, 2]], "values": [[0.5, 0.25]]})
     store.append("sparse_embeddings", rows)
     new = rows.with_columns(chunk_id=pl.lit("y"))
-    assert store.delete_and_insert("sparse_embeddings", "x", new, rows.select("chunk_id", "source")) == 1
+    assert store.exchange("sparse_embeddings", "x", new, rows.select("chunk_id", "source")) == 1
     assert_frame_equal(
         store.read("sparse_embeddings", "x"), new.cast(SCHEMAS["sparse_embeddings"]), check_column_order=False
     )
 
 
-def test_only_the_rows_and_the_number_that_are_wanted_are_read(store):
+def test_read_honours_filter_and_limit(store):
     store.append("queries", make_queries("one", "two", "three"))
     found = store.read("queries", "kb", ["text"], where=pl.col("query_id") == "q1")
     assert found.rows() == [("two",)]
     assert store.read("queries", "kb", limit=2).height == 2
 
 
-def test_a_column_that_came_with_a_later_version_reads_as_null_in_older_files(store, monkeypatch):
+def test_newer_column_is_null_in_older_files(store, monkeypatch):
     store.replace("queries", "kb", make_queries("one"))
     store.replace("queries", "old", make_queries("one", collection="old"))
     newer = make_queries("one").with_columns(ranks=pl.Series([[1, None]], dtype=pl.List(pl.Int64)))
@@ -220,7 +220,7 @@ def test_rows_without_a_promised_column_are_refused(store):
         ("_delta_log/*.json", "collections"),
     ],
 )
-def test_a_corrupted_file_is_an_error_that_says_what_to_do(store, broken, action):
+def test_corrupted_file_names_the_remedy(store, broken, action):
     store.replace("documents", "kb", make_documents(a="text"))
     for file in store.path("documents").glob(broken):
         file.write_bytes(b"this is no table file " * 20)
@@ -230,7 +230,7 @@ def test_a_corrupted_file_is_an_error_that_says_what_to_do(store, broken, action
     assert str(store.path("documents")) in caught.value.thing
 
 
-def test_a_home_and_collections_with_odd_names_are_read_back(tmp_path: Path) -> None:
+def test_odd_home_and_collection_names_work(tmp_path: Path) -> None:
     store = TableStore(tmp_path / "my home \u00e9")
     for name in ("a b'c%20\u00e9", "plain", "x=y&z"):
         store.replace("queries", name, make_queries("a text", collection=name))
@@ -241,7 +241,7 @@ def test_a_home_and_collections_with_odd_names_are_read_back(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("name", AWKWARD_NAMES)
-def test_batches_give_the_rows_of_one_collection_file_by_file(store, name):
+def test_batches_follow_one_collections_files(store, name):
     store.append("queries", make_queries("one", collection=name))
     store.append("queries", make_queries("two", "three", collection=name))
     store.append("queries", make_queries("other", collection="kb"))
@@ -270,12 +270,12 @@ def test_large_delete_and_insert_is_one_streamed_commit(store, monkeypatch):
     for many in (5, 1):  # first the new rows are many, then those that are there
         before = version(store, "queries")
         new = [make_queries("x").with_columns(query_id=pl.lit(f"n{many}{at}")) for at in range(many)]
-        assert store.delete_and_insert("queries", "kb", iter(new), removed) == 1
+        assert store.exchange("queries", "kb", iter(new), removed) == 1
         assert version(store, "queries") == before + 1
         removed = pl.DataFrame({"query_id": ["n50"]})
     assert sorted(store.read("queries", "kb")["query_id"]) == ["n10", "n51", "n52", "n53", "n54", "q1"]
     everything = store.read("queries", "kb", ["query_id"])
-    assert store.delete_and_insert("queries", "kb", [], everything) == 6
+    assert store.exchange("queries", "kb", [], everything) == 6
     assert store.collections("queries") == ["other"]
 
 
@@ -287,12 +287,12 @@ def test_appending_no_frames_makes_no_commit(store):
     assert version(store, "queries") == before
 
 
-def test_rows_that_are_walked_by_digest_are_written_in_its_order(store):
+def test_rows_are_written_in_digest_order(store):
     store.append("chunks", make_chunks(*[f"text {number}" for number in range(50)]))
     assert next(store.batches("chunks", "kb"))["content_sha256"].is_sorted()
 
 
-def test_an_error_of_the_frames_comes_out_and_nothing_is_written(store):
+def test_error_in_frames_writes_nothing(store):
     store.append("queries", make_queries("old"))
     before = version(store, "queries")
 
@@ -344,7 +344,7 @@ def test_a_folder_without_a_commit_is_no_table(tmp_path, names):
 
 @pytest.mark.parametrize("left", [b"", b'{"protocol":{"minReaderVersion":1,"minWri'])
 @pytest.mark.parametrize("name", [f"{ZEROS}.json", f"{ZEROS}.checkpoint.parquet", "_last_checkpoint"])
-def test_a_damaged_first_commit_is_an_error_and_not_empty(tmp_path, name, left):
+def test_damaged_first_commit_is_not_empty(tmp_path, name, left):
     """Its rows may be what nobody can compute again, such as an accepted baseline."""
     store = TableStore(tmp_path)
     log = store.path("quality_baselines") / "_delta_log"

@@ -197,7 +197,7 @@ def test_slowest_run_of_queue_counts(instance, restarted):
     assert gauge(state_of(instance) if restarted else state)["a", "error"] == 0
 
 
-def test_runs_that_ended_before_their_checks_are_not_awaited(instance):
+def test_ended_runs_without_checks_are_not_awaited(instance):
     dead = instance.create_run_for_job(
         dg.Definitions(
             [evaluation], asset_checks=[CHECK], resources={"pipeline": SimpleNamespace(store=None)}

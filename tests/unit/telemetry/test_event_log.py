@@ -12,11 +12,12 @@ from prometheus_client import CollectorRegistry
 
 from embedder_assets.run import dagster_instance
 from embedder_assets.settings import load_settings
-from embedder_assets.telemetry.event_log import ASSET_OF_STAGE, as_observation
+from embedder_assets.telemetry.event_log import ASSET_OF_STAGE, RecordReader, as_observation, records_of_run
 from embedder_assets.telemetry.exporter.collector import RecordCollector, event_log_collector
 from embedder_assets.telemetry.exporter.live_state import StateCollector
 from embedder_assets.telemetry.stage_record import StageRecord
 from tests.support.factories import make_record
+from tests.support.stage_records import FAILED, OFF, RICH, leave
 
 KB = dg.StaticPartitionsDefinition(["kb"])
 DAYS_AHEAD = 10 * 24 * 60 * 60
@@ -75,7 +76,7 @@ def test_a_deleted_run_hides_no_later_run(instance, fails):
         assert now["failure"] == before["failure"]
 
 
-def test_runs_deleted_one_after_the_other_are_all_counted(instance):
+def test_successively_deleted_runs_all_count(instance):
     """A run that is deleted and made again has the very same event ids."""
     collector = event_log_collector(instance)
     for number in range(1, 5):
@@ -85,7 +86,7 @@ def test_runs_deleted_one_after_the_other_are_all_counted(instance):
         instance.delete_run(run_id)
 
 
-def test_a_deleted_run_that_was_never_read_hides_nothing(instance):
+def test_unread_deleted_run_hides_nothing(instance):
     collector = event_log_collector(instance)
     run(instance)
     assert scraped(collector)["dense"] == 2
@@ -111,7 +112,7 @@ def test_after_a_wiped_log_every_run_counts(instance):
     assert scraped(collector) == {"dense": 8, "success": 4, "failure": 0, "canceled": 0}
 
 
-def test_an_asset_wiped_while_the_clock_was_ahead_hides_nothing(instance, monkeypatch):
+def test_wiped_asset_with_fast_clock_hides_nothing(instance, monkeypatch):
     collector = event_log_collector(instance)
     run(instance)
     scraped(collector)
@@ -126,7 +127,7 @@ def test_an_asset_wiped_while_the_clock_was_ahead_hides_nothing(instance, monkey
     assert samples["dense"] == 2
 
 
-def test_a_new_instance_in_the_same_place_is_followed(instance, tmp_path, monkeypatch):
+def test_new_instance_in_same_place_is_followed(instance, tmp_path, monkeypatch):
     collector = event_log_collector(instance)
     run(instance)
     run(instance)
@@ -140,7 +141,7 @@ def test_a_new_instance_in_the_same_place_is_followed(instance, tmp_path, monkey
     assert scraped(collector) == {"dense": 6, "success": 3, "failure": 0, "canceled": 0}
 
 
-def test_a_run_with_its_clock_ahead_hides_no_later_run(instance, monkeypatch):
+def test_run_with_fast_clock_hides_none(instance, monkeypatch):
     collector = event_log_collector(instance)
     real = time.time
     with monkeypatch.context() as ahead:
@@ -180,3 +181,43 @@ def _days_ahead():
     from datetime import UTC, datetime, timedelta
 
     return datetime.now(UTC) + timedelta(days=10)
+
+
+@pytest.mark.parametrize("then_raise", [False, True])
+def test_record_of_failed_asset_is_logged(ephemeral, then_raise):
+    run_id = leave(ephemeral, RICH, then_raise=then_raise)
+    assert records_of_run(ephemeral, run_id) == [RICH]
+
+
+def test_each_run_has_only_its_own_records(ephemeral):
+    first, second = leave(ephemeral, RICH), leave(ephemeral, OFF, FAILED)
+    assert records_of_run(ephemeral, first) == [RICH]
+    assert {record.stage for record in records_of_run(ephemeral, second)} == {"rerank", "dense"}
+
+
+def test_observations_of_others_are_passed_over(ephemeral):
+    @dg.asset(name="chunks")
+    def chunks():
+        yield dg.AssetObservation("chunks", metadata={"note": "by hand"})
+        yield dg.MaterializeResult()
+
+    run_id = dg.materialize([chunks], instance=ephemeral).run_id
+    assert records_of_run(ephemeral, run_id) == []
+    assert list(RecordReader(ephemeral).new_records()) == []
+
+
+def test_the_event_describes_itself():
+    assert as_observation(OFF).description == "rag.rerank: off (disabled via cli:--disable-rerank)"
+    assert as_observation(RICH).description == "rag.dense: ok"
+
+
+def test_record_reader_yields_each_record_once(ephemeral, monkeypatch):
+    monkeypatch.setattr("embedder_assets.telemetry.event_log.PAGE", 2)
+    reader = RecordReader(ephemeral)
+    assert list(reader.new_records()) == []
+    for _ in range(5):
+        leave(ephemeral, RICH)
+    assert [record for _, record in reader.new_records()] == [RICH] * 5
+    assert list(reader.new_records()) == []
+    run_id = leave(ephemeral, OFF)
+    assert list(reader.new_records()) == [(run_id, OFF)]

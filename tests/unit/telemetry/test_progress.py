@@ -78,7 +78,7 @@ def test_each_collection_has_a_rate_of_its_own(clock: Clock) -> None:
     assert said == ["dense slow: 3 of 50 done, 0.1 per second, about 7 min 50 s remaining"]
 
 
-def test_first_report_after_a_long_wait_names_no_rate(clock: Clock) -> None:
+def test_first_late_report_names_no_rate(clock: Clock) -> None:
     assert logged(clock, [(45.0, "kb", 64, 1000)]) == ["dense kb: 64 of 1000 done"]
 
 

@@ -15,10 +15,10 @@ from embedder_assets.telemetry.spans import emit_spans, read_spans
 from embedder_assets.telemetry.stage_record import RequestTrace, StageMeter
 from tests.support.factories import GB, make_record
 from tests.support.processes import free_port
-from tests.unit.telemetry.test_telemetry import ALL_STAGES, FAILED, OFF, RUN_ID, with_off
+from tests.support.stage_records import ALL_STAGES, FAILED, OFF, RUN_ID, with_off
 
 
-def test_the_run_is_one_trace_whose_id_is_the_run_id(tmp_path):
+def test_trace_id_is_the_run_id(tmp_path):
     emit_spans(RUN_ID, ALL_STAGES, tmp_path / "spans.jsonl")
     spans = read_spans(tmp_path / "spans.jsonl")
     assert {span["context"]["trace_id"] for span in spans} == {f"0x{uuid.UUID(RUN_ID).hex}"}
@@ -28,7 +28,7 @@ def test_the_run_is_one_trace_whose_id_is_the_run_id(tmp_path):
     assert {span["parent_id"] for span in children} == {root["context"]["span_id"]}
 
 
-def test_a_span_carries_times_and_attributes_of_its_record(tmp_path):
+def test_span_carries_times_and_attributes(tmp_path):
     record = make_record(
         "dense",
         batch_size=64,
@@ -110,7 +110,7 @@ def test_sampling_takes_first_request_then_ratio(monkeypatch):
 
 
 @pytest.mark.parametrize("meter", [StageMeter("dense", [], run_id=RUN_ID), StageMeter("dense", [], request_ratio=1.0)])
-def test_without_a_ratio_or_a_run_no_request_is_sampled(meter):
+def test_sampling_needs_ratio_and_run(meter):
     assert meter.traceparent() is None
 
 
@@ -208,7 +208,7 @@ REQUEST = RequestTrace(span_id="00f067aa0ba902b7", model="minilm", started_at=10
     ],
     ids=lambda variables: "+".join(variables)[:60],
 )
-def test_no_variable_takes_anything_from_the_spans_of_a_run(tmp_path, monkeypatch, variables):
+def test_otel_variables_never_reduce_spans(tmp_path, monkeypatch, variables):
     clear_variables(monkeypatch)
     records = [make_record("dense", requests=[REQUEST], attributes={"models_executed": ["m1", "m2"]}), FAILED]
     plain = emit_spans(RUN_ID, records, tmp_path / "plain.jsonl")

@@ -99,7 +99,7 @@ def graph(*, inner: bool, location: str) -> onnx.ModelProto:
 
 
 @pytest.mark.parametrize("inner", [False, True])
-@pytest.mark.parametrize("location", ["../../secret.bin", "/etc/passwd", "beside.bin"])
+@pytest.mark.parametrize("location", ["../../secret.bin", "/etc/passwd", "weights.bin"])
 def test_graph_with_external_data_is_refused(tmp_path, inner, location):
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "model.onnx").write_bytes(graph(inner=inner, location=location).SerializeToString())

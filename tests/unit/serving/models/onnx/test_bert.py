@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -15,26 +12,7 @@ from safetensors.numpy import save_file
 from embedder_assets.errors import ModelBuildError
 from embedder_assets.serving.models.onnx import bert_heads
 from embedder_assets.serving.models.onnx.bert import build_bert_onnx
-from embedder_assets.serving.models.onnx.bert_encoder import BertConfig
-from embedder_assets.serving.models.onnx.quantize import convert_fp16, quantize_int8
-from tests.support.checkpoints import random_weights
-
-if TYPE_CHECKING:
-    import onnx
-
-CONFIG = BertConfig(
-    hidden_size=8,
-    num_hidden_layers=2,
-    num_attention_heads=2,
-    intermediate_size=16,
-    max_position_embeddings=12,
-    vocab_size=40,
-    layer_norm_eps=1e-12,
-    hidden_act="gelu",
-)
-FUSED = dataclasses.replace(CONFIG, fused=True)
-TOP_K = 10
-HEADS = ["mean_pool", "cls_pool", "last_token_pool", "splade_topk", "classify"]
+from tests.support.tiny_bert import CONFIG, FUSED, HEADS, TEXTS, TOP_K, TYPES, padded, run
 
 
 def with_prefix(weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -99,41 +77,6 @@ class Reference:
 
     def classify(self, ids: list[int], types: list[int]) -> np.ndarray:
         return self.linear(np.tanh(self.linear(self.encode(ids, types)[0], "pooler.dense")), "classifier")
-
-
-TEXTS = [[1, 5, 7, 2], [1, 9, 30, 12, 39, 4, 4, 2], [1, 2]]
-TYPES = [[0, 0, 1, 1], [0, 0, 0, 1, 1, 1, 1, 1], [0, 1]]
-
-
-def padded(texts: list[list[int]], types: list[list[int]], length: int, pad: int = 0) -> dict[str, np.ndarray]:
-    feed = {
-        name: np.full((len(texts), length), fill, dtype=np.int64)
-        for name, fill in (("input_ids", pad), ("attention_mask", 0), ("token_type_ids", 0))
-    }
-    for i, (ids, kinds) in enumerate(zip(texts, types, strict=True)):
-        feed["input_ids"][i, : len(ids)] = ids
-        feed["attention_mask"][i, : len(ids)] = 1
-        feed["token_type_ids"][i, : len(ids)] = kinds
-    return feed
-
-
-def run(model: onnx.ModelProto, feed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    import onnxruntime as ort
-
-    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
-    return dict(zip(names, session.run(names, feed), strict=True))
-
-
-@pytest.fixture
-def weights() -> dict[str, np.ndarray]:
-    return random_weights(CONFIG)
-
-
-@pytest.fixture
-def saved(weights: dict[str, np.ndarray], tmp_path: Path) -> Path:
-    save_file(weights, tmp_path / "model.safetensors")
-    return tmp_path / "model.safetensors"
 
 
 @pytest.mark.parametrize("normalize", [True, False])
@@ -282,75 +225,6 @@ def test_unreadable_weights_are_refused(tmp_path, content):
         build_bert_onnx(path, CONFIG, "mean_pool")
 
 
-def test_config_ignores_other_keys(tmp_path):
-    path = tmp_path / "config.json"
-    path.write_text(json.dumps(dataclasses.asdict(CONFIG) | {"model_type": "bert"}))
-    assert BertConfig.from_file(path) == CONFIG
-
-
-@pytest.mark.parametrize(
-    ("text", "named"),
-    [
-        (None, "config.json"),
-        ("{", "in JSON"),
-        ('{"hidden_size": 8}', "no num_hidden_layers, num_attention_heads"),
-        (
-            json.dumps(dataclasses.asdict(CONFIG) | {"position_embedding_type": "relative_key"}),
-            "relative_key",
-        ),
-    ],
-)
-def test_invalid_config_is_refused(tmp_path, text, named):
-    path = tmp_path / "config.json"
-    if text is not None:
-        path.write_text(text)
-    with pytest.raises(ModelBuildError, match=named):
-        BertConfig.from_file(path)
-
-
-def test_int8_is_close_and_reproducible(saved, tmp_path):
-    import onnx
-
-    source = tmp_path / "model.onnx"
-    onnx.save(build_bert_onnx(saved, CONFIG, "mean_pool"), source)
-    targets = [tmp_path / "first.onnx", tmp_path / "second.onnx"]
-    for target in targets:
-        quantize_int8(source, target)
-    assert targets[0].read_bytes() == targets[1].read_bytes()
-    quantized = onnx.load(targets[0])
-    # Six linear layers in each of the two layers: the quantizer must have found every one.
-    assert sum(node.op_type == "MatMulInteger" for node in quantized.graph.node) >= 12
-    feed = padded(TEXTS, TYPES, 8)
-    exact, approximate = run(onnx.load(source), feed)["embedding"], run(quantized, feed)["embedding"]
-    assert (exact * approximate).sum(-1).min() > 0.95
-
-
-def cosines(exact: np.ndarray, rough: np.ndarray) -> np.ndarray:
-    """Of the rows of two arrays, [rows]."""
-    return (exact * rough).sum(1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(rough, axis=1)
-
-
-@pytest.mark.parametrize("head", HEADS)
-def test_float16_graph_answers_in_float32(saved, tmp_path, head):
-    import onnx
-
-    source, target = tmp_path / "model.onnx", tmp_path / "half.onnx"
-    onnx.save(build_bert_onnx(saved, CONFIG, head, top_k=TOP_K), source)
-    convert_fp16(source, target)
-    half = onnx.load(target)
-    onnx.checker.check_model(half)
-    stored = {t.name for t in half.graph.initializer if t.data_type == onnx.TensorProto.FLOAT16}
-    assert {"encoder.layer.0.attention.self.query.weight_t", "embeddings.word_embeddings.weight"} <= stored
-    feed = padded(TEXTS, TYPES, 12)
-    exact, rough = run(onnx.load(source), feed), run(half, feed)
-    for name, values in exact.items():
-        assert rough[name].dtype == values.dtype
-        if name != "indices":
-            assert cosines(values, rough[name]).min() > 0.999
-    if "embedding" in rough:
-        np.testing.assert_allclose(np.linalg.norm(rough["embedding"], axis=1), 1.0, atol=1e-6)
-
-
 @pytest.mark.parametrize("head", HEADS)
 def test_fused_attention_ignores_padding(saved, head):
     import onnx
@@ -363,31 +237,3 @@ def test_fused_attention_ignores_padding(saved, head):
         expected = run(plain, feed)
         for name, values in run(fused, feed).items():
             np.testing.assert_allclose(values, expected[name], atol=1e-5)
-
-
-@pytest.mark.parametrize("head", HEADS)
-def test_fused_int8_graph_is_close(saved, tmp_path, head):
-    import onnx
-
-    source, target = tmp_path / "model.onnx", tmp_path / "int8.onnx"
-    onnx.save(build_bert_onnx(saved, FUSED, head, top_k=TOP_K), source)
-    quantize_int8(source, target)
-    quantized = onnx.load(target)
-    onnx.checker.check_model(quantized)  # refuses nodes before what they read
-    for feed in (padded(TEXTS[:1], TYPES[:1], 4), padded(TEXTS, TYPES, 12)):
-        exact, rough = run(onnx.load(source), feed), run(quantized, feed)
-        for name, values in exact.items():
-            if name != "indices":
-                assert cosines(values, rough[name]).min() > 0.95
-
-
-def test_converting_a_non_model_is_refused(tmp_path):
-    (tmp_path / "model.onnx").write_bytes(b"no model")
-    with pytest.raises(ModelBuildError, match="Build the float32 model again"):
-        convert_fp16(tmp_path / "model.onnx", tmp_path / "half.onnx")
-
-
-def test_quantizing_a_non_model_is_refused(tmp_path):
-    (tmp_path / "model.onnx").write_bytes(b"no model")
-    with pytest.raises(ModelBuildError, match="Build the float32 model again"):
-        quantize_int8(tmp_path / "model.onnx", tmp_path / "int8.onnx")

@@ -55,7 +55,7 @@ def test_a_hit_shows_brackets_and_obeys_nothing(capsys: pytest.CaptureFixture[st
     assert_harmless(shown)
 
 
-def test_words_of_the_query_are_highlighted_in_a_terminal() -> None:
+def test_query_words_are_highlighted() -> None:
     piece = terminal.highlighted("Reset [the] password", {"reset", "the"}, "bold")
     assert [(span.start, span.end) for span in piece.spans] == [(0, 5), (7, 10)]
     assert piece.plain == "Reset [the] password"
@@ -82,7 +82,7 @@ def test_the_outcome_of_a_run_cannot_be_forged(tmp_path: Path, capsys: pytest.Ca
     assert left_out.endswith("Rename it.")
 
 
-def test_the_reason_of_a_stage_is_one_footer_line() -> None:
+def test_stage_reason_is_one_footer_line() -> None:
     entry = SimpleNamespace(status="skipped", metric="m", reason=f"{FORGED} http://me:S3cr3t@h/")
     telemetry = SimpleNamespace(metrics=dict.fromkeys(("dense", "sparse", "rerank", "export"), entry))
     gpu = SimpleNamespace(gpu=SimpleNamespace(status="no_gpu"))
@@ -103,7 +103,7 @@ def test_the_reason_of_a_stage_is_one_footer_line() -> None:
         ["tables", "restore", "\x1b[31m\nfailed check", "--version", "1"],
     ],
 )
-def test_an_argument_is_not_obeyed_when_it_is_refused(arguments: list[str], tmp_path: Path) -> None:
+def test_refused_argument_is_not_obeyed(arguments: list[str], tmp_path: Path) -> None:
     result = CliRunner().invoke(main, arguments, env={"EMBEDDER_HOME": str(tmp_path)})
     assert result.exit_code != 0
     assert_harmless(result.output)
@@ -125,7 +125,7 @@ def test_every_command_warns_of_an_unknown_variable(tmp_path: Path) -> None:
         assert "S3cr3t" not in said
 
 
-def test_json_of_hostile_texts_is_json_for_every_encoding() -> None:
+def test_hostile_texts_stay_json_in_every_encoding() -> None:
     text = json.dumps(json.dumps([HOSTILE, "é鲸🐋"], ensure_ascii=False))
     code = f"from embedder_assets.terminal import *; prepare_streams(); say_json({text})"
     for encoding in ("utf-8", "ascii", "latin-1", "cp1252"):
@@ -173,7 +173,7 @@ def test_closed_streams_are_no_crash(tmp_path: Path) -> None:
     assert (done.returncode, (tmp_path / "status").read_text()) == (0, "0\n")
 
 
-def test_a_reader_that_has_had_enough_is_no_error(tmp_path: Path) -> None:
+def test_closed_pipe_is_no_error(tmp_path: Path) -> None:
     line = f'"{BIN / "embedder"}" models list --json 2>stderr | true; echo ${{PIPESTATUS[0]}}'
     done = subprocess.run(["bash", "-c", line], cwd=tmp_path, env=bare(tmp_path), capture_output=True, timeout=60)
     assert done.stdout.strip() in (b"0", b"1")
@@ -181,7 +181,7 @@ def test_a_reader_that_has_had_enough_is_no_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, or a machine that lets a user have a namespace")
-def test_a_user_without_a_name_accepts_as_a_number(tmp_path: Path) -> None:
+def test_nameless_user_accepts_by_number(tmp_path: Path) -> None:
     code = "import os; from embedder_assets.cli.main import _user; os.setuid(54321); print(_user())"
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -194,7 +194,7 @@ def test_a_user_without_a_name_accepts_as_a_number(tmp_path: Path) -> None:
     assert done.stdout == "uid 54321\n", done.stderr
 
 
-def test_a_tilde_without_a_home_is_refused_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tilde_without_home_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HOME", raising=False)
     result = CliRunner().invoke(main, ["models", "list"], env={"EMBEDDER_MODEL_REPOSITORY": "~no-such-user/models"})
     assert result.exit_code == 1

@@ -10,7 +10,7 @@ from embedder_assets.telemetry.manifest.json_schema import problems_of
 from embedder_assets.telemetry.manifest.v40 import NOT_RECORDED, UNPROVED, WARNING, upgrade
 from tests.conftest import PROJECT
 
-SAMPLES = PROJECT / "tests/unit/manifests"
+SAMPLES = PROJECT / "tests/unit/telemetry/manifest/samples"
 BOTH_STAGES, OLD_NAMES = SAMPLES / "v40_both_stages.json", SAMPLES / "v40_old_names.json"
 NOW = "2026-01-01T00:00:00+00:00"
 

@@ -81,7 +81,7 @@ def run(instance: dg.DagsterInstance, *, collection: str = "kb", rows: int = 3, 
     ).success
 
 
-def test_a_fresh_instance_has_no_run_and_no_series(instance: dg.DagsterInstance) -> None:
+def test_fresh_instance_has_no_series(instance: dg.DagsterInstance) -> None:
     seen = gauges(instance)
     assert seen.pop("rag_runs_in_progress") == {(): 0}
     assert set(map(len, seen.values())) == {0}
@@ -113,6 +113,6 @@ def test_a_collection_that_is_gone_has_no_series(instance: dg.DagsterInstance) -
     assert {collection for collection, _ in seen["rag_retrieval_ndcg_at_10"]} == {"kb"}
 
 
-def test_a_run_that_has_not_started_is_not_in_progress(instance: dg.DagsterInstance) -> None:
+def test_queued_run_is_not_in_progress(instance: dg.DagsterInstance) -> None:
     create_run_for_test(instance, "rag_tables", status=dg.DagsterRunStatus.NOT_STARTED)
     assert gauges(instance)["rag_runs_in_progress"] == {(): 0}

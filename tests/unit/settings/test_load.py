@@ -112,7 +112,7 @@ def test_paths_become_absolute_whichever_layer_they_come_from(load, tmp_path, mo
         ("EMBEDDER_QUALITY_TOLERANCE", "-1", "greater than or equal to 0"),
     ],
 )
-def test_a_wrong_value_names_variable_expectation_value_and_remedy(load, variable, value, expected):
+def test_wrong_value_is_a_complete_message(load, variable, value, expected):
     with pytest.raises(SettingsError) as caught:
         load(**{variable: value})
     assert f"env:{variable}" in caught.value.thing
@@ -128,7 +128,7 @@ def test_wrong_value_names_its_layer(load):
         load("[retrieval]\nrerank_depth = 0")
 
 
-def test_an_unknown_key_in_the_file_suggests_the_nearest(load, tmp_path):
+def test_unknown_file_key_suggests_the_nearest(load, tmp_path):
     with pytest.raises(
         SettingsError, match=r"'enable_reranking'.*Did you mean 'enable_rerank' in \[stages\]\?"
     ) as caught:
@@ -142,7 +142,7 @@ def test_an_unknown_override_is_refused(load):
 
 
 @pytest.mark.parametrize("content", [b"home = ", b"home = '\xff'"])
-def test_a_file_that_is_no_toml_is_refused_by_name(tmp_path, content):
+def test_invalid_toml_is_refused_by_name(tmp_path, content):
     (tmp_path / "embedder.toml").write_bytes(content)
     with pytest.raises(SettingsError, match="readable TOML") as caught:
         load_settings(environ={}, directory=tmp_path)
@@ -160,17 +160,17 @@ def test_an_unknown_variable_suggests_the_nearest():
 @pytest.mark.parametrize(
     ("value", "models"), [("one", ("one",)), ("one,two", ("one", "two")), (" two , one ", ("two", "one"))]
 )
-def test_the_dense_models_are_a_list_with_commas_in_the_environment(load, value, models):
+def test_dense_models_are_comma_separated_in_environment(load, value, models):
     assert load(EMBEDDER_DENSE_MODELS=value).dense_models == models
 
 
-def test_the_dense_models_are_a_list_in_the_file(load):
+def test_dense_models_are_a_list_in_file(load):
     assert load().dense_models == ("dense_minilm",)
     assert load("[models]\ndense_models = ['one', 'two']").dense_models == ("one", "two")
 
 
 @pytest.mark.parametrize("value", ["one,one", "one,", ",", "one,,two"])
-def test_an_empty_or_repeated_name_of_a_dense_model_is_refused(load, value):
+def test_empty_or_repeated_dense_model_is_refused(load, value):
     with pytest.raises(SettingsError, match=r"EMBEDDER_DENSE_MODELS.*expected different names, none of them empty"):
         load(EMBEDDER_DENSE_MODELS=value)
 
@@ -204,7 +204,7 @@ def test_every_key_of_a_group_is_known(load, name):
 
 
 @pytest.mark.parametrize("name", FIELDS)
-def test_a_key_without_its_group_is_refused_with_the_group(load, name):
+def test_key_outside_its_group_names_the_group(load, name):
     basic = """home corpus_dir triton_url enable_sparse enable_rerank gpu_soft_limit_gb metrics_enabled metrics_port"""
     expected = "file:embedder.toml" if name in basic.split() else rf"below the line `\[{GROUP_OF[name]}\]`"
     with pytest.raises(SettingsError, match=expected):
@@ -228,7 +228,7 @@ def test_a_setting_twice_in_the_file_is_refused(load):
 
 
 @pytest.mark.parametrize("name", REMOVED)
-def test_a_removed_setting_says_what_stands_in_its_place(load, name):
+def test_removed_setting_names_its_replacement(load, name):
     assert name not in FIELDS
     (sentence,) = variable_warnings({ENV_PREFIX + name.upper(): "S3cr3t"})
     assert f"it was removed: {REMOVED[name]}" in sentence

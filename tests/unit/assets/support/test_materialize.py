@@ -23,7 +23,7 @@ from embedder_assets.telemetry.run_failures import problems
 from tests.support.checkpoints import write_tokenizer
 from tests.support.factories import make_settings
 from tests.support.permissions import permissions_count
-from tests.unit.assets.test_superseded import LocalTriton
+from tests.unit.assets.support.test_superseded import LocalTriton
 
 # The bad one comes first.
 BAD, GOOD = "alpha", "beta"
@@ -103,7 +103,7 @@ def test_unreadable_queries_stay_and_the_others_are_ranked(world, problem):
         assert world.read("chunks", BAD, "text") == ["# Title\n\nwhale second"]
 
 
-def test_a_late_error_fails_its_collection_after_the_others(world, monkeypatch):
+def test_late_error_fails_only_its_collection(world, monkeypatch):
     real = beir._lines
 
     def broken(file, limit):

@@ -26,7 +26,7 @@ from embedder_assets.telemetry.exporter.metrics import LATENCY_METRICS
 from embedder_assets.telemetry.exporter.server import METRICS_PATH, serve_metrics
 from tests.support.factories import make_settings
 from tests.support.processes import eventually, free_port
-from tests.unit.telemetry.test_telemetry import ALL_STAGES, RUN_ID
+from tests.support.stage_records import ALL_STAGES, RUN_ID
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_an_exporter_of_another_home_is_no_proof(settings, tmp_path, monkeypatch
     assert "an exporter of another home has to have another port" in status.reason
 
 
-def test_the_own_endpoint_of_another_home_is_waited_for(settings, tmp_path, monkeypatch):
+def test_endpoint_of_another_home_is_awaited(settings, tmp_path, monkeypatch):
     monkeypatch.setattr(endpoint, "BUSY_S", 60.0)
     other = make_settings(tmp_path / "other", metrics_port=settings.metrics_port)
     with ThreadPoolExecutor(1) as thread:
@@ -113,7 +113,7 @@ def test_the_own_endpoint_of_another_home_is_waited_for(settings, tmp_path, monk
         assert emitted.result(60)["dense"].status == "emitted"
 
 
-def test_the_key_is_the_owners_alone_and_never_sent(settings):
+def test_key_is_private_and_never_sent(settings):
     seen = []
 
     class Listener(Impostor):
@@ -189,7 +189,7 @@ def test_a_damaged_key_is_named_with_the_remedy(settings, content):
         endpoint_key.key_of(settings.home)
 
 
-def test_a_home_made_anew_under_an_exporter_is_proved(settings):
+def test_recreated_home_is_proved(settings):
     with serve_metrics(run_collector(RUN_ID, ALL_STAGES), settings, long_running=True):
         (settings.home / "metrics-proof.key").unlink()
         assert verify_emission(settings, RUN_ID, ALL_STAGES)["dense"].status == "emitted"
@@ -250,7 +250,7 @@ def test_what_never_answers_is_named_at_the_deadline(settings, monkeypatch):
 
 
 @pytest.mark.parametrize("answer", [b"SSH-2.0-OpenSSH_9.2\r\n", b"HTTP/1.0 401 Unauthorized\r\n\r\n", b"\x00\xff\n"])
-def test_another_service_on_the_port_is_named_at_once(settings, monkeypatch, answer):
+def test_other_service_on_port_is_named_immediately(settings, monkeypatch, answer):
     monkeypatch.setattr(endpoint, "BUSY_S", 600.0)
 
     class Other(socketserver.BaseRequestHandler):

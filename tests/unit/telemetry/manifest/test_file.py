@@ -23,7 +23,7 @@ from tests.support.factories import GB, make_record, make_settings
 
 RUN_ID = "3f2b8c1e-9d4a-4c7b-8e6f-1a2b3c4d5e6f"
 OTHER_RUN = "3f2b0000-0000-4000-8000-000000000000"
-SAMPLES = PROJECT / "tests/unit/manifests"
+SAMPLES = PROJECT / "tests/unit/telemetry/manifest/samples"
 BOTH_STAGES, OLD_NAMES = SAMPLES / "v40_both_stages.json", SAMPLES / "v40_old_names.json"
 NOW = "2026-01-01T00:00:00+00:00"
 LEASED = LeaseEvent(

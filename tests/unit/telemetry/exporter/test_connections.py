@@ -14,11 +14,10 @@ from embedder_assets.telemetry.exporter import connections
 from embedder_assets.telemetry.exporter.collector import run_collector
 from embedder_assets.telemetry.exporter.connections import BoundedServer
 from embedder_assets.telemetry.exporter.server import METRICS_PATH, serve_metrics
-from embedder_assets.telemetry.exporter.shared_scrape import SharedScrape
 from tests.support.factories import make_settings
 from tests.support.processes import eventually, free_port
 from tests.support.servers.certificates import Authority
-from tests.unit.telemetry.test_telemetry import ALL_STAGES, RUN_ID
+from tests.support.stage_records import ALL_STAGES, RUN_ID
 
 HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
 HALF_A_HEAD = b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\n"
@@ -117,7 +116,7 @@ def test_metrics_are_served_over_ipv6_too(tmp_path, scraped, address):
     assert verify_emission(settings, RUN_ID, ALL_STAGES)["dense"].status == "emitted"
 
 
-def test_500_idle_connections_stop_no_scrape_and_use_few_threads(settings, scraped):
+def test_500_idle_connections_stop_no_scrape(settings, scraped):
     before = threading.active_count()
     with serve_metrics(run_collector(RUN_ID, ALL_STAGES), settings, long_running=True) as url:
         with opened(settings.metrics_port, 250) as first, opened(settings.metrics_port, 250, sending=HALF_A_HEAD):
@@ -127,7 +126,7 @@ def test_500_idle_connections_stop_no_scrape_and_use_few_threads(settings, scrap
         assert scraped(url)
 
 
-def test_a_byte_now_and_then_does_not_keep_a_connection(settings, short_times):
+def test_trickled_bytes_keep_no_connection_open(settings, short_times):
     with (
         serve_metrics(run_collector(RUN_ID, ALL_STAGES), settings, long_running=True),
         opened(settings.metrics_port, 1) as (slow,),
@@ -157,7 +156,7 @@ def long_answer(environ, start_response):
     return [b"x" * (MUCH if environ["PATH_INFO"] == "/much" else 1)]
 
 
-def test_clients_that_do_not_read_are_closed_and_block_nobody(short_times):
+def test_clients_that_never_read_are_closed(short_times):
     asking = b"GET /much HTTP/1.1\r\n\r\n"
     with serving(long_answer) as port, opened(port, connections.MOST_CONNECTIONS // 8, sending=asking) as slow:
         with loopback.get(f"http://127.0.0.1:{port}/", 5) as response:
@@ -233,46 +232,3 @@ def test_threads_of_closed_waiting_requests_end():
             go.set()
     finally:
         go.set()
-
-
-def test_simultaneous_scrapes_share_one_later_reading():
-    class Slow:
-        readings = 0
-
-        def collect(self):
-            Slow.readings += 1
-            number = Slow.readings
-            inside.set()
-            go.wait(10)
-            yield number
-
-    inside, go, shown = threading.Event(), threading.Event(), []
-    shared = SharedScrape([Slow()])
-    first = threading.Thread(target=lambda: shown.extend(shared.collect()))
-    first.start()
-    assert inside.wait(10)
-    waiting = [threading.Thread(target=lambda: shown.extend(shared.collect())) for _ in range(20)]
-    for each in waiting:
-        each.start()
-    go.set()
-    for each in (first, *waiting):
-        each.join()
-    assert shown[0] == 1
-    assert set(shown[1:]) <= {2, 3}
-    assert Slow.readings <= 3
-    assert next(shared.collect()) == Slow.readings
-
-
-def test_a_failed_reading_is_not_reused_by_the_next_scrape():
-    class Broken:
-        outcomes = iter([ValueError("a disk that is gone"), 7])
-
-        def collect(self):
-            if isinstance(outcome := next(self.outcomes), ValueError):
-                raise outcome
-            return [outcome]
-
-    shared = SharedScrape([Broken()])
-    with pytest.raises(ValueError, match="gone"):
-        shared.collect()
-    assert list(shared.collect()) == [7]
