@@ -26,15 +26,15 @@ def test_model_stages_leave_leases_in_manifest(embedder: Embedder, home: Path, c
 def test_exclusive_loads_one_stages_models(home: Path) -> None:
     session = TritonSession(load_settings({"home": (home, "test")}, environ={}))
     try:
-        with session.holding(["dense_minilm"], exclusive=True):
+        with session.models_in_use(["dense_minilm"], exclusive=True):
             list(session.infer_many("dense_minilm", [[("one",)]]))
         address = session.address
         assert address is not None
         client = TritonClient(address, 60)
         assert client.loaded_models() == []
-        with session.holding(["sparse_splade"], exclusive=False):
+        with session.models_in_use(["sparse_splade"], exclusive=False):
             list(session.infer_many("sparse_splade", [[("two",)]]))
-        with session.holding(["dense_minilm"], exclusive=True):
+        with session.models_in_use(["dense_minilm"], exclusive=True):
             list(session.infer_many("dense_minilm", [[("three",)]]))
             assert client.loaded_models() == ["dense_minilm"]
         client.close()

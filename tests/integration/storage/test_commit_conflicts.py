@@ -11,8 +11,8 @@ import pytest
 from deltalake import DeltaTable
 
 from embedder_assets.errors import CommitConflictError
-from embedder_assets.tables.exclusive_work import TRIES, run_exclusively
 from embedder_assets.tables.store import TableStore
+from embedder_assets.tables.transaction import TRIES, run_exclusively
 from tests.support.factories import make_chunks, make_documents
 from tests.support.hosts import LEFT, QUERIES, Change, query, removed, replaced, texts
 
@@ -126,7 +126,7 @@ def test_work_that_was_too_late_is_done_again(hosts):
 
 
 def test_retries_end_with_an_error(hosts, monkeypatch):
-    monkeypatch.setattr("embedder_assets.tables.exclusive_work.LONGEST_WAIT_S", 0.01)
+    monkeypatch.setattr("embedder_assets.tables.transaction.LONGEST_WAIT_S", 0.01)
     here, there = hosts
     here.append(QUERIES, query("0", "kb"))
     attempts: list[int] = []

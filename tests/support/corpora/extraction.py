@@ -8,7 +8,7 @@ import docx
 import pytest
 
 from embedder_assets.corpus.collections import Collection
-from embedder_assets.corpus.extract import Document, DocumentIssue, Limits, read_sources
+from embedder_assets.corpus.extract import Document, DocumentIssue, DocumentLimits, read_sources
 from tests.support.factories import make_settings
 
 
@@ -19,8 +19,8 @@ def collection(tmp_path) -> Collection:
     return Collection("kb", root, recursive=True)
 
 
-def limits(collection: Collection, **values) -> Limits:
-    return Limits.of(make_settings(collection.root.parent / "home", **{"max_document_mb": 1, **values}))
+def limits(collection: Collection, **values) -> DocumentLimits:
+    return DocumentLimits.of(make_settings(collection.root.parent / "home", **{"max_document_mb": 1, **values}))
 
 
 def read(collection: Collection, name: str | None = None, content: bytes | str = b"", **values):

@@ -110,7 +110,7 @@ def test_any_collection_name_can_be_stored(store, name):
     store.replace("queries", name, make_queries("changed", "second", collection=name))
     assert sorted(store.read("queries", name)["text"]) == ["changed", "second"]
     assert store.collections("queries") == sorted(["kb", name])
-    assert store.exchange("queries", name, make_queries(), pl.DataFrame({"query_id": ["q0"]})) == 1
+    assert store.delete_and_insert("queries", name, make_queries(), pl.DataFrame({"query_id": ["q0"]})) == 1
     assert (store.count("queries", name), store.count("queries", "kb")) == (1, 1)
     store.replace("queries", name, make_queries())
     assert store.collections("queries") == ["kb"]
@@ -124,7 +124,7 @@ def test_deletion_matches_all_key_columns(store):
     store.append("document_issues", rows)
     store.append("document_issues", rows.with_columns(collection=pl.lit("other")))
     keys = pl.DataFrame({"path": ["a", "b"], "kind": ["1", "2"]})
-    assert store.exchange("document_issues", "kb", rows.clear(), keys) == 2
+    assert store.delete_and_insert("document_issues", "kb", rows.clear(), keys) == 2
     assert set(store.read("document_issues", "kb", ["path", "kind"]).iter_rows()) == {("a", "2"), ("b", "1")}
     assert store.count("document_issues", "other") == 4
 
@@ -133,9 +133,9 @@ def test_removing_no_keys_or_absent_keys_removes_nothing(store):
     store.append("queries", make_queries("one"))
     before = version(store, "queries")
     none = pl.DataFrame({"query_id": []}, schema={"query_id": pl.String})
-    assert store.exchange("queries", "kb", make_queries(), none) == 0
+    assert store.delete_and_insert("queries", "kb", make_queries(), none) == 0
     assert version(store, "queries") == before
-    assert store.exchange("queries", "kb", make_queries(), pl.DataFrame({"query_id": ["none"]})) == 0
+    assert store.delete_and_insert("queries", "kb", make_queries(), pl.DataFrame({"query_id": ["none"]})) == 0
     assert store.count("queries", "kb") == 1
 
 
@@ -145,7 +145,7 @@ def test_delete_and_insert_is_one_commit(store, name):
     store.append("queries", make_queries("one", "two", collection="kb"))
     before = version(store, "queries")
     added = make_queries("new", collection=name).with_columns(query_id=pl.lit("q9"))
-    assert store.exchange("queries", name, added, pl.DataFrame({"query_id": ["q0"]})) == 1
+    assert store.delete_and_insert("queries", name, added, pl.DataFrame({"query_id": ["q0"]})) == 1
     assert version(store, "queries") == before + 1
     assert set(store.read("queries", name)["text"]) == {"new", "two"}
     assert set(store.read("queries", "kb")["text"]) == {"one", "two"}
@@ -154,7 +154,7 @@ def test_delete_and_insert_is_one_commit(store, name):
 def test_delete_and_insert_without_deletes_is_an_append(store):
     store.append("queries", make_queries("one"))
     none = pl.DataFrame({"query_id": []}, schema={"query_id": pl.String})
-    store.exchange("queries", "kb", make_queries("two"), none)
+    store.delete_and_insert("queries", "kb", make_queries("two"), none)
     history = DeltaTable(str(store.path("queries"))).history(1)
     assert (history[0]["operation"], history[0]["operationParameters"]["mode"]) == ("WRITE", "Append")
 
@@ -164,7 +164,7 @@ def test_delete_and_insert_accepts_sql_words_as_columns(store):
     rows = pl.DataFrame({**row, "indices": [[1, 2]], "values": [[0.5, 0.25]]})
     store.append("sparse_embeddings", rows)
     new = rows.with_columns(chunk_id=pl.lit("y"))
-    assert store.exchange("sparse_embeddings", "x", new, rows.select("chunk_id", "source")) == 1
+    assert store.delete_and_insert("sparse_embeddings", "x", new, rows.select("chunk_id", "source")) == 1
     assert_frame_equal(
         store.read("sparse_embeddings", "x"), new.cast(SCHEMAS["sparse_embeddings"]), check_column_order=False
     )
@@ -270,12 +270,12 @@ def test_large_delete_and_insert_is_one_streamed_commit(store, monkeypatch):
     for many in (5, 1):  # first the new rows are many, then those that are there
         before = version(store, "queries")
         new = [make_queries("x").with_columns(query_id=pl.lit(f"n{many}{at}")) for at in range(many)]
-        assert store.exchange("queries", "kb", iter(new), removed) == 1
+        assert store.delete_and_insert("queries", "kb", iter(new), removed) == 1
         assert version(store, "queries") == before + 1
         removed = pl.DataFrame({"query_id": ["n50"]})
     assert sorted(store.read("queries", "kb")["query_id"]) == ["n10", "n51", "n52", "n53", "n54", "q1"]
     everything = store.read("queries", "kb", ["query_id"])
-    assert store.exchange("queries", "kb", [], everything) == 6
+    assert store.delete_and_insert("queries", "kb", [], everything) == 6
     assert store.collections("queries") == ["other"]
 
 

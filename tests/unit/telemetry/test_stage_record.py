@@ -41,7 +41,7 @@ def test_a_record_does_not_change_with_its_meter():
     meter = StageMeter("dense", ["kb"])
     record = meter.record()
     meter.batch(1.0, 1)
-    meter.coverage["kb"] = 1.0
+    meter.cover("kb", 1.0)
     assert (record.batch_latencies_s, record.items, record.coverage) == ([], {}, {})
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from embedder_assets.corpus.collections import Collection
 from embedder_assets.corpus.document import MEDIA_TYPES
-from embedder_assets.corpus.extract import Document, DocumentIssue, documents, formats, opened, read_sources
+from embedder_assets.corpus.extract import Document, DocumentIssue, formats, read_sources, safe_open, source_reader
 from embedder_assets.errors import DocumentError
 from tests.support.corpora.extraction import document, issue, limits, read, word
 
@@ -91,7 +91,7 @@ def test_replaced_file_is_an_issue_without_blocking(collection, tmp_path):
     for message, replace in replacements.items():
         replace()
         with pytest.raises(DocumentError, match=message):
-            opened.read_bytes(Collection("kb", collection.root, recursive=False), path, "kb/a.md", stays)
+            safe_open.read_bytes(Collection("kb", collection.root, recursive=False), path, "kb/a.md", stays)
         if path.is_dir():
             path.rmdir()
         path.unlink(missing_ok=True)
@@ -121,8 +121,8 @@ def test_documents_are_streamed(collection, monkeypatch):
     for name in "abc":
         (collection.root / f"{name}.md").write_text(name)
     read_ones = []
-    real = documents.read_bytes
-    monkeypatch.setattr(documents, "read_bytes", lambda *given: read_ones.append(given[1].name) or real(*given))
+    real = source_reader.read_bytes
+    monkeypatch.setattr(source_reader, "read_bytes", lambda *given: read_ones.append(given[1].name) or real(*given))
     stream = (item for _, item in read_sources(collection, limits(collection)))
     next(stream)
     assert read_ones == ["a.md"]

@@ -11,7 +11,7 @@ import pytest
 
 from embedder_assets.errors import SettingsError, TelemetryError
 from embedder_assets.network import loopback
-from embedder_assets.telemetry.emission import emit, scrape
+from embedder_assets.telemetry.emission import scrape, verify_emission
 from embedder_assets.telemetry.exporter.collector import run_collector
 from embedder_assets.telemetry.exporter.metrics import LATENCY_METRICS
 from embedder_assets.telemetry.exporter.server import METRICS_PATH, serve_metrics
@@ -61,7 +61,7 @@ def test_with_a_password_nobody_reads_without_the_password(tmp_path):
         for headers in ({}, {"Authorization": "Basic cHJvbWV0aGV1czp3cm9uZw=="}):
             with pytest.raises(urllib.error.HTTPError, match="401"):
                 loopback.get(url + METRICS_PATH, 5, headers=headers)
-    assert emit(settings, RUN_ID, ALL_STAGES)["dense"].status == "emitted"
+    assert verify_emission(settings, RUN_ID, ALL_STAGES)["dense"].status == "emitted"
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_with_a_certificate_the_endpoint_speaks_tls(tmp_path, certificate):
         assert url.startswith("https://")
         with pytest.raises(urllib.error.URLError, match="certificate verify failed"):
             loopback.get(url + METRICS_PATH, 5, tls=ssl.create_default_context())
-    assert emit(settings, RUN_ID, ALL_STAGES)["dense"].status == "emitted"
+    assert verify_emission(settings, RUN_ID, ALL_STAGES)["dense"].status == "emitted"
 
 
 @pytest.mark.parametrize(
