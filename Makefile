@@ -4,10 +4,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 CORPUS ?=
 
-# Four workers on two cores: most tests wait for processes that start. A file stays on one worker, which shares its
+# Three workers on two cores: most tests wait for processes that start. A file stays on one worker, which shares its
 # servers; the longest come first. tests/parity has an environment and a target of its own.
 TESTS := tests/chaos tests/history tests/ui tests/integration tests/fuzz tests/unit
-WORKERS ?= 4
+WORKERS ?= 3
 
 # What `make bench` and `make soak` know by NAME: folders with a run.py, whose first line is the sentence of the list.
 BENCHMARKS := $(patsubst benchmarks/%/run.py,%,$(wildcard benchmarks/*/run.py))

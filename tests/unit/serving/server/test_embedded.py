@@ -4,7 +4,7 @@ import json
 import os
 import socket
 import threading
-from contextlib import closing
+from contextlib import closing, suppress
 
 import pytest
 
@@ -52,8 +52,13 @@ def published(tmp_path):
     state = settings.home / "triton"
     state.mkdir(parents=True)
     with closing(socket.create_server(("127.0.0.1", 0))) as server:
-        accepting = threading.Thread(target=lambda: [server.accept() for _ in range(8)], daemon=True)
-        accepting.start()
+
+        def accept() -> None:
+            with suppress(OSError):  # closed at the end of the test
+                while True:
+                    server.accept()
+
+        threading.Thread(target=accept, daemon=True).start()
         port = server.getsockname()[1]
         content = {"pid": os.getpid(), "started": embedded._start_of(os.getpid()), "grpc": f"127.0.0.1:{port}"}
         (state / "server.json").write_text(json.dumps(content))
