@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import shutil
 from pathlib import Path
 
-from embedder_assets.errors import TableError
+from embedder_assets.errors import TableError, did_you_mean
 from embedder_assets.export.export import export_folder
 from embedder_assets.retrieval.hnsw_index import remove_indexes
 from embedder_assets.tables.schemas import SCHEMAS
@@ -29,12 +28,11 @@ def rows_of(store: TableStore, collection: str) -> dict[str, int]:
     if rows:
         return rows
     known = collections_with_rows(store)
-    nearest = difflib.get_close_matches(collection, known, n=1)
     raise TableError(
         f"collection '{collection}'",
         expected=f"one of: {', '.join(known) or 'none has rows yet'}",
         got="no rows in any table",
-        remedy=f"Did you mean '{nearest[0]}'?" if nearest else "There is nothing to remove.",
+        remedy=did_you_mean(collection, known, "There is nothing to remove."),
     )
 
 

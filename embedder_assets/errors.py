@@ -6,6 +6,8 @@ one line without secrets of URLs, whatever the thing is called and whatever a li
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from typing import Literal
 
 from embedder_assets.sanitize import plain, redact, safe_line
@@ -133,3 +135,9 @@ class TelemetryError(EmbedderError):
 
 class StackError(EmbedderError):
     """A part of the long-running stack cannot run."""
+
+
+def did_you_mean(name: str, known: Iterable[str], otherwise: str) -> str:
+    """The remedy for a name that is not there: the nearest one that is, or something else where none is near."""
+    nearest = difflib.get_close_matches(name, list(known), n=1)
+    return f"Did you mean '{nearest[0]}'?" if nearest else otherwise

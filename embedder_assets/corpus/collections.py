@@ -19,7 +19,6 @@ What the files say is the business of ``extract``, not of this module.
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ from urllib.parse import quote
 
 from embedder_assets.corpus.document import MEDIA_TYPES
 from embedder_assets.corpus.paths import Entry, describe_os_error, list_folder, printable, real_path, status
-from embedder_assets.errors import CorpusError
+from embedder_assets.errors import CorpusError, did_you_mean
 
 BEIR_CORPUS = "corpus.jsonl"
 BEIR_QUERIES = "queries.jsonl"
@@ -90,12 +89,11 @@ def find_collection(corpus_dir: Path, name: str) -> Collection:
     """
     found = {collection.name: collection for collection in discover_collections(corpus_dir)}
     if name not in found:
-        nearest = difflib.get_close_matches(name, found, n=1)
         raise CorpusError(
             f"collection '{name}'",
             expected=f"one of: {', '.join(found)}",
             got=f"no such collection in {corpus_dir}",
-            remedy=f"Did you mean '{nearest[0]}'?" if nearest else f"Name the folder that has it ({_SETTING}).",
+            remedy=did_you_mean(name, found, f"Name the folder that has it ({_SETTING})."),
         )
     return found[name]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import shlex
 from collections.abc import Iterator, Sequence
@@ -11,7 +10,7 @@ from datetime import UTC, datetime
 
 import polars as pl
 
-from embedder_assets.errors import TableError
+from embedder_assets.errors import TableError, did_you_mean
 from embedder_assets.evaluation.evaluate import EvaluateStage
 from embedder_assets.evaluation.results import EvaluationResult, latest_result, latest_rows, next_sequence
 from embedder_assets.settings import Settings
@@ -117,12 +116,11 @@ def _newest_baseline(store: TableStore, collection: str, previous: EvaluationRes
 def _not_evaluated(store: TableStore, settings: Settings, name: str) -> TableError:
     known = store.collections("documents")
     if name not in known:
-        nearest = difflib.get_close_matches(name, known, n=1)
         return TableError(
             f"collection '{name}'",
             expected=f"one of: {', '.join(known) or 'none has been materialized yet'}",
             got="no rows in the tables",
-            remedy=f"Did you mean '{nearest[0]}'?" if nearest else "Correct the name, or run `embedder run` first.",
+            remedy=did_you_mean(name, known, "Correct the name, or run `embedder run` first."),
         )
     if not EvaluateStage(store, settings).judgements(name):
         return TableError(

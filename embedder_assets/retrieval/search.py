@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ import polars as pl
 
 from embedder_assets.embedding.fallback import Fallback
 from embedder_assets.embedding.keys import ModelVersion
-from embedder_assets.errors import InferenceError, StorageError, TableError
+from embedder_assets.errors import InferenceError, StorageError, TableError, did_you_mean
 from embedder_assets.retrieval.consistent_view import CollectionView, State, consistent_view
 from embedder_assets.retrieval.exact_index import ChunkIndex, row_by_id
 from embedder_assets.retrieval.fusion import FuseStage, RetrievalModels
@@ -175,12 +174,11 @@ class Search:
 
 
 def _not_searchable(name: str, available: Sequence[str]) -> TableError:
-    nearest = difflib.get_close_matches(name, available, n=1)
     return TableError(
         f"collection '{name}'",
         expected=f"one of: {', '.join(available)}",
         got="no rows in the table 'chunks'",
-        remedy=f"Did you mean '{nearest[0]}'?" if nearest else "Correct the name, or run `embedder run` first.",
+        remedy=did_you_mean(name, available, "Correct the name, or run `embedder run` first."),
     )
 
 

@@ -6,7 +6,6 @@ the run had left to do is then that one's work, whose own checks judge it.
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import Any
 
 from deltalake.exceptions import DeltaError
 
-from embedder_assets.errors import CommitConflictError, StorageError, TableError
+from embedder_assets.errors import CommitConflictError, StorageError, TableError, did_you_mean
 from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.store import TableStore
 from embedder_assets.tables.transaction import MADE_FROM, run_exclusively
@@ -176,12 +175,11 @@ def _existing(store: TableStore, table: str) -> str:
     there = [name for name in SCHEMAS if store.exists(name)]
     if table in there:
         return table
-    nearest = difflib.get_close_matches(table, there, n=1)
     raise TableError(
         f"table '{table}'",
         expected=f"one of: {', '.join(there) or 'none has been materialized yet'}",
         got="no such table",
-        remedy=f"Did you mean '{nearest[0]}'?" if nearest else "`embedder tables history` shows what there is.",
+        remedy=did_you_mean(table, there, "`embedder tables history` shows what there is."),
     )
 
 
