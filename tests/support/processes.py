@@ -71,7 +71,7 @@ def answers(url: str) -> bool:
     return True
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 20.0, pause: float = 0.1) -> bool:
+def eventually(condition: Callable[[], bool], seconds: float = 60.0, pause: float = 0.1) -> bool:
     """Whether a condition comes true within some time; looked at with pauses of so many seconds."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

@@ -18,6 +18,7 @@ from embedder_assets.serving.models.configured import configured_models, require
 from embedder_assets.serving.models.remove import remove_model
 from embedder_assets.settings import Settings, load_settings
 from tests.support.checkpoints import write_checkpoint, write_description
+from tests.support.processes import free_ports
 
 SPARSE = {"stage": "sparse", "pooling": "splade_max", "dimension": 8}
 RERANK = {"stage": "rerank", "pooling": "logit", "dimension": 1}
@@ -110,10 +111,11 @@ def test_ui_run_ends_before_reading_documents(variables, monkeypatch):
 
 
 def test_up_ignores_unused_unbuilt_models(variables, tmp_path):
-    variables |= {"EMBEDDER_CORPUS_DIR": str(tmp_path / "nowhere"), "EMBEDDER_METRICS_PORT": "39467"}
+    ports = zip(("EMBEDDER_METRICS_PORT", "EMBEDDER_WEBSERVER_PORT"), map(str, free_ports(2)), strict=True)
+    variables |= {"EMBEDDER_CORPUS_DIR": str(tmp_path / "nowhere"), **dict(ports)}
     said: list[str] = []
     with pytest.raises(Exception, match="nowhere"):
-        run_stack(settings_of(variables | {"EMBEDDER_WEBSERVER_PORT": "39468"}), said.append)
+        run_stack(settings_of(variables), said.append)
     assert [line.split(":")[1].strip() for line in said] == ["model judge", "model mine", "model splade"]
 
 
