@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import socket
 import subprocess
 import sys
 import time
@@ -21,7 +20,7 @@ from embedder_assets.tables.store import TableStore
 from tests.chaos.started import Started
 from tests.support import loaded
 from tests.support.corpora.editor import Editor
-from tests.support.processes import eventually, own_range, processes_of
+from tests.support.processes import eventually, own_free_ports, processes_of
 
 BIN = Path(sys.executable).parent
 DISK_MB = 256
@@ -60,7 +59,7 @@ class World:
         _write_lines(self.editor.rows_file.with_name("queries.jsonl"), judged)
         qrels = ["query-id\tcorpus-id\tscore", *(f"about-{name}\t{name}\t1" for name in JUDGED)]
         self.editor.rows_file.with_name("qrels.tsv").write_text("\n".join(qrels) + "\n", "utf-8")
-        self._port = _free_port()
+        (self._port,) = own_free_ports(1)
         self._exporter: subprocess.Popen[bytes] | None = None
         self._runs: set[int] = set()
 
@@ -182,16 +181,6 @@ def wait_until(condition: Callable[[], bool], run: Started, seconds: float = 60)
 
 def _write_lines(path: Path, rows: list[dict[str, str]]) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
-
-
-def _free_port() -> int:
-    first = own_range()
-    return next(port for port in range(first, first + 100) if _is_free(port))
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 def _name(pid: int) -> str:

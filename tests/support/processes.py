@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 import time
@@ -52,6 +53,17 @@ def own_range() -> int:
     Below the ports that the kernel gives to connections, above those where Triton's search begins.
     """
     return 20_000 + os.getpid() % 100 * 100
+
+
+def own_free_ports(count: int) -> list[int]:
+    """Ports of this process's own range that are free: no other suite's server takes one when its own has ended."""
+    first = own_range()
+    return list(itertools.islice((port for port in range(first, first + 100) if _is_free(port)), count))
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 def is_running(pid: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import urllib.request
 from collections.abc import Iterator
@@ -13,13 +14,17 @@ from prometheus_client.parser import text_string_to_metric_families
 from embedder_assets.serving.server.access import TritonAddress
 from embedder_assets.serving.server.embedded import find_running
 from tests.support.command import BIN, environment
-from tests.support.processes import eventually
+from tests.support.processes import eventually, own_free_ports
 
 
 @contextmanager
 def served(home: Path, **variables: str) -> Iterator[TritonAddress]:
     """While the context lasts; gives what it has published."""
-    home.mkdir(parents=True, exist_ok=True)
+    (home / "triton").mkdir(parents=True, exist_ok=True)
+    last_ports = home / "triton" / "ports.json"
+    if not last_ports.exists():
+        # It takes them again: when it ends, no server of another test comes in their place.
+        last_ports.write_text(json.dumps(dict(zip(("grpc", "metrics"), own_free_ports(2), strict=True))))
     log = home / "serve.log"
     with log.open("w") as said:
         command = [str(BIN / "embedder"), "serve"]
