@@ -29,8 +29,7 @@ if TYPE_CHECKING:
     from embedder_assets.tables.store import TableStore
     from embedder_assets.telemetry.stage_record import ProgressReport
 
-# As in the settings: a million.
-BYTES_PER_MB = 1_000_000
+BYTES_PER_MIB = 2**20
 TABLES = {
     "documents": "documents",
     "chunks": "chunks",
@@ -183,7 +182,7 @@ def show_models(states: Sequence[ModelState]) -> None:
     rows = [state.as_row() for state in states]
     shown = ["name", "stage", "fingerprint", "precision", "size", "source", "license", "state"]
     for row in rows:
-        row["size"] = f"{row['size_bytes'] / BYTES_PER_MB:.1f} MB"
+        row["size"] = f"{row['size_bytes'] / BYTES_PER_MIB:.1f} MiB"
     say_table(shown, [[str(row[column]) for column in shown] for row in rows])
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-from embedder_assets.cli.display import BYTES_PER_MB
+from embedder_assets.cli.display import BYTES_PER_MIB
 from embedder_assets.cli.doctor_storage import Diagnosis, dagster_database, full_disks
 from embedder_assets.corpus.collections import discover_collections, refused_names
 from embedder_assets.environment import dagster_home, unknown_variables
@@ -27,7 +27,7 @@ from embedder_assets.settings import Settings, as_sentence
 from embedder_assets.tables.object_store import check_bucket_access
 from embedder_assets.tables.store import TableStore
 
-SHM_NEEDED_MB = 64
+SHM_NEEDED_MIB = 64
 
 
 def examine(settings: Settings) -> Iterator[Diagnosis]:
@@ -113,7 +113,7 @@ def _models(settings: Settings) -> Iterator[Diagnosis]:
             name = f"model {state.name}"
             if state.problem is None:
                 yield Diagnosis(
-                    "ok", name, f"{state.size_bytes / BYTES_PER_MB:.1f} MB, {state.precision}, {state.fingerprint}"
+                    "ok", name, f"{state.size_bytes / BYTES_PER_MIB:.1f} MiB, {state.precision}, {state.fingerprint}"
                 )
             elif state.name in used:
                 yield Diagnosis("problem", name, state.problem, "Run `embedder models build`.")
@@ -181,10 +181,10 @@ def _buckets(settings: Settings) -> Iterator[Diagnosis]:
 def _shared_memory(settings: Settings) -> Iterator[Diagnosis]:
     if settings.triton_url or not Path("/dev/shm").exists():
         return
-    free_mb = shutil.disk_usage("/dev/shm").free // BYTES_PER_MB
-    enough = free_mb >= SHM_NEEDED_MB
+    free_mib = shutil.disk_usage("/dev/shm").free // BYTES_PER_MIB
+    enough = free_mib >= SHM_NEEDED_MIB
     remedy = "" if enough else "Give the container more shared memory (docker run --shm-size=1g)."
-    yield Diagnosis("ok" if enough else "problem", "/dev/shm", f"{free_mb} MB free", remedy)
+    yield Diagnosis("ok" if enough else "problem", "/dev/shm", f"{free_mib} MiB free", remedy)
 
 
 def _ports(settings: Settings) -> Iterator[Diagnosis]:

@@ -12,14 +12,14 @@ from typing import Literal
 
 from sqlalchemy import create_engine
 
-from embedder_assets.cli.display import BYTES_PER_MB
+from embedder_assets.cli.display import BYTES_PER_MIB
 from embedder_assets.environment import dagster_home
 from embedder_assets.errors import EmbedderError
 from embedder_assets.instance.storage_errors import translate_storage_errors
 from embedder_assets.settings import Settings
 
 # Less than the tables, exports and event log of a small corpus need, and what Triton unpacks.
-FREE_NEEDED_MB = 100
+FREE_NEEDED_MIB = 100
 # Dagster's three databases, with the methods of its instance that give them.
 PARTS = {"runs": "run_storage", "events": "event_log_storage", "schedules": "schedule_storage"}
 
@@ -70,9 +70,9 @@ def full_disks(settings: Settings) -> Iterator[Diagnosis]:
 
 
 def _full(folder: Path) -> str | None:
-    free_mb = shutil.disk_usage(folder).free // BYTES_PER_MB
-    if free_mb < FREE_NEEDED_MB:
-        return f"{free_mb} MB free, a run needs {FREE_NEEDED_MB} at least"
+    free_mib = shutil.disk_usage(folder).free // BYTES_PER_MIB
+    if free_mib < FREE_NEEDED_MIB:
+        return f"{free_mib} MiB free, a run needs {FREE_NEEDED_MIB} at least"
     files = os.statvfs(folder)
     if files.f_files and not files.f_favail:
         return "no file more can be made, though there is space (no inode is free)"

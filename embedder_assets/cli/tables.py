@@ -15,6 +15,8 @@ from embedder_assets.settings import load_settings
 from embedder_assets.tables.store import TableStore
 from embedder_assets.terminal import say, say_json
 
+BYTES_PER_MB = 1_000_000
+
 
 @click.group()
 def tables() -> None:
@@ -89,7 +91,7 @@ def maintain() -> None:
     settings = load_settings()
     store = TableStore.of(settings)
     for done in maintain(store, settings.history_days, needed=lambda: needed_versions(store)):
-        removed = "" if done.bytes_removed is None else f", {done.bytes_removed / display.BYTES_PER_MB:.1f} MB"
+        removed = "" if done.bytes_removed is None else f", {done.bytes_removed / BYTES_PER_MB:.1f} MB"
         say(
             f"{done.table}: {done.files_before} files, now {done.files_after}; {done.files_removed} of earlier "
             f"versions removed{removed}"

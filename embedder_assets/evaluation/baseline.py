@@ -57,8 +57,10 @@ def accept(
         if stage.current(name) is None:
             raise _not_evaluated(store, settings, name)
     # The next sequence is read and then written: two operators who accept at the same time must not take the same one.
-    work = functools.partial(_accept, accepted_by=accepted_by, note=note)
-    return [run_exclusively(store, [name], functools.partial(work, collection=name)) for name in chosen]
+    return [
+        run_exclusively(store, [name], functools.partial(_accept, collection=name, accepted_by=accepted_by, note=note))
+        for name in chosen
+    ]
 
 
 def accepted_baselines(store: TableStore) -> Iterator[Baseline]:

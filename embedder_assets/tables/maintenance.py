@@ -53,22 +53,30 @@ def maintain(
     Raises:
         TableError: A table cannot be read or written; those before it are done.
     """
-    vacuum = functools.partial(_vacuum, history_days=history_days, needed=needed)
-    return [_maintain(store, table, collections, vacuum) for table in SCHEMAS if store.exists(table)]
+    return [
+        _maintain(
+            store,
+            table,
+            collections,
+            functools.partial(_vacuum, table=table, history_days=history_days, needed=needed),
+        )
+        for table in SCHEMAS
+        if store.exists(table)
+    ]
 
 
 def _maintain(
     store: TableStore,
     table: str,
     collections: Sequence[str],
-    vacuum: Callable[..., tuple[int, int | None]],
+    vacuum: Callable[[TableStore], tuple[int, int | None]],
 ) -> MaintenanceResult:
     with store.readable(table):
         before = len(store.storage.open(table).file_uris())
         present = store.collections(table)
         for collection in present:
             run_exclusively(store, [collection], functools.partial(_compact, table=table, collection=collection))
-        removed, size = run_exclusively(store, {*present, *collections}, functools.partial(vacuum, table=table))
+        removed, size = run_exclusively(store, {*present, *collections}, vacuum)
         return MaintenanceResult(
             table=table,
             files_before=before,

@@ -52,7 +52,11 @@ def test_queries_rules_and_alerts_work_live(home: Path, tmp_path: Path, reposito
     ports = dict(zip(("exporter", "prometheus", "alerts"), free_ports(3), strict=True))
     config = shipped(tmp_path / "monitoring", ports, home)
     variables = environment(
-        home, EMBEDDER_MODEL_REPOSITORY=str(repository), EMBEDDER_METRICS_PORT=str(ports["exporter"])
+        home,
+        EMBEDDER_MODEL_REPOSITORY=str(repository),
+        EMBEDDER_METRICS_PORT=str(ports["exporter"]),
+        # A request of 64 pairs takes long enough on a busy machine to be a latency spike.
+        EMBEDDER_REQUEST_BATCH_SIZE="8",
     )
 
     def run(expected: int, **more: str) -> None:
@@ -82,8 +86,7 @@ def test_queries_rules_and_alerts_work_live(home: Path, tmp_path: Path, reposito
         grafana_sees = Prometheus(f"http://127.0.0.1:{ports['prometheus']}")
         assert eventually(lambda: _panels_without_data(grafana_sees) == []), _panels_without_data(grafana_sees)
         _every_rule_evaluates(api)
-        # How long a request takes is up to the machine.
-        assert api.firing() - {"RerankLatencySpike"} == {"RunsFailing", "RerankFallback"}
+        assert api.firing() == {"RunsFailing", "RerankFallback"}
         for page in DASHBOARDS:
             draw(page, grafana_sees, WINDOW_S, tmp_path / f"{page.uid}.png")
             assert (tmp_path / f"{page.uid}.png").stat().st_size > 20_000

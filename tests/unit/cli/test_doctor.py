@@ -95,13 +95,13 @@ def test_full_disk_is_named_with_its_path(full, tmp_path, monkeypatch):
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
     monkeypatch.setattr(
-        shutil, "disk_usage", lambda path: Usage(2**40, 0, 3_000_000 if path == tmp_path / full else 2**39)
+        shutil, "disk_usage", lambda path: Usage(2**40, 0, 3 * 2**20 if path == tmp_path / full else 2**39)
     )
     settings = make_settings(tmp_path / "home", model_repository=tmp_path / "models")
     settings = settings.model_copy(update={"home": tmp_path / "home"})
     (found,) = doctor_storage.full_disks(settings)
     assert found.level == "problem"
-    assert f"{tmp_path / full}: 3 MB free" in found.found
+    assert f"{tmp_path / full}: 3 MiB free" in found.found
     assert "Free some space" in found.remedy
 
 
