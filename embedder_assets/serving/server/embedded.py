@@ -13,6 +13,7 @@ import itertools
 import json
 import os
 import platform
+import random
 import shutil
 import socket
 import sys
@@ -74,13 +75,14 @@ class EmbeddedTriton:
         self.log_file = _new_log(state_folder / "logs")
         self._trace_url = trace_url or _otlp_url()
         self._access = access or ServerAccess()
-        for attempts_left in reversed(range(START_ATTEMPTS)):
-            ports = self._start(model_repository, _free_ports(_last_ports(state_folder), reuse_ports=reuse_ports))
+        for attempt in range(START_ATTEMPTS):
+            free = _free_ports(_last_ports(state_folder), reuse_ports=reuse_ports, after_race=attempt > 0)
+            ports = self._start(model_repository, free)
             if self._listens_at(ports):
                 return
             self.stop()
             # Another process may have taken a port between our check and the server's bind.
-            if not attempts_left or "already in use" not in self.log_file.read_text("utf-8", "replace"):
+            if "already in use" not in self.log_file.read_text("utf-8", "replace"):
                 break
         raise TritonUnavailableError(
             "the embedded Triton server",
@@ -319,13 +321,17 @@ def _server_environment(distribution: Path, trace_url: SecretUrl | None = None) 
     }
 
 
-def _free_ports(last: Mapping[str, int], *, reuse_ports: bool) -> dict[str, int]:
-    """A port for each service: the last one with ``reuse_ports``, if it is free; no other server takes that one."""
+def _free_ports(last: Mapping[str, int], *, reuse_ports: bool, after_race: bool = False) -> dict[str, int]:
+    """A port for each service: the last one with ``reuse_ports``, if it is free; no other server takes that one.
+
+    Servers that start together look for the next free port together: after a lost race they look in random order.
+    """
     ports: dict[str, int] = {}
     for service, first in STANDARD_PORTS.items():
         kept = [last[service]] if reuse_ports and service in last else []
         taken = {*ports.values(), *(() if reuse_ports else last.values())}
-        wanted = itertools.chain(kept, range(first, first + 1000))
+        next_ports = range(first, first + 1000)
+        wanted = itertools.chain(kept, random.sample(next_ports, len(next_ports)) if after_race else next_ports)
         ports[service] = next(port for port in wanted if port not in taken and _is_free(port))
     return ports
 

@@ -93,7 +93,7 @@ def test_port_race_costs_one_restart(settings: Settings, monkeypatch: pytest.Mon
         monkeypatch.setattr(
             embedded,
             "_free_ports",
-            lambda last, reuse_ports: {**free_ports(last, reuse_ports=reuse_ports), **next(outdated, {})},
+            lambda last, **options: {**free_ports(last, **options), **next(outdated, {})},
         )
         with EmbeddedTriton(settings.model_repository, settings.home / "triton") as server:
             assert next(outdated, None) is None

@@ -38,6 +38,12 @@ def test_taken_port_is_not_reused(standard):
         assert _free_ports(last, reuse_ports=True) == standard
 
 
+def test_servers_that_lost_a_race_spread_over_the_ports():
+    chosen = [_free_ports({}, reuse_ports=False, after_race=True) for _ in range(20)]
+    assert len({ports["grpc"] for ports in chosen}) > 10
+    assert all(ports["grpc"] != ports["metrics"] for ports in chosen)
+
+
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"grpc": "x", "metrics": 1}', '{"grpc": 1}'])
 def test_unreadable_ports_are_ignored(tmp_path, content):
     (tmp_path / "ports.json").write_text(content)
