@@ -43,7 +43,7 @@ Each value keeps its origin in words: `default`, `file:embedder.toml`, `env:EMBE
 A value that is not allowed, or an unknown key in `embedder.toml`, ends the command with a message that names the
 setting and its origin, for a key without its group with the group. An unknown `EMBEDDER_` variable does not; every
 command and `embedder doctor` warn of it with the nearest name, and for a setting that was removed with what stands in
-its place. A variable that has been renamed is refused with its new name, since its value would be ignored.
+its place. A variable that another one replaces is refused with that one's name, since its value would be ignored.
 
 Relative paths count from the working directory. The defaults that are paths of the project count from the project.
 

@@ -26,7 +26,7 @@ def unknown_variables(environ: Mapping[str, str]) -> dict[str, str]:
 def _remedy(name: str, known: Mapping[str, str]) -> str:
     """What to do about an unknown name without its prefix; ``known`` has the variables by theirs."""
     if name.lower() in RENAMED:
-        return f"its name is {variable_of(RENAMED[name.lower()])} now"
+        return f"{variable_of(RENAMED[name.lower()])} stands in its place"
     if name.lower() in REMOVED:
         return f"it was removed: {REMOVED[name.lower()]}"
     nearest = difflib.get_close_matches(name, known, n=1)

@@ -32,7 +32,7 @@ def sparse_embeddings(context: dg.AssetExecutionContext, pipeline: dg.ResourcePa
 
     def work(tables: TableStore, collection: str, meter: StageMeter) -> Metadata:
         encoder = SparseEncoder(model, pipeline.triton.fingerprint(model, "sparse"))
-        fallback = Fallback(pipeline.settings.sparse_fallback, meter.fell_back, collection)
+        fallback = Fallback("sparse" in pipeline.settings.fallback, meter.fell_back, collection)
         return fallback.run_or_fall_back(
             lambda: embed(tables, encoder, collection, meter),
             lambda: _write_lexical_rows(pipeline, tables, ModelVersion(model, encoder.fingerprint), collection, meter),

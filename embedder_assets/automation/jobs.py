@@ -8,8 +8,16 @@ from embedder_assets.assets.table_maintenance import table_maintenance
 from embedder_assets.instance.dagster_private import RETRY_STRATEGY_TAG
 from embedder_assets.settings import settings_at_load
 
+LONGEST_INTERVAL_S = 30
+
+
+def sensor_interval_s(settle_s: float) -> int:
+    """Whole seconds between two looks of a sensor: no more than what it waits for files to settle, if it waits."""
+    return int(max(1, min(LONGEST_INTERVAL_S, settle_s or LONGEST_INTERVAL_S)))
+
+
 _AT_LOAD = settings_at_load()
-INTERVAL_S = _AT_LOAD.sensor_interval_s
+INTERVAL_S = sensor_interval_s(_AT_LOAD.settle_s)
 SENSORS = dg.DefaultSensorStatus.RUNNING if _AT_LOAD.automation else dg.DefaultSensorStatus.STOPPED
 SCHEDULES = dg.DefaultScheduleStatus.RUNNING if _AT_LOAD.automation else dg.DefaultScheduleStatus.STOPPED
 

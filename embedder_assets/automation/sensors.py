@@ -7,7 +7,15 @@ import time
 import dagster as dg
 
 from embedder_assets.automation import changes
-from embedder_assets.automation.jobs import INTERVAL_S, MAIN, SENSORS, main_assets, maintenance, rag_tables
+from embedder_assets.automation.jobs import (
+    INTERVAL_S,
+    LONGEST_INTERVAL_S,
+    MAIN,
+    SENSORS,
+    main_assets,
+    maintenance,
+    rag_tables,
+)
 from embedder_assets.corpus.collections import Collection, discover_collections, refused_names
 from embedder_assets.corpus.file_digest import files_digest
 from embedder_assets.corpus.s3_sync import sync_corpus
@@ -51,7 +59,7 @@ def collection_changes(context: dg.SensorEvaluationContext) -> dg.SensorResult:
 
 
 @dg.sensor(
-    minimum_interval_seconds=max(INTERVAL_S, 30),
+    minimum_interval_seconds=LONGEST_INTERVAL_S,
     default_status=SENSORS,
     description="Marks runs as failed whose process has died unreported.",
 )

@@ -44,7 +44,7 @@ def lexical_model(settings: Settings) -> ModelVersion | None:
 
     None where none may count (the stage or its fallback is off) and where the model folder has no tokenizer.
     """
-    if not (settings.enable_sparse and settings.sparse_fallback and _tokenizer_file(settings).is_file()):
+    if not (settings.enable_sparse and "sparse" in settings.fallback and _tokenizer_file(settings).is_file()):
         return None
     digest = hashlib.sha256(_tokenizer_file(settings).read_bytes()).hexdigest()
     return ModelVersion(LEXICAL, input_digest([LEXICAL_VERSION, digest, str(_pairs_kept(settings))])[:16])

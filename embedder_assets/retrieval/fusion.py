@@ -89,7 +89,7 @@ class FuseStage:
         model fails on a query, which is listed, have a digest of their own, so the next run asks the model again.
 
         Raises:
-            EmbedderError: A dense model fails; or the sparse one does, and ``sparse_fallback`` is off.
+            EmbedderError: A dense model fails; or the sparse one does, and nothing may stand in (``fallback``).
         """
         queries = self._store.read("queries", collection).sort("query_id")
         digest = self._input_digest(collection, queries)
@@ -100,7 +100,7 @@ class FuseStage:
             return self._store.read("fused_candidates", collection)
         cache = QueryEmbeddingCache(self._store, collection)
         encoder = self.encoder(meter, cache)
-        fallback = Fallback(self._settings.sparse_fallback, meter.fell_back, collection)
+        fallback = Fallback("sparse" in self._settings.fallback, meter.fell_back, collection)
         index = ChunkIndex.of_tables(self._store, [collection], self._models.dense, self._models.sparse_sources)
         try:
             fused = self.rank(index, queries, encoder, fallback)

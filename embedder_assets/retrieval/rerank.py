@@ -40,7 +40,7 @@ class RerankStage:
         self._weights = triton.score_formula(self._model)
         self._dense_model = settings.dense_models[0]
         self._batch_size = settings.request_batch_size
-        self._may_fall_back = settings.rerank_fallback
+        self._may_fall_back = "rerank" in settings.fallback
 
     def run(self, collection: str, meter: StageMeter) -> pl.DataFrame:
         """Updates ``reranked_candidates`` of a collection and returns its rows.
@@ -50,7 +50,7 @@ class RerankStage:
         none is computed that the model has seen before.
 
         Raises:
-            EmbedderError: The model fails, and ``rerank_fallback`` is off.
+            EmbedderError: The model fails, and nothing may stand in (``fallback``).
         """
         best = pl.col("rank") <= self._depth
         fused = self._store.read("fused_candidates", collection, where=best)

@@ -133,7 +133,7 @@ class Search:
         Raises:
             InferenceError: All models fail on this query.
         """
-        lexical = self._fallback(self._settings.sparse_fallback, "a lexical query stands in for the sparse model")
+        lexical = self._fallback("sparse" in self._settings.fallback, "a lexical query stands in for the sparse model")
         encoder = self._fuse.encoder(StageMeter("fuse", []))
         queries = pl.DataFrame({"query_id": [""], "text": [query]})
         with ThreadPoolExecutor(1) as executor:
@@ -164,7 +164,7 @@ class Search:
 
     def _reranked(self, stage: RerankStage, pairs: pl.DataFrame) -> pl.DataFrame:
         vectors = self._index.vectors(0, pairs["chunk_id"])
-        fallback = self._fallback(self._settings.rerank_fallback, "the fused order stands")
+        fallback = self._fallback("rerank" in self._settings.fallback, "the fused order stands")
         return fallback.run_or_fall_back(
             lambda: stage.rerank(pairs, vectors, "", StageMeter("rerank", [])), lambda: in_fused_order(pairs)
         )

@@ -11,8 +11,10 @@ from embedder_assets.settings.types import (
     BucketUrl,
     Device,
     Endpoints,
+    FallbackStages,
     FilePath,
     FolderPath,
+    Fusion,
     HttpUrl,
     LeasePolicy,
     Links,
@@ -130,11 +132,10 @@ class StageSettings(_Group):
 
     enable_sparse: bool = Field(True, description="Whether the sparse stage runs.")
     enable_rerank: bool = Field(True, description="Whether the rerank stage runs.")
-    sparse_fallback: bool = Field(
-        True, description="Whether lexical vectors stand in when the sparse model fails; otherwise the run fails."
-    )
-    rerank_fallback: bool = Field(
-        True, description="Whether the fused order stands when the rerank model fails; otherwise the run fails."
+    fallback: FallbackStages = Field(
+        ("sparse", "rerank"),
+        description="Stages for whose failing model something stands in (lexical vectors; the fused order), separated "
+        "by commas (a list in embedder.toml), or `none`; of the others a failure fails the run.",
     )
 
 
@@ -144,6 +145,11 @@ class RetrievalSettings(_Group):
     candidate_depth: int = Field(
         100, ge=1, description="Chunks a query takes from each first-stage ranking; their union is fused."
     )
+    fusion: Fusion = Field(
+        "convex",
+        description="How the first-stage rankings are fused: `convex`, a convex combination of their scores; `rrf`, "
+        "reciprocal rank fusion, which looks at ranks only.",
+    )
     rerank_depth: int = Field(30, ge=1, description="Fused candidates a query sends to the cross-encoder.")
     approximate_above: int = Field(
         200_000,
@@ -152,7 +158,16 @@ class RetrievalSettings(_Group):
         "`approximate`); 0: never.",
     )
     quality_tolerance: float = Field(
-        0.02, ge=0, le=1, description="How far nDCG@10 may lie below the fused ranking and below the accepted baseline."
+        0.02,
+        ge=0,
+        le=1,
+        description="How far nDCG@10 may lie below the best of dense, sparse and fused, and below the accepted "
+        "baseline.",
+    )
+    quality_strict: bool = Field(
+        False,
+        description="Whether a final ranking below its best part (dense, sparse or fused) fails the check instead of "
+        "warning.",
     )
 
 
@@ -180,7 +195,6 @@ class AutomationSettings(_Group):
     automation: bool = Field(
         False, description="Whether sensors and schedules are on until somebody switches them off in the UI."
     )
-    sensor_interval_s: int = Field(30, ge=1, description="Seconds between two looks of a sensor.")
     settle_s: float = Field(
         30.0,
         ge=0,

@@ -21,7 +21,7 @@ from embedder_assets.permissions import owned_by_another_user
 from embedder_assets.pydantic_errors import first_field_error
 from embedder_assets.sanitize import HIDDEN
 from embedder_assets.settings.groups import FIELDS, GROUP_OF, GROUPS, Settings, key_of, variable_of
-from embedder_assets.settings.retired import REMOVED, RENAMED, as_sentence
+from embedder_assets.settings.retired import NEW_VALUES, REMOVED, RENAMED, as_sentence
 
 SETTINGS_FILE = "embedder.toml"
 # Those that everybody meets may stand in embedder.toml outside their groups too, by their whole names.
@@ -102,9 +102,9 @@ def _environment_layer(environ: Mapping[str, str]) -> dict[str, tuple[Any, str]]
         if environ.get(variable_of(old), "") != "":
             raise SettingsError(
                 f"environment variable {variable_of(old)}",
-                expected=f"{variable_of(new)}, its new name",
+                expected=f"{variable_of(new)} in its place",
                 got=repr(environ[variable_of(old)]),
-                remedy=f"Set {variable_of(new)} to this value and unset the old one.",
+                remedy=f"Set {variable_of(new)} to {NEW_VALUES.get(old, 'this value')} and unset the old one.",
             )
     variables = {name: variable_of(name) for name in FIELDS}
     given = {name: variable for name, variable in variables.items() if environ.get(variable, "") != ""}
@@ -160,6 +160,10 @@ def _unknown_key(thing: str, key: str, group: Mapping[str, str]) -> SettingsErro
         return SettingsError(
             thing, expected="a known setting", got="one that was removed", remedy=as_sentence(REMOVED[key])
         )
+    if key in RENAMED:
+        new = f"'{key_of(RENAMED[key])}' in [{GROUP_OF[RENAMED[key]]}]"
+        remedy = f"Set {new} to {NEW_VALUES.get(key, 'this value')}."
+        return SettingsError(thing, expected=f"{new} in its place", got=f"'{key}'", remedy=remedy)
     if key in FIELDS:
         section, own = GROUP_OF[key], key_of(key)
         remedy = f"Write `{own} = …` below the line `[{section}]`."

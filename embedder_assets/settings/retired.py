@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 # Old name to new. Ignoring the old one would quietly compute with the default, so it is refused.
-RENAMED = {"dense_model": "dense_models"}
+RENAMED = {"dense_model": "dense_models", "sparse_fallback": "fallback", "rerank_fallback": "fallback"}
+_STAGES = "the stages with a fallback (`{}` if this is false; `none` for neither)"
+# What the new one takes, where that is not the old value.
+NEW_VALUES = {"sparse_fallback": _STAGES.format("rerank"), "rerank_fallback": _STAGES.format("sparse")}
 
 _LINKS = "set EMBEDDER_LINKS, for example to {}"
 # What became of each; the limits are constants next to the code that keeps them. A variable of such a name is ignored,
@@ -21,6 +24,7 @@ REMOVED = {
     "max_synthetic_queries": "at most 50 queries are made per collection that has none",
     "gpu_lease_slots": "4 stages per server of EMBEDDER_TRITON_URL hold a lease at once, or one stage with "
     "EMBEDDER_GPU_LEASE_POLICY=exclusive",
+    "sensor_interval_s": "sensors look every 30 s, or every EMBEDDER_SETTLE_S where that is shorter",
     "trace_request_ratio": "a twentieth of the requests to Triton gets a span",
     "metrics_required": "a run whose samples no scrape has shown gets a warning",
     "triton_tls_key": "put the private key into the file of EMBEDDER_TRITON_TLS_CERT, below the certificate",

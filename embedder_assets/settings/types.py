@@ -32,6 +32,11 @@ def _listed(value: object) -> object:
     return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
 
 
+def _stages(value: object) -> object:
+    """The stages of a text with commas, or of the word for no stage: an empty variable counts as unset."""
+    return () if isinstance(value, str) and value.strip() == "none" else _listed(value)
+
+
 def _named(value: object) -> object:
     """The pairs ``name=url`` of a text with commas; a comma in an address begins no pair."""
     if not isinstance(value, str):
@@ -52,6 +57,7 @@ FolderPath = Annotated[Path, AfterValidator(_absolute)]
 FilePath = Annotated[Path, AfterValidator(_absolute)]
 Device = Literal["cpu", "gpu"]
 LeasePolicy = Literal["shared", "exclusive"]
+Fusion = Literal["convex", "rrf"]
 StatePath = Annotated[Path, AfterValidator(_absolute), AfterValidator(_plain)]
 HostPort = Annotated[str, Field(pattern=r"^[^:/,\s]+:\d+$")]
 HttpUrl = Annotated[SecretUrl, secret_url(r"https?://\S+")]
@@ -59,4 +65,7 @@ BucketUrl = Annotated[str, Field(pattern=r"^s3://[a-z0-9][a-z0-9.-]+[a-z0-9](/[A
 Endpoints = Annotated[tuple[HostPort, ...], BeforeValidator(_listed), AfterValidator(_distinct_names)]
 Urls = Annotated[tuple[HttpUrl, ...], BeforeValidator(_listed), AfterValidator(_distinct_names)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_listed), AfterValidator(_distinct_names), Field(min_length=1)]
+FallbackStages = Annotated[
+    tuple[Literal["sparse", "rerank"], ...], BeforeValidator(_stages), AfterValidator(_distinct_names)
+]
 Links = Annotated[dict[str, HttpUrl], BeforeValidator(_named)]

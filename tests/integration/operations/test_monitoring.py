@@ -75,7 +75,7 @@ def test_queries_rules_and_alerts_work_live(home: Path, tmp_path: Path, reposito
         assert eventually(lambda: api.firing() == set()), api.firing()
 
         with damaged(repository, RERANK):
-            run(1, EMBEDDER_RERANK_FALLBACK="false")
+            run(1, EMBEDDER_FALLBACK="sparse")
             assert eventually(lambda: {"RunsFailing"} <= received(notified)), api.firing()
             run(0)
             assert eventually(lambda: {"RerankFallback"} <= received(notified)), api.firing()

@@ -20,7 +20,7 @@ from embedder_assets.tables.store import TableStore
 from tests.support.command import BIN, environment, instance_of, write
 from tests.support.processes import eventually
 
-INTERVAL_S, SETTLE_S = 2, 3
+SETTLE_S = 3
 RUN_S = 90
 # Long enough for whatever would start one run more.
 AFTERMATH_S = 7
@@ -65,7 +65,6 @@ def operated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operated]:
         DAGSTER_HOME=str(home / "dagster"),
         EMBEDDER_CORPUS_DIR=str(corpus),
         EMBEDDER_AUTOMATION="true",
-        EMBEDDER_SENSOR_INTERVAL_S=str(INTERVAL_S),
         EMBEDDER_SETTLE_S=str(SETTLE_S),
     )
     daemon = [str(BIN / "dagster-daemon"), "run", "--module-name", "embedder_assets.definitions"]

@@ -40,7 +40,7 @@ ON, ENDED_WELL = dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.SUCCESS
 Job = dg.JobDefinition | UnresolvedAssetJobDefinition
 SETTINGS = {
     "EMBEDDER_REQUEST_BATCH_SIZE": "4",
-    "EMBEDDER_SENSOR_INTERVAL_S": "4",
+    "EMBEDDER_SETTLE_S": "4",
     "EMBEDDER_SHARDS": str(len(KEYS)),
 }
 

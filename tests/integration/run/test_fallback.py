@@ -151,17 +151,14 @@ def test_unloadable_sparse_model_falls_back_to_lexical(
 
 
 @pytest.mark.parametrize(
-    ("model", "setting", "asset"),
-    [
-        (SPARSE, "EMBEDDER_SPARSE_FALLBACK", "sparse_embeddings"),
-        (RERANK, "EMBEDDER_RERANK_FALLBACK", "reranked_candidates"),
-    ],
+    ("model", "others", "asset"),
+    [(SPARSE, "rerank", "sparse_embeddings"), (RERANK, "sparse", "reranked_candidates")],
 )
 def test_without_fallback_the_models_error_fails_run(
-    run: Callable[..., tuple[int, str]], home: Path, repository: Path, model: str, setting: str, asset: str
+    run: Callable[..., tuple[int, str]], home: Path, repository: Path, model: str, others: str, asset: str
 ) -> None:
     with damaged(repository, model):
-        status, output = run(**{setting: "false"})
+        status, output = run(EMBEDDER_FALLBACK=others)
     assert status == 1
     assert f"failed {asset}: collection 'animals': loading model '{model}'" in output
     assert not TableStore(home).exists(asset)

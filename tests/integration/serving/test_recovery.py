@@ -247,7 +247,7 @@ def test_invalid_answers_are_never_written(
             result = embedder(
                 *("run", "--corpus", str(corpus), "--disable-rerank"),
                 EMBEDDER_TRITON_URL=server.address.grpc,
-                EMBEDDER_SPARSE_FALLBACK="false",
+                EMBEDDER_FALLBACK="none",
             )
     assert result.returncode == 1
     assert f"failed {asset}" in result.stdout

@@ -234,7 +234,7 @@ def test_lexical_vector_covers_chunk_and_is_noted(pipeline, lexical):
 
 
 def test_lexical_vector_without_fallback_covers_nothing(pipeline, lexical):
-    pipeline.settings = pipeline.settings.model_copy(update={"sparse_fallback": False})
+    pipeline.settings = pipeline.settings.model_copy(update={"fallback": ()})
     assert "1 of 3 chunks without a row" in rules.sparse_coverage(pipeline, "kb").text
 
 

@@ -158,9 +158,9 @@ def test_fingerprint_covers_tokenizer_and_pairs_kept(repository, settings):
     assert len({fingerprint, other, lexical_model(settings).fingerprint}) == 3
 
 
-@pytest.mark.parametrize("off", ["enable_sparse", "sparse_fallback"])
+@pytest.mark.parametrize("off", [{"enable_sparse": False}, {"fallback": ("rerank",)}])
 def test_what_is_switched_off_has_no_lexical_rows(settings, off):
-    assert lexical_model(settings.model_copy(update={off: False})) is None
+    assert lexical_model(settings.model_copy(update=off)) is None
 
 
 def test_no_tokenizer_no_lexical_model(repository, settings, store):
@@ -305,7 +305,7 @@ def test_failing_dense_model_has_no_stand_in(store, settings):
 
 def test_forbidden_lexical_queries_raise_the_error(store, settings):
     embed(store, settings)
-    forbidden = settings.model_copy(update={"sparse_fallback": False})
+    forbidden = settings.model_copy(update={"fallback": ("rerank",)})
     with pytest.raises(InferenceError):
         fuse(store, forbidden, FakeTriton(broken={SPARSE: make_error()}))
     assert not store.exists("fused_candidates")
@@ -331,10 +331,10 @@ def test_search_without_a_failure_says_nothing(store, settings):
     assert said == []
 
 
-@pytest.mark.parametrize(("model", "setting"), [(SPARSE, "sparse_fallback"), (RERANK, "rerank_fallback")])
-def test_search_fails_where_nothing_may_stand_in(store, settings, model, setting):
+@pytest.mark.parametrize(("model", "others"), [(SPARSE, ("rerank",)), (RERANK, ("sparse",))])
+def test_search_fails_where_nothing_may_stand_in(store, settings, model, others):
     embed(store, settings)
-    settings = settings.model_copy(update={setting: False})
+    settings = settings.model_copy(update={"fallback": others})
     with pytest.raises(InferenceError):
         Search(store, FakeTriton(broken={model: make_error()}), settings, []).search("whale", 1)
 

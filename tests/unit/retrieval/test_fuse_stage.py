@@ -300,7 +300,7 @@ def test_vectors_before_a_failure_are_kept(store, tmp_path):
     store.replace("queries", "kb", make_queries("apple"))
     broken = FakeTriton(broken={SPARSE: make_error()})
     with pytest.raises(InferenceError):
-        run(store, broken, tmp_path, sparse_fallback=False)
+        run(store, broken, tmp_path, fallback=("rerank",))
     assert store.read("query_embeddings", "kb")["model"].to_list() == [DENSE]
     mended = FakeTriton()
     run(store, mended, tmp_path)

@@ -104,7 +104,7 @@ def test_known_pairs_are_not_recomputed(store, tmp_path):
 
 def test_failure_of_all_pairs_is_an_error(store, tmp_path):
     with pytest.raises(InferenceError, match="a failure"):
-        run(store, FakeTriton(poison=TEXTS), tmp_path, rerank_fallback=False)
+        run(store, FakeTriton(poison=TEXTS), tmp_path, fallback=("sparse",))
     assert store.count("reranked_candidates", "kb") == 0
 
 
@@ -207,7 +207,7 @@ def test_without_fallback_the_error_is_raised(store, tmp_path):
     before = store.read("reranked_candidates", "kb")
     broken = FakeTriton(broken={RERANK: make_error()})
     with pytest.raises(InferenceError, match="the model: expected an answer"):
-        run(store, broken, tmp_path, fingerprint="rerank-2", rerank_fallback=False)
+        run(store, broken, tmp_path, fingerprint="rerank-2", fallback=("sparse",))
     assert store.read("reranked_candidates", "kb").equals(before)
 
 

@@ -64,6 +64,8 @@ def test_every_setting_can_be_set_by_its_variable(load, name):
         "links": "trace=http://traces:16686/trace/{trace_id},dashboard=http://grafana:3000/d/rag",
         "device": "gpu",
         "gpu_lease_policy": "exclusive",
+        "fallback": "rerank",
+        "fusion": "rrf",
     }
     settings = load(**{ENV_PREFIX + name.upper(): values.get(name, "1")})
     assert settings.provenance(name) == f"env:{ENV_PREFIX}{name.upper()}"
@@ -110,6 +112,13 @@ def test_paths_become_absolute_whichever_layer_they_come_from(load, tmp_path, mo
         ("EMBEDDER_GPU_SOFT_LIMIT_GB", "0", "greater than 0"),
         ("EMBEDDER_GPU_SOFT_LIMIT_GB", "nan", "greater than 0"),
         ("EMBEDDER_QUALITY_TOLERANCE", "-1", "greater than or equal to 0"),
+        ("EMBEDDER_QUALITY_STRICT", "often", "boolean"),
+        ("EMBEDDER_FUSION", "linear", "'convex' or 'rrf'"),
+        ("EMBEDDER_FALLBACK", "dense", "'sparse' or 'rerank'"),
+        ("EMBEDDER_FALLBACK", "false", "or `none`"),
+        ("EMBEDDER_FALLBACK", "sparse,none", "'sparse' or 'rerank'"),
+        ("EMBEDDER_FALLBACK", "sparse,", "'sparse' or 'rerank'"),
+        ("EMBEDDER_FALLBACK", "sparse,sparse", "different names"),
     ],
 )
 def test_wrong_value_is_a_complete_message(load, variable, value, expected):
@@ -183,12 +192,38 @@ def test_no_dense_model_at_all_is_refused(load):
 def test_old_dense_model_name_suggests_the_new(load):
     with pytest.raises(SettingsError, match=r"EMBEDDER_DENSE_MODEL: expected EMBEDDER_DENSE_MODELS.*got 'bge'"):
         load(EMBEDDER_DENSE_MODEL="bge")
-    with pytest.raises(SettingsError, match=r"Did you mean 'dense_models' in \[models\]"):
+    with pytest.raises(SettingsError, match=r"Set 'dense_models' in \[models\] to this value\."):
         load("dense_model = 'bge'")
     assert load("", EMBEDDER_DENSE_MODEL="").dense_models == ("dense_minilm",)
     assert unknown_variables({"EMBEDDER_DENSE_MODEL": "bge"}) == {
-        "EMBEDDER_DENSE_MODEL": "its name is EMBEDDER_DENSE_MODELS now"
+        "EMBEDDER_DENSE_MODEL": "EMBEDDER_DENSE_MODELS stands in its place"
     }
+
+
+@pytest.mark.parametrize(
+    ("value", "stages"), [("sparse", {"sparse"}), (" rerank , sparse ", {"sparse", "rerank"}), (" none ", set())]
+)
+def test_fallback_stages_are_comma_separated_in_environment(load, value, stages):
+    assert set(load(EMBEDDER_FALLBACK=value).fallback) == stages
+
+
+@pytest.mark.parametrize(
+    ("value", "stages"), [("['rerank']", ("rerank",)), ("[]", ()), ("'none'", ()), ("'sparse'", ("sparse",))]
+)
+def test_fallback_stages_are_a_list_in_file(load, value, stages):
+    assert load().fallback == ("sparse", "rerank")
+    assert load(f"[stages]\nfallback = {value}").fallback == stages
+
+
+@pytest.mark.parametrize(("old", "rest"), [("sparse_fallback", "rerank"), ("rerank_fallback", "sparse")])
+def test_old_fallback_switch_names_the_list(load, old, rest):
+    variable = ENV_PREFIX + old.upper()
+    to = rf"to the stages with a fallback \(`{rest}` if this is false; `none` for neither\)"
+    with pytest.raises(SettingsError, match=rf"{variable}: expected EMBEDDER_FALLBACK.*Set EMBEDDER_FALLBACK {to}"):
+        load(**{variable: "false"})
+    for file in (f"[stages]\n{old} = false", f"{old} = false"):
+        with pytest.raises(SettingsError, match=rf"Set 'fallback' in \[stages\] {to}\."):
+            load(file)
 
 
 def test_there_are_few_settings_each_in_one_group():
