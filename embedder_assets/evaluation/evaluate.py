@@ -16,12 +16,13 @@ from embedder_assets.corpus.collections import find_collection
 from embedder_assets.corpus.queries import load_qrels
 from embedder_assets.errors import EmbedderError, TableError
 from embedder_assets.evaluation.results import MEASURES, EvaluationResult, Models, latest_result, next_sequence
+from embedder_assets.retrieval.cross_validation import out_of_fold_fused, out_of_fold_reranked
+from embedder_assets.retrieval.judgements import Qrels, digest_of_judgements, is_judged, judgements
+from embedder_assets.retrieval.ranking_weights import LEARNING_STAGES, read_weights
+from embedder_assets.retrieval.rerank import candidate_vectors, out_of_fold_pairs
 from embedder_assets.settings import Settings
 from embedder_assets.tables.digest_ranges import input_digest
 from embedder_assets.tables.store import TableStore
-
-# Query to document to grade; a document counts as relevant from grade 1 on.
-Qrels = Mapping[str, Mapping[str, int]]
 
 DEEPEST_RANK = 100  # no measure looks further
 RESULT_SCHEMA = {"query_id": pl.String(), "ranking": pl.String(), "measure": pl.String(), "value": pl.Float64()}
@@ -43,7 +44,7 @@ def evaluate_rankings(rankings: Mapping[str, pl.DataFrame], qrels: Qrels) -> pl.
     import ir_measures
 
     measures = [ir_measures.parse_measure(name) for name in MEASURES]
-    judged = {query: dict(grades) for query, grades in qrels.items() if _is_judged(grades)}
+    judged = {query: dict(grades) for query, grades in qrels.items() if is_judged(grades)}
     rows = [
         (metric.query_id, name, str(metric.measure), metric.value)
         for name, ranking in rankings.items()
@@ -94,7 +95,7 @@ class EvaluateStage:
         known = newest is not None and newest.input_digest == digest
         if known and digest in self._store.read("evaluation_queries", collection, ["input_digest"])["input_digest"]:
             return newest
-        by_query = evaluate_rankings(self._rankings(collection), qrels).with_columns(
+        by_query = evaluate_rankings(self._rankings(collection, qrels), qrels).with_columns(
             collection=pl.lit(collection), input_digest=pl.lit(digest)
         )
         self._keep_queries(collection, by_query)
@@ -107,7 +108,7 @@ class EvaluateStage:
                     evaluated_at=pl.lit(datetime.now(UTC)),
                     run_id=pl.lit(run_id),
                     models=pl.lit(json.dumps(models, sort_keys=True)),
-                    qrels_digest=pl.lit(_digest_of(qrels)),
+                    qrels_digest=pl.lit(digest_of_judgements(qrels)),
                 ),
             )
         return latest_result(self._store, "evaluation", collection)
@@ -139,10 +140,8 @@ class EvaluateStage:
                     yield figures
 
     def judgements(self, collection: str) -> Qrels:
-        """The judgements of those queries in the table that have a document of grade 1 or more."""
-        query_ids = set(self._store.read("queries", collection, ["query_id"])["query_id"])
-        qrels = load_qrels(find_collection(self._settings.corpus_dir, collection))
-        return {query: grades for query, grades in qrels.items() if query in query_ids and _is_judged(grades)}
+        """As ``retrieval.judgements``."""
+        return judgements(self._store, self._settings, collection)
 
     def unmatched_judgements(self, collection: str) -> list[str]:
         """A sentence for each kind of judgement that names something which is not there."""
@@ -160,15 +159,26 @@ class EvaluateStage:
             if names
         ]
 
-    def _rankings(self, collection: str) -> dict[str, pl.DataFrame]:
-        columns = ["query_id", "chunk_id", "doc_id", "rank"]
-        fused = self._store.read("fused_candidates", collection, [*columns, "dense_rank", "sparse_rank"])
+    def _rankings(self, collection: str, qrels: Qrels) -> dict[str, pl.DataFrame]:
+        """The rankings of the judged queries, each by weights that were learned without it."""
+        is_judged_query = pl.col("query_id").is_in(list(qrels))
+        fused = self._store.read("fused_candidates", collection, where=is_judged_query)
         reranked = None
         if self._settings.enable_rerank:
-            rows = self._store.read("reranked_candidates", collection, [*columns, "fallback_used"])
+            rows = self._store.read("reranked_candidates", collection, where=is_judged_query)
             # The fused order as a fallback says nothing about the reranker.
-            reranked = None if rows["fallback_used"].any() else rows.select(columns)
+            reranked = None if rows["fallback_used"].any() else self._out_of_fold_reranked(collection, rows, qrels)
+        learned = read_weights(self._store, collection, "fuse")
+        fused = out_of_fold_fused(fused, learned, self._settings.candidate_depth)
         return candidate_rankings(fused, reranked, sparse=self._settings.enable_sparse)
+
+    def _out_of_fold_reranked(self, collection: str, rows: pl.DataFrame, qrels: Qrels) -> pl.DataFrame:
+        learned = [read_weights(self._store, collection, stage) for stage in LEARNING_STAGES]
+        if learned[1] is None or not any(each.gain for each in learned if each):
+            return rows
+        pairs = out_of_fold_pairs(self._store, self._settings, collection, rows, qrels)
+        vectors = candidate_vectors(self._store, self._settings, collection, pairs)
+        return out_of_fold_reranked(pairs, vectors, learned[1])
 
     def _keep_queries(self, collection: str, by_query: pl.DataFrame) -> None:
         """Replaces the results by query with the new ones; those of the accepted baseline stay."""
@@ -182,14 +192,10 @@ class EvaluateStage:
 
     def _input_digest(self, collection: str, qrels: Qrels) -> str:
         tables = ["fused_candidates", *(["reranked_candidates"] if self._settings.enable_rerank else [])]
-        parts = [*MEASURES, f"sparse {self._settings.enable_sparse}", *tables, _digest_of(qrels)]
+        parts = [*MEASURES, f"sparse {self._settings.enable_sparse}", *tables, digest_of_judgements(qrels)]
         for table in tables:
             parts += sorted(self._store.read(table, collection, ["input_digest"])["input_digest"].unique())
         return input_digest(parts)
-
-
-def _is_judged(grades: Mapping[str, int]) -> bool:
-    return any(grade > 0 for grade in grades.values())
 
 
 def _best_documents(ranking: pl.DataFrame, queries: list[str]) -> dict[str, dict[str, float]]:
@@ -201,11 +207,3 @@ def _best_documents(ranking: pl.DataFrame, queries: list[str]) -> dict[str, dict
     for query, document, rank in best.filter(pl.col("rank") <= DEEPEST_RANK).iter_rows():
         documents.setdefault(query, {})[document] = 1 / rank
     return documents
-
-
-def _digest_of(qrels: Qrels) -> str:
-    return input_digest(
-        f"{query}\x1f{document}\x1f{grade}"
-        for query, grades in sorted(qrels.items())
-        for document, grade in sorted(grades.items())
-    )

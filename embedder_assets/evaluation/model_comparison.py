@@ -17,10 +17,18 @@ from embedder_assets.embedding.keys import ModelVersion
 from embedder_assets.embedding.sparse import SparseEncoder
 from embedder_assets.embedding.stage import EmbeddingStage
 from embedder_assets.errors import ModelBuildError, TableError
-from embedder_assets.evaluation.evaluate import EvaluateStage, Qrels, candidate_rankings, evaluate_rankings
+from embedder_assets.evaluation.evaluate import EvaluateStage, candidate_rankings, evaluate_rankings
+from embedder_assets.retrieval.cross_validation import (
+    learn_rerank_weights,
+    out_of_fold_fused,
+    out_of_fold_reranked,
+)
 from embedder_assets.retrieval.exact_index import ChunkIndex, Reiterable
 from embedder_assets.retrieval.fusion import FuseStage, RetrievalModels, documents_of, with_query_and_doc_ids
+from embedder_assets.retrieval.fusion_score import DENSE_WEIGHT
+from embedder_assets.retrieval.judgements import Qrels
 from embedder_assets.retrieval.rerank import RerankStage
+from embedder_assets.retrieval.rerank_score import combine
 from embedder_assets.serving.client.session import TritonSession
 from embedder_assets.serving.models.description import Stage
 from embedder_assets.settings import Settings
@@ -134,10 +142,16 @@ class ModelComparison:
         index = self._index(collection, models)
         queries = self._store.read("queries", collection).filter(pl.col("query_id").is_in(list(qrels)))
         fuse = FuseStage(self._store, self._triton, settings, models)
-        candidates = fuse.rank(index, queries, fuse.encoder(self._meter))
+        candidates = fuse.candidates(index, queries, fuse.encoder(self._meter))
         candidates = with_query_and_doc_ids(candidates, documents_of(self._store, collection, candidates), queries)
-        reranked = self._rerank(settings, collection, queries, candidates, index) if settings.enable_rerank else None
-        rankings = candidate_rankings(candidates, reranked, sparse=settings.enable_sparse)
+        # Each model with the weights that suit it, out of fold.
+        learned = fuse.learn(candidates, qrels)
+        fused = out_of_fold_fused(fuse.fuse(candidates, DENSE_WEIGHT), learned, settings.candidate_depth)
+        reranked = None
+        if settings.enable_rerank:
+            pairs = self._pairs(settings, collection, queries, fused)
+            reranked = self._rerank(settings, pairs, index.vectors(0, pairs["chunk_id"]), qrels)
+        rankings = candidate_rankings(fused, reranked, sparse=settings.enable_sparse)
         return evaluate_rankings(rankings, qrels)
 
     def _index(self, collection: str, models: RetrievalModels) -> ChunkIndex:
@@ -150,22 +164,23 @@ class ModelComparison:
         # What is computed in the first walk is staged for the others.
         return Reiterable(lambda: stage.candidate_rows(collection, self._meter))
 
-    def _rerank(
-        self,
-        settings: Settings,
-        collection: str,
-        queries: pl.DataFrame,
-        candidates: pl.DataFrame,
-        index: ChunkIndex,
-    ) -> pl.DataFrame:
-        model = ModelVersion(settings.rerank_model, self._triton.fingerprint(settings.rerank_model, "rerank"))
-        best = candidates.filter(pl.col("rank") <= settings.rerank_depth).rename({"rank": "fused_rank"})
+    def _pairs(self, settings: Settings, collection: str, queries: pl.DataFrame, fused: pl.DataFrame) -> pl.DataFrame:
+        """The best fused candidates with their texts, in the order of query and rank."""
+        best = fused.filter(pl.col("rank") <= settings.rerank_depth)
+        best = best.rename({"rank": "fused_rank", "score": "fused_score"})
         wanted = pl.col("chunk_id").is_in(best["chunk_id"].unique().implode())
         texts = self._store.read("chunks", collection, ["chunk_id", "text", "token_count"], where=wanted)
-        pairs = best.drop("score").join(queries.select("query_id", query_text="text"), on="query_id")
-        pairs = pairs.join(texts, on="chunk_id").sort("query_id", "fused_rank")
+        pairs = best.join(queries.select("query_id", query_text="text"), on="query_id")
+        return pairs.join(texts, on="chunk_id").sort("query_id", "fused_rank")
+
+    def _rerank(
+        self, settings: Settings, pairs: pl.DataFrame, vectors: NDArray[np.float32], qrels: Qrels
+    ) -> pl.DataFrame:
+        model = ModelVersion(settings.rerank_model, self._triton.fingerprint(settings.rerank_model, "rerank"))
         stage = RerankStage(self._store, self._triton, settings, model)
-        return stage.rerank(pairs, index.vectors(0, pairs["chunk_id"]), "", self._meter)
+        scored = stage.score(pairs, self._meter)
+        learned = learn_rerank_weights(scored, vectors, qrels, stage.formula)
+        return out_of_fold_reranked(scored, vectors, learned) if learned else combine(scored, vectors, stage.formula)
 
 
 def differences(current: pl.DataFrame, candidate: pl.DataFrame) -> list[Difference]:

@@ -1,13 +1,12 @@
-"""Reciprocal rank fusion of the rankings by the dense models and by the sparse one.
+"""The stage ``fuse``: ranks the chunks of a collection for its queries, by the dense and the sparse models together.
 
-Cormack, Clarke and Büttcher, "Reciprocal Rank Fusion outperforms Condorcet and individual Rank Learning Methods"
-(SIGIR 2009): the score of a chunk is the sum of 1 / (k + rank) over the rankings that hold it, with k = 60.
+How the rankings become one is in ``fusion_score``; how much the dense part counts is learned where queries are judged.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -21,8 +20,18 @@ from embedder_assets.embedding.fallback import Fallback
 from embedder_assets.embedding.keys import KEY, ModelVersion, is_of
 from embedder_assets.embedding.lexical import LexicalEncoder, lexical_model
 from embedder_assets.errors import EmbedderError
+from embedder_assets.retrieval.cross_validation import learn_dense_weight
 from embedder_assets.retrieval.exact_index import EMPTY_RANKING, ChunkIndex
+from embedder_assets.retrieval.fusion_score import (
+    DENSE_WEIGHT,
+    FUSION,
+    convex_combination,
+    merge_rankings,
+    reciprocal_rank_fusion,
+)
+from embedder_assets.retrieval.judgements import Qrels, digest_of_judgements, judgements_to_learn_from
 from embedder_assets.retrieval.query_embeddings import QueryEmbeddingCache, QueryEncoder, is_complete, with_digest
+from embedder_assets.retrieval.ranking_weights import LearnedWeights, write_weights
 from embedder_assets.serving.client.session import TritonSession
 from embedder_assets.settings import Settings
 from embedder_assets.tables.digest_ranges import digest_ranges, input_digest
@@ -32,7 +41,6 @@ from embedder_assets.telemetry.stage_record import StageMeter
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-RRF_K = 60
 FALLBACK = "lexical queries"
 
 
@@ -103,7 +111,7 @@ class FuseStage:
         fallback = Fallback("sparse" in self._settings.fallback, meter.fell_back, collection)
         index = ChunkIndex.of_tables(self._store, [collection], self._models.dense, self._models.sparse_sources)
         try:
-            fused = self.rank(index, queries, encoder, fallback)
+            candidates = self.candidates(index, queries, encoder, fallback)
         except EmbedderError:
             # What was computed before a model failed is not computed again.
             with suppress(EmbedderError):
@@ -115,7 +123,11 @@ class FuseStage:
             failed = sorted(f"{query} {model}" for query, model, _ in encoder.failed)
             digest = input_digest([digest, *([FALLBACK] if fallback.used else []), *failed])
         meter.count("computed", queries.height)
-        rows = with_query_and_doc_ids(fused, documents_of(self._store, collection, fused), queries).with_columns(
+        chunks = documents_of(self._store, collection, candidates)
+        candidates = with_query_and_doc_ids(candidates, chunks, queries)
+        learned = self.learn(candidates, judgements_to_learn_from(self._store, self._settings, collection))
+        write_weights(self._store, collection, "fuse", learned)
+        rows = self.fuse(candidates, learned.weights["dense"] if learned else DENSE_WEIGHT).with_columns(
             collection=pl.lit(collection), input_digest=pl.lit(digest)
         )
         list_failures(self._store, collection, "fuse", self._failures(encoder))
@@ -126,7 +138,7 @@ class FuseStage:
         """What asks the models about queries for ``rank``."""
         return QueryEncoder(self._triton, self._settings.request_batch_size, meter, cache)
 
-    def rank(
+    def candidates(
         self,
         index: ChunkIndex,
         queries: pl.DataFrame,
@@ -134,7 +146,7 @@ class FuseStage:
         fallback: Fallback | None = None,
         executor: Executor | None = None,
     ) -> pl.DataFrame:
-        """Fused ranking of an index: columns query (position), chunk_id, rank, score, … .
+        """The best chunks of an index by each model, for ``fuse``: columns as ``merge_rankings`` returns them.
 
         A model that fails on a query, though it is alone, has no ranking for it.
 
@@ -150,7 +162,7 @@ class FuseStage:
             InferenceError: A model fails for any text.
         """
         if not queries.height or index.empty:
-            return reciprocal_rank_fusion([EMPTY_RANKING] * len(self._models.dense), EMPTY_RANKING)
+            return merge_rankings([EMPTY_RANKING] * len(self._models.dense), EMPTY_RANKING)
         submit = executor.submit if executor else _run_now
         ranked = [
             submit(index.rank_dense, position, encoder.dense(model, queries), self._depth)
@@ -158,7 +170,24 @@ class FuseStage:
         ]
         terms = self._query_terms(index, queries, encoder, fallback)
         dense = [each.result() for each in ranked]
-        return reciprocal_rank_fusion(dense, EMPTY_RANKING if terms is None else index.rank_sparse(terms, self._depth))
+        return merge_rankings(dense, EMPTY_RANKING if terms is None else index.rank_sparse(terms, self._depth))
+
+    def fuse(self, candidates: pl.DataFrame, dense_weight: float) -> pl.DataFrame:
+        """Ranks candidates by the fusion that the settings name: adds ``score`` and ``rank``."""
+        if self._settings.fusion == "rrf":
+            return reciprocal_rank_fusion(candidates)
+        return convex_combination(candidates, self._depth, dense_weight)
+
+    def learn(self, candidates: pl.DataFrame, qrels: Qrels) -> LearnedWeights | None:
+        """The weight of the dense part that the judged queries speak for; None where there is nothing to learn.
+
+        Args:
+            candidates: As ``candidates`` returns them, with query_id and doc_id.
+            qrels: The judgements.
+        """
+        if self._settings.fusion == "rrf" or self._models.sparse is None:
+            return None
+        return learn_dense_weight(candidates, qrels, self._depth)
 
     def _query_terms(
         self, index: ChunkIndex, queries: pl.DataFrame, encoder: QueryEncoder, fallback: Fallback | None
@@ -176,7 +205,8 @@ class FuseStage:
     def _input_digest(self, collection: str, queries: pl.DataFrame) -> str:
         return input_digest(
             chain(
-                [str(self._models), str(self._depth), str(RRF_K)],
+                [str(self._models), str(self._depth), self._settings.fusion, FUSION],
+                [digest_of_judgements(judgements_to_learn_from(self._store, self._settings, collection))],
                 self._chunk_parts(collection),
                 ("\x1f".join(row) for row in queries.select("query_id", "text").iter_rows()),
                 self._lexical_parts(collection),
@@ -216,39 +246,6 @@ def _run_now(work: Callable[..., pl.DataFrame], *arguments: object) -> Future[pl
     future: Future[pl.DataFrame] = Future()
     future.set_result(work(*arguments))
     return future
-
-
-def reciprocal_rank_fusion(dense: Sequence[pl.DataFrame], sparse: pl.DataFrame) -> pl.DataFrame:
-    """Reciprocal rank fusion of any number of rankings; keeps every chunk that one of them holds.
-
-    Args:
-        dense: One ranking per dense model: columns query, chunk_id, content_sha256, rank (from 1).
-        sparse: The same of the sparse ranking; may be empty.
-
-    Returns:
-        Columns query, chunk_id, content_sha256, rank, score, dense_rank (the best of the dense ranks), dense_ranks
-        (list, one per dense model), sparse_rank, null where a ranking lacks the chunk; sorted by query and rank. Equal
-        scores are ordered by the dense rank, then by the digest of the chunk's text, then by its id.
-    """
-    keys = ["query", "chunk_id", "content_sha256"]
-    names = [f"dense_{position}" for position in range(len(dense))]
-    ranked = sparse.lazy().select(*keys, sparse_rank="rank")
-    for name, ranking in zip(names, dense, strict=True):
-        ranks = ranking.lazy().select(*keys, pl.col("rank").alias(name))
-        ranked = ranked.join(ranks, on=keys, how="full", coalesce=True)
-    reciprocals = [(1.0 / (RRF_K + pl.col(name))).fill_null(0.0) for name in (*names, "sparse_rank")]
-    no_rank = pl.lit(None, pl.Int64)
-    ranked = ranked.with_columns(
-        score=pl.sum_horizontal(reciprocals),
-        dense_rank=pl.min_horizontal(names) if names else no_rank,
-        dense_ranks=pl.concat_list(names or [no_rank]),
-    ).sort(
-        ["query", "score", "dense_rank", "content_sha256", "chunk_id"],
-        descending=[False, True, False, False, False],
-        nulls_last=True,
-    )
-    ranked = ranked.with_columns(rank=pl.int_range(1, pl.len() + 1).over("query"))
-    return ranked.select(*keys, "rank", "score", "dense_rank", "dense_ranks", "sparse_rank").collect()
 
 
 def with_query_and_doc_ids(ranking: pl.DataFrame, chunks: pl.DataFrame, queries: pl.DataFrame) -> pl.DataFrame:

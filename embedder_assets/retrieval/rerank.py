@@ -1,7 +1,7 @@
-"""Reranking: a cross-encoder reads query and passage together; its logit is one term of the score, next to the rank.
+"""Reranking: a cross-encoder reads query and passage together; its logit is one term of the final score.
 
 A small cross-encoder that replaces the fused order harms topical queries, and helps every kind when its logit is
-combined with the fused rank (``retrieval/rerank_score.py``).
+combined with the fused score (``retrieval/rerank_score.py``). How much it counts is learned where queries are judged.
 """
 
 from __future__ import annotations
@@ -14,9 +14,13 @@ from embedder_assets.embedding.dense import as_matrix
 from embedder_assets.embedding.fallback import Fallback
 from embedder_assets.embedding.keys import ModelVersion
 from embedder_assets.errors import InferenceError
+from embedder_assets.retrieval.cross_validation import formula_of, learn_rerank_weights, out_of_fold_fused
+from embedder_assets.retrieval.judgements import Qrels, judgements_to_learn_from
 from embedder_assets.retrieval.query_embeddings import with_digest
+from embedder_assets.retrieval.ranking_weights import read_weights, write_weights
 from embedder_assets.retrieval.rerank_score import FORMULA, combine
 from embedder_assets.serving.client.session import TritonSession
+from embedder_assets.serving.models.description import ScoreFormula
 from embedder_assets.settings import Settings
 from embedder_assets.tables.digest_ranges import input_digest
 from embedder_assets.tables.store import TableStore
@@ -37,8 +41,8 @@ class RerankStage:
         self._triton = triton
         self._model, self._fingerprint = model
         self._depth = settings.rerank_depth
-        self._weights = triton.score_formula(self._model)
-        self._dense_model = settings.dense_models[0]
+        self._settings = settings
+        self.formula = triton.score_formula(self._model)
         self._batch_size = settings.request_batch_size
         self._may_fall_back = "rerank" in settings.fallback
 
@@ -66,10 +70,10 @@ class RerankStage:
         pairs = pairs.join(logits, on=PAIR, how="left", maintain_order="left")
         if reused := pairs["cross_encoder_score"].count():
             meter.count("reused", reused)
-        vectors = self._vectors(collection, pairs)
         fallback = Fallback(self._may_fall_back, meter.fell_back, collection)
         rows = fallback.run_or_fall_back(
-            lambda: self.rerank(pairs, vectors, collection, meter), lambda: in_fused_order(pairs)
+            lambda: self._learn_and_rerank(self.score(pairs, meter, collection), collection),
+            lambda: in_fused_order(pairs),
         )
         if fallback.used:
             digest = input_digest([digest, FALLBACK])
@@ -87,8 +91,24 @@ class RerankStage:
         self._store.replace("reranked_candidates", collection, rows)
         return rows
 
+    def _learn_and_rerank(self, scored: pl.DataFrame, collection: str) -> pl.DataFrame:
+        """The final order of scored pairs, by weights that are learned from those with a judged query."""
+        learned = None
+        if qrels := judgements_to_learn_from(self._store, self._settings, collection):
+            held_out = out_of_fold_pairs(self._store, self._settings, collection, scored, qrels)
+            vectors = candidate_vectors(self._store, self._settings, collection, held_out)
+            learned = learn_rerank_weights(held_out, vectors, qrels, self.formula)
+        write_weights(self._store, collection, "rerank", learned)
+        formula = formula_of(learned.weights) if learned else self.formula
+        return combine(scored, candidate_vectors(self._store, self._settings, collection, scored), formula)
+
     def rerank(
-        self, pairs: pl.DataFrame, vectors: NDArray[np.float32], collection: str, meter: StageMeter
+        self,
+        pairs: pl.DataFrame,
+        vectors: NDArray[np.float32],
+        formula: ScoreFormula,
+        meter: StageMeter,
+        collection: str = "",
     ) -> pl.DataFrame:
         """Adds the columns ``cross_encoder_score`` (float64 logit), ``score`` and ``rank``.
 
@@ -99,15 +119,17 @@ class RerankStage:
                 a cross_encoder_score already, the model is not asked.
             vectors: Unit vectors of the passages by the first dense model, float32 [rows of ``pairs``, dimension]; NaN
                 where that model failed on a passage.
-            collection: For the progress display.
+            formula: Of the final score.
             meter: Takes the batches, and the pairs that failed.
+            collection: For the progress display.
 
         Raises:
             InferenceError: The model fails for any pair, or for all of these.
         """
-        return combine(self._score(pairs, collection, meter), vectors, self._weights)
+        return combine(self.score(pairs, meter, collection), vectors, formula)
 
-    def _score(self, pairs: pl.DataFrame, collection: str, meter: StageMeter) -> pl.DataFrame:
+    def score(self, pairs: pl.DataFrame, meter: StageMeter, collection: str = "") -> pl.DataFrame:
+        """Adds the column ``cross_encoder_score`` only; arguments and errors as ``rerank``."""
         if "cross_encoder_score" not in pairs.columns:
             pairs = pairs.with_columns(cross_encoder_score=pl.lit(None, pl.Float64))
         logits = pairs["cross_encoder_score"].to_numpy(writable=True)
@@ -143,15 +165,9 @@ class RerankStage:
         best = fused.select("query_id", "chunk_id", "doc_id", fused_rank="rank", fused_score="score")
         return best.join(queries, on="query_id").join(chunks, on="chunk_id").sort("query_id", "fused_rank")
 
-    def _vectors(self, collection: str, pairs: pl.DataFrame) -> NDArray[np.float32]:
-        wanted = (pl.col("model") == self._dense_model) & pl.col("chunk_id").is_in(pairs["chunk_id"].unique().implode())
-        rows = self._store.read("dense_embeddings", collection, ["chunk_id", "embedding"], where=wanted)
-        aligned = pairs.select("chunk_id").join(rows, on="chunk_id", how="left", maintain_order="left")
-        return as_matrix(aligned["embedding"])
-
     def _input_digest(self, fused: pl.DataFrame) -> str:
-        parts = [*sorted(fused["input_digest"].unique()), self._model, self._fingerprint, str(self._depth), FORMULA]
-        return input_digest(parts)
+        parts = [*sorted(fused["input_digest"].unique()), self._model, self._fingerprint, str(self._depth)]
+        return input_digest([*parts, FORMULA, str(self.formula)])
 
 
 def in_fused_order(pairs: pl.DataFrame) -> pl.DataFrame:
@@ -164,3 +180,38 @@ def in_fused_order(pairs: pl.DataFrame) -> pl.DataFrame:
         The rows with ``rank`` and ``score`` of the fused ranking and without a ``cross_encoder_score``.
     """
     return pairs.with_columns(rank="fused_rank", score="fused_score", cross_encoder_score=pl.lit(None, pl.Float64))
+
+
+def out_of_fold_pairs(
+    store: TableStore, settings: Settings, collection: str, scored: pl.DataFrame, qrels: Qrels
+) -> pl.DataFrame:
+    """The pairs of the judged queries that are reranked if each query is fused by the weights of its fold.
+
+    Args:
+        store: The tables.
+        settings: The resolved settings.
+        collection: The collection.
+        scored: Columns query_id, chunk_id, cross_encoder_score, of the pairs that the model was asked about.
+        qrels: The judgements.
+
+    Returns:
+        Columns query_id, chunk_id, doc_id, fused_rank, fused_score, cross_encoder_score, sorted by query and rank.
+    """
+    is_judged = pl.col("query_id").is_in(list(qrels))
+    fused = store.read("fused_candidates", collection, where=is_judged)
+    fused = out_of_fold_fused(fused, read_weights(store, collection, "fuse"), settings.candidate_depth)
+    best = fused.filter(pl.col("rank") <= settings.rerank_depth).sort("query_id", "rank")
+    pairs = best.select("query_id", "chunk_id", "doc_id", fused_rank="rank", fused_score="score")
+    logits = scored.select("query_id", "chunk_id", "cross_encoder_score")
+    return pairs.join(logits, on=["query_id", "chunk_id"], how="left", maintain_order="left")
+
+
+def candidate_vectors(
+    store: TableStore, settings: Settings, collection: str, pairs: pl.DataFrame
+) -> NDArray[np.float32]:
+    """Vectors of the passages by the first dense model, [rows of ``pairs``, dimension]; NaN where there is none."""
+    of_model = pl.col("model") == settings.dense_models[0]
+    wanted = of_model & pl.col("chunk_id").is_in(pairs["chunk_id"].unique().implode())
+    rows = store.read("dense_embeddings", collection, ["chunk_id", "embedding"], where=wanted)
+    aligned = pairs.select("chunk_id").join(rows, on="chunk_id", how="left", maintain_order="left")
+    return as_matrix(aligned["embedding"])

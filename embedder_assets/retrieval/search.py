@@ -12,8 +12,11 @@ from embedder_assets.embedding.fallback import Fallback
 from embedder_assets.embedding.keys import ModelVersion
 from embedder_assets.errors import InferenceError, StorageError, TableError, did_you_mean
 from embedder_assets.retrieval.consistent_view import CollectionView, State, consistent_view
+from embedder_assets.retrieval.cross_validation import formula_of, weights_of
 from embedder_assets.retrieval.exact_index import ChunkIndex, row_by_id
 from embedder_assets.retrieval.fusion import FuseStage, RetrievalModels
+from embedder_assets.retrieval.fusion_score import DENSE_WEIGHT
+from embedder_assets.retrieval.ranking_weights import mean_weights
 from embedder_assets.retrieval.rerank import RerankStage, in_fused_order
 from embedder_assets.retrieval.snippet import snippet
 from embedder_assets.serving.client.session import TritonSession
@@ -100,10 +103,14 @@ class Search:
         del found
         self._index = ChunkIndex.in_memory(dense, sparse)
         self._rerank = None
+        names = self._chunks["collection"].unique().to_list()
+        self._dense_weight = mean_weights(store, names, "fuse", {"dense": DENSE_WEIGHT})["dense"]
         if settings.enable_rerank:
             name = settings.rerank_model
             model = ModelVersion(name, triton.fingerprint(name, "rerank"))
             self._rerank = RerankStage(store, triton, settings, model)
+            weights = mean_weights(store, names, "rerank", weights_of(self._rerank.formula))
+            self._formula = formula_of(weights)
 
     def _views(self, store: TableStore, models: RetrievalModels, names: Sequence[str]) -> list[CollectionView]:
         """What can be searched of some collections; says which cannot, or only in another state than the newest.
@@ -137,7 +144,8 @@ class Search:
         encoder = self._fuse.encoder(StageMeter("fuse", []))
         queries = pl.DataFrame({"query_id": [""], "text": [query]})
         with ThreadPoolExecutor(1) as executor:
-            fused = self._fuse.rank(self._index, queries, encoder, lexical, executor)
+            candidates = self._fuse.candidates(self._index, queries, encoder, lexical, executor)
+        fused = self._fuse.fuse(candidates, self._dense_weight)
         if encoder.failed and not fused.height:
             raise InferenceError(
                 "the query",
@@ -159,14 +167,16 @@ class Search:
             )
         )
         if self._rerank is not None:
-            hits = self._reranked(self._rerank, hits)
+            depth = self._settings.rerank_depth
+            # As in the tables: what the model was not asked about keeps its place behind the others.
+            hits = pl.concat([self._reranked(self._rerank, hits.head(depth)), hits.slice(depth)], how="diagonal")
         return [_hit(row, query) for row in hits.head(top).iter_rows(named=True)]
 
     def _reranked(self, stage: RerankStage, pairs: pl.DataFrame) -> pl.DataFrame:
         vectors = self._index.vectors(0, pairs["chunk_id"])
         fallback = self._fallback("rerank" in self._settings.fallback, "the fused order stands")
         return fallback.run_or_fall_back(
-            lambda: stage.rerank(pairs, vectors, "", StageMeter("rerank", [])), lambda: in_fused_order(pairs)
+            lambda: stage.rerank(pairs, vectors, self._formula, StageMeter("rerank", [])), lambda: in_fused_order(pairs)
         )
 
     def _fallback(self, allowed: bool, what: str) -> Fallback:

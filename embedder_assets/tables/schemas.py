@@ -100,7 +100,8 @@ SCHEMAS: dict[str, Schema] = {
         "values": pl.List(pl.Float32),
     },
     # Ranks start at 1; a null rank means the ranking did not hold the chunk. `dense_rank` is the best of `dense_ranks`,
-    # which has one entry per dense model. `input_digest` identifies everything the rows were computed from, so that an
+    # which has one entry per dense model, `dense_score` the mean of `dense_scores` (cosines); `sparse_score` is a dot
+    # product. `input_digest` identifies everything the rows were computed from, so that an
     # unchanged input is not computed again.
     "fused_candidates": {
         "collection": _TEXT,
@@ -111,7 +112,10 @@ SCHEMAS: dict[str, Schema] = {
         "score": _REAL,
         "dense_rank": _COUNT,
         "dense_ranks": pl.List(pl.Int64),
+        "dense_score": _REAL,
+        "dense_scores": pl.List(pl.Float64),
         "sparse_rank": _COUNT,
+        "sparse_score": _REAL,
         "input_digest": _TEXT,
     },
     # `query_sha256` and `content_sha256` are of the two texts that `cross_encoder_score` is about.
@@ -130,6 +134,19 @@ SCHEMAS: dict[str, Schema] = {
         "model": _TEXT,
         "model_fingerprint": _TEXT,
         "input_digest": _TEXT,
+    },
+    # The weights that a stage (`fuse`, `rerank`) learned from judged queries, by name. `fold` is null for those that
+    # were fitted on all queries; those of a fold were fitted on the others. `ndcg` is nDCG@10 of the stage's ranking by
+    # them, out of fold, `default_ndcg` that by the default weights.
+    "ranking_weights": {
+        "collection": _TEXT,
+        "stage": _TEXT,
+        "fold": _COUNT,
+        "weight": _TEXT,
+        "value": _REAL,
+        "queries": _COUNT,
+        "default_ndcg": _REAL,
+        "ndcg": _REAL,
     },
     # One row per ranking and measure of each evaluation; `models` is JSON: stage to model name to fingerprint. The one
     # with the highest `sequence` is the newest; rows that were written before there was one have null.

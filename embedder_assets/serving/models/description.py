@@ -139,12 +139,14 @@ class MicroBatchSize(TomlTable):
 
 
 class ScoreFormula(TomlTable):
-    """How a rerank model's logit and the fused rank become the final score (``retrieval/rerank_score.py``)."""
+    """How a rerank model's logit and the fused score become the final one (``retrieval/rerank_score.py``)."""
 
-    cross_encoder: float = Field(0.35, ge=0, description="Weight of the logit next to the fused rank.")
+    cross_encoder: float = Field(0.35, ge=0, description="Weight of the logit next to the fused score.")
     agreement: float = Field(0.35, ge=0, description="Weight of the likeness to the candidates that score best so far.")
     temperature: float = Field(0.5, gt=0, description="How evenly the agreement listens to the candidates.")
-    standardize: bool = Field(True, description="Whether rank and logit are brought to one scale within a query first.")
+    standardize: bool = Field(
+        True, description="Whether the logit is brought to the scale of the fused score within a query first."
+    )
 
 
 class ModelDescription(TomlTable):
@@ -192,12 +194,12 @@ class ModelDescription(TomlTable):
         """16 hex digits over everything that decides the output on a device.
 
         The micro-batch is part of it: int8 activations take their range from all texts of a micro-batch. So is how
-        the graph is made here; a shipped graph is made already, and its digest says all.
+        the graph is made here; a shipped graph is made already, and its digest says all. The weights of [score] are
+        not: what a model said of a pair stays true.
         """
         precision = self.precision_on(wanted)
-        formula = [self.score.model_dump()] if self.stage == "rerank" else []
         recipe = [] if isinstance(self.source, ShippedSource) else [RECIPES[precision]]
-        return _digest([*self._deciding, precision, self.micro_batch_on(wanted), *formula, *recipe])
+        return _digest([*self._deciding, precision, self.micro_batch_on(wanted), *recipe])
 
     def parameters(self, wanted: Device) -> dict[str, str]:
         """What the backend gets of all that decides the output, the fingerprint of it among them."""
