@@ -215,7 +215,9 @@ def test_two_dense_models_both_count(store, triton, tmp_path):
         assert list(ranks) == [expected[name] for name in sorted(expected)]
     best = rows.row(0, named=True)
     assert (best["chunk_id"], best["dense_ranks"], best["dense_rank"]) == (chunk_id("a.md", 2), [1, 1], 1)
-    assert best["score"] == pytest.approx(3 / 61)
+    assert best["score"] == pytest.approx(1.0)
+    assert (len(best["dense_scores"]), best["dense_score"]) == (2, pytest.approx(np.mean(best["dense_scores"])))
+    assert run(store, triton, tmp_path, models=BOTH, fusion="rrf").row(0, named=True)["score"] == pytest.approx(3 / 61)
 
 
 def test_new_dense_model_invalidates_candidates(store, triton, tmp_path):

@@ -29,14 +29,34 @@ def store(tmp_path) -> TableStore:
     store = TableStore(tmp_path)
     store.replace("chunks", "kb", make_chunks(*TEXTS))
     store.replace("queries", "kb", make_queries("reset password"))
-    rows = [("kb", "q0", chunk_id("a.md", number), "a.md", number + 1, 0.1, 1, [1], None, "d1") for number in range(3)]
-    store.replace("fused_candidates", "kb", pl.DataFrame(rows, schema=SCHEMAS["fused_candidates"], orient="row"))
+    store.replace("fused_candidates", "kb", fused_rows([chunk_id("a.md", number) for number in range(3)]))
     vectors = [
         ("kb", chunk_id("a.md", number), "sha", DENSE, "dense-1", dense_vector(text).tolist())
         for number, text in enumerate(TEXTS)
     ]
     store.replace("dense_embeddings", "kb", pl.DataFrame(vectors, schema=SCHEMAS["dense_embeddings"], orient="row"))
     return store
+
+
+def fused_rows(chunks: list[str]) -> pl.DataFrame:
+    """Candidates of one query in this order, as both models rank them."""
+    rows = [
+        {
+            "collection": "kb",
+            "query_id": "q0",
+            "chunk_id": chunk,
+            "doc_id": "a.md",
+            "rank": rank,
+            "score": 1 - 0.1 * rank,
+            "dense_rank": rank,
+            "dense_ranks": [rank],
+            "dense_score": 1 - 0.1 * rank,
+            "dense_scores": [1 - 0.1 * rank],
+            "input_digest": "d1",
+        }
+        for rank, chunk in enumerate(chunks, 1)
+    ]
+    return pl.DataFrame(rows, schema=SCHEMAS["fused_candidates"])
 
 
 def run(store, triton, tmp_path, meter=None, fingerprint="rerank-1", **settings) -> pl.DataFrame:
@@ -159,7 +179,7 @@ def test_no_candidates_no_inference(tmp_path):
 def test_fused_order_is_the_fallback(store, tmp_path):
     triton, meter = FakeTriton(broken={RERANK: make_error(TritonUnavailableError)}), make_meter("rerank")
     rows = run(store, triton, tmp_path, meter, rerank_depth=2)
-    expected = [(1, 1, 0.1, None, True), (2, 2, 0.1, None, True)]
+    expected = [(1, 1, 0.9, None, True), (2, 2, 0.8, None, True)]
     assert rows.select("rank", "fused_rank", "score", "cross_encoder_score", "fallback_used").rows() == expected
     assert store.count("reranked_candidates", "kb") == 2
     record = meter.record()

@@ -13,11 +13,13 @@ LOGIT_ONLY = ScoreFormula(cross_encoder=0.9, agreement=0)
 NOTHING = ScoreFormula(cross_encoder=0, agreement=0)
 
 
+SCHEMA = {"query_id": pl.String, "fused_rank": pl.Int64, "fused_score": pl.Float64, "cross_encoder_score": pl.Float64}
+
+
 def scored(ranks: list[int], logits: list[float], query: str = "q") -> pl.DataFrame:
-    columns = {"query_id": [query] * len(ranks), "fused_rank": ranks, "cross_encoder_score": logits}
-    return pl.DataFrame(
-        columns, schema={"query_id": pl.String, "fused_rank": pl.Int64, "cross_encoder_score": pl.Float64}
-    )
+    """Candidates whose fused scores fall by 0.1 from rank to rank."""
+    rows = [(query, rank, 1 - 0.1 * rank, logit) for rank, logit in zip(ranks, logits, strict=True)]
+    return pl.DataFrame(rows, schema=SCHEMA, orient="row")
 
 
 def apart(count: int) -> np.ndarray:
@@ -30,10 +32,10 @@ def order(rows: pl.DataFrame) -> list[int]:
 
 
 def test_score_adds_both_standardized_terms():
-    # -log of 1, 2, 4 is 0, -l, -2l: standardized sqrt(3/2), 0, -sqrt(3/2). Logits 0, 0, 3: -1, -1, 2 over sqrt(2).
+    # 0.9, 0.8, 0.7 standardized: sqrt(3/2), 0, -sqrt(3/2). Logits 0, 0, 3: -1, -1, 2 over sqrt(2).
     fused, low, high = math.sqrt(1.5), -1 / math.sqrt(2), 2 / math.sqrt(2)
-    rows = combine(scored([1, 2, 4], [0.0, 0.0, 3.0]), apart(3), LOGIT_ONLY)
-    assert (order(rows), rows["rank"].to_list()) == ([1, 4, 2], [1, 2, 3])
+    rows = combine(scored([1, 2, 3], [0.0, 0.0, 3.0]), apart(3), LOGIT_ONLY)
+    assert (order(rows), rows["rank"].to_list()) == ([1, 3, 2], [1, 2, 3])
     assert rows["score"].to_list() == pytest.approx([fused + 0.9 * low, -fused + 0.9 * high, 0.9 * low])
 
 
@@ -74,21 +76,21 @@ def test_no_logits_keep_fused_order():
 def test_missing_vector_has_mean_agreement():
     weights = ScoreFormula(cross_encoder=0, agreement=1)
     vectors = np.array([[1, 0], [0, 1], [np.nan, np.nan]], np.float32)
-    ranks, logits = np.array([1, 1, 1]), np.zeros(3)
-    scores = final_scores(ranks, logits, vectors, weights)
+    fused, logits = np.array([0.5, 0.5, 0.5]), np.zeros(3)
+    scores = final_scores(fused, logits, vectors, weights)
     assert scores[2] == pytest.approx(scores[:2].mean())
-    assert final_scores(ranks, logits, np.full((3, 2), np.nan, np.float32), weights).tolist() == [0, 0, 0]
-    assert final_scores(ranks, logits, np.empty((3, 0), np.float32), weights).tolist() == [0, 0, 0]
+    assert final_scores(fused, logits, np.full((3, 2), np.nan, np.float32), weights).tolist() == [0, 0, 0]
+    assert final_scores(fused, logits, np.empty((3, 0), np.float32), weights).tolist() == [0, 0, 0]
 
 
 def test_unstandardized_logits_keep_their_scale():
     weights = ScoreFormula(cross_encoder=1, agreement=0, standardize=False)
-    unsure = combine(scored([1, 2, 3], [0.0, 0.0, 0.5]), apart(3), weights)
+    unsure = combine(scored([1, 2, 3], [0.0, 0.0, 2.0]), apart(3), weights)
     sure = combine(scored([1, 2, 3], [0.0, 0.0, 5.0]), apart(3), weights)
     assert (order(unsure), order(sure)) == ([1, 3, 2], [3, 1, 2])
-    assert unsure["score"].to_list() == pytest.approx([0, 0.5 - math.log(3), -math.log(2)])
+    assert unsure["score"].to_list() == pytest.approx([math.sqrt(1.5), 2 - math.sqrt(1.5), 0])
     same = ScoreFormula(cross_encoder=1, agreement=0)
-    for logits in ([0.0, 0.0, 0.5], [0.0, 0.0, 5.0]):
+    for logits in ([0.0, 0.0, 2.0], [0.0, 0.0, 5.0]):
         assert order(combine(scored([1, 2, 3], logits), apart(3), same)) == [1, 3, 2]
 
 
@@ -106,10 +108,10 @@ def test_agreement_cannot_unseat_clear_winner():
 
 
 def test_low_temperature_follows_the_best_candidate():
-    ranks, logits = np.array([1, 2, 3]), np.array([2.0, 0.0, 0.0])
+    fused, logits = np.array([0.9, 0.8, 0.7]), np.array([2.0, 0.0, 0.0])
     vectors = np.array([[1, 0], [0, 1], [0.6, 0.8]], np.float32)
-    cold = final_scores(ranks, logits, vectors, ScoreFormula(agreement=1, temperature=1e-3))
-    alone = final_scores(ranks, logits, vectors, ScoreFormula(agreement=0))
+    cold = final_scores(fused, logits, vectors, ScoreFormula(agreement=1, temperature=1e-3))
+    alone = final_scores(fused, logits, vectors, ScoreFormula(agreement=0))
     likeness = np.array([1, 0, 0.6])
     assert cold - alone == pytest.approx((likeness - likeness.mean()) / likeness.std(), abs=1e-5)
 
@@ -117,6 +119,14 @@ def test_low_temperature_follows_the_best_candidate():
 def test_one_candidate_scores_zero_on_rank_one():
     rows = combine(scored([1], [4.2]), apart(1), ScoreFormula())
     assert rows.select("score", "rank").row(0) == (0.0, 1)
+
+
+def test_fused_scores_count_not_ranks():
+    close = pl.DataFrame([("q", 1, 0.90, 0.0), ("q", 2, 0.89, 1.0), ("q", 3, 0.1, 0.0)], schema=SCHEMA, orient="row")
+    far = close.with_columns(fused_score=pl.Series([0.9, 0.2, 0.1]))
+    weights = ScoreFormula(cross_encoder=0.5, agreement=0, standardize=False)
+    assert order(combine(close, apart(3), weights)) == [2, 1, 3]
+    assert order(combine(far, apart(3), weights)) == [1, 2, 3]
 
 
 def test_each_query_is_scored_for_itself():
