@@ -49,7 +49,7 @@ def test_a_removed_variable_names_its_replacement(tmp_path, monkeypatch):
         "EMBEDDER_MAX_PDF_PAGES is no setting": "It was removed: the limit is 20,000 pages per PDF.",
         "EMBEDDER_TRACE_URL is no setting": "It was removed: set EMBEDDER_LINKS, for example to "
         "trace=https://traces.example/trace/{trace_id}.",
-        "EMBEDDER_DENSE_MODEL is no setting": "Its name is EMBEDDER_DENSE_MODELS now.",
+        "EMBEDDER_DENSE_MODEL is no setting": "EMBEDDER_DENSE_MODELS stands in its place.",
         "EMBEDDER_ENABLE_RERANKER is no setting": "Did you mean EMBEDDER_ENABLE_RERANK?",
     }
 
