@@ -26,8 +26,9 @@ from embedder_assets.corpus.beir import read_rows
 from embedder_assets.corpus.collections import find_collection
 from embedder_assets.corpus.document import DocumentIssue
 from embedder_assets.corpus.queries import load_qrels, load_queries
-from embedder_assets.evaluation.evaluate import Qrels, evaluate_rankings
+from embedder_assets.evaluation.evaluate import evaluate_rankings
 from embedder_assets.evaluation.results import NDCG
+from embedder_assets.retrieval.judgements import Qrels
 from embedder_assets.serving.models.build import write_float32
 from embedder_assets.serving.models.description import load_description
 from embedder_assets.serving.models.onnx.cpu_session import open_session

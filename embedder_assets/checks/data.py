@@ -31,7 +31,7 @@ RULES: dict[str, Sequence[Rule]] = {
     "exports": [rules.export_digests],
 }
 # The quality gate: worse rankings are not exported.
-QUALITY_RULES: Sequence[Rule] = [quality_gate.reranked_not_below_fused, quality_gate.quality_not_below_baseline]
+QUALITY_RULES: Sequence[Rule] = [quality_gate.final_not_below_best_part, quality_gate.quality_not_below_baseline]
 TOGGLE_OF_ASSET = {ASSET_OF_STAGE[stage]: toggle for stage, toggle in TOGGLES.items()}
 
 data_checks = [

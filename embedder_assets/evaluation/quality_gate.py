@@ -26,7 +26,7 @@ class Reference:
         result: The evaluation or baseline whose ``ranking`` has to be reached.
         label: Says whose value it is.
         models: Names the models, now and then.
-        remedy: What to do about a regression.
+        remedy: What follows from a regression, and what to do about it.
     """
 
     result: EvaluationResult
@@ -88,7 +88,7 @@ def regression(store: TableStore, settings: Settings, now: EvaluationResult, ref
             *([f"Queries that lost most: {', '.join(lost)}."] if lost else []),
             *(["The judgements have changed since."] if now.qrels_digest != reference.result.qrels_digest else []),
             reference.models + ".",
-            f"The exports stay as they were. {reference.remedy}",
+            reference.remedy,
         ]
     )
 
@@ -125,7 +125,8 @@ def _below(store: TableStore, settings: Settings, now: EvaluationResult, baselin
     ranking = baseline.matching_ranking(now.final)
     label = f"the baseline accepted on {baseline.at:%Y-%m-%d} has {'' if ranking == now.final else f'({ranking}) '}"
     remedy = (
-        "Compare the models (`embedder models compare`), go back to the earlier model, setting or documents, or accept "
+        "The exports stay as they were. Compare the models (`embedder models compare`), go back to the earlier model, "
+        "setting or documents, or accept "
         f"the fall on purpose: {accept_command(now.collection)}."
     )
     models = f"Models now: {now.model_list}" + baseline_models(now, baseline)

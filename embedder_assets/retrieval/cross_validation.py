@@ -19,7 +19,9 @@ from embedder_assets.retrieval.rerank_score import combine, final_scores, mean_f
 from embedder_assets.retrieval.weight_fitting import fit, judged_queries
 from embedder_assets.serving.models.description import ScoreFormula
 
-_DENSE_OPTIONS = [{"dense": round(step * 0.05, 2)} for step in range(21)]
+_DENSE_OPTIONS = [
+    {"dense": weight} for weight in sorted({DENSE_WEIGHT, *(round(step * 0.05, 2) for step in range(21))})
+]
 # Multiples of a model's own weights.
 _CROSS_ENCODER_OPTIONS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 _AGREEMENT_OPTIONS = (0.0, 0.5, 1.0)

@@ -64,7 +64,7 @@ class RerankStage:
         if current.height and current.height == known.filter(input_digest=digest).height:
             meter.count("reused", current.height)
             return current
-        pairs = self._pairs(collection, fused)
+        pairs = self.pairs(collection, fused)
         # What the model said of two texts stays true wherever they lie and whatever else is there.
         logits = known.select(*PAIR, "cross_encoder_score").unique(PAIR, keep="any")
         pairs = pairs.join(logits, on=PAIR, how="left", maintain_order="left")
@@ -155,8 +155,8 @@ class RerankStage:
             raise errors[0]
         return pairs.with_columns(cross_encoder_score=pl.Series(logits).fill_nan(None))
 
-    def _pairs(self, collection: str, fused: pl.DataFrame) -> pl.DataFrame:
-        """The candidates with their texts, in the order of query and rank."""
+    def pairs(self, collection: str, fused: pl.DataFrame) -> pl.DataFrame:
+        """Fused candidates with their texts, as ``rerank`` takes them, in the order of query and rank."""
         wanted = pl.col("chunk_id").is_in(fused["chunk_id"].unique().implode())
         columns = ["chunk_id", "text", "token_count", "content_sha256"]
         chunks = self._store.read("chunks", collection, columns, where=wanted)

@@ -27,7 +27,7 @@ def damage(embedder: Embedder, tmp_path: Path) -> dict[str, str]:
     source = re.search(r"\[source\][^\[]*", toml.read_text("utf-8"))[0]
     head = head.replace(source, "")
     toml.write_text(f"{head}\n[score]\ncross_encoder = 100\nagreement = 0\n\n{source}", "utf-8")
-    settings = {"EMBEDDER_MODEL_REPOSITORY": str(repository)}
+    settings = {"EMBEDDER_MODEL_REPOSITORY": str(repository), "EMBEDDER_QUALITY_STRICT": "true"}
     built = embedder("models", "build", **settings)
     assert built.returncode == 0, built.stderr
     return settings
@@ -68,7 +68,7 @@ def test_quality_gate_stops_a_damaged_ranking(embedder: Embedder, home: Path, da
     damaged = embedder(*RUN, **damage)
     assert damaged.returncode == 1
     assert exports_of(home) == exports
-    assert failed_checks(damaged.stdout) == ["reranked_not_below_fused", "quality_not_below_baseline"]
+    assert failed_checks(damaged.stdout) == ["final_not_below_best_part", "quality_not_below_baseline"]
     message = next(line for line in damaged.stdout.splitlines() if "quality_not_below_baseline" in line)
     failures = [line for line in manifest_of(home)["warnings"] if line.startswith("failed: ")]
     assert len(failures) == 2

@@ -65,33 +65,67 @@ def test_tables_that_were_not_evaluated_fail(make, rule):
     assert "materialize the asset `evaluation`" in found.text
 
 
-# reranked_not_below_fused
+# final_not_below_best_part
 
 
 @pytest.mark.parametrize(("tolerance", "fails"), [(FALL + 0.001, False), (FALL, False), (FALL - 0.001, True)])
-def test_reranked_may_be_below_fused_by_the_tolerance(make, tolerance, fails):
+def test_final_may_be_below_best_part_by_the_tolerance(make, tolerance, fails):
     pipeline = make(quality_tolerance=tolerance)
     reranked(pipeline, WORSE)
-    assert (quality_gate.reranked_not_below_fused(pipeline, "kb") is not None) == fails
+    assert (quality_gate.final_not_below_best_part(pipeline, "kb") is not None) == fails
 
 
-def test_regression_below_fused_is_explained(make):
+def test_fall_below_a_part_is_explained(make):
     pipeline = make()
     reranked(pipeline, WORSE)
-    found = quality_gate.reranked_not_below_fused(pipeline, "kb")
-    assert f"reranked nDCG@10 is {WORSE_NDCG:.4f} over 2 judged queries, the fused ranking has 1.0000" in found.text
+    found = quality_gate.final_not_below_best_part(pipeline, "kb")
+    assert (
+        f"reranked nDCG@10 is {WORSE_NDCG:.4f} over 2 judged queries, the dense ranking alone has 1.0000" in found.text
+    )
     assert "EMBEDDER_QUALITY_TOLERANCE allows 0.02 less" in found.text
     assert f"Queries that lost most: q0 (1.000 to {2 * WORSE_NDCG - 1:.3f})." in found.text
     assert "dense_minilm dense-1, rerank_cross_encoder rerank-1" in found.text
-    assert "[score]" in found.text
+    assert "EMBEDDER_ENABLE_RERANK=false" in found.text
 
 
-def test_disabled_rerank_has_no_comparison(make):
-    pipeline = make(enable_rerank=False)
+@pytest.mark.parametrize("strict", [False, True])
+def test_fall_below_a_part_warns_or_fails_as_set(make, strict):
+    pipeline = make(quality_strict=strict)
+    reranked(pipeline, WORSE)
+    found = quality_gate.final_not_below_best_part(pipeline, "kb")
+    assert found.level == ("error" if strict else "warning")
+    assert ("The exports stay as they were." in found.text) == strict
+
+
+@pytest.mark.parametrize("part", ["dense", "sparse", "fused"])
+def test_best_part_decides_the_remedy(tmp_path, part):
+    pipeline = judged_pipeline(tmp_path)
+    rank(pipeline, "1", fused=GOOD if part == "fused" else WORSE, reranked=WORSE)
+    rows = pipeline.store.read("fused_candidates", "kb")
+    ranks = {name: pl.lit(None, pl.Int64) for name in ("dense_rank", "sparse_rank")}
+    if part != "fused":
+        ideal = [
+            list(GOOD[query]).index(document[0]) + 1 for query, document in rows.select("query_id", "doc_id").rows()
+        ]
+        ranks[f"{part}_rank"] = pl.Series(ideal)
+    pipeline.store.replace("fused_candidates", "kb", rows.with_columns(**ranks))
     evaluate(pipeline)
-    found = quality_gate.reranked_not_below_fused(pipeline, "kb")
-    assert found.level == "note"
-    assert "off" in found.text
+    found = quality_gate.final_not_below_best_part(pipeline, "kb")
+    assert f"the {part} ranking alone has 1.0000" in found.text
+    setting = {"dense": "ENABLE_SPARSE=false", "sparse": "EMBEDDER_DENSE_MODELS", "fused": "ENABLE_RERANK=false"}[part]
+    assert setting in found.text
+
+
+def test_without_rerank_the_fused_ranking_is_held_against_dense(tmp_path):
+    pipeline = judged_pipeline(tmp_path, enable_rerank=False)
+    rank(pipeline, "1", fused=WORSE)
+    rows = pipeline.store.read("fused_candidates", "kb")
+    ideal = [list(GOOD[query]).index(document[0]) + 1 for query, document in rows.select("query_id", "doc_id").rows()]
+    pipeline.store.replace("fused_candidates", "kb", rows.with_columns(dense_rank=pl.Series(ideal)))
+    evaluate(pipeline)
+    found = quality_gate.final_not_below_best_part(pipeline, "kb")
+    assert found.level == "warning"
+    assert f"fused nDCG@10 is {WORSE_NDCG:.4f} over 2 judged queries, the dense ranking alone has 1.0000" in found.text
 
 
 def fallen_back(pipeline, order=GOOD) -> None:
@@ -102,12 +136,10 @@ def fallen_back(pipeline, order=GOOD) -> None:
     evaluate(pipeline)
 
 
-def test_rerank_fallback_passes(make):
+def test_rerank_fallback_is_no_ranking_of_its_own(make):
     pipeline = make()
-    fallen_back(pipeline)
-    found = quality_gate.reranked_not_below_fused(pipeline, "kb")
-    assert found.level == "note"
-    assert "the rerank model failed and the fused order is used instead" in found.text
+    fallen_back(pipeline, WORSE)
+    assert quality_gate.final_not_below_best_part(pipeline, "kb") is None
 
 
 # quality_not_below_baseline
