@@ -35,7 +35,7 @@ from embedder_assets.telemetry.stage_record import StageMeter
 PARTS = ("dense", "sparse")
 RANKINGS = (*PARTS, "rrf", "fused, default", "reranked, default", "fused, learned", "reranked, learned")
 DENSE_WEIGHTS = tuple(round(0.6 + step * 0.02, 2) for step in range(16))
-FORMULAS = [(cross, agree) for cross in (0.0, 0.05, 0.1, 0.15, 0.2, 0.3) for agree in (0.0, 0.25, 0.5)]
+FORMULAS = [(cross, agree) for cross in (0.0, 0.05, 0.08, 0.1, 0.12, 0.15, 0.2, 0.3) for agree in (0.0, 0.25, 0.5)]
 
 # Name to nDCG@10 of each judged query, in one order.
 Values = dict[str, NDArray[np.float64]]

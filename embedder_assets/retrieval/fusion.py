@@ -205,7 +205,7 @@ class FuseStage:
     def _input_digest(self, collection: str, queries: pl.DataFrame) -> str:
         return input_digest(
             chain(
-                [str(self._models), str(self._depth), self._settings.fusion, FUSION],
+                [str(self._models), str(self._depth), self._settings.fusion, FUSION, str(DENSE_WEIGHT)],
                 [digest_of_judgements(judgements_to_learn_from(self._store, self._settings, collection))],
                 self._chunk_parts(collection),
                 ("\x1f".join(row) for row in queries.select("query_id", "text").iter_rows()),
