@@ -11,7 +11,7 @@ from tests.support.rankings import chunk_name, numbered
 
 def ranking(*queries: list[int]) -> pl.DataFrame:
     """A ranking of each query, given as its chunks, best first."""
-    return scored(*({chunk: 1.0 for chunk in best} for best in queries))
+    return scored(*(dict.fromkeys(best, 1.0) for best in queries))
 
 
 def scored(*queries: dict[int, float]) -> pl.DataFrame:
