@@ -179,7 +179,9 @@ def show_baselines(baselines: Sequence[Baseline]) -> None:
 
 
 def show_weights(weights: Sequence[StageWeights]) -> None:
-    """The weights of the rankings, a line per collection and stage that learns some."""
+    """The weights of the rankings and their nDCG@10, a line per collection and stage that learns some."""
+    from embedder_assets.evaluation.results import NDCG
+
     if not weights:
         say("no collection has been materialized yet; `embedder run` fills the tables and learns weights")
         return
@@ -187,8 +189,8 @@ def show_weights(weights: Sequence[StageWeights]) -> None:
     for each in weights:
         values = ", ".join(f"{name} {value:.3f}" for name, value in each.weights.items()) or "-"
         figures = ["-" if ndcg is None else f"{ndcg:.4f}" for ndcg in (each.default_ndcg, each.learned_ndcg)]
-        rows.append([each.collection, each.stage, values, *figures, each.source])
-    say_table(["collection", "stage", "weights", "nDCG@10 by default", "learned", "source"], rows)
+        rows.append([each.collection, each.stage, *figures, values, each.source])
+    say_table([f"{NDCG} in", "stage", "default", "learned", "weights", "source"], rows)
 
 
 def show_models(states: Sequence[ModelState]) -> None:

@@ -33,8 +33,8 @@ def test_each_stage_of_a_collection_is_a_line(store):
     write_weights(store, "kb", "fuse", LEARNED)
     fuse, rerank = rows_of(show().stdout)
     source = "learned from 25 judged queries, nDCG@10 +0.0400 out of fold"
-    assert fuse == ["kb", "fuse", "dense 0.700", "0.5100", "0.5500", source]
-    assert [*rerank[:2], *rerank[3:]] == ["kb", "rerank", "-", "-", "default: no judged queries"]
+    assert fuse == ["kb", "fuse", "0.5100", "0.5500", "dense 0.700", source]
+    assert [*rerank[:4], rerank[5]] == ["kb", "rerank", "-", "-", "default: no judged queries"]
 
 
 def test_json_has_the_same(store):
