@@ -12,8 +12,10 @@ import polars as pl
 import pytest
 
 from embedder_assets.definitions import defs
+from embedder_assets.errors import InferenceError
 from embedder_assets.resources import PipelineResource
 from embedder_assets.retrieval.fusion_score import DENSE_WEIGHT
+from embedder_assets.retrieval.rerank import RerankStage
 from embedder_assets.tables.store import TableStore
 from embedder_assets.telemetry.event_log import records_of_run
 from tests.conftest import PROJECT
@@ -164,6 +166,20 @@ def test_collection_without_judgements_says_so(run_in_process) -> None:  # type:
     metadata = metadata_of(result, "evaluation")
     assert metadata["judged_queries"] == 0
     assert "qrels.tsv" in metadata["note"]
+
+
+def test_fused_order_that_stands_has_no_weights(run_in_process, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    def failing(*_: object) -> pl.DataFrame:
+        raise InferenceError("the rerank model", expected="scores", got="none", remedy="Run again.")
+
+    monkeypatch.setattr(RerankStage, "score", failing)
+    result, _ = run_in_process("tools", enable_sparse=False)
+    assert result.success
+    reranked = metadata_of(result, "reranked_candidates")
+    assert (reranked["fallback_used"], reranked["weights_source"]) == (True, "not used: the fused order stands")
+    fused = metadata_of(result, "fused_candidates")
+    assert fused["dense_weight_source"] == "not used: sparse is disabled via run_config"
+    assert not {"cross_encoder_weight", "agreement_weight", "dense_weight"} & {*reranked, *fused}
 
 
 def metadata_of(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, object]:
