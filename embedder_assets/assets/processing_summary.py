@@ -1,6 +1,8 @@
 """``processing_summary``: the proof of a run — metrics scraped, spans written, the manifest, the footer."""
 
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +11,11 @@ import dagster as dg
 from embedder_assets.assets.exports import exports
 from embedder_assets.assets.support.materialize import collection_asset
 from embedder_assets.assets.support.superseded import version_tracker
-from embedder_assets.errors import TableError
+from embedder_assets.errors import EmbedderError, TableError
 from embedder_assets.evaluation.evaluate import EvaluateStage
 from embedder_assets.export.export import export_folder, read_manifest
 from embedder_assets.partitions import collections_of_run
+from embedder_assets.retrieval.weights_in_use import weights_in_use
 from embedder_assets.run_context import Pipeline
 from embedder_assets.settings import Settings
 from embedder_assets.telemetry.event_log import records_of_run
@@ -64,6 +67,7 @@ def write_summary(
         collections=list(names),
         chunk_count=sum(_count(pipeline, "chunks", name, warnings) for name in names),
         evaluation=_evaluation_facts(pipeline, names),
+        ranking_weights=_weight_facts(pipeline, names),
         exports={name: _export_facts(pipeline, name) for name in names if name not in left} if exported else {},
         warnings=[
             *(f"{name}: {words}" for name, words in left.items()),
@@ -121,6 +125,20 @@ def _evaluation_facts(pipeline: Pipeline, names: Sequence[str]) -> dict[str, Any
         }
         for figures in EvaluateStage(pipeline.store, pipeline.settings).all_current(names)
     }
+
+
+def _weight_facts(pipeline: Pipeline, names: Sequence[str]) -> dict[str, Any]:
+    """The weights in use; none where a table is damaged: that must not keep the summary from being written."""
+    facts = {}
+    for name in names:
+        with suppress(EmbedderError):
+            used = weights_in_use(pipeline.store, pipeline.settings, name)
+            facts[name] = {
+                each.stage: {key: value for key, value in asdict(each).items() if key not in ("collection", "stage")}
+                for each in used
+                if each.weights
+            }
+    return facts
 
 
 def _export_facts(pipeline: Pipeline, collection: str) -> dict[str, Any]:

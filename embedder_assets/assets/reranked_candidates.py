@@ -7,6 +7,7 @@ from embedder_assets.assets.support.materialize import Events, Metadata, collect
 from embedder_assets.assets.support.preview import table_preview
 from embedder_assets.embedding.keys import ModelVersion
 from embedder_assets.retrieval.rerank import RerankStage
+from embedder_assets.retrieval.weights_in_use import stage_weights
 from embedder_assets.run_context import Pipeline
 from embedder_assets.tables.store import TableStore
 from embedder_assets.telemetry.stage_record import StageMeter
@@ -14,7 +15,7 @@ from embedder_assets.telemetry.stage_record import StageMeter
 
 @collection_asset(deps=[fused_candidates], group_name="retrieval", kinds={"triton", "delta"}, tags={"stage": "rerank"})
 def reranked_candidates(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> Events:
-    """The fused candidates in their final order, fused rank and cross-encoder score combined."""
+    """The fused candidates in their final order, fused score and cross-encoder score combined."""
     name = pipeline.settings.rerank_model
 
     def work(tables: TableStore, collection: str, meter: StageMeter) -> Metadata:
@@ -22,10 +23,15 @@ def reranked_candidates(context: dg.AssetExecutionContext, pipeline: dg.Resource
         rows = RerankStage(tables, pipeline.triton, pipeline.settings, model).run(collection, meter)
         meter.add("candidate_count", rows.height)
         shown = ["query_id", "rank", "doc_id", "score", "cross_encoder_score", "fused_rank"]
+        fallback_used = bool(rows["fallback_used"].any())
+        used = stage_weights(tables, pipeline.settings, collection, "rerank")
+        weights = {} if fallback_used else used.weights
         return {
             "dagster/row_count": rows.height,
-            "fallback_used": bool(rows["fallback_used"].any()),
+            "fallback_used": fallback_used,
             "moved": rows.filter(rows["rank"] != rows["fused_rank"]).height,
+            **{f"{name}_weight": round(value, 6) for name, value in weights.items()},
+            "weights_source": "not used: the fused order stands" if fallback_used else used.source,
             "model": model.name,
             "model_fingerprint": model.fingerprint,
             "preview": table_preview(rows.sort("query_id", "rank"), shown),

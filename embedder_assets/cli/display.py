@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from embedder_assets.evaluation.baseline import Baseline
     from embedder_assets.evaluation.model_comparison import Comparison
     from embedder_assets.retrieval.search import Hit
+    from embedder_assets.retrieval.weights_in_use import StageWeights
     from embedder_assets.run import RunOutcome
     from embedder_assets.run_context import Pipeline
     from embedder_assets.serving.models.add import AddedModel
@@ -175,6 +176,21 @@ def show_baselines(baselines: Sequence[Baseline]) -> None:
         by = f"accepted {result.at:%Y-%m-%d %H:%M} UTC by {baseline.accepted_by}{note}"
         say(f"{result.collection}: {by}")
         say(f"  over {result.queries} judged queries, with {result.model_list}")
+
+
+def show_weights(weights: Sequence[StageWeights]) -> None:
+    """The weights of the rankings and their nDCG@10, a line per collection and stage that learns some."""
+    from embedder_assets.evaluation.results import NDCG
+
+    if not weights:
+        say("no collection has been materialized yet; `embedder run` fills the tables and learns weights")
+        return
+    rows = []
+    for each in weights:
+        values = ", ".join(f"{name} {value:.3f}" for name, value in each.weights.items()) or "-"
+        figures = ["-" if ndcg is None else f"{ndcg:.4f}" for ndcg in (each.default_ndcg, each.learned_ndcg)]
+        rows.append([each.collection, each.stage, *figures, values, each.source])
+    say_table([f"{NDCG} in", "stage", "default", "learned", "weights", "source"], rows)
 
 
 def show_models(states: Sequence[ModelState]) -> None:

@@ -174,6 +174,27 @@ def baseline_drop(names: tuple[str, ...], yes: bool) -> None:
 
 
 @main.group()
+def weights() -> None:
+    """Show how much each part of the ranking counts."""
+
+
+@weights.command("show")
+@_COLLECTIONS
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
+def weights_show(names: tuple[str, ...], as_json: bool) -> None:
+    """Show the weights of each collection's ranking, what they were learned from, and the gain."""
+    from embedder_assets.retrieval.weights_in_use import weights_of_collections
+    from embedder_assets.tables.store import TableStore
+
+    settings = load_settings()
+    found = weights_of_collections(TableStore.of(settings), settings, names)
+    if as_json:
+        say_json(json.dumps([asdict(each) for each in found], ensure_ascii=False, indent=2))
+    else:
+        display.show_weights(found)
+
+
+@main.group()
 def summary() -> None:
     """Show and check what a run left in its manifest."""
 

@@ -37,6 +37,7 @@ def _instant(text: str) -> str:
 
 Instant = Annotated[str, AfterValidator(_instant), Field(json_schema_extra={"format": "date-time"})]
 Ratio = Annotated[float, Field(ge=0, le=1)]
+RankingStage = Literal["fuse", "rerank"]
 GpuStatus = Literal["within_limit", "exceeded_soft_limit", "no_gpu"]
 
 
@@ -102,6 +103,18 @@ class Evaluation(Section):
     judged_queries: NonNegativeInt
     input_digest: str
     rankings: dict[str, dict[str, float]] = Field(description="Measures by ranking.")
+
+
+class StageWeightsEntry(Section):
+    """The weights of a stage of a collection's ranking."""
+
+    weights: dict[str, float] = Field(description="`dense` of `fuse`; `cross_encoder` and `agreement` of `rerank`.")
+    source: str = Field(description="Where they are from: `learned from …` or `default: …`.")
+    judged_queries: NonNegativeInt
+    default_ndcg: NonNegativeFloat | None = Field(
+        None, description="nDCG@10 by the default; absent if nothing was learned."
+    )
+    learned_ndcg: NonNegativeFloat | None = Field(None, description="nDCG@10 by the learned weights, out of fold.")
 
 
 class ExportedFile(Section):
@@ -249,6 +262,9 @@ class Manifest(Section):
     sparse_run: SparseRun | None = None
     rerank_run: RerankRun | None = None
     evaluation: dict[str, Evaluation] | None = Field(None, description="Of each collection with judged queries.")
+    ranking_weights: dict[str, dict[RankingStage, StageWeightsEntry]] | None = Field(
+        None, description="Of each collection and stage that uses weights. Absent in a manifest read from v4.0."
+    )
     exports: dict[str, Export] = Field(description="Of each collection; empty when the export failed.")
     telemetry: Telemetry
     performance_baseline: PerformanceBaseline

@@ -49,6 +49,7 @@ class RunFacts:
     collections: list[str]
     chunk_count: int
     evaluation: dict[str, Any] = field(default_factory=dict)
+    ranking_weights: dict[str, Any] = field(default_factory=dict)
     exports: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
@@ -86,6 +87,7 @@ def summarize_run(settings: Settings, records: Sequence[StageRecord], facts: Run
             sparse_run=stage_section(SparseRun, by_stage.get("sparse")),
             rerank_run=stage_section(RerankRun, by_stage.get("rerank")),
             evaluation=facts.evaluation or None,
+            ranking_weights=facts.ranking_weights or None,
             exports=facts.exports,
             telemetry=telemetry_section(settings, spans, emission),
             performance_baseline=performance_baseline(settings, records),

@@ -12,7 +12,10 @@ import polars as pl
 import pytest
 
 from embedder_assets.definitions import defs
+from embedder_assets.errors import InferenceError
 from embedder_assets.resources import PipelineResource
+from embedder_assets.retrieval.fusion_score import DENSE_WEIGHT
+from embedder_assets.retrieval.rerank import RerankStage
 from embedder_assets.tables.store import TableStore
 from embedder_assets.telemetry.event_log import records_of_run
 from tests.conftest import PROJECT
@@ -144,24 +147,44 @@ def test_evaluation_numbers_are_plotted(run_in_process, corpus: Path) -> None:  
     write(corpus / "animals" / "qrels.tsv", "query-id\tcorpus-id\tscore\nq1\tcat.md\t1\n")
     result, _ = run_in_process("animals")
     assert result.success
-    metadata = evaluation_of(result)
+    metadata = metadata_of(result, "evaluation")
     assert metadata["judged_queries"] == metadata["ndcg_at_10_fused"] == metadata["mrr_at_10_reranked"] == 1
     assert isinstance(metadata["ndcg_at_10_fused"], float)
     passed = {check.check_name: check for check in result.get_asset_check_evaluations() if check.passed}
     assert "no baseline is accepted" in passed["quality_not_below_baseline"].description
     assert passed["quality_not_below_baseline"].blocking
+    fused, reranked = metadata_of(result, "fused_candidates"), metadata_of(result, "reranked_candidates")
+    source = "default: 1 judged query, 10 are needed"
+    assert (fused["dense_weight"], fused["dense_weight_source"]) == (DENSE_WEIGHT, source)
+    assert reranked["weights_source"] == source
+    assert {*map(type, (reranked["cross_encoder_weight"], reranked["agreement_weight"]))} == {float}
 
 
 def test_collection_without_judgements_says_so(run_in_process) -> None:  # type: ignore[no-untyped-def]
     result, _ = run_in_process("tools", enable_rerank=False)
     assert result.success
-    assert evaluation_of(result)["judged_queries"] == 0
-    assert "qrels.tsv" in evaluation_of(result)["note"]
+    metadata = metadata_of(result, "evaluation")
+    assert metadata["judged_queries"] == 0
+    assert "qrels.tsv" in metadata["note"]
 
 
-def evaluation_of(result: dg.ExecuteInProcessResult) -> dict[str, object]:
+def test_fused_order_that_stands_has_no_weights(run_in_process, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    def failing(*_: object) -> pl.DataFrame:
+        raise InferenceError("the rerank model", expected="scores", got="none", remedy="Run again.")
+
+    monkeypatch.setattr(RerankStage, "score", failing)
+    result, _ = run_in_process("tools", enable_sparse=False)
+    assert result.success
+    reranked = metadata_of(result, "reranked_candidates")
+    assert (reranked["fallback_used"], reranked["weights_source"]) == (True, "not used: the fused order stands")
+    fused = metadata_of(result, "fused_candidates")
+    assert fused["dense_weight_source"] == "not used: sparse is disabled via run_config"
+    assert not {"cross_encoder_weight", "agreement_weight", "dense_weight"} & {*reranked, *fused}
+
+
+def metadata_of(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, object]:
     events = {event.asset_key.to_user_string(): event for event in result.get_asset_materialization_events()}
-    return {name: value.value for name, value in events["evaluation"].materialization.metadata.items()}
+    return {name: value.value for name, value in events[asset].materialization.metadata.items()}
 
 
 def test_a_failed_blocking_check_stops_what_comes_after(run_in_process, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import runpy
 import shlex
 from pathlib import Path
+
+import pytest
 
 from embedder_assets.evaluation.results import EvaluationResult, latest_result
 from embedder_assets.tables.store import TableStore
@@ -29,6 +32,13 @@ def test_medline_reaches_the_known_figures(embedder: Embedder, home: Path, share
     for ranking, floor in FLOORS.items():
         assert figures.ndcg(ranking) >= floor, ranking
     assert figures.ndcg("reranked") >= figures.ndcg("fused") - 0.02
+    shown = json.loads(embedder("weights", "show", "--collection", "medline", "--json").stdout)
+    in_manifest = json.loads((home / "runs" / "latest.json").read_text("utf-8"))["ranking_weights"]["medline"]
+    assert [(each["stage"], each["judged_queries"]) for each in shown] == [("fuse", 30), ("rerank", 30)]
+    for stage, ranking in zip(shown, ("fused", "reranked"), strict=True):
+        # What learning expects of other queries is what the evaluation finds out of fold.
+        assert stage["learned_ndcg"] == pytest.approx(figures.ndcg(ranking), abs=1e-6)
+        assert {"collection": "medline", "stage": stage["stage"], **in_manifest[stage["stage"]]} == stage
 
 
 def rows_of(text: str, collection: str) -> list[list[str]]:

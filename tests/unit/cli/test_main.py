@@ -39,6 +39,7 @@ NAMES = ["docs", "docs", "other", "docs"]
     [
         ("run", [argument for name in NAMES for argument in ("--collection", name)]),
         ("search", ["query", *(argument for name in NAMES for argument in ("--collection", name))]),
+        ("weights show", [argument for name in NAMES for argument in ("--collection", name)]),
         ("baseline accept", [argument for name in NAMES for argument in ("--collection", name)]),
         ("models build", NAMES),
         ("models verify", NAMES),

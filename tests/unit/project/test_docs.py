@@ -19,6 +19,7 @@ from embedder_assets.checks.proof import OWN_ATTRIBUTES
 from embedder_assets.checks.telemetry import RULES as PROOF_RULES
 from embedder_assets.cli.main import main
 from embedder_assets.definitions import defs
+from embedder_assets.retrieval.fusion_score import DENSE_WEIGHT
 from embedder_assets.serving.models.description import (
     HuggingFaceSource,
     LocalSource,
@@ -158,6 +159,10 @@ def test_a_missing_or_wrong_name_prints_the_list(target: str, arguments: list[st
 def test_exactly_all_columns_are_documented_with_types(table: str) -> None:
     rows = re.findall(r"^\| `(\w+)` \| ([^|]+) \|", section(page("tables.md"), table), re.MULTILINE)
     assert rows == [(name, str(data_type)) for name, data_type in SCHEMAS[table].items()]
+
+
+def test_default_dense_weight_is_documented() -> None:
+    assert f"`dense_weight` is {DENSE_WEIGHT}," in section(page("concepts.md"), "The fused score")
 
 
 def test_every_check_is_documented() -> None:

@@ -53,6 +53,22 @@ RECORDS = [
 ]
 FACTS = {
     "evaluation": {"kb": {"judged_queries": 2, "input_digest": "d", "rankings": {"dense": {"nDCG@10": 0.5}}}},
+    "ranking_weights": {
+        "kb": {
+            "fuse": {
+                "weights": {"dense": 0.75},
+                "source": "learned from 30 judged queries, nDCG@10 +0.1000 out of fold",
+                "judged_queries": 30,
+                "default_ndcg": 0.4,
+                "learned_ndcg": 0.5,
+            },
+            "rerank": {
+                "weights": {"cross_encoder": 0.1, "agreement": 0.5},
+                "source": "default: no judged queries",
+                "judged_queries": 0,
+            },
+        }
+    },
     "exports": {"kb": {"files": [{"name": "chunks.parquet", "size_bytes": 1, "sha256": "0" * 64}]}, "damaged": {}},
     "warnings": ["kb: 1 documents could not be used"],
 }
