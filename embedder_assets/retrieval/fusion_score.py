@@ -17,7 +17,7 @@ import polars as pl
 # benchmarks/retrieval_quality.
 DENSE_WEIGHT = 0.78
 RRF_K = 60
-# Raise it when a score changes: candidates are then ranked anew.
+# Raise it when a score changes, or the way that weights are learned: candidates are then ranked anew.
 FUSION = "2"
 LEAST_COSINE = -1.0
 LEAST_PRODUCT = 0.0

@@ -1,9 +1,10 @@
 """Learning a collection's ranking weights from its judged queries, by cross-validation and with shrinkage.
 
 There are some options. The one is chosen whose mean gain over the default is largest after a standard error of it is
-taken off (so a gain that may be chance chooses nothing), and the weights move from the default towards it by
-n / (n + 30) with n queries. Weights that gain nothing on queries which they were not fitted on are not used at all.
-docs/adr/0032 has the measurements.
+taken off, so a gain that may be chance chooses nothing. With t the gain in standard errors, the weights move from the
+default towards it by 1 - 1 / t², as in the positive-part estimator of James and Stein ("Estimation with Quadratic
+Loss", Berkeley Symposium 1961), and all the way from t = 2 on: what is still half of a harmful weight may harm as much.
+Weights that gain nothing on queries which they were not fitted on are not used at all. docs/adr/0032 has the figures.
 """
 
 from __future__ import annotations
@@ -21,8 +22,7 @@ from embedder_assets.retrieval.ranking_weights import FOLDS, LearnedWeights, Wei
 FEWEST_QUERIES = 10
 # More would take longer than they change.
 MOST_QUERIES = 1000
-SHRINKAGE_QUERIES = 30
-STANDARD_ERRORS = 1.0
+ENOUGH_STANDARD_ERRORS = 2.0
 _DEPTH = 10
 
 Floats = NDArray[np.float64]
@@ -96,29 +96,27 @@ def fit(queries: Sequence[str], options: Sequence[Weights], default: Weights, sc
     folds = np.array([fold_of(query) for query in queries])
     values = np.array([[score(row, weights) for weights in options] for row in rows])
     start = list(options).index(default)
-    by_fold = [_shrunk(_best(values[folds != fold], start), options, default, folds != fold) for fold in range(FOLDS)]
+    by_fold = [_shrunk(values[folds != fold], options, start) for fold in range(FOLDS)]
     out_of_fold = float(np.mean([score(row, by_fold[folds[row]]) for row in rows]))
     before = float(values[:, start].mean())
     if out_of_fold <= before or all(weights == default for weights in by_fold):
         return LearnedWeights(default, [default] * FOLDS, len(queries), before, before)
-    final = _shrunk(_best(values, start), options, default, folds >= 0)
-    return LearnedWeights(final, by_fold, len(queries), before, out_of_fold)
+    return LearnedWeights(_shrunk(values, options, start), by_fold, len(queries), before, out_of_fold)
 
 
-def _best(values: Floats, default: int) -> int:
-    """The option with the largest gain over the default, less a standard error of it; values are [queries, options]."""
+def _shrunk(values: Floats, options: Sequence[Weights], default: int) -> Weights:
+    """The weights that values [queries, options] speak for, between the default and an option."""
+    start = options[default]
     if len(values) < 2:
-        return default
+        return start
     gains = values - values[:, [default]]
-    error = gains.std(axis=0, ddof=1) / np.sqrt(len(values))
-    lower = gains.mean(axis=0) - STANDARD_ERRORS * error
-    return int(lower.argmax()) if lower.max() > 0 else default
-
-
-def _shrunk(best: int, options: Sequence[Weights], default: Weights, fitted_on: NDArray[np.bool_]) -> Weights:
-    queries = int(fitted_on.sum())
-    share = queries / (queries + SHRINKAGE_QUERIES)
-    return {name: value + share * (options[best][name] - value) for name, value in default.items()}
+    mean, error = gains.mean(axis=0), gains.std(axis=0, ddof=1) / np.sqrt(len(values))
+    best = int((mean - error).argmax())
+    if mean[best] <= error[best]:
+        return start
+    t = mean[best] / error[best] if error[best] else np.inf
+    share = 1.0 if t >= ENOUGH_STANDARD_ERRORS else 1 - 1 / t**2
+    return {name: value + share * (options[best][name] - value) for name, value in start.items()}
 
 
 def _dcg(grades: Floats) -> float:

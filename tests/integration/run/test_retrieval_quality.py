@@ -8,12 +8,15 @@ import runpy
 import shlex
 from pathlib import Path
 
+import polars as pl
 import pytest
 
+from embedder_assets.evaluation.evaluate import candidate_rankings, evaluate_rankings
 from embedder_assets.evaluation.results import EvaluationResult, latest_result
 from embedder_assets.tables.store import TableStore
 from tests.conftest import PROJECT
 from tests.support.command import Embedder
+from tests.support.corpora.lexical_traps import write_lexical_traps
 
 FLOORS = {"dense": 0.77, "sparse": 0.73, "fused": 0.80}
 
@@ -39,6 +42,30 @@ def test_medline_reaches_the_known_figures(embedder: Embedder, home: Path, share
         # What learning expects of other queries is what the evaluation finds out of fold.
         assert stage["learned_ndcg"] == pytest.approx(figures.ndcg(ranking), abs=1e-6)
         assert {"collection": "medline", "stage": stage["stage"], **in_manifest[stage["stage"]]} == stage
+
+
+def test_noise_of_the_sparse_model_is_noticed(embedder: Embedder, home: Path, tmp_path: Path) -> None:
+    folder = write_lexical_traps(tmp_path)
+    result = embedder("run", "--corpus", str(folder))
+    assert result.returncode == 0, result.stdout
+    figures = evaluation(home, "traps")
+    assert figures.ndcg("dense") > figures.ndcg("sparse") + 0.1
+    # What the weights give on queries that they were not fitted on is too little for a dozen queries, and is said.
+    warning = next(line for line in result.stdout.splitlines() if "final_not_below_best_part" in line)
+    assert figures.ndcg("reranked") < figures.ndcg("dense") - 0.02
+    assert "the dense ranking alone has" in warning
+    assert "EMBEDDER_ENABLE_SPARSE=false" in warning
+    # The weights that search uses were fitted on all of them, and keep to the dense model.
+    store = TableStore(home)
+    ranked = candidate_rankings(
+        store.read("fused_candidates", "traps"), store.read("reranked_candidates", "traps"), sparse=True
+    )
+    qrels = {f"q{number}": {f"answer-{number}": 1} for number in range(figures.queries)}
+    found = evaluate_rankings(ranked, qrels).filter(measure="nDCG@10").group_by("ranking").agg(pl.col("value").mean())
+    reached = dict(found.iter_rows())
+    assert reached["reranked"] >= reached["dense"] - 0.02
+    shown = embedder("weights", "show", "--json", EMBEDDER_CORPUS_DIR=str(tmp_path))
+    assert json.loads(shown.stdout)[0]["weights"]["dense"] >= 0.9
 
 
 def rows_of(text: str, collection: str) -> list[list[str]]:
