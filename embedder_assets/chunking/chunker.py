@@ -18,12 +18,12 @@ from pathlib import Path
 from uuid import UUID, uuid5
 
 from semantic_text_splitter import MarkdownSplitter, TextSplitter
-from tokenizers import Tokenizer
 
 from embedder_assets.chunking.packing import ChunkLimits, Span, join_small, pack_sections, windows
 from embedder_assets.corpus.document import Document
 from embedder_assets.corpus.markdown import HEADING_SEPARATOR, HeadingSection, line_starts, parse_blocks, sections
-from embedder_assets.errors import ModelBuildError, SettingsError
+from embedder_assets.errors import SettingsError
+from embedder_assets.serving.models.tokenization import load_tokenizer
 
 _CHUNK_IDS = UUID("5f0c8a7e-3b1d-5e64-9a52-7d1f4c2b9e06")  # fixed for ever: a chunk's id must not change
 _MIN_CAPACITY = 8
@@ -68,7 +68,7 @@ class Chunker:
     """
 
     def __init__(self, tokenizer_file: Path, max_tokens: int) -> None:
-        self._tokenizer = _load_tokenizer(tokenizer_file)
+        self._tokenizer = load_tokenizer(tokenizer_file)
         self._special_tokens = self._tokenizer.num_special_tokens_to_add(False)
         capacity = max_tokens - self._special_tokens  # the splitter does not count special tokens
         if capacity < _MIN_CAPACITY:
@@ -165,21 +165,6 @@ def unwrap(text: str) -> str:
                 parts += [text[done:start], _WRAP.sub(" ", paragraph)]
                 done = end
     return "".join([*parts, text[done:]])
-
-
-def _load_tokenizer(file: Path) -> Tokenizer:
-    try:
-        tokenizer: Tokenizer = Tokenizer.from_file(str(file))
-    except Exception as error:  # the library raises a bare Exception
-        raise ModelBuildError(
-            str(file),
-            expected="the tokenizer.json of the dense model",
-            got=str(error),
-            remedy="Run `embedder models build`.",
-        ) from error
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return tokenizer
 
 
 def _trimmed(text: str, spans: Iterable[Span]) -> Iterator[Span]:

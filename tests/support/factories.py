@@ -14,6 +14,7 @@ import polars as pl
 from embedder_assets.errors import EmbedderError, InferenceError
 from embedder_assets.serving.client.grpc import UNOBSERVED, Answer, Failure, Outputs, RequestObserver, Row
 from embedder_assets.serving.models.description import ScoreFormula
+from embedder_assets.serving.models.tokenization import TokenCounts
 from embedder_assets.settings import Settings, load_settings
 from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.store import TableStore
@@ -163,6 +164,19 @@ class FakeTriton:
 
     def max_tokens(self, model: str) -> int:
         return self.token_budgets[model]
+
+    def count_tokens(self, model: str, rows: Sequence[Row], role: str = "passage") -> TokenCounts:
+        """A token is a word; one that begins with a question mark is unknown."""
+        words = [" ".join(row).split() for row in rows]
+        unknown = [sum(word.startswith("?") for word in text) for text in words]
+        return TokenCounts(
+            texts=len(rows),
+            truncated=sum(len(text) > self.token_budgets.get(model, 256) for text in words),
+            unreadable=sum(0 < len(text) == count for text, count in zip(words, unknown, strict=True)),
+            tokens=sum(map(len, words)),
+            unknown=sum(unknown),
+            spelled_out=0,
+        )
 
     def infer_many(
         self,

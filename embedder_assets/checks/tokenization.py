@@ -1,0 +1,66 @@
+"""Whether the models can read the texts: warnings, because the rankings are still what the models make of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from embedder_assets.checks.finding import Finding, Rule
+from embedder_assets.embedding.tokenization import chunk_sample, query_sample, tokenization
+from embedder_assets.run_context import Pipeline
+from embedder_assets.serving.models.description import Role
+from embedder_assets.settings import Settings
+from embedder_assets.telemetry.stage_record import Tokenization
+
+# English and code have less than 0.01, another script has more than 0.5.
+MOST_UNREAD = 0.1
+# One text of twenty: a chunk that loses its last words is still found by the others.
+MOST_TRUNCATED = 0.05
+
+
+def model_reads_text_of(models_of: Callable[[Settings], Sequence[str]]) -> Rule:
+    """The rule ``model_reads_text`` of an embedding table.
+
+    Args:
+        models_of: The models of the table.
+    """
+
+    def model_reads_text(pipeline: Pipeline, collection: str) -> Finding | None:
+        """The vocabulary of each model knows the chunks' words, and no chunk is longer than the model reads."""
+        return _finding(pipeline, models_of(pipeline.settings), chunk_sample(pipeline.store, collection), "passage")
+
+    return model_reads_text
+
+
+def models_read_queries(pipeline: Pipeline, collection: str) -> Finding | None:
+    """The vocabulary of each model knows the words of the queries."""
+    sparse = [pipeline.settings.sparse_model] if pipeline.settings.enable_sparse else []
+    models = [*pipeline.settings.dense_models, *sparse]
+    return _finding(pipeline, models, query_sample(pipeline.store, collection), "query")
+
+
+def _finding(pipeline: Pipeline, models: Sequence[str], texts: Sequence[str], role: Role) -> Finding | None:
+    problems: list[str] = []
+    unknown: list[str] = []
+    for model in models if texts else ():
+        read = tokenization(pipeline.triton, model, texts, role)
+        if read is None:
+            unknown.append(f"model '{model}': not known, the model repository has no tokenizer of it")
+        else:
+            problems += _problems(model, read, "chunks" if role == "passage" else "queries")
+    notes = "; ".join([*problems, *unknown])
+    return Finding("warning" if problems else "note", notes) if notes else None
+
+
+def _problems(model: str, read: Tokenization, what: str) -> Iterator[str]:
+    if read.unknown + read.spelled_out >= MOST_UNREAD:
+        yield (
+            f"{_percent(read.unknown)} of the tokens of the {what} are unknown to model '{model}', and "
+            f"{_percent(read.spelled_out)} are single letters of words that it does not know: it was not made for this "
+            f"script, and can read nothing of {_percent(read.unreadable)} of the {what}"
+        )
+    if read.truncated >= MOST_TRUNCATED:
+        yield f"{_percent(read.truncated)} of the {what} are longer than model '{model}' reads, and are cut there"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
