@@ -52,11 +52,11 @@ def _finding(pipeline: Pipeline, models: Sequence[str], texts: Sequence[str], ro
 
 
 def _problems(model: str, read: Tokenization, what: str) -> Iterator[str]:
-    if read.unknown + read.spelled_out >= MOST_UNREAD:
+    unread = read.unknown + read.spelled_out
+    if unread >= MOST_UNREAD:
         yield (
-            f"{_percent(read.unknown)} of the tokens of the {what} are unknown to model '{model}', and "
-            f"{_percent(read.spelled_out)} are single letters of words that it does not know: it was not made for this "
-            f"script, and can read nothing of {_percent(read.unreadable)} of the {what}"
+            f"{_percent(unread)} of the tokens of the {what} are unknown to model '{model}', or single letters of "
+            f"words that are: it was not made for this script, and cannot read {_percent(read.unreadable)} of the {what}"
         )
     if read.truncated >= MOST_TRUNCATED:
         yield f"{_percent(read.truncated)} of the {what} are longer than model '{model}' reads, and are cut there"

@@ -103,7 +103,7 @@ class Tokenization(RecordPart):
         texts: How many were looked at.
         unknown: Share of the tokens that are the tokenizer's unknown one.
         spelled_out: Share of the tokens that are a single letter of a word that falls apart into nothing but letters.
-        unreadable: Share of the texts that have no other tokens than these two kinds.
+        unreadable: Share of the texts of which more than half of the tokens are of these two kinds.
         truncated: Share of the texts that are longer than the model reads, and are cut there.
     """
 

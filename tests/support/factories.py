@@ -172,7 +172,7 @@ class FakeTriton:
         return TokenCounts(
             texts=len(rows),
             truncated=sum(len(text) > self.token_budgets.get(model, 256) for text in words),
-            unreadable=sum(0 < len(text) == count for text, count in zip(words, unknown, strict=True)),
+            unreadable=sum(2 * count > len(text) for text, count in zip(words, unknown, strict=True)),
             tokens=sum(map(len, words)),
             unknown=sum(unknown),
             spelled_out=0,

@@ -32,7 +32,7 @@ class TokenCounts(NamedTuple):
     Attributes:
         texts: Texts, or pairs.
         truncated: How many of them are longer than the model reads, special tokens included.
-        unreadable: How many have no token but unknown ones and spelled out words.
+        unreadable: Of how many more than half of the tokens are of the last two kinds.
         tokens: Tokens of all of them.
         unknown: How many are the tokenizer's unknown token.
         spelled_out: How many others are a single letter of a word that falls apart into nothing but letters.
@@ -92,7 +92,7 @@ def _counted(tokenizer_json: str, max_tokens: int, rows: tuple[tuple[str, ...], 
     return TokenCounts(
         texts=len(rows),
         truncated=sum(len(encoding) > max_tokens for encoding in encodings),
-        unreadable=sum(all_of > 0 and of_it == all_of for of_it, all_of in zip(unread, tokens, strict=True)),
+        unreadable=sum(2 * part > whole for part, whole in zip(unread, tokens, strict=True)),
         tokens=sum(tokens),
         unknown=sum(unknowns),
         spelled_out=sum(spelled_out),

@@ -67,7 +67,7 @@ class TokenizationEntry(Section):
     texts: NonNegativeInt = Field(description="Chunks in the sample.")
     unknown: Ratio = Field(description="Share of the tokens that are the tokenizer's unknown one.")
     spelled_out: Ratio = Field(description="Share of the tokens that are single letters of words it does not know.")
-    unreadable: Ratio = Field(description="Share of the texts that have no other tokens than these two kinds.")
+    unreadable: Ratio = Field(description="Share of the texts with more than half of such tokens.")
     truncated: Ratio = Field(description="Share of the texts that are longer than the model reads, and are cut there.")
 
 

@@ -59,11 +59,11 @@ def test_another_script_is_not_read(script):
 def test_counts_of_a_mixed_text():
     # [CLS], "the", [UNK], three letters, ".", [SEP]; the second text has one more.
     counts = counts_of("the 龘 дом.", "the 龘 дом..", max_tokens=8)
-    assert counts == TokenCounts(texts=2, truncated=1, unreadable=0, tokens=13, unknown=2, spelled_out=6)
+    assert counts == TokenCounts(texts=2, truncated=1, unreadable=2, tokens=13, unknown=2, spelled_out=6)
 
 
-def test_a_text_of_nothing_known_is_unreadable():
-    assert counts_of("龘", "дом", "дом house", "", "\n").unreadable == 2
+def test_a_text_of_mostly_unread_tokens_is_unreadable():
+    assert counts_of("龘", "дом?", "дом house in the", "", "\n").unreadable == 2
 
 
 def test_digits_and_short_words_are_not_spelled_out():
@@ -72,7 +72,7 @@ def test_digits_and_short_words_are_not_spelled_out():
 
 def test_pairs_are_counted_together():
     counts = count_tokens(load_tokenizer(REAL), 8, [("what is it", "дом 龘"), ("what", "house")])
-    assert counts == TokenCounts(texts=2, truncated=1, unreadable=0, tokens=9, unknown=1, spelled_out=3)
+    assert counts == TokenCounts(texts=2, truncated=1, unreadable=1, tokens=9, unknown=1, spelled_out=3)
 
 
 def test_no_text_has_no_token():
