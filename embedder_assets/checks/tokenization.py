@@ -56,7 +56,7 @@ def _problems(model: str, read: Tokenization, what: str) -> Iterator[str]:
     if unread >= MOST_UNREAD:
         yield (
             f"{_percent(unread)} of the tokens of the {what} are unknown to model '{model}', or single letters of "
-            f"words that are: it was not made for this script, and cannot read {_percent(read.unreadable)} of the {what}"
+            f"words that are; it cannot read {_percent(read.unreadable)} of the {what}: it was not made for this script"
         )
     if read.truncated >= MOST_TRUNCATED:
         yield f"{_percent(read.truncated)} of the {what} are longer than model '{model}' reads, and are cut there"

@@ -107,11 +107,11 @@ class TritonSession:
         Raises:
             ModelBuildError: The model repository has no tokenizer of the model.
         """
-        from embedder_assets.serving.models.tokenization import count_tokens, load_tokenizer
+        from embedder_assets.serving.models.tokenization import count_tokens
 
         description = self._description(model)
-        tokenizer = load_tokenizer(self._settings.model_repository / model / "tokenizer.json")
-        return count_tokens(tokenizer, description.max_tokens, [description.prefixed(row, role) for row in rows])
+        file = self._settings.model_repository / model / "tokenizer.json"
+        return count_tokens(file, description.max_tokens, [description.prefixed(row, role) for row in rows])
 
     def infer_many(
         self,

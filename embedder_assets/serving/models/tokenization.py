@@ -13,10 +13,12 @@ import json
 import operator
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from tokenizers import Encoding, Tokenizer
+from tokenizers.models import Unigram
 
 from embedder_assets.errors import ModelBuildError
 
@@ -52,6 +54,33 @@ def load_tokenizer(file: Path) -> Tokenizer:
     Raises:
         ModelBuildError: It cannot be read.
     """
+    return _loaded(file).tokenizer
+
+
+def count_tokens(file: Path, max_tokens: int, rows: Sequence[tuple[str, ...]]) -> TokenCounts:
+    """Counts the tokens of texts, or of pairs of texts.
+
+    Args:
+        file: The ``tokenizer.json`` of a model.
+        max_tokens: What the model reads at most, special tokens included.
+        rows: Tuples of one text or two, as the model gets them: with its prefixes.
+
+    Raises:
+        ModelBuildError: The tokenizer cannot be read.
+    """
+    return _counted(_loaded(file), max_tokens, tuple(rows))
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """A tokenizer with the id of its unknown token. Its JSON stands for it: two tokenizers cannot be compared."""
+
+    json: str
+    tokenizer: Tokenizer = field(compare=False)
+    unknown: int | None = field(compare=False)
+
+
+def _loaded(file: Path) -> _Loaded:
     try:
         return _parsed(file.read_text("utf-8"))
     except Exception as error:  # the library raises a bare Exception
@@ -60,31 +89,23 @@ def load_tokenizer(file: Path) -> Tokenizer:
         ) from error
 
 
-def count_tokens(tokenizer: Tokenizer, max_tokens: int, rows: Sequence[tuple[str, ...]]) -> TokenCounts:
-    """Counts the tokens of texts, or of pairs of texts.
-
-    Args:
-        tokenizer: From ``load_tokenizer``.
-        max_tokens: What the model reads at most, special tokens included.
-        rows: Tuples of one text or two, as the model gets them: with its prefixes.
-    """
-    return _counted(tokenizer.to_str(), max_tokens, tuple(rows))
-
-
 @functools.lru_cache(maxsize=8)
-def _parsed(tokenizer_json: str) -> Tokenizer:
+def _parsed(tokenizer_json: str) -> _Loaded:
     tokenizer: Tokenizer = Tokenizer.from_str(tokenizer_json)
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    return tokenizer
+    if isinstance(tokenizer.model, Unigram):  # which does not say it
+        unknown = json.loads(tokenizer_json)["model"]["unk_id"]
+    else:  # one without an unknown token has a piece for every byte
+        unknown = tokenizer.token_to_id(tokenizer.model.unk_token or "")
+    return _Loaded(tokenizer.to_str(), tokenizer, unknown)
 
 
-# An asset and its check count the same texts, and so do two models of one tokenizer. Its JSON stands for a tokenizer,
-# because two of them cannot be compared.
+# An asset and its check count the same texts, and so do two models of one tokenizer.
 @functools.lru_cache(maxsize=64)
-def _counted(tokenizer_json: str, max_tokens: int, rows: tuple[tuple[str, ...], ...]) -> TokenCounts:
-    unknown = _unknown_token(tokenizer_json)
-    encodings = _parsed(tokenizer_json).encode_batch([row[0] if len(row) == 1 else row for row in rows])
+def _counted(loaded: _Loaded, max_tokens: int, rows: tuple[tuple[str, ...], ...]) -> TokenCounts:
+    unknown = loaded.unknown
+    encodings = loaded.tokenizer.encode_batch([row[0] if len(row) == 1 else row for row in rows])
     tokens = [len(encoding) - encoding.word_ids.count(None) for encoding in encodings]
     unknowns = [0 if unknown is None else encoding.ids.count(unknown) for encoding in encodings]
     spelled_out = [_spelled_out(*each, unknown) for each in zip(rows, encodings, strict=True)]
@@ -97,14 +118,6 @@ def _counted(tokenizer_json: str, max_tokens: int, rows: tuple[tuple[str, ...], 
         unknown=sum(unknowns),
         spelled_out=sum(spelled_out),
     )
-
-
-@functools.lru_cache(maxsize=8)
-def _unknown_token(tokenizer_json: str) -> int | None:
-    """The id of the unknown token; None for a model that has none, because it has a piece for every byte."""
-    model = json.loads(tokenizer_json)["model"]
-    unknown: int | None = model["unk_id"] if "unk_id" in model else model["vocab"].get(model.get("unk_token"))
-    return unknown
 
 
 def _spelled_out(row: tuple[str, ...], encoding: Encoding, unknown: int | None) -> int:

@@ -35,8 +35,8 @@ def test_unknown_tokens_are_a_warning(pipeline):
     finding = DENSE_RULE(pipeline, "kb")
     assert finding.level == "warning"
     of_model = (
-        "60 % of the tokens of the chunks are unknown to model '{}', or single letters of words that are: it was not "
-        "made for this script, and cannot read 50 % of the chunks"
+        "60 % of the tokens of the chunks are unknown to model '{}', or single letters of words that are; it cannot "
+        "read 50 % of the chunks: it was not made for this script"
     )
     assert finding.text == "; ".join(of_model.format(model) for model in (DENSE, SECOND))
     assert f"model '{SPARSE}'" in SPARSE_RULE(pipeline, "kb").text

@@ -39,7 +39,7 @@ NOT_READ = {
 
 
 def counts_of(*texts: str, file: Path = REAL, max_tokens: int = 256) -> TokenCounts:
-    return count_tokens(load_tokenizer(file), max_tokens, [(text,) for text in texts])
+    return count_tokens(file, max_tokens, [(text,) for text in texts])
 
 
 def unread_share(counts: TokenCounts) -> float:
@@ -71,7 +71,7 @@ def test_digits_and_short_words_are_not_spelled_out():
 
 
 def test_pairs_are_counted_together():
-    counts = count_tokens(load_tokenizer(REAL), 8, [("what is it", "дом 龘"), ("what", "house")])
+    counts = count_tokens(REAL, 8, [("what is it", "дом 龘"), ("what", "house")])
     assert counts == TokenCounts(texts=2, truncated=1, unreadable=1, tokens=9, unknown=1, spelled_out=3)
 
 
