@@ -9,13 +9,14 @@ sections of several documents share it, and it asks for the section's chunks tha
 from __future__ import annotations
 
 import argparse
+import functools
 import random
 import shutil
 import tempfile
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
@@ -39,8 +40,8 @@ from embedder_assets.settings import load_settings
 
 MODEL = "dense_minilm"
 MAX_TOKENS = 256
-# Tokens that a chunk leaves for its context.
-RESERVE = 32
+# The most tokens that a chunk leaves for its context, and the steps of what it leaves.
+RESERVE, STEP = 32, 8
 DEPTH = 1000
 REQUEST = 64
 FOLDERS = {"rust_rfcs": "docs/rust-rfcs/text", "asvs": "docs/asvs-5.0/en"}
@@ -62,33 +63,12 @@ class Judged(NamedTuple):
     item: Callable[[Chunk], str]
 
 
-def title_and_headings(document: Document, chunk: Chunk) -> str:
-    """The title and the heading path."""
-    return HEADING_SEPARATOR.join([document.title, *filter(None, chunk.heading.split(HEADING_SEPARATOR))])
-
-
-def what_the_text_lacks(document: Document, chunk: Chunk) -> str:
-    """The same, without what the chunk says itself, what comes twice, and a title that is only the document's name."""
-    text = chunk.text.lower()
-    named = document.title not in (document.doc_id, Path(document.doc_id).stem)
-    parts = [*([document.title] if named else []), *chunk.heading.split(HEADING_SEPARATOR)]
-    return HEADING_SEPARATOR.join(part for part in dict.fromkeys(parts) if part and part.lower() not in text)
-
-
-def named_title_and_headings(document: Document, chunk: Chunk) -> str:
-    """Title and headings, without what comes twice and a title that is only the document's name."""
-    named = document.title not in (document.doc_id, Path(document.doc_id).stem)
-    parts = [*([document.title] if named else []), *chunk.heading.split(HEADING_SEPARATOR)]
-    return HEADING_SEPARATOR.join(part for part in dict.fromkeys(parts) if part)
-
-
-# Name to what stands before a chunk, and what a chunk leaves for it.
-VARIANTS: dict[str, tuple[Callable[[Document, Chunk], str] | None, int]] = {
-    "alone": (None, 0),
-    "alone, shorter": (None, RESERVE),
-    "title and headings": (title_and_headings, RESERVE),
-    "what the text lacks": (what_the_text_lacks, RESERVE),
-    "without names": (named_title_and_headings, RESERVE),
+# Whether a part of the context, a title or a heading, stands before a chunk's text.
+Kept = Callable[[str, str], bool]
+VARIANTS: dict[str, Kept] = {
+    "alone": lambda part, text: False,
+    "title and headings": lambda part, text: True,
+    "what the text lacks": lambda part, text: part.lower() not in text.lower(),
 }
 
 
@@ -183,13 +163,11 @@ def measured(triton: TritonSession, collection: Judged) -> dict[str, tuple[NDArr
     results: dict[str, tuple[pl.DataFrame, int]] = {}
     queries = encode(triton, list(collection.queries.values()), "query", {})
     known: dict[str, Vectors] = {}
-    documents = {document.doc_id: document for document in collection.documents}
-    tokenizer_file = triton.tokenizer_file(MODEL)
-    for name, (context, reserve) in VARIANTS.items():
-        chunker = Chunker(tokenizer_file, MAX_TOKENS - reserve)
-        chunks = [chunk for document in collection.documents for chunk in chunker.chunk(document)]
-        texts = [in_front(tokenizer_file, context, documents[chunk.doc_id], chunk) for chunk in chunks]
-        vectors = encode(triton, texts, "passage", known)
+    for name, kept in VARIANTS.items():
+        cutter = Cutter(triton.tokenizer_file(MODEL), kept)
+        cut = [each for document in collection.documents for each in cutter.cut(document)]
+        chunks = [chunk for chunk, _ in cut]
+        vectors = encode(triton, [text for _, text in cut], "passage", known)
         ranking = ranked(queries, vectors, list(collection.queries), chunks, collection.item)
         results[name] = evaluate_rankings({name: ranking}, collection.grades(chunks)).filter(measure=NDCG), len(chunks)
     shared = set.intersection(*(set(frame["query_id"]) for frame, _ in results.values()))
@@ -199,15 +177,36 @@ def measured(triton: TritonSession, collection: Judged) -> dict[str, tuple[NDArr
     }
 
 
-def in_front(
-    tokenizer_file: Path, context: Callable[[Document, Chunk], str] | None, document: Document, chunk: Chunk
-) -> str:
-    """The text behind its context, of which no more is taken than the chunk leaves room for."""
-    before = context(document, chunk) if context else ""
-    if not before:
-        return chunk.text
-    offsets = load_tokenizer(tokenizer_file).encode(before, add_special_tokens=False).offsets[: RESERVE - 1]
-    return f"{before[: offsets[-1][1]]}\n{chunk.text}" if offsets else chunk.text
+class Cutter:
+    """Cuts documents into chunks that leave room for their context, as much as the document's longest one needs."""
+
+    def __init__(self, tokenizer_file: Path, kept: Kept) -> None:
+        self._tokenizer = load_tokenizer(tokenizer_file)
+        self._chunker = functools.cache(lambda reserve: Chunker(tokenizer_file, MAX_TOKENS - reserve))
+        self._kept = kept
+
+    def cut(self, document: Document) -> Iterator[tuple[Chunk, str]]:
+        """Each chunk with the text that is encoded for it."""
+        whole = self._chunker(0).chunk(document)
+        if len(whole) == 1 and not self._before(document, whole[0].heading, whole[0].text):
+            yield whole[0], whole[0].text
+            return
+        paths = {HEADING_SEPARATOR.join(part.path) for part in sections(document.text)} | {""}
+        longest = max(len(self._tokens(self._before(document, path, ""))) for path in paths)
+        reserve = min(-(-longest // STEP) * STEP, RESERVE)
+        for chunk in self._chunker(reserve).chunk(document):
+            before = self._before(document, chunk.heading, chunk.text)
+            kept = self._tokens(before)[:reserve]
+            yield chunk, f"{before[: kept[-1][1]]}\n{chunk.text}" if kept else chunk.text
+
+    def _before(self, document: Document, heading: str, text: str) -> str:
+        """The title, unless it is only the document's name, and the heading path; nothing twice."""
+        named = document.title not in (document.doc_id, PurePosixPath(document.doc_id).stem)
+        parts = dict.fromkeys([*([document.title] if named else []), *heading.split(HEADING_SEPARATOR)])
+        return HEADING_SEPARATOR.join(part for part in parts if part and self._kept(part, text))
+
+    def _tokens(self, text: str) -> list[tuple[int, int]]:
+        return self._tokenizer.encode(text, add_special_tokens=False).offsets if text else []
 
 
 def encode(triton: TritonSession, texts: Sequence[str], role: Role, known: dict[str, Vectors]) -> Vectors:

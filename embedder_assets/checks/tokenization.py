@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from embedder_assets.checks.finding import Finding, Rule
-from embedder_assets.embedding.tokenization import chunk_sample, query_sample, tokenization
+from embedder_assets.embedding.tokenization import chunk_sample, chunk_tokenization, query_sample, tokenization
 from embedder_assets.run_context import Pipeline
-from embedder_assets.serving.models.description import Role
 from embedder_assets.settings import Settings
 from embedder_assets.telemetry.stage_record import Tokenization
 
@@ -26,7 +25,9 @@ def model_reads_text_of(models_of: Callable[[Settings], Sequence[str]]) -> Rule:
 
     def model_reads_text(pipeline: Pipeline, collection: str) -> Finding | None:
         """The vocabulary of each model knows the chunks' words, and no chunk is longer than the model reads."""
-        return _finding(pipeline, models_of(pipeline.settings), chunk_sample(pipeline.store, collection), "passage")
+        chunks = chunk_sample(pipeline.store, collection)
+        models = models_of(pipeline.settings) if chunks.height else ()
+        return _finding({model: chunk_tokenization(pipeline.triton, model, chunks) for model in models}, "chunks")
 
     return model_reads_text
 
@@ -35,18 +36,18 @@ def models_read_queries(pipeline: Pipeline, collection: str) -> Finding | None:
     """The vocabulary of each model knows the words of the queries."""
     sparse = [pipeline.settings.sparse_model] if pipeline.settings.enable_sparse else []
     models = [*pipeline.settings.dense_models, *sparse]
-    return _finding(pipeline, models, query_sample(pipeline.store, collection), "query")
+    texts = query_sample(pipeline.store, collection)
+    asked = models if texts else ()
+    return _finding({model: tokenization(pipeline.triton, model, texts, "query") for model in asked}, "queries")
 
 
-def _finding(pipeline: Pipeline, models: Sequence[str], texts: Sequence[str], role: Role) -> Finding | None:
-    problems: list[str] = []
-    unknown: list[str] = []
-    for model in models if texts else ():
-        read = tokenization(pipeline.triton, model, texts, role)
-        if read is None:
-            unknown.append(f"model '{model}': not known, the model repository has no tokenizer of it")
-        else:
-            problems += _problems(model, read, "chunks" if role == "passage" else "queries")
+def _finding(found: Mapping[str, Tokenization | None], what: str) -> Finding | None:
+    problems = [problem for model, read in found.items() if read for problem in _problems(model, read, what)]
+    unknown = [
+        f"model '{model}': not known, the model repository has no tokenizer of it"
+        for model, read in found.items()
+        if read is None
+    ]
     notes = "; ".join([*problems, *unknown])
     return Finding("warning" if problems else "note", notes) if notes else None
 

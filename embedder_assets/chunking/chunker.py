@@ -39,7 +39,10 @@ _Splitter = MarkdownSplitter | TextSplitter
 
 @dataclass(frozen=True)
 class Chunk:
-    """A part of a document: ``document.text[start:end] == text``; ``token_count`` includes the special tokens."""
+    """A part of a document: ``document.text[start:end] == text``; ``token_count`` includes the special tokens.
+
+    ``title`` and ``context`` are for ``ContextChunker`` to set.
+    """
 
     collection: str
     doc_id: str
@@ -51,6 +54,8 @@ class Chunk:
     token_count: int
     heading: str
     content_sha256: str
+    title: str | None = None
+    context: str | None = None
 
 
 class Chunker:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import polars as pl
+
+from embedder_assets.embedding.stage import PASSAGE, passages
 from embedder_assets.errors import ModelBuildError
 from embedder_assets.serving.client.session import TritonSession
 from embedder_assets.serving.models.description import Role
@@ -15,11 +18,11 @@ from embedder_assets.telemetry.stage_record import Tokenization
 SAMPLE_TEXTS = 128
 
 
-def chunk_sample(store: TableStore, collection: str) -> list[str]:
-    """Texts of a collection's chunks, as if drawn by chance, but always the same: the first by digest."""
+def chunk_sample(store: TableStore, collection: str) -> pl.DataFrame:
+    """Chunks of a collection, as if drawn by chance, but always the same: the first by digest; for ``passages``."""
     ranges = equal_ranges(min(max(1, store.count("chunks", collection) // SAMPLE_TEXTS), MAX_RANGES))
-    texts = store.read("chunks", collection, ["content_sha256", "text"], where=ranges[0].rows)
-    return texts.unique("content_sha256").sort("content_sha256").head(SAMPLE_TEXTS)["text"].to_list()
+    chunks = store.read("chunks", collection, ["content_sha256", *PASSAGE], where=ranges[0].rows)
+    return chunks.unique("content_sha256").sort("content_sha256").head(SAMPLE_TEXTS)
 
 
 def query_sample(store: TableStore, collection: str) -> list[str]:
@@ -32,9 +35,18 @@ def tokenization_by_model(
     store: TableStore, triton: TritonSession, collection: str, models: Sequence[str]
 ) -> dict[str, Tokenization]:
     """How the models' tokenizers read a sample of a collection's chunks; without those that are not there."""
-    texts = chunk_sample(store, collection)
-    read = {model: tokenization(triton, model, texts) for model in models}
+    chunks = chunk_sample(store, collection)
+    read = {model: chunk_tokenization(triton, model, chunks) for model in models}
     return {model: found for model, found in read.items() if found is not None}
+
+
+def chunk_tokenization(triton: TritonSession, model: str, chunks: pl.DataFrame) -> Tokenization | None:
+    """How a model's tokenizer reads the chunks of a sample, with their context where the model reads one."""
+    try:
+        context = triton.reads_context(model)
+    except ModelBuildError:
+        return None
+    return tokenization(triton, model, passages(chunks, context=context).to_list())
 
 
 def tokenization(

@@ -57,6 +57,8 @@ def make_chunks(*texts: str, doc_id: str = "a.md", collection: str = "kb") -> pl
                 "content_sha256": sha256(text),
                 "document_sha256": sha256(document_text(*texts)),
                 "chunking": "test",
+                "title": None,
+                "context": None,
             }
         )
         start += len(text) + 2
@@ -149,6 +151,7 @@ class FakeTriton:
         self.requests: list[list[Row]] = []
         self.roles: list[str] = []
         self.fingerprints = {DENSE: "dense-1", SECOND: "second-1", SPARSE: "sparse-1", RERANK: "rerank-1"}
+        self.with_context: set[str] = set()
         self.token_budgets = {DENSE: 256, SECOND: 512}
 
     @property
@@ -164,6 +167,9 @@ class FakeTriton:
 
     def max_tokens(self, model: str) -> int:
         return self.token_budgets[model]
+
+    def reads_context(self, model: str) -> bool:
+        return model in self.with_context
 
     def count_tokens(self, model: str, rows: Sequence[Row], role: str = "passage") -> TokenCounts:
         """A token is a word; one that begins with a question mark is unknown."""

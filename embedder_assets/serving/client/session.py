@@ -80,6 +80,10 @@ class TritonSession:
         """The weights of a rerank model's final score."""
         return self._description(model).score
 
+    def reads_context(self, model: str) -> bool:
+        """Whether a dense model reads title and headings in front of a passage."""
+        return self._description(model).context
+
     def max_tokens(self, model: str) -> int:
         """The longest passage that a model reads whole: special tokens included, its passage prefix not."""
         description = self._description(model)
