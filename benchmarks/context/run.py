@@ -9,14 +9,13 @@ sections of several documents share it, and it asks for the section's chunks tha
 from __future__ import annotations
 
 import argparse
-import functools
 import random
 import shutil
 import tempfile
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -25,23 +24,20 @@ from numpy.typing import NDArray
 
 from benchmarks.common.judged_collections import COLLECTIONS, NAMES, prepare
 from embedder_assets.chunking.chunker import Chunk, Chunker
+from embedder_assets.chunking.context import ContextChunker, context_parts
 from embedder_assets.corpus.collections import Collection, discover_collections
 from embedder_assets.corpus.document import Document
 from embedder_assets.corpus.extract import DocumentLimits, read_sources
-from embedder_assets.corpus.markdown import HEADING_SEPARATOR, sections
+from embedder_assets.corpus.markdown import sections
 from embedder_assets.corpus.queries import load_qrels, load_queries
 from embedder_assets.evaluation.evaluate import Qrels, evaluate_rankings
 from embedder_assets.evaluation.model_comparison import paired_p_value
 from embedder_assets.evaluation.results import NDCG
 from embedder_assets.serving.client.session import TritonSession
-from embedder_assets.serving.models.description import Role
-from embedder_assets.serving.models.tokenization import load_tokenizer
+from embedder_assets.serving.models.description import CONTEXT_SEPARATOR, Role
 from embedder_assets.settings import load_settings
 
 MODEL = "dense_minilm"
-MAX_TOKENS = 256
-# The most tokens that a chunk leaves for its context, and the steps of what it leaves.
-RESERVE, STEP = 32, 8
 DEPTH = 1000
 REQUEST = 64
 FOLDERS = {"rust_rfcs": "docs/rust-rfcs/text", "asvs": "docs/asvs-5.0/en"}
@@ -63,12 +59,18 @@ class Judged(NamedTuple):
     item: Callable[[Chunk], str]
 
 
-# Whether a part of the context, a title or a heading, stands before a chunk's text.
-Kept = Callable[[str, str], bool]
-VARIANTS: dict[str, Kept] = {
-    "alone": lambda part, text: False,
-    "title and headings": lambda part, text: True,
-    "what the text lacks": lambda part, text: part.lower() not in text.lower(),
+class AlwaysInFront(ContextChunker):
+    """Puts title and headings in front of every chunk, also of one that says them."""
+
+    def missing_parts(self, document: Document, chunk: Chunk) -> list[str]:
+        """All of them."""
+        return context_parts(document, chunk)
+
+
+VARIANTS: dict[str, type[Chunker | ContextChunker]] = {
+    "alone": Chunker,
+    "title and headings": AlwaysInFront,
+    "what the text lacks": ContextChunker,
 }
 
 
@@ -163,11 +165,11 @@ def measured(triton: TritonSession, collection: Judged) -> dict[str, tuple[NDArr
     results: dict[str, tuple[pl.DataFrame, int]] = {}
     queries = encode(triton, list(collection.queries.values()), "query", {})
     known: dict[str, Vectors] = {}
-    for name, kept in VARIANTS.items():
-        cutter = Cutter(triton.tokenizer_file(MODEL), kept)
-        cut = [each for document in collection.documents for each in cutter.cut(document)]
-        chunks = [chunk for chunk, _ in cut]
-        vectors = encode(triton, [text for _, text in cut], "passage", known)
+    for name, kind in VARIANTS.items():
+        cut = kind(triton.tokenizer_file(MODEL), triton.max_tokens(MODEL)).chunk
+        chunks = [chunk for document in collection.documents for chunk in cut(document)]
+        passages = [CONTEXT_SEPARATOR.join(filter(None, [chunk.context, chunk.text])) for chunk in chunks]
+        vectors = encode(triton, passages, "passage", known)
         ranking = ranked(queries, vectors, list(collection.queries), chunks, collection.item)
         results[name] = evaluate_rankings({name: ranking}, collection.grades(chunks)).filter(measure=NDCG), len(chunks)
     shared = set.intersection(*(set(frame["query_id"]) for frame, _ in results.values()))
@@ -175,38 +177,6 @@ def measured(triton: TritonSession, collection: Judged) -> dict[str, tuple[NDArr
         name: (frame.filter(pl.col("query_id").is_in(shared)).sort("query_id")["value"].to_numpy(), count)
         for name, (frame, count) in results.items()
     }
-
-
-class Cutter:
-    """Cuts documents into chunks that leave room for their context, as much as the document's longest one needs."""
-
-    def __init__(self, tokenizer_file: Path, kept: Kept) -> None:
-        self._tokenizer = load_tokenizer(tokenizer_file)
-        self._chunker = functools.cache(lambda reserve: Chunker(tokenizer_file, MAX_TOKENS - reserve))
-        self._kept = kept
-
-    def cut(self, document: Document) -> Iterator[tuple[Chunk, str]]:
-        """Each chunk with the text that is encoded for it."""
-        whole = self._chunker(0).chunk(document)
-        if len(whole) == 1 and not self._before(document, whole[0].heading, whole[0].text):
-            yield whole[0], whole[0].text
-            return
-        paths = {HEADING_SEPARATOR.join(part.path) for part in sections(document.text)} | {""}
-        longest = max(len(self._tokens(self._before(document, path, ""))) for path in paths)
-        reserve = min(-(-longest // STEP) * STEP, RESERVE)
-        for chunk in self._chunker(reserve).chunk(document):
-            before = self._before(document, chunk.heading, chunk.text)
-            kept = self._tokens(before)[:reserve]
-            yield chunk, f"{before[: kept[-1][1]]}\n{chunk.text}" if kept else chunk.text
-
-    def _before(self, document: Document, heading: str, text: str) -> str:
-        """The title, unless it is only the document's name, and the heading path; nothing twice."""
-        named = document.title not in (document.doc_id, PurePosixPath(document.doc_id).stem)
-        parts = dict.fromkeys([*([document.title] if named else []), *heading.split(HEADING_SEPARATOR)])
-        return HEADING_SEPARATOR.join(part for part in parts if part and self._kept(part, text))
-
-    def _tokens(self, text: str) -> list[tuple[int, int]]:
-        return self._tokenizer.encode(text, add_special_tokens=False).offsets if text else []
 
 
 def encode(triton: TritonSession, texts: Sequence[str], role: Role, known: dict[str, Vectors]) -> Vectors:

@@ -9,6 +9,7 @@ then join a neighbour.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from bisect import bisect_right
@@ -26,6 +27,7 @@ from embedder_assets.errors import SettingsError
 from embedder_assets.serving.models.tokenization import load_tokenizer
 
 _CHUNK_IDS = UUID("5f0c8a7e-3b1d-5e64-9a52-7d1f4c2b9e06")  # fixed for ever: a chunk's id must not change
+PLAIN = "text/plain"
 _MIN_CAPACITY = 8
 _CHARS_PER_TOKEN_LIMIT = 16
 _SMALL_SHARE = 8  # a piece of up to an eighth of the capacity is small
@@ -92,9 +94,8 @@ class Chunker:
     def chunk(self, document: Document) -> list[Chunk]:
         """Cut one document; every character that is not whitespace is in exactly one chunk."""
         text = document.text
-        is_plain = document.media_type == "text/plain"
-        outline = [HeadingSection(0, len(text), 0, ())] if is_plain else sections(text)
-        splitter: _Splitter = self._plain if is_plain else self._markdown
+        outline = outline_of(document)
+        splitter: _Splitter = self._plain if document.media_type == PLAIN else self._markdown
         spans = self._spans(text, outline, splitter)
         headings = _heading_paths(outline, spans)
         return [
@@ -150,6 +151,14 @@ class Chunker:
 
     def _token_counts(self, texts: list[str]) -> list[int]:
         return [len(encoding) for encoding in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+
+
+# A document is looked at again for its context; as many are remembered as threads may work on.
+@functools.lru_cache(maxsize=32)
+def outline_of(document: Document) -> list[HeadingSection]:
+    """The sections of a document; plain text is one."""
+    text = document.text
+    return [HeadingSection(0, len(text), 0, ())] if document.media_type == PLAIN else sections(text)
 
 
 def unwrap(text: str) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from embedder_assets.chunking.chunker import Chunk, Chunker
+from embedder_assets.chunking.chunker import Chunk, Chunker, outline_of
 from embedder_assets.corpus.document import Document
 from embedder_assets.corpus.markdown import HEADING_SEPARATOR
 from embedder_assets.serving.models.description import CONTEXT_SEPARATOR
@@ -21,6 +21,8 @@ from embedder_assets.serving.models.tokenization import load_tokenizer
 
 # The most that a context takes of what the model reads, and in how many steps it is reserved.
 _SHARE, _STEPS = 8, 4
+# A document with more is cut at once.
+_CHARS_PER_TOKEN = 8
 # A model that reads less has no room for a context.
 _LEAST_TOKENS = 64
 
@@ -39,29 +41,43 @@ class ContextChunker:
 
     def __init__(self, tokenizer_file: Path, max_tokens: int) -> None:
         self._tokenizer = load_tokenizer(tokenizer_file)
+        self._max_tokens = max_tokens
         self._most = max_tokens // _SHARE if max_tokens >= _LEAST_TOKENS else 0
         self._cut = functools.cache(lambda reserve: Chunker(tokenizer_file, max_tokens - reserve).chunk)
         self._cut(0)
 
     def chunk(self, document: Document) -> list[Chunk]:
         """Cut one document; the digest of a chunk with a context is of both."""
-        chunks = self._cut(0)(document)
-        if len(chunks) > 1 or any(_lacking(document, chunk) for chunk in chunks):
-            reserve = self._reserve(_joined(_parts(document, chunk)) for chunk in chunks)
+        chunks = self._cut(0)(document) if self._is_short(document) else []
+        if len(chunks) != 1 or self.missing_parts(document, chunks[0]):
+            reserve = self._reserve(document)
             chunks = [self._with_context(document, chunk, reserve) for chunk in self._cut(reserve)(document)]
         return [replace(chunk, title=document.title) for chunk in chunks]
 
-    def _reserve(self, contexts: Iterable[str]) -> int:
-        """The tokens that the longest of some contexts takes with its separator, in steps."""
+    def missing_parts(self, document: Document, chunk: Chunk) -> list[str]:
+        """What of title and headings the chunk does not say itself."""
+        text = chunk.text.lower()
+        return [part for part in context_parts(document, chunk) if part.lower() not in text]
+
+    def _is_short(self, document: Document) -> bool:
+        """Whether a document may be one chunk."""
+        if len(document.text) > _CHARS_PER_TOKEN * self._max_tokens:
+            return False
+        (encoding,) = self._tokenizer.encode_batch_fast([document.text])
+        return len(encoding) <= self._max_tokens
+
+    def _reserve(self, document: Document) -> int:
+        """The tokens that the longest context of a document takes, and one for the separator, in steps."""
+        paths = {section.path for section in outline_of(document)}
+        contexts = [HEADING_SEPARATOR.join(_parts(document, path)) for path in paths]
+        longest = max(len(self._offsets(context)) + 1 if context else 0 for context in contexts)
         step = max(self._most // _STEPS, 1)
-        longest = max(len(self._offsets(context + CONTEXT_SEPARATOR)) if context else 0 for context in contexts)
         return min(-(-longest // step) * step, self._most)
 
     def _with_context(self, document: Document, chunk: Chunk, reserve: int) -> Chunk:
-        context = _joined(_lacking(document, chunk))
-        # One is for the separator.
+        context = HEADING_SEPARATOR.join(self.missing_parts(document, chunk))
         kept = self._offsets(context)[: max(reserve - 1, 0)]
-        context = context[: kept[-1][1]] if kept else ""
+        context = context[: kept[-1][1]].rstrip(HEADING_SEPARATOR) if kept else ""
         if not context:
             return chunk
         digest = hashlib.sha256(f"{context}{CONTEXT_SEPARATOR}{chunk.text}".encode()).hexdigest()
@@ -72,18 +88,12 @@ class ContextChunker:
         return offsets
 
 
-def _parts(document: Document, chunk: Chunk) -> list[str]:
+def context_parts(document: Document, chunk: Chunk) -> list[str]:
     """The title, unless it is only the document's name, and the headings, the outermost first; nothing twice."""
+    return _parts(document, chunk.heading.split(HEADING_SEPARATOR))
+
+
+def _parts(document: Document, headings: Iterable[str]) -> list[str]:
     named = document.title not in (document.doc_id, PurePosixPath(document.doc_id).stem)
-    parts = [*([document.title] if named else []), *chunk.heading.split(HEADING_SEPARATOR)]
+    parts = [*([document.title] if named else []), *headings]
     return list(dict.fromkeys(part for part in parts if part.strip()))
-
-
-def _lacking(document: Document, chunk: Chunk) -> list[str]:
-    """Those that the chunk does not say itself."""
-    text = chunk.text.lower()
-    return [part for part in _parts(document, chunk) if part.lower() not in text]
-
-
-def _joined(parts: list[str]) -> str:
-    return HEADING_SEPARATOR.join(parts)

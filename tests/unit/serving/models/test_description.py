@@ -145,7 +145,7 @@ OF_THE_DEVICE = [{"precision": {"cpu": "fp32", "gpu": "fp32"}}, {"micro_batch_si
 
 
 @pytest.mark.parametrize("device", ["cpu", "gpu"])
-@pytest.mark.parametrize("change", [*DECIDING, *OF_THE_DEVICE])
+@pytest.mark.parametrize("change", [*DECIDING, *OF_THE_DEVICE, {"context": True}])
 def test_output_fields_change_the_fingerprint(change, device):
     assert describe(**change).fingerprint(device) != describe().fingerprint(device)
 
