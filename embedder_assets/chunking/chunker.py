@@ -9,7 +9,6 @@ then join a neighbour.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import re
 from bisect import bisect_right
@@ -91,10 +90,15 @@ class Chunker:
         self._markdown = MarkdownSplitter.from_huggingface_tokenizer(self._tokenizer, target)
         self._plain = TextSplitter.from_huggingface_tokenizer(self._tokenizer, target)
 
-    def chunk(self, document: Document) -> list[Chunk]:
-        """Cut one document; every character that is not whitespace is in exactly one chunk."""
+    def chunk(self, document: Document, outline: list[HeadingSection] | None = None) -> list[Chunk]:
+        """Cut one document; every character that is not whitespace is in exactly one chunk.
+
+        Args:
+            document: The document.
+            outline: What ``outline_of`` says of it, where that is known.
+        """
         text = document.text
-        outline = outline_of(document)
+        outline = outline or outline_of(document)
         splitter: _Splitter = self._plain if document.media_type == PLAIN else self._markdown
         spans = self._spans(text, outline, splitter)
         headings = _heading_paths(outline, spans)
@@ -153,8 +157,6 @@ class Chunker:
         return [len(encoding) for encoding in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
 
 
-# A document is looked at again for its context; as many are remembered as threads may work on.
-@functools.lru_cache(maxsize=32)
 def outline_of(document: Document) -> list[HeadingSection]:
     """The sections of a document; plain text is one."""
     text = document.text

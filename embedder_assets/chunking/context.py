@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from embedder_assets.chunking.chunker import Chunk, Chunker, outline_of
 from embedder_assets.corpus.document import Document
-from embedder_assets.corpus.markdown import HEADING_SEPARATOR
+from embedder_assets.corpus.markdown import HEADING_SEPARATOR, HeadingSection
 from embedder_assets.serving.models.description import CONTEXT_SEPARATOR
 from embedder_assets.serving.models.tokenization import load_tokenizer
 
@@ -48,10 +48,12 @@ class ContextChunker:
 
     def chunk(self, document: Document) -> list[Chunk]:
         """Cut one document; the digest of a chunk with a context is of both."""
-        chunks = self._cut(0)(document) if self._is_short(document) else []
+        outline = outline_of(document)
+        chunks = self._cut(0)(document, outline) if self._is_short(document) else []
         if len(chunks) != 1 or self.missing_parts(document, chunks[0]):
-            reserve = self._reserve(document)
-            chunks = [self._with_context(document, chunk, reserve) for chunk in self._cut(reserve)(document)]
+            reserve = self._reserve(document, outline)
+            cut = self._cut(reserve)(document, outline)
+            chunks = [self._with_context(document, chunk, reserve) for chunk in cut]
         return [replace(chunk, title=document.title) for chunk in chunks]
 
     def missing_parts(self, document: Document, chunk: Chunk) -> list[str]:
@@ -66,11 +68,10 @@ class ContextChunker:
         (encoding,) = self._tokenizer.encode_batch_fast([document.text])
         return len(encoding) <= self._max_tokens
 
-    def _reserve(self, document: Document) -> int:
+    def _reserve(self, document: Document, outline: Sequence[HeadingSection]) -> int:
         """The tokens that the longest context of a document takes, and one for the separator, in steps."""
-        paths = {section.path for section in outline_of(document)}
-        contexts = [HEADING_SEPARATOR.join(_parts(document, path)) for path in paths]
-        longest = max(len(self._offsets(context)) + 1 if context else 0 for context in contexts)
+        contexts = [HEADING_SEPARATOR.join(_parts(document, path)) for path in {section.path for section in outline}]
+        longest = max((len(self._offsets(context)) + 1 for context in contexts if context), default=0)
         step = max(self._most // _STEPS, 1)
         return min(-(-longest // step) * step, self._most)
 

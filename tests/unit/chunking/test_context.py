@@ -75,6 +75,11 @@ def test_a_document_without_title_and_headings_is_cut_as_ever():
     assert [(chunk.start, chunk.end) for chunk in chunks] == [(chunk.start, chunk.end) for chunk in plain]
 
 
+@pytest.mark.parametrize("text", ["", " \n"])
+def test_an_empty_document_has_no_chunk(text):
+    assert chunks_of(text) == []
+
+
 def test_a_long_context_is_cut():
     title = " ".join(f"word{number}" for number in range(40))
     chunks = chunks_of(SENTENCES, title)
