@@ -1,9 +1,9 @@
 """Does the title and the heading path in front of a chunk help the dense model to find it?
 
 Chunks are cut by the real chunker and encoded by the real Triton, alone and behind their context, and the exact dense
-ranking is judged: on the judged collections of ../shared/data by their judgements, and on two folders of Markdown there
-by known-item queries. Such a query is a section's heading, or its heading behind that of the section above where
-sections of several documents share it, and it asks for the section's chunks that do not repeat the heading.
+ranking is judged: on the judged collections of ../shared/data and the sample corpus by their judgements, and on two
+folders of Markdown by known-item queries. Such a query is a section's heading, or its heading behind that of the
+section above where several sections share it; it asks for the section's chunks that do not repeat the heading.
 """
 
 from __future__ import annotations
@@ -35,12 +35,17 @@ from embedder_assets.evaluation.model_comparison import paired_p_value
 from embedder_assets.evaluation.results import NDCG
 from embedder_assets.serving.client.session import TritonSession
 from embedder_assets.serving.models.description import CONTEXT_SEPARATOR, Role
-from embedder_assets.settings import load_settings
+from embedder_assets.settings import PROJECT_ROOT, load_settings
 
 MODEL = "dense_minilm"
 DEPTH = 1000
 REQUEST = 64
-FOLDERS = {"rust_rfcs": "docs/rust-rfcs/text", "asvs": "docs/asvs-5.0/en"}
+# Markdown without queries, and the sample corpus, which has judged ones.
+FOLDERS = {
+    "rust_rfcs": COLLECTIONS.parent / "docs" / "rust-rfcs" / "text",
+    "asvs": COLLECTIONS.parent / "docs" / "asvs-5.0" / "en",
+    **{folder.name: folder for folder in sorted((PROJECT_ROOT / "examples" / "corpus").iterdir())},
+}
 # Fewer words tell nothing of a section.
 LEAST_WORDS = 2
 SEED = 18
@@ -100,7 +105,7 @@ def corpus(folder: Path, names: Sequence[str]) -> list[Collection]:
     """The collections, in a corpus folder of their own."""
     prepare(folder, tuple(name for name in names if name in NAMES))
     for name in set(names) & FOLDERS.keys():
-        shutil.copytree(COLLECTIONS.parent / FOLDERS[name], folder / name, ignore=shutil.ignore_patterns("*.png"))
+        shutil.copytree(FOLDERS[name], folder / name, ignore=shutil.ignore_patterns("*.png"))
     return discover_collections(folder)
 
 
