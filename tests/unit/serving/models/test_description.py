@@ -77,6 +77,11 @@ def test_description_is_read_with_defaults(tmp_path):
         ("max_tokens = 128", "max_tokens = 100000", "max_tokens"),
         ('pooling = "mean"', 'pooling = "logit"', "pooling 'logit' is not one of stage 'dense'"),
         ('stage = "dense"', "", "stage"),
+        (
+            'stage = "dense"\nlicense = "MIT"\npooling = "mean"',
+            'stage = "sparse"\nlicense = "MIT"\npooling = "splade_max"\ncontext = true',
+            "context = true is for stage 'dense' only",
+        ),
         ('license = "MIT"', 'licence = "MIT"', "licence"),
         ('kind = "local"', 'kind = "url"', "kind"),
         (
