@@ -16,7 +16,6 @@ from pathlib import Path, PurePosixPath
 from embedder_assets.chunking.chunker import Chunk, Chunker, outline_of
 from embedder_assets.corpus.document import Document
 from embedder_assets.corpus.markdown import HEADING_SEPARATOR, HeadingSection
-from embedder_assets.serving.models.description import CONTEXT_SEPARATOR
 from embedder_assets.serving.models.tokenization import load_tokenizer
 
 # The most that a context takes of what the model reads, and in how many steps it is reserved.
@@ -81,7 +80,8 @@ class ContextChunker:
         context = context[: kept[-1][1]].rstrip(HEADING_SEPARATOR) if kept else ""
         if not context:
             return chunk
-        digest = hashlib.sha256(f"{context}{CONTEXT_SEPARATOR}{chunk.text}".encode()).hexdigest()
+        # No line end between them: a chunk whose own text begins with these words is another one to the sparse model.
+        digest = hashlib.sha256(f"{context}\x1f{chunk.text}".encode()).hexdigest()
         return replace(chunk, context=context, content_sha256=digest)
 
     def _offsets(self, text: str) -> list[tuple[int, int]]:

@@ -33,7 +33,8 @@ def chunks_of(text: str, title: str = "Marine life", max_tokens: int = MAX_TOKEN
     for chunk in chunks:
         embedded = f"{chunk.context}\n{chunk.text}" if chunk.context else chunk.text
         assert chunk.text == text[chunk.start : chunk.end]
-        assert chunk.content_sha256 == hashlib.sha256(embedded.encode()).hexdigest()
+        hashed = f"{chunk.context}\x1f{chunk.text}" if chunk.context else chunk.text
+        assert chunk.content_sha256 == hashlib.sha256(hashed.encode()).hexdigest()
         assert len(tokenizer.encode(embedded)) <= max_tokens
         assert chunk.title == title
     return chunks
@@ -62,6 +63,13 @@ def test_a_short_document_that_says_its_title_is_left_alone(text):
     (plain,) = Chunker(TOKENIZER, MAX_TOKENS).chunk(document(text))
     assert chunk.context is None
     assert chunk.content_sha256 == plain.content_sha256
+
+
+def test_a_context_is_not_taken_for_text():
+    (titled,) = chunks_of("Whales are old.")
+    (said,) = chunks_of("Marine life\nWhales are old.")
+    assert said.context is None
+    assert titled.content_sha256 != said.content_sha256  # the sparse model reads other texts
 
 
 def test_a_short_document_gets_the_title_that_it_lacks():

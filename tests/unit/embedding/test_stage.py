@@ -165,7 +165,7 @@ def test_sparse_rows_go_the_same_way(store, embed_chunks):
 
 def with_context(*contexts: str | None) -> pl.DataFrame:
     """Chunks of one and the same text, each with the digest of its context and the text."""
-    digests = [sha256(f"{context}\none" if context else "one") for context in contexts]
+    digests = [sha256(f"{context}\x1fone" if context else "one") for context in contexts]
     chunks = make_chunks(*["one"] * len(contexts))
     return chunks.with_columns(pl.Series("context", contexts, pl.String), pl.Series("content_sha256", digests))
 
