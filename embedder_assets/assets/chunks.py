@@ -18,8 +18,10 @@ def chunks(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipelin
     tokenizer_file = pipeline.triton.tokenizer_file(pipeline.settings.dense_models[0])
     budget = token_budget(pipeline.settings, pipeline.triton)
 
+    with_context = any(pipeline.triton.reads_context(model) for model in pipeline.settings.dense_models)
+
     def work(tables: TableStore, collection: str, meter: StageMeter) -> Metadata:
-        outcome = ChunkStage(tables, tokenizer_file, budget).run(collection, meter)
+        outcome = ChunkStage(tables, tokenizer_file, budget, context=with_context).run(collection, meter)
         tokens = tables.read("chunks", collection, ["token_count"])["token_count"]
         shown = ["doc_id", "chunk_index", "heading", "token_count", "text"]
         return {

@@ -5,10 +5,11 @@ import time
 import dagster as dg
 
 from embedder_assets.assets.chunks import chunks
-from embedder_assets.assets.support.embedding_metadata import embedding_metadata
+from embedder_assets.assets.support.embedding_metadata import embedding_metadata, tokenization_metadata
 from embedder_assets.assets.support.materialize import Events, Metadata, collection_asset, materialize_stage
 from embedder_assets.embedding.dense import DenseEncoder
 from embedder_assets.embedding.stage import EmbeddingStage
+from embedder_assets.embedding.tokenization import tokenization_by_model
 from embedder_assets.evaluation.model_gate import ModelGate
 from embedder_assets.run_context import Pipeline
 from embedder_assets.tables.store import TableStore
@@ -26,6 +27,8 @@ def dense_embeddings(context: dg.AssetExecutionContext, pipeline: dg.ResourcePar
         started = time.monotonic()
         outcomes = EmbeddingStage(tables, pipeline.triton, pipeline.settings, encoders, gate).run(collection, meter)
         meter.attributes |= {"models_executed": list(models), "chunks_per_second": meter.rate}
-        return embedding_metadata(tables, collection, encoders, outcomes, time.monotonic() - started)
+        metadata = embedding_metadata(tables, collection, encoders, outcomes, time.monotonic() - started)
+        meter.tokenization[collection] = tokenization_by_model(tables, pipeline.triton, collection, models)
+        return {**metadata, **tokenization_metadata(meter.tokenization[collection])}
 
     yield from materialize_stage(context, pipeline, "dense", work)

@@ -5,7 +5,7 @@ import time
 import dagster as dg
 
 from embedder_assets.assets.chunks import chunks
-from embedder_assets.assets.support.embedding_metadata import embedding_metadata
+from embedder_assets.assets.support.embedding_metadata import embedding_metadata, tokenization_metadata
 from embedder_assets.assets.support.materialize import Events, Metadata, collection_asset, materialize_stage
 from embedder_assets.assets.support.preview import PREVIEW_ROWS, table_preview
 from embedder_assets.embedding.fallback import Fallback
@@ -13,6 +13,7 @@ from embedder_assets.embedding.keys import ModelVersion
 from embedder_assets.embedding.lexical import TABLE, write_lexical_rows
 from embedder_assets.embedding.sparse import SparseEncoder
 from embedder_assets.embedding.stage import EmbeddingStage
+from embedder_assets.embedding.tokenization import tokenization_by_model
 from embedder_assets.evaluation.model_gate import ModelGate
 from embedder_assets.run_context import Pipeline
 from embedder_assets.tables.store import TableStore
@@ -28,7 +29,9 @@ def sparse_embeddings(context: dg.AssetExecutionContext, pipeline: dg.ResourcePa
         gate = ModelGate(tables, pipeline.triton, pipeline.settings, meter)
         started = time.monotonic()
         outcomes = EmbeddingStage(tables, pipeline.triton, pipeline.settings, [encoder], gate).run(collection, meter)
-        return embedding_metadata(tables, collection, [encoder], outcomes, time.monotonic() - started)
+        metadata = embedding_metadata(tables, collection, [encoder], outcomes, time.monotonic() - started)
+        meter.tokenization[collection] = tokenization_by_model(tables, pipeline.triton, collection, [model])
+        return {**metadata, **tokenization_metadata(meter.tokenization[collection])}
 
     def work(tables: TableStore, collection: str, meter: StageMeter) -> Metadata:
         encoder = SparseEncoder(model, pipeline.triton.fingerprint(model, "sparse"))

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from embedder_assets.checks import hnsw_index, quality_gate, rules
+from embedder_assets.checks import hnsw_index, quality_gate, rules, tokenization
 from embedder_assets.checks.blocking import blocking_checks
 from embedder_assets.checks.finding import Rule
 from embedder_assets.checks.proof import TOGGLES
@@ -20,13 +20,15 @@ RULES: dict[str, Sequence[Rule]] = {
         rules.dense_coverage,
         rules.dense_unit_vectors,
         rules.one_fingerprint_per_model_in("dense_embeddings"),
+        tokenization.model_reads_text_of(lambda settings: settings.dense_models),
     ],
     "sparse_embeddings": [
         rules.sparse_coverage,
         rules.sparse_weights,
         rules.one_fingerprint_per_model_in("sparse_embeddings"),
+        tokenization.model_reads_text_of(lambda settings: [settings.sparse_model]),
     ],
-    "fused_candidates": [rules.fused_every_query],
+    "fused_candidates": [rules.fused_every_query, tokenization.models_read_queries],
     "reranked_candidates": [rules.reranked_every_query],
     "exports": [rules.export_digests],
 }

@@ -18,14 +18,15 @@ from pathlib import Path
 from uuid import UUID, uuid5
 
 from semantic_text_splitter import MarkdownSplitter, TextSplitter
-from tokenizers import Tokenizer
 
 from embedder_assets.chunking.packing import ChunkLimits, Span, join_small, pack_sections, windows
 from embedder_assets.corpus.document import Document
 from embedder_assets.corpus.markdown import HEADING_SEPARATOR, HeadingSection, line_starts, parse_blocks, sections
-from embedder_assets.errors import ModelBuildError, SettingsError
+from embedder_assets.errors import SettingsError
+from embedder_assets.serving.models.tokenization import load_tokenizer
 
 _CHUNK_IDS = UUID("5f0c8a7e-3b1d-5e64-9a52-7d1f4c2b9e06")  # fixed for ever: a chunk's id must not change
+PLAIN = "text/plain"
 _MIN_CAPACITY = 8
 _CHARS_PER_TOKEN_LIMIT = 16
 _SMALL_SHARE = 8  # a piece of up to an eighth of the capacity is small
@@ -39,7 +40,10 @@ _Splitter = MarkdownSplitter | TextSplitter
 
 @dataclass(frozen=True)
 class Chunk:
-    """A part of a document: ``document.text[start:end] == text``; ``token_count`` includes the special tokens."""
+    """A part of a document: ``document.text[start:end] == text``; ``token_count`` includes the special tokens.
+
+    ``title`` and ``context`` are for ``ContextChunker`` to set.
+    """
 
     collection: str
     doc_id: str
@@ -51,6 +55,8 @@ class Chunk:
     token_count: int
     heading: str
     content_sha256: str
+    title: str | None = None
+    context: str | None = None
 
 
 class Chunker:
@@ -68,7 +74,7 @@ class Chunker:
     """
 
     def __init__(self, tokenizer_file: Path, max_tokens: int) -> None:
-        self._tokenizer = _load_tokenizer(tokenizer_file)
+        self._tokenizer = load_tokenizer(tokenizer_file)
         self._special_tokens = self._tokenizer.num_special_tokens_to_add(False)
         capacity = max_tokens - self._special_tokens  # the splitter does not count special tokens
         if capacity < _MIN_CAPACITY:
@@ -84,12 +90,16 @@ class Chunker:
         self._markdown = MarkdownSplitter.from_huggingface_tokenizer(self._tokenizer, target)
         self._plain = TextSplitter.from_huggingface_tokenizer(self._tokenizer, target)
 
-    def chunk(self, document: Document) -> list[Chunk]:
-        """Cut one document; every character that is not whitespace is in exactly one chunk."""
+    def chunk(self, document: Document, outline: list[HeadingSection] | None = None) -> list[Chunk]:
+        """Cut one document; every character that is not whitespace is in exactly one chunk.
+
+        Args:
+            document: The document.
+            outline: What ``outline_of`` says of it, where that is known.
+        """
         text = document.text
-        is_plain = document.media_type == "text/plain"
-        outline = [HeadingSection(0, len(text), 0, ())] if is_plain else sections(text)
-        splitter: _Splitter = self._plain if is_plain else self._markdown
+        outline = outline or outline_of(document)
+        splitter: _Splitter = self._plain if document.media_type == PLAIN else self._markdown
         spans = self._spans(text, outline, splitter)
         headings = _heading_paths(outline, spans)
         return [
@@ -147,6 +157,12 @@ class Chunker:
         return [len(encoding) for encoding in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
 
 
+def outline_of(document: Document) -> list[HeadingSection]:
+    """The sections of a document; plain text is one."""
+    text = document.text
+    return [HeadingSection(0, len(text), 0, ())] if document.media_type == PLAIN else sections(text)
+
+
 def unwrap(text: str) -> str:
     """Replace the line ends inside paragraphs of a Markdown text by spaces; its length stays the same.
 
@@ -165,21 +181,6 @@ def unwrap(text: str) -> str:
                 parts += [text[done:start], _WRAP.sub(" ", paragraph)]
                 done = end
     return "".join([*parts, text[done:]])
-
-
-def _load_tokenizer(file: Path) -> Tokenizer:
-    try:
-        tokenizer: Tokenizer = Tokenizer.from_file(str(file))
-    except Exception as error:  # the library raises a bare Exception
-        raise ModelBuildError(
-            str(file),
-            expected="the tokenizer.json of the dense model",
-            got=str(error),
-            remedy="Run `embedder models build`.",
-        ) from error
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return tokenizer
 
 
 def _trimmed(text: str, spans: Iterable[Span]) -> Iterator[Span]:

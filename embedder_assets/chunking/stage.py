@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -13,13 +13,14 @@ import polars as pl
 
 from embedder_assets.corpus.document import Document
 from embedder_assets.serving.cpu import cores
+from embedder_assets.serving.models.description import CONTEXT
 from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.staging import Staging, missing_rows_error
 from embedder_assets.tables.store import TableStore
 from embedder_assets.telemetry.stage_record import StageMeter
 
 if TYPE_CHECKING:
-    from embedder_assets.chunking.chunker import Chunk, Chunker
+    from embedder_assets.chunking.chunker import Chunk
 
 DOCUMENTS, CHUNKS = "documents", "chunks"
 # Raise it when the chunker's rules change: every document is then cut anew.
@@ -30,8 +31,9 @@ ROWS_PER_STAGED_FILE = 16_384
 DOCUMENTS_PER_REPORT = 50
 # Cut at most ahead of what is staged: bounds the memory.
 DOCUMENTS_PER_BATCH = 256
-# What chunks are made from, by the columns that they have for it.
+# What chunks are made from, by the columns that they have for it; with their context from the title too.
 VERSION = ["doc_id", "document_sha256", "chunking"]
+TITLE = "title"
 PLAIN = "text/plain"
 # What tells a row from any other that there was.
 KEY = ["chunk_id", "document_sha256", "chunking"]
@@ -62,15 +64,19 @@ class ChunkStage:
         store: The tables.
         tokenizer_file: Of the first dense model.
         max_tokens: The longest chunk, special tokens included.
+        context: Whether a dense model reads a context in front of a chunk.
     """
 
-    def __init__(self, store: TableStore, tokenizer_file: Path, max_tokens: int) -> None:
+    def __init__(self, store: TableStore, tokenizer_file: Path, max_tokens: int, *, context: bool = False) -> None:
         self._store = store
         self._tokenizer_file = tokenizer_file
         self._max_tokens = max_tokens
+        self._context = context
+        self._version = [*VERSION, TITLE] if context else VERSION
+        rules = f"{CHUNKER_VERSION} {CONTEXT}" if context else CHUNKER_VERSION
         digest = hashlib.sha256(tokenizer_file.read_bytes()).hexdigest()
         self.chunking, self._plain = (
-            hashlib.sha256(f"{CHUNKER_VERSION} {max_tokens} {digest}{suffix}".encode()).hexdigest()[:16]
+            hashlib.sha256(f"{rules} {max_tokens} {digest}{suffix}".encode()).hexdigest()[:16]
             for suffix in ("", f" {PLAIN}")
         )
 
@@ -80,14 +86,16 @@ class ChunkStage:
         Raises:
             TableError: Chunks that were cut are not staged any more. The table is as it was.
         """
-        documents = self._versions(self._store.read(DOCUMENTS, collection, ["doc_id", "content_sha256", "media_type"]))
+        columns = ["doc_id", "content_sha256", "media_type", TITLE]
+        documents = self._versions(self._store.read(DOCUMENTS, collection, columns))
         cut, stale, kept = self._present(collection, documents)
-        missing = documents.join(cut, on=VERSION, how="anti")
+        missing = documents.join(cut, on=self._version, how="anti")
         staging = self._store.local_staging(CHUNKS, collection, self.chunking)
-        staged = staging.read({name: pl.String() for name in VERSION}).join(missing, on=VERSION, how="semi")
-        computed = self._cut(collection, missing.join(staged, on=VERSION, how="anti"), staging, meter)
+        staged = staging.read({name: pl.String() for name in self._version})
+        staged = staged.join(missing, on=self._version, how="semi")
+        computed = self._cut(collection, missing.join(staged, on=self._version, how="anti"), staging, meter)
         meter.count("reused", kept)
-        added = _of(collection, missing, staging, expected=staged.height + computed)
+        added = self._added(collection, missing, staging, expected=staged.height + computed)
         self._store.delete_and_insert(CHUNKS, collection, added, stale)
         staging.clear()
         return ChunkOutcome(self._store.count(CHUNKS, collection), missing.height, computed, stale.height)
@@ -101,13 +109,13 @@ class ChunkStage:
     def _present(self, collection: str, documents: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame, int]:
         """The versions of documents that are cut, the keys of chunks that have to go, and how many stay."""
         versions, stale, kept = (
-            [documents.select(VERSION).clear()],
+            [documents.select(self._version).clear()],
             [pl.DataFrame(schema={name: SCHEMAS[CHUNKS][name] for name in KEY})],
             0,
         )
-        for frame in self._store.batches(CHUNKS, collection, [*KEY, "doc_id"]):
-            wanted = frame.join(documents, on=VERSION, how="semi")
-            versions.append(wanted.select(VERSION).unique())
+        for frame in self._store.batches(CHUNKS, collection, [*KEY, "doc_id", TITLE]):
+            wanted = frame.join(documents, on=self._version, how="semi")
+            versions.append(wanted.select(self._version).unique())
             stale.append(frame.join(wanted, on=KEY, how="anti").select(KEY))
             kept += wanted.height
         return pl.concat(versions).unique(), pl.concat(stale), kept
@@ -116,12 +124,14 @@ class ChunkStage:
         """Stages the chunks of some versions of documents, and returns how many there are."""
         if not todo.height:
             return 0
-        from embedder_assets.chunking.chunker import Chunker  # not loaded for a run that has nothing to cut
+        # Not loaded for a run that has nothing to cut.
+        from embedder_assets.chunking.chunker import Chunker
+        from embedder_assets.chunking.context import ContextChunker
 
-        chunker = Chunker(self._tokenizer_file, self._max_tokens)
+        chunker = (ContextChunker if self._context else Chunker)(self._tokenizer_file, self._max_tokens)
         rows: list[dict[str, object]] = []
         computed = 0
-        for done, (digest, chunking, chunks) in enumerate(self._chunks(chunker, collection, todo), start=1):
+        for done, (digest, chunking, chunks) in enumerate(self._chunks(chunker.chunk, collection, todo), start=1):
             rows += [{**vars(chunk), "document_sha256": digest, "chunking": chunking} for chunk in chunks]
             computed += len(chunks)
             meter.count("computed", len(chunks))
@@ -134,32 +144,35 @@ class ChunkStage:
         _stage(staging, rows)  # also where a document has gone from the table meanwhile
         return computed
 
-    def _chunks(self, chunker: Chunker, collection: str, todo: pl.DataFrame) -> Iterator[tuple[str, str, list[Chunk]]]:
+    def _chunks(
+        self, cut: Callable[[Document], list[Chunk]], collection: str, todo: pl.DataFrame
+    ) -> Iterator[tuple[str, str, list[Chunk]]]:
         """Digest, chunking and chunks of each version of a document, in the order of the table; a thread per core."""
         columns = [*_DOCUMENT, "content_sha256"]
         # Splitter and tokenizer compute without the interpreter's lock.
         with ThreadPoolExecutor(cores(), thread_name_prefix="cut") as workers:
             for frame in self._store.batches(DOCUMENTS, collection, columns):
-                texts = self._versions(frame).join(todo, on=VERSION, how="semi", maintain_order="left")
+                texts = self._versions(frame).join(todo, on=self._version, how="semi", maintain_order="left")
                 for some in texts.iter_slices(DOCUMENTS_PER_BATCH):
                     documents = (Document(**row) for row in some.select(_DOCUMENT).iter_rows(named=True))
-                    chunks = workers.map(chunker.chunk, documents)
+                    chunks = workers.map(cut, documents)
                     yield from zip(some["document_sha256"], some["chunking"], chunks, strict=True)
+
+    def _added(
+        self, collection: str, versions: pl.DataFrame, staging: Staging, expected: int
+    ) -> Iterator[pl.DataFrame]:
+        """All staged chunks of some versions of documents: it raises before a commit that would lack some."""
+        found = 0
+        for frame in staging.frames(SCHEMAS[CHUNKS]):
+            rows = frame.join(versions, on=self._version, how="semi")
+            found += rows.height
+            if rows.height:
+                yield rows
+        if found != expected:
+            staging.clear()
+            raise missing_rows_error(f"staged chunks of collection '{collection}'", expected, found, staging.address)
 
 
 def _stage(staging: Staging, rows: list[dict[str, object]]) -> None:
     if rows:
         staging.append(pl.DataFrame(rows, schema=SCHEMAS[CHUNKS]))
-
-
-def _of(collection: str, versions: pl.DataFrame, staging: Staging, expected: int) -> Iterator[pl.DataFrame]:
-    """The staged chunks of some versions of documents, all of them: it raises before a commit that would lack some."""
-    found = 0
-    for frame in staging.frames(SCHEMAS[CHUNKS]):
-        rows = frame.join(versions, on=VERSION, how="semi")
-        found += rows.height
-        if rows.height:
-            yield rows
-    if found != expected:
-        staging.clear()
-        raise missing_rows_error(f"staged chunks of collection '{collection}'", expected, found, staging.address)

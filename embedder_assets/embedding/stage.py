@@ -23,6 +23,7 @@ from embedder_assets.embedding.lexical import LEXICAL
 from embedder_assets.errors import InferenceError, TableError
 from embedder_assets.serving.client.grpc import Answer, Outputs
 from embedder_assets.serving.client.session import TritonSession
+from embedder_assets.serving.models.description import CONTEXT_SEPARATOR
 from embedder_assets.settings import Settings
 from embedder_assets.tables.digest_ranges import FULL_RANGE, DigestRange, digest_ranges
 from embedder_assets.tables.schemas import SCHEMAS, Schema
@@ -30,6 +31,8 @@ from embedder_assets.tables.staging import Staging
 from embedder_assets.tables.store import TableStore
 from embedder_assets.telemetry.stage_record import StageMeter
 
+# The columns that a passage is made from.
+PASSAGE = ["context", "text"]
 # Also what a crash can cost at most.
 REQUESTS_PER_STAGED_FILE = 4
 _FAILED: Schema = {name: pl.String() for name in (*MODEL_KEY, "message")}
@@ -245,12 +248,13 @@ class EmbeddingStage:
     ) -> None:
         """Stages the values of distinct texts of a range, and notes which failed."""
         encoder, wanted = pending.encoder, part.rows & pl.col("content_sha256").is_in(digests.implode())
-        texts = self._store.read("chunks", collection, ["content_sha256", "text", "token_count"], where=wanted)
+        texts = self._store.read("chunks", collection, ["content_sha256", *PASSAGE, "token_count"], where=wanted)
         # The longest first: what remains at the end is short, so no core waits long for another. Equal ones in the
         # order of their digest, so that a run does the same again.
         texts = texts.unique("content_sha256").sort(["token_count", "content_sha256"], descending=[True, False])
         frames = list(texts.iter_slices(self._batch_size))
-        requests = ([(text,) for text in frame["text"]] for frame in frames)
+        context = self._triton.reads_context(encoder.model)
+        requests = ([(text,) for text in passages(frame, context=context)] for frame in frames)
         before, done, unstaged = pending.wanted - texts.height, 0, []
         answers = self._triton.infer_many(encoder.model, requests, observer=meter)
         for frame, answer in zip(frames, answers, strict=True):
@@ -334,6 +338,12 @@ class EmbeddingStage:
     def _staging(self, collection: str, encoder: Encoder) -> Staging:
         """Where a model's computed rows wait."""
         return self._store.staging(self._table, collection, encoder.fingerprint)
+
+
+def passages(chunks: pl.DataFrame, *, context: bool) -> pl.Series:
+    """What a model reads of chunks, with their context in front or without it: columns of ``PASSAGE``."""
+    columns = PASSAGE if context else PASSAGE[-1:]
+    return chunks.select(pl.concat_str(columns, separator=CONTEXT_SEPARATOR, ignore_nulls=True)).to_series()
 
 
 def _own(encoder: Encoder) -> pl.Expr:

@@ -50,7 +50,8 @@ SCHEMAS: dict[str, Schema] = {
         "source_sha256": _TEXT,
         "extraction": _TEXT,
     },
-    # `start` and `end` are character offsets into the document's text; `chunking` identifies how it was cut.
+    # `start` and `end` are character offsets into the document's text; `chunking` identifies how it was cut. `context`
+    # is what a dense model may read in front of the text, `title` is the document's; both null where no model asks.
     "chunks": {
         "collection": _TEXT,
         "doc_id": _TEXT,
@@ -64,6 +65,8 @@ SCHEMAS: dict[str, Schema] = {
         "content_sha256": _TEXT,
         "document_sha256": _TEXT,
         "chunking": _TEXT,
+        "title": _TEXT,
+        "context": _TEXT,
     },
     # `embedding` has unit length.
     "dense_embeddings": {**_EMBEDDING_KEY, "embedding": pl.List(pl.Float32)},

@@ -295,6 +295,7 @@ class TableStore:
                     "predicate": f"old.{collection_predicate(collection)} AND {same}",
                     "source_alias": "new",
                     "target_alias": "old",
+                    "merge_schema": True,  # the values of columns that are younger than the table would be lost
                     "commit_properties": self._snapshot.describe(table, collection),
                 },
             )

@@ -96,6 +96,24 @@ class RequestTrace(RecordPart):
     dimension: int | None = None
 
 
+class Tokenization(RecordPart):
+    """How a model's tokenizer reads a sample of a collection's texts: shares from 0 to 1.
+
+    Attributes:
+        texts: How many were looked at.
+        unknown: Share of the tokens that are the tokenizer's unknown one.
+        spelled_out: Share of the tokens that are a single letter of a word that falls apart into nothing but letters.
+        unreadable: Share of the texts of which more than half of the tokens are of these two kinds.
+        truncated: Share of the texts that are longer than the model reads, and are cut there.
+    """
+
+    texts: int
+    unknown: float
+    spelled_out: float
+    unreadable: float
+    truncated: float
+
+
 class StageRecord(RecordPart):
     """What one stage of one run did, for all collections of the run.
 
@@ -109,6 +127,7 @@ class StageRecord(RecordPart):
         items: Items by outcome, for example ``computed`` and ``reused``.
         coverage: Share of the chunks that have a row, by collection.
         models: The models that made the rows, name to fingerprint, the primary first.
+        tokenization: How each model's tokenizer reads the chunks, by collection and model.
         gpu_peak_bytes: Highest GPU memory seen, by device; empty without a GPU.
         host_peak_bytes: Highest memory of this process and the embedded Triton together, without a GPU.
         fallback_used: Whether something simpler stood in for the stage's model.
@@ -130,6 +149,7 @@ class StageRecord(RecordPart):
     items: dict[str, int] = Field(default_factory=dict)
     coverage: dict[str, float] = Field(default_factory=dict)
     models: dict[str, str] = Field(default_factory=dict)
+    tokenization: dict[str, dict[str, Tokenization]] = Field(default_factory=dict)
     gpu_peak_bytes: dict[str, int] = Field(default_factory=dict)
     host_peak_bytes: int | None = None
     fallback_used: bool = False
@@ -191,6 +211,7 @@ class StageMeter:
         self.attributes: dict[str, Attribute] = {}
         self._coverage: dict[str, float] = {}
         self.models: dict[str, str] = {}
+        self.tokenization: dict[str, dict[str, Tokenization]] = {}
         self._report = report
         self._run_id = run_id
         self._request_ratio = request_ratio
@@ -312,6 +333,7 @@ class StageMeter:
             items=dict(self._items),
             coverage=self._coverage,
             models=self.models,
+            tokenization=self.tokenization,
             gpu_peak_bytes=self._gpu_peak,
             host_peak_bytes=None if self._gpu_peak else self._host_peak,
             fallback_used=self._fallback is not None,

@@ -14,6 +14,7 @@ import polars as pl
 from embedder_assets.errors import EmbedderError, InferenceError
 from embedder_assets.serving.client.grpc import UNOBSERVED, Answer, Failure, Outputs, RequestObserver, Row
 from embedder_assets.serving.models.description import ScoreFormula
+from embedder_assets.serving.models.tokenization import TokenCounts
 from embedder_assets.settings import Settings, load_settings
 from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.store import TableStore
@@ -56,6 +57,8 @@ def make_chunks(*texts: str, doc_id: str = "a.md", collection: str = "kb") -> pl
                 "content_sha256": sha256(text),
                 "document_sha256": sha256(document_text(*texts)),
                 "chunking": "test",
+                "title": None,
+                "context": None,
             }
         )
         start += len(text) + 2
@@ -148,6 +151,7 @@ class FakeTriton:
         self.requests: list[list[Row]] = []
         self.roles: list[str] = []
         self.fingerprints = {DENSE: "dense-1", SECOND: "second-1", SPARSE: "sparse-1", RERANK: "rerank-1"}
+        self.with_context: set[str] = set()
         self.token_budgets = {DENSE: 256, SECOND: 512}
 
     @property
@@ -163,6 +167,22 @@ class FakeTriton:
 
     def max_tokens(self, model: str) -> int:
         return self.token_budgets[model]
+
+    def reads_context(self, model: str) -> bool:
+        return model in self.with_context
+
+    def count_tokens(self, model: str, rows: Sequence[Row], role: str = "passage") -> TokenCounts:
+        """A token is a word; one that begins with a question mark is unknown."""
+        words = [" ".join(row).split() for row in rows]
+        unknown = [sum(word.startswith("?") for word in text) for text in words]
+        return TokenCounts(
+            texts=len(rows),
+            truncated=sum(len(text) > self.token_budgets.get(model, 256) for text in words),
+            unreadable=sum(2 * count > len(text) for text, count in zip(words, unknown, strict=True)),
+            tokens=sum(map(len, words)),
+            unknown=sum(unknown),
+            spelled_out=0,
+        )
 
     def infer_many(
         self,

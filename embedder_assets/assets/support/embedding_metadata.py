@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 import dagster as dg
@@ -11,6 +11,7 @@ from embedder_assets.assets.support.materialize import Metadata
 from embedder_assets.assets.support.preview import PREVIEW_ROWS, rate, table_preview
 from embedder_assets.embedding.stage import EmbeddingOutcome, Encoder
 from embedder_assets.tables.store import TableStore
+from embedder_assets.telemetry.stage_record import Tokenization
 
 
 def embedding_metadata(
@@ -46,4 +47,16 @@ def embedding_metadata(
             }
         ),
         "preview": table_preview(rows, [name for name in rows.columns if name != "collection"]),
+    }
+
+
+def tokenization_metadata(read: Mapping[str, Tokenization]) -> Metadata:
+    """What each model can read of a collection's chunks, and the worst of all models as a figure of its own."""
+    if not read:
+        return {}
+    return {
+        "unknown_ratio": max(each.unknown for each in read.values()),
+        "spelled_out_ratio": max(each.spelled_out for each in read.values()),
+        "truncated_ratio": max(each.truncated for each in read.values()),
+        "tokenization": dg.MetadataValue.json({model: each.model_dump() for model, each in read.items()}),
     }

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from http.client import HTTPException
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from embedder_assets.errors import ModelBuildError, TritonUnavailableError
 from embedder_assets.network import loopback
@@ -21,6 +22,9 @@ from embedder_assets.serving.models.build import require_built
 from embedder_assets.serving.models.description import ModelDescription, Role, ScoreFormula, Stage, load_description
 from embedder_assets.serving.server.access import TritonAddress
 from embedder_assets.settings import Device, Settings
+
+if TYPE_CHECKING:
+    from embedder_assets.serving.models.tokenization import TokenCounts
 
 SCRAPE_TIMEOUT_S = 2
 
@@ -76,21 +80,42 @@ class TritonSession:
         """The weights of a rerank model's final score."""
         return self._description(model).score
 
+    def reads_context(self, model: str) -> bool:
+        """Whether a dense model reads title and headings in front of a passage."""
+        return self._description(model).context
+
     def max_tokens(self, model: str) -> int:
         """The longest passage that a model reads whole: special tokens included, its passage prefix not."""
-        from tokenizers import Tokenizer
-
         description = self._description(model)
         prefix = description.passage_prefix
         if not prefix:
             return description.max_tokens
-        tokenizer = Tokenizer.from_file(str(self.tokenizer_file(model)))
+        from embedder_assets.serving.models.tokenization import load_tokenizer  # a run may need no tokenizer
+
+        tokenizer = load_tokenizer(self.tokenizer_file(model))
         return description.max_tokens - len(tokenizer.encode(prefix, add_special_tokens=False).ids)
 
     def tokenizer_file(self, model: str) -> Path:
         """The tokenizer of a model, which the repository keeps next to it."""
         require_built(self._settings.model_repository, model, self._settings.device)
         return self._settings.model_repository / model / "tokenizer.json"
+
+    def count_tokens(self, model: str, rows: Sequence[Row], role: Role = "passage") -> TokenCounts:
+        """How a model's tokenizer reads texts, or pairs of texts; no server is needed.
+
+        Args:
+            model: Name of the model.
+            rows: The texts, without the model's prefixes.
+            role: Which prefix single texts get; each pair gets both.
+
+        Raises:
+            ModelBuildError: The model repository has no tokenizer of the model.
+        """
+        from embedder_assets.serving.models.tokenization import count_tokens
+
+        description = self._description(model)
+        file = self._settings.model_repository / model / "tokenizer.json"
+        return count_tokens(file, description.max_tokens, [description.prefixed(row, role) for row in rows])
 
     def infer_many(
         self,

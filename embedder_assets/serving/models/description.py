@@ -18,6 +18,9 @@ from embedder_assets.pydantic_errors import first_field_error
 from embedder_assets.settings import Device
 
 BACKEND = "text_encoder"
+# Between a context and its passage, see ``ModelDescription.context``; and how a context is made, for the fingerprint.
+CONTEXT_SEPARATOR = "\n"
+CONTEXT = f"title > headings, as far as the text lacks them{CONTEXT_SEPARATOR}text"
 DESCRIPTION_FILE = "model.toml"
 LONGEST_INPUT = 8192
 
@@ -160,6 +163,11 @@ class ModelDescription(TomlTable):
     normalize: bool = Field(True, description="Whether a dense vector is scaled to length 1.")
     query_prefix: str = Field("", description="Put before every query.")
     passage_prefix: str = Field("", description="Put before every passage; the chunk budget leaves room for it.")
+    context: bool = Field(
+        False,
+        description="Of a dense model: whether the title of the document and the headings stand in front of a passage "
+        "that does not say them; the chunk budget leaves room for them.",
+    )
     max_tokens: int = Field(ge=8, le=LONGEST_INPUT, description="Longer inputs are cut, special tokens included.")
     dimension: int = Field(ge=1, description="Vector length; for sparse, the number of (index, value) pairs.")
     precision: DevicePrecision = DevicePrecision()
@@ -176,6 +184,8 @@ class ModelDescription(TomlTable):
             raise ValueError(f"pooling '{self.pooling}' is not one of stage '{self.stage}' ({allowed})")
         if self.stage != "rerank" and "score" in self.model_fields_set:
             raise ValueError("[score] is for stage 'rerank' only")
+        if self.stage != "dense" and self.context:
+            raise ValueError("context = true is for stage 'dense' only")
         return self
 
     def device(self, wanted: Device) -> Device:
@@ -199,7 +209,8 @@ class ModelDescription(TomlTable):
         """
         precision = self.precision_on(wanted)
         recipe = [] if isinstance(self.source, ShippedSource) else [RECIPES[precision]]
-        return _digest([*self._deciding, precision, self.micro_batch_on(wanted), *recipe])
+        context = [CONTEXT] if self.context else []
+        return _digest([*self._deciding, precision, self.micro_batch_on(wanted), *recipe, *context])
 
     def parameters(self, wanted: Device) -> dict[str, str]:
         """What the backend gets of all that decides the output, the fingerprint of it among them."""

@@ -62,6 +62,16 @@ class FeatureToggles(Section):
     metrics_enabled: Toggle | None = Field(None, description="Absent in a v4.0 manifest.")
 
 
+class TokenizationEntry(Section):
+    """How a model's tokenizer reads a sample of a collection's chunks."""
+
+    texts: NonNegativeInt = Field(description="Chunks in the sample.")
+    unknown: Ratio = Field(description="Share of the tokens that are the tokenizer's unknown one.")
+    spelled_out: Ratio = Field(description="Share of the tokens that are single letters of words it does not know.")
+    unreadable: Ratio = Field(description="Share of the texts with more than half of such tokens.")
+    truncated: Ratio = Field(description="Share of the texts that are longer than the model reads, and are cut there.")
+
+
 class StageRun(Section):
     """What a stage did. What v4.0 did not record is absent in a manifest that was read from v4.0."""
 
@@ -76,6 +86,9 @@ class StageRun(Section):
     gpu_peak_gb: NonNegativeFloat | None = Field(None, description="The largest of all devices, 10^9 bytes.")
     models: dict[str, str] | None = Field(None, description="Name to fingerprint, the primary first.")
     coverage: dict[str, Ratio] | None = Field(None, description="Share of chunks that have a row, by collection.")
+    tokenization: dict[str, dict[str, TokenizationEntry]] | None = Field(
+        None, description="What the models can read of the chunks, by collection and model."
+    )
 
 
 class DenseRun(StageRun):

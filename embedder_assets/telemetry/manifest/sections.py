@@ -48,6 +48,11 @@ def stage_section(section: type[Run], record: StageRecord | None) -> Run | None:
             "items": record.items,
             "batches": len(record.batch_latencies_s),
             "coverage": record.coverage or None,
+            "tokenization": {
+                name: {model: each.model_dump() for model, each in of.items()}
+                for name, of in record.tokenization.items()
+            }
+            or None,
         }
     )
 

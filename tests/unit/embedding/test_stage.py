@@ -161,3 +161,28 @@ def test_sparse_rows_go_the_same_way(store, embed_chunks):
     triton = FakeTriton()
     embed_chunks(make_chunks("red apple", "red apple"), triton, encoder=encoder)
     assert (triton.requests, len(keys(store, "sparse_embeddings"))) == ([], 2)
+
+
+def with_context(*contexts: str | None) -> pl.DataFrame:
+    """Chunks of one and the same text, each with the digest of its context and the text."""
+    digests = [sha256(f"{context}\x1fone" if context else "one") for context in contexts]
+    chunks = make_chunks(*["one"] * len(contexts))
+    return chunks.with_columns(pl.Series("context", contexts, pl.String), pl.Series("content_sha256", digests))
+
+
+def test_a_context_is_embedded_with_its_text(store, embed_chunks):
+    triton = FakeTriton()
+    triton.with_context.add(DENSE)
+    embed_chunks(with_context("Whales", "Ships", "Whales", None), triton)
+    assert sorted(triton.texts) == ["Ships\none", "Whales\none", "one"]
+    again = FakeTriton()
+    again.with_context.add(DENSE)
+    outcome = embed_chunks(with_context("Whales", "Boats", "Whales", None), again)
+    assert again.texts == ["Boats\none"]
+    assert (outcome.rows, outcome.reused, outcome.deleted) == (4, 3, 1)
+
+
+def test_a_model_without_context_reads_the_text(store, embed_chunks):
+    triton = FakeTriton()
+    embed_chunks(with_context("Whales", None), triton)
+    assert set(triton.texts) == {"one"}

@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 
 from benchmarks.common.judged_collections import sample
+from benchmarks.context.run import known_item_grades, known_item_queries
 from benchmarks.retrieval_quality.run import RANKINGS, render, verdicts
+from embedder_assets.chunking.chunker import Chunk
+from embedder_assets.corpus.document import Document
 
 
 def values(**means: float) -> dict[str, np.ndarray]:
@@ -56,3 +59,17 @@ def test_table_has_collections_by_rankings():
     assert table[0] == "| nDCG@10 | a | b | mean |"
     assert "| rrf | 0.2500 | 0.7500 | 0.5000 |" in table
     assert "| reranked, learned | 0.5000 | 0.7500 | 0.6250 |" in table
+
+
+def test_known_item_asks_for_chunks_without_its_heading():
+    text = "# Red whales\n\nRed whales swim.\n\nThey sing.\n\n# Ships\n\nThey sail.\n"
+    document = Document("kb", "a.md", text, "text/markdown", len(text), "Red whales")
+    queries, wanted = known_item_queries([document])
+    assert queries == {"a.md:0": "Red whales"}  # one word says too little
+    parts = ["Red whales swim.", "They sing.", "They sail."]
+    spans = [(text.index(part), text.index(part) + len(part)) for part in parts]
+    chunks = [
+        Chunk("kb", "a.md", part, at, part, start, end, 3, "", "")
+        for at, (part, (start, end)) in enumerate(zip(parts, spans, strict=True))
+    ]
+    assert known_item_grades(chunks, wanted) == {"a.md:0": {"They sing.": 1}}

@@ -207,6 +207,15 @@ def test_append_adds_rows_in_one_commit(store):
     assert (version(store), texts(store)) == (1, ["one", "three", "two"])
 
 
+def test_an_older_table_gets_new_columns(store):
+    before, after = make_chunks("one", "two"), make_chunks("one", "three").with_columns(context=pl.lit("Whales"))
+    older = before.drop("title", "context")
+    older.write_delta(str(store.path("chunks")), delta_write_options={"partition_by": ["collection"]})
+    assert store.read("chunks", "kb")["context"].null_count() == 2
+    store.delete_and_insert("chunks", "kb", after.tail(1), before.tail(1).select("chunk_id", "content_sha256"))
+    assert dict(store.read("chunks", "kb", ["text", "context"]).iter_rows()) == {"one": None, "three": "Whales"}
+
+
 def test_rows_without_a_promised_column_are_refused(store):
     with pytest.raises(TableError, match="without heading, content_sha256"):
         store.append("chunks", make_chunks("one").drop("heading", "content_sha256"))

@@ -77,6 +77,11 @@ def test_description_is_read_with_defaults(tmp_path):
         ("max_tokens = 128", "max_tokens = 100000", "max_tokens"),
         ('pooling = "mean"', 'pooling = "logit"', "pooling 'logit' is not one of stage 'dense'"),
         ('stage = "dense"', "", "stage"),
+        (
+            'stage = "dense"\nlicense = "MIT"\npooling = "mean"',
+            'stage = "sparse"\nlicense = "MIT"\npooling = "splade_max"\ncontext = true',
+            "context = true is for stage 'dense' only",
+        ),
         ('license = "MIT"', 'licence = "MIT"', "licence"),
         ('kind = "local"', 'kind = "url"', "kind"),
         (
@@ -145,7 +150,7 @@ OF_THE_DEVICE = [{"precision": {"cpu": "fp32", "gpu": "fp32"}}, {"micro_batch_si
 
 
 @pytest.mark.parametrize("device", ["cpu", "gpu"])
-@pytest.mark.parametrize("change", [*DECIDING, *OF_THE_DEVICE])
+@pytest.mark.parametrize("change", [*DECIDING, *OF_THE_DEVICE, {"context": True}])
 def test_output_fields_change_the_fingerprint(change, device):
     assert describe(**change).fingerprint(device) != describe().fingerprint(device)
 

@@ -17,7 +17,7 @@ from embedder_assets.telemetry.manifest.json_schema import SCHEMA_FILE, json_sch
 from embedder_assets.telemetry.manifest.schema import Manifest
 from embedder_assets.telemetry.manifest.summarize import RunFacts, summarize_run
 from embedder_assets.telemetry.manifest.v40 import WARNING
-from embedder_assets.telemetry.stage_record import LeaseEvent, Mitigation, StageRecord
+from embedder_assets.telemetry.stage_record import LeaseEvent, Mitigation, StageRecord, Tokenization
 from tests.conftest import PROJECT
 from tests.support.factories import GB, make_record, make_settings
 
@@ -32,6 +32,7 @@ LEASED = LeaseEvent(
 RELEASED = LeaseEvent(event="released", policy="exclusive", at=1001.0)
 HALVED = Mitigation(kind="batch_halved", model="m", reason="out_of_memory", batch_size=32, at=1000.5)
 FAILED_ITEM = Mitigation(kind="item_failed", model="m", reason="out_of_memory", batch_size=1, at=1000.7, items=["c1"])
+READ = Tokenization(texts=3, unknown=0.1, spelled_out=0.5, unreadable=0.6667, truncated=0.0)
 RECORDS = [
     make_record("chunk"),
     make_record(
@@ -41,6 +42,7 @@ RECORDS = [
         items={"computed": 3, "failed": 1},
         coverage={"kb": 0.75},
         models={"m": "f"},
+        tokenization={"kb": {"m": READ}},
         gpu_peak_bytes={"0": 3 * GB, "1": GB},
         lease_events=[LEASED, RELEASED],
         mitigations=[HALVED, FAILED_ITEM],
@@ -97,6 +99,11 @@ def manifest(summarize) -> Manifest:
 def embedder(*arguments: str) -> tuple[int, str]:
     result = CliRunner().invoke(main, ["summary", *arguments])
     return result.exit_code, result.output
+
+
+def test_tokenization_is_in_the_section_of_its_stage(manifest):
+    assert manifest.dense_run.tokenization["kb"]["m"].model_dump() == READ.model_dump()
+    assert manifest.sparse_run.tokenization is None
 
 
 # The published schema
