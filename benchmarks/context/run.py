@@ -30,9 +30,10 @@ from embedder_assets.corpus.document import Document
 from embedder_assets.corpus.extract import DocumentLimits, read_sources
 from embedder_assets.corpus.markdown import sections
 from embedder_assets.corpus.queries import load_qrels, load_queries
-from embedder_assets.evaluation.evaluate import Qrels, evaluate_rankings
+from embedder_assets.evaluation.evaluate import evaluate_rankings
 from embedder_assets.evaluation.model_comparison import paired_p_value
 from embedder_assets.evaluation.results import NDCG
+from embedder_assets.retrieval.judgements import Qrels
 from embedder_assets.serving.client.session import TritonSession
 from embedder_assets.serving.models.description import CONTEXT_SEPARATOR, Role
 from embedder_assets.settings import PROJECT_ROOT, load_settings

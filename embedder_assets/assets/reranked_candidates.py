@@ -3,10 +3,12 @@
 import dagster as dg
 
 from embedder_assets.assets.fused_candidates import fused_candidates
+from embedder_assets.assets.support.embedding_metadata import tokenization_metadata
 from embedder_assets.assets.support.materialize import Events, Metadata, collection_asset, materialize_stage
 from embedder_assets.assets.support.preview import table_preview
 from embedder_assets.embedding.keys import ModelVersion
-from embedder_assets.retrieval.rerank import RerankStage
+from embedder_assets.embedding.tokenization import SAMPLE_TEXTS, tokenization
+from embedder_assets.retrieval.rerank import RerankStage, pair_sample
 from embedder_assets.retrieval.weights_in_use import stage_weights
 from embedder_assets.run_context import Pipeline
 from embedder_assets.tables.store import TableStore
@@ -22,6 +24,9 @@ def reranked_candidates(context: dg.AssetExecutionContext, pipeline: dg.Resource
         model = ModelVersion(name, pipeline.triton.fingerprint(name, "rerank"))
         rows = RerankStage(tables, pipeline.triton, pipeline.settings, model).run(collection, meter)
         meter.add("candidate_count", rows.height)
+        pairs = pair_sample(tables, collection, rows, SAMPLE_TEXTS)
+        read = tokenization(pipeline.triton, name, pairs) if pairs else None
+        meter.tokenization[collection] = {name: read} if read else {}
         shown = ["query_id", "rank", "doc_id", "score", "cross_encoder_score", "fused_rank"]
         fallback_used = bool(rows["fallback_used"].any())
         used = stage_weights(tables, pipeline.settings, collection, "rerank")
@@ -32,6 +37,7 @@ def reranked_candidates(context: dg.AssetExecutionContext, pipeline: dg.Resource
             "moved": rows.filter(rows["rank"] != rows["fused_rank"]).height,
             **{f"{name}_weight": round(value, 6) for name, value in weights.items()},
             "weights_source": "not used: the fused order stands" if fallback_used else used.source,
+            **tokenization_metadata(meter.tokenization[collection]),
             "model": model.name,
             "model_fingerprint": model.fingerprint,
             "preview": table_preview(rows.sort("query_id", "rank"), shown),

@@ -36,7 +36,7 @@ def models_read_queries(pipeline: Pipeline, collection: str) -> Finding | None:
     """The vocabulary of each model knows the words of the queries."""
     sparse = [pipeline.settings.sparse_model] if pipeline.settings.enable_sparse else []
     models = [*pipeline.settings.dense_models, *sparse]
-    texts = query_sample(pipeline.store, collection)
+    texts = [(text,) for text in query_sample(pipeline.store, collection)]
     asked = models if texts else ()
     return _finding({model: tokenization(pipeline.triton, model, texts, "query") for model in asked}, "queries")
 

@@ -46,18 +46,18 @@ def chunk_tokenization(triton: TritonSession, model: str, chunks: pl.DataFrame) 
         context = triton.reads_context(model)
     except ModelBuildError:
         return None
-    return tokenization(triton, model, passages(chunks, context=context).to_list())
+    return tokenization(triton, model, [(text,) for text in passages(chunks, context=context)])
 
 
 def tokenization(
-    triton: TritonSession, model: str, texts: Sequence[str], role: Role = "passage"
+    triton: TritonSession, model: str, rows: Sequence[tuple[str, ...]], role: Role = "passage"
 ) -> Tokenization | None:
-    """How a model's tokenizer reads some texts; None where the model repository has none of it.
+    """How a model's tokenizer reads some texts or pairs of texts; None where the model repository has none of it.
 
     A repository for servers elsewhere need have no tokenizer but that of the first dense model, which cuts the chunks.
     """
     try:
-        counts = triton.count_tokens(model, [(text,) for text in texts], role)
+        counts = triton.count_tokens(model, rows, role)
     except ModelBuildError:
         return None
     return Tokenization(

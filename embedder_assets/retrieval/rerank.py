@@ -215,3 +215,20 @@ def candidate_vectors(
     rows = store.read("dense_embeddings", collection, ["chunk_id", "embedding"], where=wanted)
     aligned = pairs.select("chunk_id").join(rows, on="chunk_id", how="left", maintain_order="left")
     return as_matrix(aligned["embedding"])
+
+
+def pair_sample(store: TableStore, collection: str, reranked: pl.DataFrame, size: int) -> list[tuple[str, str]]:
+    """Query and passage of some pairs, as if drawn by chance, but always the same: the first by their digests.
+
+    Args:
+        store: The tables.
+        collection: The collection.
+        reranked: Its rows of ``reranked_candidates``.
+        size: How many pairs at most.
+    """
+    some = reranked.sort("content_sha256", "query_sha256").unique(PAIR, keep="first", maintain_order=True).head(size)
+    wanted = pl.col("chunk_id").is_in(some["chunk_id"].unique().implode())
+    chunks = store.read("chunks", collection, ["chunk_id", "text"], where=wanted)
+    queries = store.read("queries", collection, ["query_id", "text"]).rename({"text": "query_text"})
+    pairs = some.select("query_id", "chunk_id").join(queries, on="query_id").join(chunks, on="chunk_id")
+    return list(pairs.select("query_text", "text").iter_rows())

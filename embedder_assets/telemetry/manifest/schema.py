@@ -63,9 +63,9 @@ class FeatureToggles(Section):
 
 
 class TokenizationEntry(Section):
-    """How a model's tokenizer reads a sample of a collection's chunks."""
+    """How a model's tokenizer reads a sample of a collection's chunks, or of its pairs of query and chunk."""
 
-    texts: NonNegativeInt = Field(description="Chunks in the sample.")
+    texts: NonNegativeInt = Field(description="Chunks, or pairs, in the sample.")
     unknown: Ratio = Field(description="Share of the tokens that are the tokenizer's unknown one.")
     spelled_out: Ratio = Field(description="Share of the tokens that are single letters of words it does not know.")
     unreadable: Ratio = Field(description="Share of the texts with more than half of such tokens.")

@@ -46,7 +46,7 @@ def test_query_sample_is_bounded(store):
 def test_shares_of_tokens_and_texts():
     triton = FakeTriton()
     triton.token_budgets[DENSE] = 4
-    read = tokenization(triton, DENSE, ["red ?size", "?", "a b c d e", "f g"])
+    read = tokenization(triton, DENSE, [(text,) for text in ("red ?size", "?", "a b c d e", "f g")])
     assert read == Tokenization(texts=4, unknown=0.2, spelled_out=0.0, unreadable=0.25, truncated=0.25)
 
 

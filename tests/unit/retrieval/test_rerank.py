@@ -3,7 +3,7 @@ import pytest
 
 from embedder_assets.embedding.keys import ModelVersion
 from embedder_assets.errors import EmbedderError, InferenceError, TritonUnavailableError
-from embedder_assets.retrieval.rerank import RerankStage
+from embedder_assets.retrieval.rerank import RerankStage, pair_sample
 from embedder_assets.serving.models.description import ScoreFormula
 from embedder_assets.tables.schemas import SCHEMAS
 from embedder_assets.tables.store import TableStore
@@ -243,3 +243,13 @@ def test_new_formula_rescores_stored_logits(store, tmp_path, monkeypatch):
     after = run(store, triton, tmp_path, meter)
     assert (len(triton.requests), meter.record().items) == (1, {"reused": 3})
     assert before["input_digest"].unique().to_list() != after["input_digest"].unique().to_list()
+
+
+def test_sample_of_pairs_has_their_texts(store, tmp_path):
+    rows = run(store, FakeTriton(), tmp_path)
+    pairs = pair_sample(store, "kb", rows, 10)
+    assert sorted(pairs) == sorted(("reset password", text) for text in TEXTS)
+    assert pair_sample(store, "kb", rows.sample(fraction=1, shuffle=True, seed=1), 2) == pair_sample(
+        store, "kb", rows, 2
+    )
+    assert len(pair_sample(store, "kb", rows, 2)) == 2
