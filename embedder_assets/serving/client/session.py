@@ -68,6 +68,14 @@ class TritonSession:
             )
         return description.fingerprint(self._settings.device)
 
+    def precision_change(self, model: str, fingerprint: str) -> str | None:
+        """Why rows of a model with another fingerprint are computed anew, where only its precision has changed."""
+        description = self._description(model)
+        earlier, now = description.precision_of(fingerprint), description.precision_on(self._settings.device)
+        if earlier in (None, now):
+            return None
+        return f"model '{model}' is built in {now} now: its vectors of {earlier} are computed anew, once"
+
     def stage(self, model: str) -> Stage:
         """The stage that a model is for."""
         return self._description(model).stage

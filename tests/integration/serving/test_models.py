@@ -15,7 +15,8 @@ from tritonclient.grpc import InferenceServerClient, InferInput, model_config_pb
 from embedder_assets.errors import InferenceError, ModelBuildError
 from embedder_assets.serving.client.session import TritonSession
 from embedder_assets.serving.models.build import build_models, inspect_models, require_built
-from embedder_assets.serving.models.description import load_description, render_config
+from embedder_assets.serving.models.description import load_description
+from embedder_assets.serving.models.triton_config import render_config
 from embedder_assets.serving.verify import verify_models
 from embedder_assets.settings import load_settings
 

@@ -55,10 +55,10 @@ def test_slow_fusions_are_disabled_on_cpu(backend, graph, monkeypatch, tmp_path)
     keep_optimized(str(graph), onnxruntime.SessionOptions(), providers=["CPUExecutionProvider"])
     assert {"SkipLayerNormalization", "BiasGelu"} <= ops()  # else ONNX Runtime needs no such option any more
     monkeypatch.setattr(onnxruntime, "InferenceSession", keep_optimized)
-    backend._session(graph, "CPU")
+    backend.open_runtime(graph, "int8", "CPU", 1)
     assert not {"SkipLayerNormalization", "BiasGelu"} & ops()
     assert {"LayerNormalization", "Gelu"} <= ops()
-    assert cpu_session.DISABLED_OPTIMIZERS == backend.DISABLED_OPTIMIZERS
+    assert cpu_session.DISABLED_OPTIMIZERS == sys.modules["runtimes"].DISABLED_OPTIMIZERS
 
 
 @pytest.mark.parametrize(

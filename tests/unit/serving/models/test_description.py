@@ -11,8 +11,8 @@ from embedder_assets.serving.models.description import (
     ModelDescription,
     list_descriptions,
     load_description,
-    render_config,
 )
+from embedder_assets.serving.models.triton_config import render_config
 from embedder_assets.settings import load_settings
 
 REPOSITORY = load_settings(environ={}).model_repository
@@ -249,6 +249,7 @@ def test_configuration_has_the_required_parameters():
         "fingerprint": description.fingerprint("cpu"),
         "max_tokens": "128",
         "micro_batch_size": "5",
+        "precision": "int8",
         "threads": "3",
     }
 
