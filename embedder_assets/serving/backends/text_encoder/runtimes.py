@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 Arrays = list[NDArray[Any]]
 
+CAPABILITIES = "OPTIMIZATION_CAPABILITIES"
+
 
 class Runtime(Protocol):
     """A graph that is ready to compute; several threads may call it at a time.
@@ -96,14 +98,14 @@ class OpenVino:
                 'openvino` into the Python of this Triton, or set precision = { cpu = "int8" } in model.toml and run '
                 "`embedder models build`"
             ) from error
+        core = openvino.Core()
         options = {
-            "INFERENCE_PRECISION_HINT": "bf16",
+            "INFERENCE_PRECISION_HINT": "bf16" if "BF16" in core.get_property("CPU", CAPABILITIES) else "f32",
             "NUM_STREAMS": workers,
             "INFERENCE_NUM_THREADS": workers,
             # Bound to cores, the threads of two servers on one machine would wait for the same ones.
             "ENABLE_CPU_PINNING": False,
         }
-        core = openvino.Core()
         self._compiled = core.compile_model(core.read_model(graph), "CPU", options)
         self.inputs: set[str] = {port.any_name for port in self._compiled.inputs}
         self._of_thread = threading.local()
