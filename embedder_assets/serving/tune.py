@@ -13,7 +13,7 @@ import statistics
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
@@ -94,10 +94,7 @@ def tune_model(settings: Settings, name: str, seconds: float, report: Callable[[
     numbers = sorted({*(2**power for power in range(cores().bit_length())), cores(), configured.threads})
     measured: dict[Tuning, list[float]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as scratch:
-        repositories = {
-            precision: _repository(settings, description, precision, Path(scratch) / precision)
-            for precision in _precisions(description, settings.device, report)
-        }
+        repositories = dict(_repositories(settings, description, Path(scratch), report))
         for round_ in range(1, ROUNDS + 1):
             for tuning in (Tuning(precision, threads) for threads in numbers for precision in repositories):
                 rate = _texts_per_second(settings, repositories[tuning.precision], name, tuning.threads, seconds)
@@ -125,16 +122,23 @@ def write_tuning(folder: Path, tuning: Tuning, device: Device) -> None:
         (folder / "config.pbtxt").write_text(render_config(changed, device), "utf-8")
 
 
-def _precisions(description: ModelDescription, device: Device, report: Callable[[str], None]) -> list[Precision]:
-    """Those that are measured: of a model that is exact on purpose, or that comes as it is, only its own."""
-    own = description.precision_on(device)
+def _repositories(
+    settings: Settings, description: ModelDescription, scratch: Path, report: Callable[[str], None]
+) -> Iterator[tuple[Precision, Path]]:
+    """A repository for each precision that is measured: of a model that is exact on purpose, or shipped, its own."""
+    own = description.precision_on(settings.device)
+    yield own, _repository(settings, description, own, scratch / own)
     others: dict[Precision, Precision] = {"int8": "bf16", "bf16": "int8"}
-    if description.source.kind == "shipped" or device != "cpu" or own not in others:
-        return [own]
-    if own == "int8" and not has_openvino():
+    if description.source.kind == "shipped" or settings.device != "cpu" or own not in others:
+        return
+    other = others[own]
+    if other == "bf16" and not has_openvino():
         report(f"{description.name}: bf16 is not measured, because OpenVINO is not installed: `pip install openvino`")
-        return [own]
-    return [own, others[own]]
+        return
+    try:
+        yield other, _repository(settings, description, other, scratch / other)
+    except ModelBuildError as error:
+        report(f"{description.name}: {other} is not measured: {error}")
 
 
 def _repository(settings: Settings, description: ModelDescription, precision: Precision, repository: Path) -> Path:

@@ -109,11 +109,17 @@ class OpenVino:
         self._compiled = core.compile_model(core.read_model(graph), "CPU", options)
         self.inputs: set[str] = {port.any_name for port in self._compiled.inputs}
         self._of_thread = threading.local()
+        # The first call initializes OpenVINO's bindings, and two threads that do so at once wait for each other for
+        # good: one for the interpreter's lock, the other for the guard of a static variable (docs/adr/0033).
+        self._request().infer({name: np.ones((1, 1), np.int64) for name in self.inputs})
 
     def run(self, outputs: Sequence[str], feeds: Mapping[str, NDArray[np.int64]]) -> Arrays:
         """See ``Runtime``."""
+        # The feeds live until the answer; the answer is copied, because the next call overwrites it.
+        answer = self._request().infer(dict(feeds), share_inputs=True)
+        return [answer[name] for name in outputs]
+
+    def _request(self) -> Any:
         if not hasattr(self._of_thread, "request"):
             self._of_thread.request = self._compiled.create_infer_request()
-        # The feeds live until the answer; the answer is copied, because the next call overwrites it.
-        answer = self._of_thread.request.infer(dict(feeds), share_inputs=True)
-        return [answer[name] for name in outputs]
+        return self._of_thread.request

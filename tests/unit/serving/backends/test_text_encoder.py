@@ -5,6 +5,7 @@ import importlib.util
 import json
 import os
 import sys
+import threading
 import types
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -95,6 +96,20 @@ def test_bf16_graph_answers_on_every_cpu(backend, graph, monkeypatch, capabiliti
         )
     if "BF16" not in capabilities:
         np.testing.assert_allclose(answers[0], expected, atol=1e-5)
+
+
+def test_first_openvino_call_is_made_alone(backend, graph, monkeypatch):
+    """Two threads that make it at once wait for each other for good: three of 29 processes did."""
+    callers = []
+    infer = openvino.InferRequest.infer
+
+    def noted(request, *arguments, **named):
+        callers.append(threading.current_thread())
+        return infer(request, *arguments, **named)
+
+    monkeypatch.setattr(openvino.InferRequest, "infer", noted)
+    backend.open_runtime(graph.with_name("plain.onnx"), "bf16", "CPU", 2)
+    assert callers == [threading.current_thread()]
 
 
 @pytest.mark.parametrize(
