@@ -123,7 +123,8 @@ def machine() -> str:
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     cores = len(os.sched_getaffinity(0))
     flags = " ".join(flag for flag in TELLING_FLAGS if flag in cpu_flags())
-    return f"{(names or [platform.processor()])[0]} ({flags or 'no flags known'}), {cores} cores, {time.strftime('%Y-%m-%d %H:%M')}"
+    name = (names or [platform.processor()])[0]
+    return f"{name} ({flags or 'no flags known'}), {cores} cores, {time.strftime('%Y-%m-%d %H:%M')}"
 
 
 def versions() -> dict[str, str]:

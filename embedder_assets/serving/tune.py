@@ -127,7 +127,7 @@ def _repositories(
 ) -> Iterator[tuple[Precision, Path]]:
     """A repository for each precision that is measured: of a model that is exact on purpose, or shipped, its own."""
     own = description.precision_on(settings.device)
-    yield own, _repository(settings, description, own, scratch / own)
+    yield own, repository_in(settings, description, own, scratch / own)
     others: dict[Precision, Precision] = {"int8": "bf16", "bf16": "int8"}
     if description.source.kind == "shipped" or settings.device != "cpu" or own not in others:
         return
@@ -136,13 +136,17 @@ def _repositories(
         report(f"{description.name}: bf16 is not measured, because OpenVINO is not installed: `pip install openvino`")
         return
     try:
-        yield other, _repository(settings, description, other, scratch / other)
+        yield other, repository_in(settings, description, other, scratch / other)
     except ModelBuildError as error:
         report(f"{description.name}: {other} is not measured: {error}")
 
 
-def _repository(settings: Settings, description: ModelDescription, precision: Precision, repository: Path) -> Path:
-    """A copy of the model that may be changed, built in a precision."""
+def repository_in(settings: Settings, description: ModelDescription, precision: Precision, repository: Path) -> Path:
+    """Makes a model repository with a copy of one model that may be changed, built in a precision.
+
+    Raises:
+        ModelBuildError: The model cannot be built, for example because its weights cannot be fetched.
+    """
     folder, copy = settings.model_repository / description.name, repository / description.name
     shutil.copytree(folder, copy)
     if precision != description.precision_on(settings.device):

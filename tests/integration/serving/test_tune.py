@@ -70,7 +70,7 @@ def test_written_precision_is_built_next(repository: Path) -> None:
 def test_fastest_of_all_is_recommended(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load_settings({"model_repository": (repository, "test")}, environ={})
     rates = {"int8": {1: 10.0, CORES: 30.0}, "bf16": {1: 20.0, CORES: 40.0}}
-    monkeypatch.setattr(tune, "_repository", lambda settings, description, precision, place: Path(precision))
+    monkeypatch.setattr(tune, "repository_in", lambda settings, description, precision, place: Path(precision))
     monkeypatch.setattr(
         tune,
         "_texts_per_second",
