@@ -39,6 +39,19 @@ def repository_in(precision: str) -> Path:
     return target
 
 
+def exact_repository() -> Path:
+    """The default models; where this machine's CPU chose bf16, in int8, so that tables can be compared bit for bit."""
+    built = load_settings(environ={}).model_repository
+    return built if load_description(built / DENSE).precision_on("cpu") == "int8" else repository_in("int8")
+
+
+def exact_variables() -> dict[str, str]:
+    """What makes a command use the exact repository; nothing where that is the default one."""
+    repository = exact_repository()
+    default = repository == load_settings(environ={}).model_repository
+    return {} if default else {"EMBEDDER_MODEL_REPOSITORY": str(repository)}
+
+
 def _graph(folder: str, names: list[str]) -> set[str]:
     return {"1", "build.json"} & set(names)
 

@@ -43,7 +43,7 @@ def test_each_precision_and_thread_count_is_measured(embedder: Embedder, reposit
     assert {("int8", 1), ("bf16", 1), ("int8", CORES), ("bf16", CORES)} <= measured
     assert len(lines) == 3 * len(measured)
     assert all(float(rate) > 0 for *_, rate in lines)
-    assert f"{NAME}: texts/s with bf16 with 1 worker thread: " in " ".join(found.stdout.split())
+    assert f"{NAME}: texts/s: int8 with 1 worker thread " in " ".join(found.stdout.split())
     assert (repository / NAME / "model.toml").read_bytes() == before
 
 
