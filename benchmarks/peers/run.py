@@ -33,6 +33,7 @@ SIDES: dict[str, tuple[str, str, bool]] = {
     "ours bf16": ("ours", "bf16", False),
     "ours fp32": ("ours", "fp32", False),
     "bare loop int8": ("bare_loop", "int8", False),
+    "bare loop bf16": ("bare_loop", "bf16", False),
     "bare loop fp32": ("bare_loop", "fp32", False),
     "sentence-transformers fp32": ("sentence_transformers_fp32", "fp32", True),
     "sentence-transformers bf16": ("sentence_transformers_bf16", "fp32", True),
