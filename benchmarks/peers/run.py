@@ -23,7 +23,7 @@ from typing import Any
 from benchmarks.peers.prepare import prepare
 from benchmarks.peers.report import render
 from benchmarks.peers.sides.job import Job
-from embedder_assets.serving.models.precision import TELLING_FLAGS, choose, cpu_flags, has_openvino
+from embedder_assets.serving.models.precision import RUNTIME_FLAGS, choose, cpu_flags, has_openvino
 from embedder_assets.settings import PROJECT_ROOT
 
 PEERS = PROJECT_ROOT / ".venv-peers" / "bin" / "python"
@@ -123,7 +123,7 @@ def machine() -> str:
     lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     cores = len(os.sched_getaffinity(0))
-    flags = " ".join(flag for flag in TELLING_FLAGS if flag in cpu_flags())
+    flags = " ".join(flag for flag in RUNTIME_FLAGS if flag in cpu_flags())
     name = (names or [platform.processor()])[0]
     return f"{name} ({flags or 'no flags known'}), {cores} cores, {time.strftime('%Y-%m-%d %H:%M')}"
 

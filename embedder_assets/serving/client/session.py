@@ -193,8 +193,8 @@ class TritonSession:
                 f"model '{model}' at {client.address.grpc}",
                 expected=f"{name} {described[name]}, as {self._settings.model_repository / model} describes",
                 got=served.get(name) or f"no parameter '{name}' in its configuration",
-                remedy="Serve the model repository that `embedder models build` wrote, with the same EMBEDDER_DEVICE and "
-                "precision; restart a server, or start a run again, that is older than the model.",
+                remedy="Serve the model repository that `embedder models build` wrote, with the same EMBEDDER_DEVICE "
+                "and precision; restart a server, or start a run again, that is older than the model.",
             )
 
     def _ensure_loaded(self, model: str) -> None:

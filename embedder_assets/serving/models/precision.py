@@ -19,9 +19,9 @@ BUILD_RECORD = "build.json"
 CHOICE_KEY = "auto_precision"
 AMX = "amx_bf16"
 # Flags of /proc/cpuinfo that decide which runtime is the fastest, for whoever compares figures of machines.
-TELLING_FLAGS = (AMX, "amx_int8", "avx512_bf16", "avx512_vnni", "avx_vnni", "avx512f", "avx2")
+RUNTIME_FLAGS = (AMX, "amx_int8", "avx512_bf16", "avx512_vnni", "avx_vnni", "avx512f", "avx2")
 # Stages whose models gain from AMX; `embedder models tune` measures the others.
-GAINING = ("dense",)
+AMX_STAGES = ("dense",)
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def choose(stage: str, flags: Set[str], *, openvino: bool, shared_tables: bool) 
         openvino: Whether OpenVINO is installed.
         shared_tables: Whether other hosts write the same tables.
     """
-    if AMX not in flags or stage not in GAINING:
+    if AMX not in flags or stage not in AMX_STAGES:
         return Choice("int8")
     if shared_tables:
         return Choice(
@@ -55,9 +55,7 @@ def choose(stage: str, flags: Set[str], *, openvino: bool, shared_tables: bool) 
             "this CPU has AMX, on which bf16 is faster, but OpenVINO is not installed: `pip install openvino`, "
             'then set precision = { cpu = "bf16" } in model.toml and build again',
         )
-    return Choice(
-        "bf16", "this CPU has AMX; vectors of another precision are computed anew by the next run (docs/models.md)"
-    )
+    return Choice("bf16", "this CPU has AMX, on which it is faster than int8 (docs/models.md)")
 
 
 def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
