@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -117,6 +118,7 @@ def test_int8_home_is_computed_once_more(embedder: Embedder, corpus: Path, home:
         result = embedder("run", **variables, EMBEDDER_MODEL_REPOSITORY=str(repository_in(precision)))
         assert result.returncode == 0, result.stderr
         assert (said in " ".join(result.stdout.split())) == expected
+        assert (said in json.loads((home / "runs" / "latest.json").read_text("utf-8"))["warnings"]) == expected
         rows = TableStore(home).read("dense_embeddings", "animals").sort("chunk_id")
         assert rows["model_fingerprint"].n_unique() == 1
         if before is not None:
