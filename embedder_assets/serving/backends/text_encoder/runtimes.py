@@ -1,6 +1,7 @@
 """What computes a graph: ONNX Runtime, or OpenVINO for bfloat16 on the CPU. The backend knows one interface.
 
-Imported inside Triton, where this folder is on the path: it imports nothing of the project but what lies next to it.
+Imported inside Triton, where this folder is on the path: it imports nothing of the project but what lies next to it. A
+model's process imports only its own runtime.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import onnxruntime
 from cpu_options import DISABLED_OPTIMIZERS
 from numpy.typing import NDArray
 
@@ -59,6 +59,8 @@ class OnnxRuntime:
     divides_batches = False
 
     def __init__(self, graph: Path, provider: str) -> None:
+        import onnxruntime
+
         options = onnxruntime.SessionOptions()
         # One thread a micro-batch, several micro-batches at a time: no core waits inside an operator.
         options.intra_op_num_threads = 1
