@@ -16,7 +16,6 @@ from embedder_assets.settings import load_settings
 from tests.conftest import PROJECT
 from tests.support import loaded
 from tests.support.command import Embedder, animals_and_tools_in, environment
-from tests.support.model_repositories import exact_variables
 from tests.support.processes import own_range
 from tests.support.servers.object_store import BUCKET, ObjectStore
 from tests.support.servers.object_store import running as object_store_running
@@ -26,19 +25,8 @@ TIMEOUT_S = 240
 
 
 @pytest.fixture(scope="session", autouse=True)
-def built_models() -> Iterator[None]:
-    """The default models are there, and fixtures that run commands once for many tests use exact ones."""
+def built_models() -> None:
     build_models(load_settings(environ={}).model_repository)
-    with pytest.MonkeyPatch.context() as patched:
-        for name, value in exact_variables().items():
-            patched.setenv(name, value)
-        yield
-
-
-@pytest.fixture(autouse=True)
-def exact_models(clean_environment: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in exact_variables().items():
-        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture(scope="session")
