@@ -37,6 +37,7 @@ up: $(VENV)/.installed  ## Run Triton, exporter, Dagster webserver and daemon un
 
 test: $(VENV)/.installed-dev  ## Set up what the tests need and run them
 	@$(BIN)/embedder models build
+	@$(BIN)/python -m tests.support.model_repositories
 	@$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=12 $(TESTS)
 
 check: $(VENV)/.installed-dev  ## Format, lint, types, layers

@@ -6,7 +6,7 @@ FROM nvcr.io/nvidia/tritonserver:25.10-py3
 # The image's Python belongs to Triton; nothing else is managed in it.
 ENV PIP_BREAK_SYSTEM_PACKAGES=1
 COPY requirements.lock /tmp/requirements.lock
-RUN python3 -m pip install --no-cache-dir --constraint /tmp/requirements.lock numpy onnxruntime-gpu tokenizers
+RUN python3 -m pip install --no-cache-dir --constraint /tmp/requirements.lock numpy onnxruntime-gpu openvino tokenizers
 
 COPY embedder_assets/serving/backends/text_encoder /opt/tritonserver/backends/text_encoder
 

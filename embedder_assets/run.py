@@ -34,7 +34,7 @@ from embedder_assets.telemetry.event_log import records_of_run
 from embedder_assets.telemetry.exporter.collector import RecordCollector, event_log_collector
 from embedder_assets.telemetry.exporter.live_state import StateCollector
 from embedder_assets.telemetry.footer import render_footer
-from embedder_assets.telemetry.manifest.summarize import fallback_warnings
+from embedder_assets.telemetry.manifest.summarize import stage_warnings
 from embedder_assets.telemetry.run_failures import INTERRUPTED, failed_checks, problems
 
 DAGSTER_CONFIG = """\
@@ -186,7 +186,7 @@ def _run_range(pipeline: Pipeline, instance: dg.DagsterInstance, first: str, las
     left = version_tracker(pipeline, instance, result.run_id).left_to_others
     outcome.warnings += [f"collection '{name}': {words}" for name, words in left.items()]
     outcome.warnings += failed_checks(result.all_events, dg.AssetCheckSeverity.WARN)
-    outcome.warnings += fallback_warnings(records_of_run(instance, result.run_id))
+    outcome.warnings += stage_warnings(records_of_run(instance, result.run_id))
     if not footers:
         names = instance.get_dynamic_partitions(partitions.PARTITIONS_NAME)
         covered = names[names.index(first) : names.index(last) + 1]

@@ -1,4 +1,4 @@
-"""What all sides read: the checkpoint, a model in both precisions, and the documents. Nothing comes from a hub."""
+"""What all sides read: checkpoint, a model in each precision, documents. Nothing comes from a hub."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from embedder_assets.serving.models.sources import require_digest, sha256_of
 from embedder_assets.settings import PROJECT_ROOT
 
 MODEL = PROJECT_ROOT / "model_repository" / "dense_minilm"
-PRECISIONS = ("int8", "fp32")
+PRECISIONS = ("int8", "bf16", "fp32")
 # What fastembed wants next to a graph.
 TOKENIZER_FILES = ("config.json", "tokenizer_config.json", "special_tokens_map.json")
 

@@ -23,21 +23,26 @@ from typing import Any
 from benchmarks.peers.prepare import prepare
 from benchmarks.peers.report import render
 from benchmarks.peers.sides.job import Job
+from embedder_assets.serving.models.precision import RUNTIME_FLAGS, choose, cpu_flags, has_openvino
 from embedder_assets.settings import PROJECT_ROOT
 
 PEERS = PROJECT_ROOT / ".venv-peers" / "bin" / "python"
 # Name of a side: its module, its precision, whether it runs in the peers' environment.
 SIDES: dict[str, tuple[str, str, bool]] = {
     "ours int8": ("ours", "int8", False),
+    "ours bf16": ("ours", "bf16", False),
     "ours fp32": ("ours", "fp32", False),
     "bare loop int8": ("bare_loop", "int8", False),
+    "bare loop bf16": ("bare_loop", "bf16", False),
     "bare loop fp32": ("bare_loop", "fp32", False),
     "sentence-transformers fp32": ("sentence_transformers_fp32", "fp32", True),
     "sentence-transformers bf16": ("sentence_transformers_bf16", "fp32", True),
     "fastembed fp32": ("fastembed_graph", "fp32", True),
     "fastembed int8, our graph": ("fastembed_graph", "int8", True),
     "LlamaIndex fp32": ("llamaindex_pipeline", "fp32", True),
+    "LlamaIndex bf16": ("llamaindex_bf16", "fp32", True),
     "CocoIndex fp32": ("cocoindex_update", "fp32", True),
+    "CocoIndex bf16": ("cocoindex_bf16", "fp32", True),
 }
 TIMEOUT_S = 3600
 PACKAGES = ("sentence-transformers", "fastembed", "llama-index-core", "cocoindex", "torch", "onnxruntime")
@@ -56,6 +61,7 @@ def main() -> None:
         result: dict[str, Any] = {
             "documents": said,
             "machine": machine(),
+            "default": default_precision(),
             "versions": versions(),
             "loads": [],
             "rounds": [],
@@ -107,12 +113,19 @@ def run_side(name: str, job: Job, scratch: Path, errors: dict[str, str]) -> dict
     return said
 
 
+def default_precision() -> str:
+    """What our dense model is built in here where nobody says otherwise."""
+    return choose("dense", cpu_flags(), openvino=has_openvino(), shared_tables=False).precision
+
+
 def machine() -> str:
-    """The processor and how many cores this process may use."""
+    """The processor, which of the flags it has that matter, and how many cores this process may use."""
     lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     cores = len(os.sched_getaffinity(0))
-    return f"{(names or [platform.processor()])[0]}, {cores} cores, {time.strftime('%Y-%m-%d %H:%M')}"
+    flags = " ".join(flag for flag in RUNTIME_FLAGS if flag in cpu_flags())
+    name = (names or [platform.processor()])[0]
+    return f"{name} ({flags or 'no flags known'}), {cores} cores, {time.strftime('%Y-%m-%d %H:%M')}"
 
 
 def versions() -> dict[str, str]:

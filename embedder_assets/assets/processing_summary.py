@@ -23,7 +23,7 @@ from embedder_assets.telemetry.exporter.collector import event_log_collector
 from embedder_assets.telemetry.exporter.pushgateway import push
 from embedder_assets.telemetry.footer import render_footer
 from embedder_assets.telemetry.manifest.schema import FILE_NAME, Manifest
-from embedder_assets.telemetry.manifest.summarize import RunFacts, fallback_warnings, summarize_run
+from embedder_assets.telemetry.manifest.summarize import RunFacts, stage_warnings, summarize_run
 from embedder_assets.telemetry.run_failures import kept_events, problems
 from embedder_assets.telemetry.stage_record import StageRecord, trace_id_of
 
@@ -71,7 +71,7 @@ def write_summary(
         exports={name: _export_facts(pipeline, name) for name in names if name not in left} if exported else {},
         warnings=[
             *(f"{name}: {words}" for name, words in left.items()),
-            *fallback_warnings(records),
+            *stage_warnings(records),
             *(f"{name}: {count} documents could not be used" for name, count in issues.items() if count),
             *(
                 f"{name}: {count} times a model fails on a text, see inference_issues"

@@ -204,14 +204,16 @@ def show_models(states: Sequence[ModelState]) -> None:
 
 def show_tuned(tuned: TuneResult, *, written: bool) -> None:
     """What was measured of a model, and what follows from it."""
-    rates = ", ".join(f"{threads}: {rate:.1f}" for threads, rate in tuned.rates.items())
+    rates = ", ".join(f"{tuning} {rate:.1f}" for tuning, rate in tuned.rates.items())
     if tuned.best == tuned.configured:
         said = f"{tuned.configured} as configured, nothing is faster by enough"
-    elif written:
-        said = f"{tuned.best} from now on, before {tuned.configured}; restart a server that runs"
-    else:
+    elif not written:
         said = f"{tuned.best} instead of {tuned.configured}: run it again with --write"
-    say(f"{tuned.name}: texts/s by worker threads {rates}; {said}")
+    elif tuned.best.precision != tuned.configured.precision:
+        said = f"{tuned.best} from the next `embedder models build` on; the next run computes all vectors anew"
+    else:
+        said = f"{tuned.best} from now on, before {tuned.configured}; restart a server that runs"
+    say(f"{tuned.name}: texts/s: {rates}; {said}")
 
 
 def show_versions(versions: Sequence[Version]) -> None:

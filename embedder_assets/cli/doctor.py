@@ -19,8 +19,9 @@ from embedder_assets.corpus.collections import discover_collections, refused_nam
 from embedder_assets.environment import dagster_home, unknown_variables
 from embedder_assets.errors import EmbedderError, SettingsError
 from embedder_assets.permissions import group_of, is_open_to_others, open_to_others, require_protected
-from embedder_assets.serving.models.build import inspect_models
+from embedder_assets.serving.models.build import ModelState, inspect_models
 from embedder_assets.serving.models.configured import configured_models, unusable_models
+from embedder_assets.serving.models.precision import choose, cpu_flags, has_openvino
 from embedder_assets.serving.server.access import ClientAccess, ServerAccess
 from embedder_assets.serving.server.embedded import find_running
 from embedder_assets.settings import Settings, as_sentence
@@ -115,6 +116,7 @@ def _models(settings: Settings) -> Iterator[Diagnosis]:
                 yield Diagnosis(
                     "ok", name, f"{state.size_bytes / BYTES_PER_MIB:.1f} MiB, {state.precision}, {state.fingerprint}"
                 )
+                yield from _faster_precision(settings, state)
             elif state.name in used:
                 yield Diagnosis("problem", name, state.problem, "Run `embedder models build`.")
             else:
@@ -122,6 +124,21 @@ def _models(settings: Settings) -> Iterator[Diagnosis]:
                 yield Diagnosis("note", name, state.problem, remedy)
     except EmbedderError as error:
         yield Diagnosis("problem", "models", error.got, error.remedy)
+
+
+def _faster_precision(settings: Settings, state: ModelState) -> Iterator[Diagnosis]:
+    """A model whose build left a faster precision of this CPU aside."""
+    model = state.description
+    if model is None or not model.awaits_choice or settings.device != "cpu" or state.precision != "int8":
+        return
+    here = choose(model.stage, cpu_flags(), openvino=has_openvino(), shared_tables=settings.tables_url is not None)
+    if here.precision != "int8":
+        remedy = f"`embedder models tune {state.name} --write` measures it."
+        yield Diagnosis(
+            "note", f"model {state.name}", "built in int8; bf16 is faster on this CPU, which has AMX", remedy
+        )
+    elif here.reason:
+        yield Diagnosis("note", f"model {state.name}", f"built in int8: {here.reason}")
 
 
 def _corpus(settings: Settings) -> Iterator[Diagnosis]:

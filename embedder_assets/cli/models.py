@@ -53,7 +53,13 @@ def models_build(names: tuple[str, ...]) -> None:
 
     settings = load_settings()
     with users_umask():
-        outcome = build_each(settings.model_repository, say, names=names, device=settings.device)
+        outcome = build_each(
+            settings.model_repository,
+            say,
+            names=names,
+            device=settings.device,
+            shared_tables=settings.tables_url is not None,
+        )
     required = set(names or configured_models(settings))
     if outcome.built or not outcome.failed:
         say(f"{len(outcome.built)} built" if outcome.built else "all models are built")
@@ -107,18 +113,18 @@ def models_list(as_json: bool) -> None:
 @models.command("tune")
 @click.argument("names", nargs=-1, metavar="[NAME]...", callback=distinct)
 @click.option("--seconds", type=click.FloatRange(min=0.1), default=4.0, help="Of each measurement; 4 by default.")
-@click.option("--write", is_flag=True, help="Write the number that is the fastest into the model's description.")
+@click.option("--write", is_flag=True, help="Write what is the fastest into the model's description.")
 def models_tune(names: tuple[str, ...], seconds: float, write: bool) -> None:
-    """Measure with how many worker threads every model (or those named) is fastest on this machine."""
+    """Measure in which precision and with how many worker threads every model (or those named) is fastest here."""
     from embedder_assets.serving.models.description import list_descriptions
-    from embedder_assets.serving.tune import tune_model, write_threads
+    from embedder_assets.serving.tune import tune_model, write_tuning
 
     settings = load_settings()
     for description in list_descriptions(settings.model_repository, names):
         name = description.name
         tuned = tune_model(settings, name, seconds, say)
         if write and tuned.best != tuned.configured:
-            write_threads(settings.model_repository, name, tuned.best, settings.device)
+            write_tuning(settings.model_repository / name, tuned.best, settings.device)
         display.show_tuned(tuned, written=write)
 
 

@@ -199,6 +199,8 @@ class EmbeddingStage:
         Raises:
             InferenceError: A model fails for any text, or for all of the collection's.
         """
+        for encoder in self._encoders:
+            self._say_why_rows_are_stale(collection, encoder, meter)
         return [self._prepare(collection, encoder, meter, shard) for encoder in self._encoders]
 
     def candidate_rows(self, collection: str, meter: StageMeter) -> Iterator[pl.DataFrame]:
@@ -219,6 +221,13 @@ class EmbeddingStage:
                 lacking = lacking.join(rows, on=MODEL_KEY, how="anti")
             if lacking.height:
                 yield self._rows(collection, pending.encoder, lacking, part)
+
+    def _say_why_rows_are_stale(self, collection: str, encoder: Encoder, meter: StageMeter) -> None:
+        of_another = (pl.col("model") == encoder.model) & ~_own(encoder)
+        stale = self._store.read(self._table, collection, ["model_fingerprint"], where=of_another, limit=1)
+        for fingerprint in stale["model_fingerprint"]:
+            if (words := self._triton.precision_change(encoder.model, fingerprint)) is not None:
+                meter.note(words)
 
     def _prepare(self, collection: str, encoder: Encoder, meter: StageMeter, shard: DigestRange) -> PendingRows:
         pending = PendingRows(encoder, self._chunk_count(collection, shard))

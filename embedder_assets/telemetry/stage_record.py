@@ -135,6 +135,7 @@ class StageRecord(RecordPart):
         lease_events: When the stage took and gave back the accelerator.
         mitigations: What was done about requests that were too large or got no answer.
         requests: Requests to Triton that were sampled for the trace.
+        notes: Sentences about what the figures do not explain.
         attributes: What only this stage has, by the span attribute's name.
     """
 
@@ -157,6 +158,7 @@ class StageRecord(RecordPart):
     lease_events: list[LeaseEvent] = Field(default_factory=list)
     mitigations: list[Mitigation] = Field(default_factory=list)
     requests: list[RequestTrace] = Field(default_factory=list)
+    notes: list[str] = Field(default_factory=list)
     attributes: dict[str, Attribute] = Field(default_factory=dict)
 
     @property
@@ -224,6 +226,9 @@ class StageMeter:
         self._leases: list[LeaseEvent] = []
         self._mitigations: list[Mitigation] = []
         self._requests: list[RequestTrace] = []
+        self._notes: list[str] = []
+        # Given each note at once.
+        self.log_note: Callable[[str], None] | None = None
         self._sampled_any = False
         self._started_at = time.time()
         # A clock may be set while a stage runs; what it took is measured by one that is never set.
@@ -283,6 +288,13 @@ class StageMeter:
         """Something simpler stood in for the stage's model; ``reason`` is one word and becomes a label."""
         self._fallback = self._fallback or (reason, message)
 
+    def note(self, sentence: str) -> None:
+        """Says, once, what the figures of the stage do not explain."""
+        if sentence not in self._notes:
+            self._notes.append(sentence)
+            if self.log_note is not None:
+                self.log_note(sentence)
+
     def record_lease(self, event: LeaseEvent) -> None:
         """The stage took or gave back its lease."""
         self._leases.append(event)
@@ -341,5 +353,6 @@ class StageMeter:
             lease_events=self._leases,
             mitigations=self._mitigations,
             requests=self._requests,
+            notes=[safe_line(note) for note in self._notes],
             attributes=self.attributes,
         )

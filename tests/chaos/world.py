@@ -20,6 +20,7 @@ from embedder_assets.tables.store import TableStore
 from tests.chaos.started import Started
 from tests.support import loaded
 from tests.support.corpora.editor import Editor
+from tests.support.model_repositories import exact_variables
 from tests.support.processes import eventually, own_free_ports, processes_of
 
 BIN = Path(sys.executable).parent
@@ -148,6 +149,7 @@ class World:
 
     def _environment(self, home: Path) -> dict[str, str]:
         variables = {"EMBEDDER_HOME": home, "EMBEDDER_METRICS_PORT": self._port, "TMPDIR": self._temporary}
+        variables |= exact_variables()
         environment = {**os.environ, **{name: str(value) for name, value in variables.items()}}
         environment.pop("DAGSTER_HOME", None)
         return environment

@@ -7,14 +7,14 @@ from pathlib import Path
 from unittest.mock import DEFAULT, patch
 
 from embedder_assets.serving.models import build
-from embedder_assets.settings import load_settings
+from tests.support.model_repositories import exact_repository
 
 FIRST, SHORT = "dense_minilm", "dense_short"
 
 
 def make_repository(folder: Path) -> Path:
     """Makes the model repository; nothing is fetched or converted, since the graph is the one that is there."""
-    shutil.copytree(load_settings(environ={}).model_repository, folder)
+    shutil.copytree(exact_repository(), folder)
     shutil.copytree(folder / FIRST, folder / SHORT)
     description = folder / SHORT / "model.toml"
     text = description.read_text("utf-8").replace(f'name = "{FIRST}"', f'name = "{SHORT}"')

@@ -162,6 +162,11 @@ class FakeTriton:
     def fingerprint(self, model: str, stage: str) -> str:
         return self.fingerprints[model]
 
+    def precision_change(self, model: str, fingerprint: str) -> str | None:
+        """Fingerprints that begin alike are of one model in several precisions."""
+        now = self.fingerprints[model].partition("-")[0]
+        return f"'{model}' was {fingerprint}" if fingerprint.startswith(f"{now}-int8") else None
+
     def score_formula(self, model: str) -> ScoreFormula:
         return self.rerank_formula
 

@@ -1,4 +1,4 @@
-"""The bare ONNX Runtime loop over our chunks, the model loaded: the limit of the machine."""
+"""The bare loop over our chunks, the model loaded: the limit of the runtime."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from benchmarks.peers.sides.job import read_job, report
 
 
-def main() -> None:
+def main(dtype: str = "float32") -> None:
     """Times reading, splitting, embedding and the table in LanceDB."""
     job = read_job()
     os.environ.update(
@@ -18,10 +18,12 @@ def main() -> None:
         COCOINDEX_DB=str(Path(job.scratch) / "state"),
     )
     import lancedb
+    import torch
 
     from benchmarks.peers.sides import cocoindex_app
 
-    cocoindex_app.embedder._get_model().encode(["warm"] * 8)
+    # Its embedder takes no argument for it, so the model that it has loaded is converted.
+    cocoindex_app.embedder._get_model().to(getattr(torch, dtype)).encode(["warm"] * 8)
 
     def work() -> int:
         cocoindex_app.app.update_blocking()

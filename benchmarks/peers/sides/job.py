@@ -23,7 +23,7 @@ class Job:
         documents: Folder of Markdown files.
         texts: JSON list of the chunks that our pipeline makes of them.
         checkpoint: Folder of sentence-transformers.
-        graphs: Folder with a model folder for each precision, ``fp32`` and ``int8``: ``1/model.onnx`` and tokenizer.
+        graphs: Folder with a model folder for each precision, ``fp32``, ``bf16`` and ``int8``: graph and tokenizer.
         precision: Which of them, for sides that read graphs.
         scratch: Empty folder for what the side writes.
     """

@@ -7,9 +7,10 @@ from pathlib import Path
 from benchmarks.peers.sides.job import CHUNK_TOKENS, read_job, report
 
 
-def main() -> None:
+def main(dtype: str = "float32") -> None:
     """Times reading, splitting, embedding and storing."""
     job = read_job()
+    import torch
     from llama_index.core import SimpleDirectoryReader
     from llama_index.core.ingestion import IngestionPipeline
     from llama_index.core.node_parser import SentenceSplitter
@@ -27,7 +28,9 @@ def main() -> None:
         include_metadata=False,
         tokenizer=lambda text: tokenizer.encode(text, add_special_tokens=False).ids,
     )
-    embedding = HuggingFaceEmbedding(model_name=job.checkpoint, device="cpu")
+    embedding = HuggingFaceEmbedding(
+        model_name=job.checkpoint, device="cpu", model_kwargs={"dtype": getattr(torch, dtype)}
+    )
     embedding.get_text_embedding_batch(["warm"] * 8)
     store = SimpleVectorStore()
     pipeline = IngestionPipeline(transformations=[splitter, embedding], vector_store=store)

@@ -164,6 +164,7 @@ def run_stage(
         run_id=context.run.run_id,
         request_ratio=REQUEST_TRACE_RATIO,
     )
+    meter.log_note = lambda sentence: context.log.info(one_line(sentence))
     if toggle and not getattr(pipeline.settings, toggle):
         yield as_observation(meter.record("off", f"disabled via {pipeline.settings.provenance(toggle)}"))
         return None

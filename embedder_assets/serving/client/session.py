@@ -72,6 +72,14 @@ class TritonSession:
             )
         return description.fingerprint(self._settings.device)
 
+    def precision_change(self, model: str, fingerprint: str) -> str | None:
+        """Why rows of a model with another fingerprint are computed anew, where only its precision has changed."""
+        description = self._description(model)
+        earlier, now = description.precision_of(fingerprint), description.precision_on(self._settings.device)
+        if earlier in (None, now):
+            return None
+        return f"model '{model}' is built in {now} now: its vectors of {earlier} are computed anew, once"
+
     def stage(self, model: str) -> Stage:
         """The stage that a model is for."""
         return self._description(model).stage
@@ -210,8 +218,8 @@ class TritonSession:
                 f"model '{model}' at {client.address.grpc}",
                 expected=f"{name} {described[name]}, as {self._settings.model_repository / model} describes",
                 got=served.get(name) or f"no parameter '{name}' in its configuration",
-                remedy="Serve the model repository that `embedder models build` wrote, with the same EMBEDDER_DEVICE; "
-                "restart a server, or start a run again, that is older than the model.",
+                remedy="Serve the model repository that `embedder models build` wrote, with the same EMBEDDER_DEVICE "
+                "and precision; restart a server, or start a run again, that is older than the model.",
             )
 
     def _ensure_loaded(self, model: str) -> None:

@@ -23,14 +23,15 @@ from embedder_assets.serving.models.description import (
     ShippedSource,
     load_description,
     model_folders,
-    render_config,
 )
 from embedder_assets.serving.models.onnx import torch_export
 from embedder_assets.serving.models.onnx.bert import Head, build_bert_onnx
 from embedder_assets.serving.models.onnx.bert_encoder import BertConfig
 from embedder_assets.serving.models.onnx.bert_interaction import InteractionConfig
 from embedder_assets.serving.models.onnx.quantize import convert_fp16, quantize_int8
+from embedder_assets.serving.models.precision import BUILD_RECORD, CHOICE_KEY, Choice, choose, cpu_flags, has_openvino
 from embedder_assets.serving.models.sources import fetch, sha256_of, verify_shipped
+from embedder_assets.serving.models.triton_config import render_config
 from embedder_assets.settings import Device
 
 HEADS: dict[Pooling, Head] = {
@@ -93,7 +94,12 @@ class BuildOutcome:
 
 
 def build_each(
-    repository: Path, report: Callable[[str], None] = print, *, names: Sequence[str] = (), device: Device = "cpu"
+    repository: Path,
+    report: Callable[[str], None] = print,
+    *,
+    names: Sequence[str] = (),
+    device: Device = "cpu",
+    shared_tables: bool = False,
 ) -> BuildOutcome:
     """Builds every model that is missing or stale; one that cannot be built does not stop the others.
 
@@ -102,27 +108,55 @@ def build_each(
         report: Receives one line per step, for people.
         names: Only these models.
         device: What they are built for.
+        shared_tables: Whether hosts with other CPUs write the same tables, see ``precision.choose``.
 
     Raises:
         ModelBuildError: The repository has no model, or none of a name.
     """
     outcome = BuildOutcome()
     for state in inspect_models(repository, names=names, device=device):
-        if state.problem is None:
+        choice = _new_choice(state.description, device, shared_tables=shared_tables)
+        if state.problem is None and choice is None:
             continue
-        report(f"{state.name}: building ({state.problem})")
         try:
-            description = load_description(repository / state.name)
-            _build(description, repository / state.name, device)
+            built = _build_chosen(repository / state.name, state, choice, device, report)
         except ModelBuildError as error:
             report(f"{state.name}: not built: {error}")
             outcome.failed[state.name] = error
             continue
+        if built:
+            outcome.built.append(state.name)
+    return outcome
+
+
+def _new_choice(description: ModelDescription | None, device: Device, *, shared_tables: bool) -> Choice | None:
+    """What `auto` is to stand for, where that is to be decided: once, or anew for tables that come to be shared."""
+    if description is None or not description.awaits_choice or device != "cpu":
+        return None
+    if description.choice is not None and not (shared_tables and description.choice != "int8"):
+        return None
+    return choose(description.stage, cpu_flags(), openvino=has_openvino(), shared_tables=shared_tables)
+
+
+def _build_chosen(
+    folder: Path, state: ModelState, choice: Choice | None, device: Device, report: Callable[[str], None]
+) -> bool:
+    """Builds a model, or keeps a choice that changes nothing with a build that is whole; says which it was."""
+    description = load_description(folder)
+    if choice is not None:
+        description = description.with_choice(choice.precision)
+    precision = description.precision_on(device)
+    if state.problem is None and precision == state.precision:
+        _record(description, folder, device)
+    else:
+        report(f"{state.name}: building ({state.problem or f'{precision} in place of {state.precision}'})")
+        _build(description, folder, device)
         if device != description.device(device):
             report(f"{state.name}: it is part of this project as int8, so it is served on the CPU")
-        report(f"{state.name}: built, {state.precision}, fingerprint {state.fingerprint}")
-        outcome.built.append(state.name)
-    return outcome
+        report(f"{state.name}: built, {precision}, fingerprint {description.fingerprint(device)}")
+    if choice is not None and choice.reason:
+        report(f"{state.name}: {precision}: {choice.reason}")
+    return state.problem is not None or precision != state.precision
 
 
 def build_models(
@@ -182,7 +216,7 @@ def require_built(repository: Path, name: str, device: Device = "cpu") -> None:
 
 
 def _problem(description: ModelDescription, folder: Path, device: Device) -> str | None:
-    graph, record = folder / "1" / "model.onnx", folder / "build.json"
+    graph, record = folder / "1" / "model.onnx", folder / BUILD_RECORD
     for path in (graph, folder / "tokenizer.json", folder / "config.pbtxt", record):
         if not path.exists():
             return f"{path.name} is missing"
@@ -231,16 +265,26 @@ def _build_errors(name: str) -> Iterator[None]:
         ) from error
 
 
-def _build(description: ModelDescription, folder: Path, device: Device) -> None:
+def build_beside(description: ModelDescription, folder: Path, target: Path, device: Device) -> None:
+    """Builds a model of a folder into another one, which has its description already; to try it in another precision.
+
+    Raises:
+        ModelBuildError: It cannot be built.
+    """
+    _build(description, folder, device, target)
+
+
+def _build(description: ModelDescription, folder: Path, device: Device, target: Path | None = None) -> None:
+    target = target or folder
     with _build_errors(description.name):
-        (folder / "1").mkdir(parents=True, exist_ok=True)
+        (target / "1").mkdir(parents=True, exist_ok=True)
         source = description.source
         if isinstance(source, ShippedSource):
-            verify_shipped(description.name, source, folder)
+            verify_shipped(description.name, source, target)
         else:
-            with tempfile.TemporaryDirectory(dir=folder) as scratch:
-                _convert(description, fetch(source, folder, Path(scratch)), Path(scratch), folder, device)
-        _record(description, folder, device)
+            with tempfile.TemporaryDirectory(dir=target) as scratch:
+                _convert(description, fetch(source, folder, Path(scratch)), Path(scratch), target, device)
+        _record(description, target, device)
 
 
 def _record(description: ModelDescription, folder: Path, device: Device) -> None:
@@ -250,9 +294,10 @@ def _record(description: ModelDescription, folder: Path, device: Device) -> None
         "fingerprint": description.fingerprint(device),
         "model_sha256": sha256_of(folder / "1" / "model.onnx"),
         "tokenizer_sha256": sha256_of(folder / "tokenizer.json"),
+        **({CHOICE_KEY: description.choice} if description.choice else {}),
     }
     # Last, so that an interrupted build is a missing build.
-    (folder / "build.json").write_text(json.dumps(record, indent=2) + "\n", "utf-8")
+    (folder / BUILD_RECORD).write_text(json.dumps(record, indent=2) + "\n", "utf-8")
 
 
 def _convert(

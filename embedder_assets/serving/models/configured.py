@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterator
 
 from embedder_assets.errors import ModelBuildError
-from embedder_assets.serving.models.description import DESCRIPTION_FILE, Stage, load_description
+from embedder_assets.serving.models.description import DESCRIPTION_FILE, ModelDescription, Stage, load_description
 from embedder_assets.settings import Settings, variable_of
 
 SETTINGS_OF: dict[Stage, str] = {"dense": "dense_models", "sparse": "sparse_model", "rerank": "rerank_model"}
@@ -24,7 +24,7 @@ def configured_models(settings: Settings) -> dict[str, Stage]:
 
 
 def unusable_models(settings: Settings) -> Iterator[ModelBuildError]:
-    """An error for each configured model that the repository does not have, or that is for another stage.
+    """An error for each configured model that the repository does not have, or that is not for its stage and tables.
 
     Whether it is built is not checked: a run may go on without a sparse or a rerank model.
     """
@@ -33,8 +33,12 @@ def unusable_models(settings: Settings) -> Iterator[ModelBuildError]:
         try:
             if name not in present:
                 yield _misnamed(settings, stage, name, present, "no such model")
-            elif (found := load_description(settings.model_repository / name).stage) != stage:
-                yield _misnamed(settings, stage, name, present, f"a model of stage '{found}'")
+                continue
+            found = load_description(settings.model_repository / name)
+            if found.stage != stage:
+                yield _misnamed(settings, stage, name, present, f"a model of stage '{found.stage}'")
+            elif settings.tables_url and settings.device == "cpu" and found.choice not in (None, "int8"):
+                yield _chosen_for_one_host(settings, found)
         except ModelBuildError as error:
             yield error
 
@@ -75,6 +79,16 @@ def _misnamed(settings: Settings, stage: Stage, name: str, present: set[str], go
         expected=f"{'one of ' if len(of_stage) > 1 else ''}{where} of {settings.model_repository}",
         got=f"'{name}', {got}",
         remedy=remedy,
+    )
+
+
+def _chosen_for_one_host(settings: Settings, model: ModelDescription) -> ModelBuildError:
+    return ModelBuildError(
+        f"model '{model.name}' of {settings.model_repository}",
+        expected="int8, which precision.cpu = 'auto' stands for where hosts share tables (EMBEDDER_TABLES_URL)",
+        got=f"{model.choice}, chosen for this machine before they did: each host would compute the others' rows anew",
+        remedy=f'Run `embedder models build`, or set precision = {{ cpu = "{model.choice}" }} in its model.toml on '
+        "every host.",
     )
 
 

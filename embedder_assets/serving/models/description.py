@@ -1,4 +1,4 @@
-"""What a model is: the declarative ``model.toml`` of its folder, its fingerprint, and its Triton configuration."""
+"""What a model is: the declarative ``model.toml`` of its folder, and its fingerprint."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import json
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from embedder_assets.errors import ModelBuildError
 from embedder_assets.pydantic_errors import first_field_error
+from embedder_assets.serving.models.precision import CpuPrecision, recorded_choice
 from embedder_assets.settings import Device
 
-BACKEND = "text_encoder"
 # Between a context and its passage, see ``ModelDescription.context``; and how a context is made, for the fingerprint.
 CONTEXT_SEPARATOR = "\n"
 CONTEXT = f"title > headings, as far as the text lacks them{CONTEXT_SEPARATOR}text"
@@ -26,11 +26,13 @@ LONGEST_INPUT = 8192
 
 Stage = Literal["dense", "sparse", "rerank"]
 Pooling = Literal["mean", "cls", "last_token", "splade_max", "logit", "interaction"]
-Precision = Literal["int8", "fp16", "fp32"]
+Precision = Literal["int8", "bf16", "fp16", "fp32"]
 # Part of the fingerprint of every graph that is built here: raise the number of each precision whose graph changes, in
 # its nodes, its numbers or the way that the backend runs it. int8: 2 scales tokens, 3 fuses attention, takes the SPLADE
 # maximum by slices of the vocabulary, and opens the graph without BiasGeluFusion.
-RECIPES: dict[Precision, int] = {"int8": 3, "fp16": 1, "fp32": 1}
+RECIPES: dict[Precision, int] = {"int8": 3, "bf16": 1, "fp16": 1, "fp32": 1}
+# Texts in one call of the runtime on the CPU by default; docs/adr/0001 and 0033.
+CPU_MICRO_BATCH = {"int8": 1, "bf16": 8, "fp32": 1}
 Role = Literal["query", "passage"]
 
 POOLINGS: dict[Stage, tuple[Pooling, ...]] = {
@@ -130,14 +132,14 @@ Source = WheelSource | ShippedSource | LocalSource | HuggingFaceSource
 class DevicePrecision(TomlTable):
     """The number format a device is served in."""
 
-    cpu: Literal["int8", "fp32"] = "int8"
+    cpu: CpuPrecision | Literal["auto"] = Field("auto", description="`auto`: chosen at the first build (precision.py).")
     gpu: Literal["fp16", "fp32"] = "fp16"
 
 
 class MicroBatchSize(TomlTable):
-    """Texts in one call of the ONNX session, a device; see docs/adr/0001."""
+    """Texts in one call of the runtime at most, a device; see docs/adr/0001."""
 
-    cpu: int = Field(1, ge=1)
+    cpu: int | None = Field(None, ge=1, description="By default that of ``CPU_MICRO_BATCH``.")
     gpu: int = Field(32, ge=1)
 
 
@@ -177,6 +179,9 @@ class ModelDescription(TomlTable):
         0, ge=0, description="Worker threads; 0 means one per core, within the quota of the container."
     )
 
+    # What `auto` stands for in the build that the description was read next to.
+    _choice: CpuPrecision | None = PrivateAttr(None)
+
     @model_validator(mode="after")
     def _fits_its_stage(self) -> ModelDescription:
         if self.pooling not in POOLINGS[self.stage]:
@@ -186,19 +191,39 @@ class ModelDescription(TomlTable):
             raise ValueError("[score] is for stage 'rerank' only")
         if self.stage != "dense" and self.context:
             raise ValueError("context = true is for stage 'dense' only")
+        if isinstance(self.source, ShippedSource) and self.precision.cpu not in ("auto", "int8"):
+            raise ValueError(f"precision.cpu '{self.precision.cpu}' is not that of a shipped graph, which is int8")
         return self
 
     def device(self, wanted: Device) -> Device:
         """The device it is served on: a shipped graph is int8, which is for the CPU, whatever is asked for."""
         return "cpu" if isinstance(self.source, ShippedSource) else wanted
 
+    @property
+    def choice(self) -> CpuPrecision | None:
+        """What ``precision.cpu = "auto"`` stands for; None where that is not said, or not chosen yet."""
+        return self._choice
+
+    @property
+    def awaits_choice(self) -> bool:
+        """Whether the precision for the CPU is left to the build."""
+        return self.precision.cpu == "auto" and not isinstance(self.source, ShippedSource)
+
+    def with_choice(self, choice: CpuPrecision | None) -> ModelDescription:
+        """The same with what ``auto`` stands for; a description that does not say ``auto`` stays as it is."""
+        described = self.model_copy()
+        described._choice = choice if self.awaits_choice else None
+        return described
+
     def precision_on(self, wanted: Device) -> Precision:
-        """The number format it is served in."""
-        return self.precision.gpu if self.device(wanted) == "gpu" else self.precision.cpu
+        """The number format it is served in; of one that awaits its choice int8, which every CPU is fast in."""
+        if self.device(wanted) == "gpu":
+            return self.precision.gpu
+        return self._choice or "int8" if self.precision.cpu == "auto" else self.precision.cpu
 
     def micro_batch_on(self, wanted: Device) -> int:
-        """Texts in one call of the ONNX session."""
-        return self.micro_batch_size.gpu if self.device(wanted) == "gpu" else self.micro_batch_size.cpu
+        """Texts in one call of the runtime at most."""
+        return self._micro_batch(self.device(wanted), self.precision_on(wanted))
 
     def fingerprint(self, wanted: Device) -> str:
         """16 hex digits over everything that decides the output on a device.
@@ -207,10 +232,22 @@ class ModelDescription(TomlTable):
         the graph is made here; a shipped graph is made already, and its digest says all. The weights of [score] are
         not: what a model said of a pair stays true.
         """
-        precision = self.precision_on(wanted)
-        recipe = [] if isinstance(self.source, ShippedSource) else [RECIPES[precision]]
+        return self._fingerprint_in(self.device(wanted), self.precision_on(wanted))
+
+    def precision_of(self, fingerprint: str) -> Precision | None:
+        """The precision in which this very model has a fingerprint; None where more than the precision differs."""
+        variants = ((device, precision) for device in get_args(Device) for precision in RECIPES)
+        return next((each[1] for each in variants if self._fingerprint_in(*each) == fingerprint), None)
+
+    def _micro_batch(self, device: Device, precision: Precision) -> int:
+        if device == "gpu":
+            return self.micro_batch_size.gpu
+        return self.micro_batch_size.cpu or CPU_MICRO_BATCH.get(precision, 1)
+
+    def _fingerprint_in(self, device: Device, precision: Precision) -> str:
         context = [CONTEXT] if self.context else []
-        return _digest([*self._deciding, precision, self.micro_batch_on(wanted), *recipe, *context])
+        recipe = [] if isinstance(self.source, ShippedSource) else [RECIPES[precision]]
+        return _digest([*self._deciding, precision, self._micro_batch(device, precision), *recipe, *context])
 
     def parameters(self, wanted: Device) -> dict[str, str]:
         """What the backend gets of all that decides the output, the fingerprint of it among them."""
@@ -252,7 +289,7 @@ class ModelDescription(TomlTable):
 
 
 def load_description(folder: Path) -> ModelDescription:
-    """Reads the ``model.toml`` of a model folder.
+    """Reads the ``model.toml`` of a model folder, and from ``build.json`` which precision was chosen for its build.
 
     Raises:
         ModelBuildError: The file is missing or says something that is not allowed.
@@ -282,7 +319,7 @@ def load_description(folder: Path) -> ModelDescription:
             got=f"'{description.name}'",
             remedy="Triton wants both equal: rename one of them.",
         )
-    return description
+    return description.with_choice(recorded_choice(folder))
 
 
 def _missing_digest(field: str) -> str:
@@ -330,33 +367,6 @@ def model_folders(repository: Path, names: Sequence[str] = ()) -> list[Path]:
                 remedy=f"Did you mean '{nearest}'? `embedder models add` makes a new one.",
             )
     return [folder for name, folder in folders.items() if not names or name in names]
-
-
-def render_config(description: ModelDescription, device: Device) -> str:
-    """The ``config.pbtxt`` of a model on a device, generated from its description."""
-    from google.protobuf import text_format
-    from tritonclient.grpc import model_config_pb2 as pb
-
-    group = pb.ModelInstanceGroup
-    kind = group.KIND_GPU if description.device(device) == "gpu" else group.KIND_CPU
-    config = pb.ModelConfig(
-        name=description.name,
-        backend=BACKEND,
-        max_batch_size=512,
-        input=[pb.ModelInput(name=name, data_type=pb.TYPE_STRING, dims=[1]) for name in description.inputs],
-        output=[
-            pb.ModelOutput(name=name, data_type=pb.DataType.Value(data_type), dims=[length])
-            for name, (data_type, length) in description.outputs.items()
-        ],
-        # One instance: the session is shared by worker threads, so the weights are in memory once.
-        instance_group=[group(count=1, kind=kind)],
-        dynamic_batching=pb.ModelDynamicBatching(),
-    )
-    parameters = description.parameters(device) | {"threads": str(description.threads)}
-    for key, value in sorted(parameters.items()):
-        config.parameters[key].string_value = value
-    text: str = text_format.MessageToString(config)
-    return f"# Generated from model.toml by `embedder models build`.\n{text}"
 
 
 def _digest(parts: Sequence[object]) -> str:

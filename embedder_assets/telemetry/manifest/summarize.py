@@ -54,13 +54,14 @@ class RunFacts:
     warnings: list[str] = field(default_factory=list)
 
 
-def fallback_warnings(records: Sequence[StageRecord]) -> list[str]:
-    """A sentence for each stage in which something stood in for a model."""
-    return [
+def stage_warnings(records: Sequence[StageRecord]) -> list[str]:
+    """A sentence for each stage in which something stood in for a model, and what stages have noted."""
+    fallbacks = [
         f"{record.stage}: {STOOD_IN[record.stage]} ({record.fallback_reason}): {record.reason}"
         for record in records
         if record.fallback_used
     ]
+    return [*fallbacks, *(f"{record.stage}: {note}" for record in records for note in record.notes)]
 
 
 def summarize_run(settings: Settings, records: Sequence[StageRecord], facts: RunFacts) -> tuple[Manifest, Path]:

@@ -20,13 +20,13 @@ from embedder_assets.automation.shards import shard_vectors
 from embedder_assets.export.export import export_folder, read_manifest
 from embedder_assets.serving.server.access import ServerAccess
 from embedder_assets.serving.server.embedded import EmbeddedTriton
-from embedder_assets.settings import load_settings
 from embedder_assets.tables.store import TableStore
 from embedder_assets.telemetry.event_log import records_of_run
 from tests.integration.storage.test_s3_delivery import delivered
 from tests.integration.storage.test_s3_sync import put
 from tests.support.command import BIN, environment, instance_of, write
 from tests.support.homes import differences, table_differences
+from tests.support.model_repositories import exact_repository, exact_variables
 from tests.support.processes import eventually
 from tests.support.servers import namespaces, redis
 from tests.support.servers.cluster import Cluster, kill
@@ -43,6 +43,13 @@ SETTINGS = {
     "EMBEDDER_SETTLE_S": "4",
     "EMBEDDER_SHARDS": str(len(KEYS)),
 }
+
+
+@pytest.fixture(autouse=True)
+def exact_models(clean_environment: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shards put texts into other batches than a single process does."""
+    for name, value in exact_variables().items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture
@@ -73,7 +80,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def in_one_process(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Path:
     """The home of one process that has done the same."""
     home = tmp_path_factory.mktemp("one-process")
-    own = environment(home, DAGSTER_HOME=str(home / "dagster"), **SETTINGS)
+    own = environment(home, DAGSTER_HOME=str(home / "dagster"), **SETTINGS, **exact_variables())
     command = [str(BIN / "embedder"), "run", "--corpus", str(corpus)]
     result = subprocess.run(command, cwd=home, env=own, capture_output=True, text=True, timeout=240)
     assert result.returncode == 0, result.stdout + result.stderr
@@ -83,7 +90,7 @@ def in_one_process(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Pa
 @pytest.fixture
 def tritons(tmp_path: Path) -> Iterator[list[EmbeddedTriton]]:
     """Two servers."""
-    repository = load_settings(environ={}).model_repository
+    repository = exact_repository()
     with ExitStack() as stack:
         servers = [
             EmbeddedTriton(repository, tmp_path / name / "triton", access=ServerAccess(secret=None))

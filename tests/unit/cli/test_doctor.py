@@ -8,10 +8,12 @@ from collections import namedtuple
 
 import pytest
 
-from embedder_assets.cli import doctor_storage
+from embedder_assets.cli import doctor, doctor_storage
 from embedder_assets.cli.doctor import examine
 from embedder_assets.cli.doctor_storage import Diagnosis
 from embedder_assets.instance.sqlite_event_log import open_instance
+from embedder_assets.serving.models.build import build_models
+from tests.support.checkpoints import write_checkpoint, write_description
 from tests.support.factories import make_settings
 from tests.support.processes import free_ports
 
@@ -158,3 +160,24 @@ def test_missing_database_password_is_one_sentence(dagster_home, tmp_path, monke
     monkeypatch.delenv("PG_NOWHERE", raising=False)
     (found,) = found_of(make_settings(tmp_path), DATABASE)
     assert found.found.endswith("postgres_db:password names the variable PG_NOWHERE, which is not set")
+
+
+@pytest.mark.parametrize(
+    ("flags", "values", "said"),
+    [
+        ({"avx512_bf16"}, {}, None),
+        ({"amx_bf16"}, {}, "bf16 is faster on this CPU"),
+        ({"amx_bf16"}, {"tables_url": "s3://bucket/tables"}, "EMBEDDER_TABLES_URL"),
+    ],
+)
+def test_precision_left_aside_is_noted(tmp_path, monkeypatch, flags, values, said):
+    """A build of another CPU is kept, and the doctor says that this one could do better."""
+    write_description(tmp_path / "models", "mine", write_checkpoint(tmp_path / "checkpoint"))
+    monkeypatch.setattr("embedder_assets.serving.models.build.cpu_flags", frozenset)
+    build_models(tmp_path / "models", lambda line: None)
+    monkeypatch.setattr(doctor, "cpu_flags", lambda: flags)
+    monkeypatch.setattr(doctor, "_buckets", lambda settings: iter(()))
+    settings = make_settings(tmp_path, model_repository=tmp_path / "models", **values)
+    notes = [found for level, found in findings(settings, "model mine") if level == "note"]
+    assert len(notes) == (said is not None)
+    assert all(said in note for note in notes)

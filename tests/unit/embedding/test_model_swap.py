@@ -304,3 +304,19 @@ def test_no_version_mixes_fingerprints(steps):
 
 def _killed(*_: object) -> None:
     raise Killed
+
+
+@pytest.mark.parametrize("earlier", ["dense-int8", "another"])
+def test_changed_precision_is_said_once(embed_all, store, earlier):
+    """Of two collections, before anything is computed, and not of rows that another model has made."""
+    for name in ("kb", "docs"):
+        store.replace("chunks", name, make_chunks("a", "b", collection=name))
+    embed_all([ModelVersion(DENSE, earlier)], collections=("kb", "docs"))
+    said: list[str] = []
+    triton, meter = FakeTriton(), make_meter()
+    meter.log_note = lambda sentence: said.append(f"{sentence} after {len(triton.requests)}")
+    for _ in range(2):
+        embed_all([ModelVersion(DENSE, "dense-1")], triton=triton, meter=meter, collections=("kb", "docs"))
+    expected = [f"'{DENSE}' was dense-int8"] if earlier == "dense-int8" else []
+    assert said == [f"{sentence} after 0" for sentence in expected]
+    assert meter.record().notes == expected

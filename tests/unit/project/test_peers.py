@@ -22,6 +22,7 @@ def result(*rounds: dict[str, object]) -> dict[str, object]:
     return {
         "documents": "60 documents",
         "machine": "one",
+        "default": "int8",
         "versions": {"torch": "1"},
         "loads": [1.0 for _ in rounds],
         "rounds": list(rounds),
@@ -38,15 +39,32 @@ def test_a_ratio_is_taken_within_a_round():
 
 def test_table_shows_verdicts_and_missing_sides():
     table = render(result({"ours int8": OURS, "LlamaIndex fp32": other(), "CocoIndex fp32": other(seconds=30.0)}))
-    assert "| documents to dense table / LlamaIndex fp32, same documents | 4.00 (4.00 to 4.00) | - |" in table
-    assert "documents to dense table / LlamaIndex fp32: 4.00, at least 3.5: holds" in table
-    assert "documents to dense table / CocoIndex fp32: 3.00, at least 3.5: DOES NOT HOLD" in table
+    assert "| documents to dense table / LlamaIndex fp32, same documents | 4.00 (4.00 to 4.00) | - | - |" in table
+    assert "documents to dense table, ours int8 / LlamaIndex fp32: 4.00, at least 3.5: holds" in table
+    assert "documents to dense table, ours int8 / CocoIndex fp32: 3.00, at least 3.5: DOES NOT HOLD" in table
     assert "fastembed fp32 does not run here: ImportError: gone" in table
+
+
+def test_bf16_has_bounds_of_its_own():
+    sides = {
+        "ours bf16": OURS,
+        "LlamaIndex fp32": other(),
+        "sentence-transformers bf16": other(chunks=400, seconds=40.0),
+    }
+    table = render({**result(sides), "default": "bf16"})
+    assert "documents to dense table, ours bf16 / LlamaIndex fp32: 4.00, at least 4.5: DOES NOT HOLD" in table
+    assert "dense asset, ours bf16 / sentence-transformers bf16: 1.25, at least 1.35: DOES NOT HOLD" in table
+
+
+def test_machine_names_the_flags_that_matter(monkeypatch):
+    monkeypatch.setattr(run, "cpu_flags", lambda: frozenset({"amx_bf16", "avx2", "fpu"}))
+    assert "(amx_bf16 avx2), " in run.machine()
+    assert run.default_precision() == "bf16"
 
 
 def test_dense_asset_is_compared_with_embedding_peers():
     table = render(result({"ours int8": OURS, "bare loop int8": other(seconds=9.0, chunks=100)}))
-    assert "| dense asset / bare loop of its precision | 1.12 (1.12 to 1.12) | - |" in table
+    assert "| dense asset / bare loop of its precision | 1.12 (1.12 to 1.12) | - | - |" in table
 
 
 def test_missing_peer_is_named_and_skipped(tmp_path, monkeypatch, capsys):

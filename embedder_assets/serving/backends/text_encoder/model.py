@@ -5,31 +5,32 @@ folder holds only its ``config.pbtxt``, ``tokenizer.json``, ``<version>/model.on
 the others have to be: no graph is served under a fingerprint that it was not built with. Pooling, the SPLADE maximum
 and the top-k live in the graph. Inputs are BYTES of shape [1], so requests of any text length batch together; inside a
 batch the texts are sorted by length and run in micro-batches, one worker thread per core. With micro-batches of one
-text an answer does not depend on the other texts of its batch, bit for bit, although int8 activations are quantized
-dynamically.
+text, as int8 has them, an answer does not depend on the other texts of its batch, bit for bit, although activations are
+quantized dynamically. In bf16 it does, by as little as docs/models.md says.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import triton_python_backend_utils as pb_utils
-from cpu_options import DISABLED_OPTIMIZERS, cores
+from cpu_options import cores
 from numpy.typing import NDArray
+from runtimes import open_runtime
 from tokenizers import Encoding, Tokenizer
 
 Texts = list[tuple[str, ...]]
 
 
 class TritonPythonModel:
-    """One model: one tokenizer, one ONNX session shared by the worker threads."""
+    """One model: one tokenizer, one runtime shared by the worker threads."""
 
     def initialize(self, args: dict[str, str]) -> None:
         """Loads the tokenizer and the graph of the model folder that Triton names."""
@@ -44,11 +45,9 @@ class TritonPythonModel:
         self.tokenizer = Tokenizer.from_file(str(tokenizer))
         self.tokenizer.enable_truncation(int(parameters["max_tokens"]))
         self.tokenizer.no_padding()
-        workers = int(parameters["threads"]) or cores()
-        self.pool = ThreadPoolExecutor(workers)
-        self.session = _session(graph, args["model_instance_kind"])
-        # An architecture without token types has no such input.
-        self.asked = {item.name for item in self.session.get_inputs()}
+        self.workers = int(parameters["threads"]) or cores()
+        self.pool = ThreadPoolExecutor(self.workers)
+        self.runtime = open_runtime(graph, parameters["precision"], args["model_instance_kind"], self.workers)
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answers all requests of one batch together: shape [n, 1] in, shape [n, …] out for each."""
@@ -91,8 +90,12 @@ class TritonPythonModel:
     def _micro_batches(self, encodings: list[Encoding]) -> Iterator[NDArray[Any]]:
         # The longest first: what remains at the end is short, so no core waits long for another.
         order = np.argsort([-len(encoding) for encoding in encodings], kind="stable")
-        for start in range(0, len(order), self.micro_batch_size):
-            yield order[start : start + self.micro_batch_size]
+        size = self.micro_batch_size
+        if self.runtime.divides_batches:
+            rounds = math.ceil(len(order) / (size * self.workers))
+            size = math.ceil(len(order) / (rounds * self.workers))
+        for start in range(0, len(order), size):
+            yield order[start : start + size]
 
     def _run(self, encodings: list[Encoding]) -> list[NDArray[Any]]:
         shape = (len(encodings), max(len(encoding) for encoding in encodings))
@@ -101,8 +104,8 @@ class TritonPythonModel:
             feeds["input_ids"][row, : len(encoding)] = encoding.ids
             feeds["attention_mask"][row, : len(encoding)] = 1
             feeds["token_type_ids"][row, : len(encoding)] = encoding.type_ids
-        asked = {name: feed for name, feed in feeds.items() if name in self.asked}
-        result: list[NDArray[Any]] = self.session.run(list(self.outputs), asked)
+        asked = {name: feed for name, feed in feeds.items() if name in self.runtime.inputs}
+        result: list[NDArray[Any]] = self.runtime.run(list(self.outputs), asked)
         return result
 
     def _response(self, span: slice | Exception, outputs: dict[str, NDArray[Any]]) -> Any:
@@ -130,19 +133,3 @@ def _require_built(record: Path, fingerprint: str, graph: Path, tokenizer: Path)
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _session(path: Path, instance_kind: str) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    # One thread a micro-batch, several micro-batches at a time: no core waits inside an operator.
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    provider = "CUDAExecutionProvider" if instance_kind == "GPU" else "CPUExecutionProvider"
-    disabled = DISABLED_OPTIMIZERS if provider == "CPUExecutionProvider" else []
-    session = onnxruntime.InferenceSession(str(path), options, providers=[provider], disabled_optimizers=disabled)
-    if provider not in session.get_providers():
-        # The runtime itself would go on, on the CPU.
-        raise RuntimeError(
-            f"the model is configured for a GPU, and ONNX Runtime cannot use one: {provider} is not there"
-        )
-    return session

@@ -5,11 +5,15 @@ import importlib.util
 import json
 import os
 import sys
+import threading
 import types
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import onnx
 import onnxruntime
+import openvino
 import pytest
 
 from embedder_assets.serving.backends.text_encoder import cpu_options
@@ -55,10 +59,72 @@ def test_slow_fusions_are_disabled_on_cpu(backend, graph, monkeypatch, tmp_path)
     keep_optimized(str(graph), onnxruntime.SessionOptions(), providers=["CPUExecutionProvider"])
     assert {"SkipLayerNormalization", "BiasGelu"} <= ops()  # else ONNX Runtime needs no such option any more
     monkeypatch.setattr(onnxruntime, "InferenceSession", keep_optimized)
-    backend._session(graph, "CPU")
+    backend.open_runtime(graph, "int8", "CPU", 1)
     assert not {"SkipLayerNormalization", "BiasGelu"} & ops()
     assert {"LayerNormalization", "Gelu"} <= ops()
-    assert cpu_session.DISABLED_OPTIMIZERS == backend.DISABLED_OPTIMIZERS
+    assert cpu_session.DISABLED_OPTIMIZERS == sys.modules["runtimes"].DISABLED_OPTIMIZERS
+
+
+def test_bf16_without_openvino_names_the_remedy(backend, graph, monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(RuntimeError, match=r"OpenVINO cannot be imported .*`pip install openvino`.*cpu = \"int8\""):
+        backend.open_runtime(graph, "bf16", "CPU", 2)
+
+
+@pytest.mark.parametrize("capabilities", [["FP32", "BF16"], ["FP32"]])
+def test_bf16_graph_answers_on_every_cpu(backend, graph, monkeypatch, capabilities):
+    """Like ONNX Runtime in float32, with as many threads as there are; where the CPU has no bf16, in float32."""
+    runtimes = sys.modules["runtimes"]
+    plain = graph.with_name("plain.onnx")
+    real = openvino.Core
+
+    class Core(real):
+        def get_property(self, device, name):
+            return capabilities if name == runtimes.CAPABILITIES else real.get_property(self, device, name)
+
+    monkeypatch.setattr(openvino, "Core", Core)
+    fast, exact = (backend.open_runtime(plain, precision, "CPU", 2) for precision in ("bf16", "fp32"))
+    assert set(fast.inputs) == set(exact.inputs) == {"input_ids", "attention_mask", "token_type_ids"}
+    rows = np.arange(2, 26).reshape(4, 6)
+    feeds = {"input_ids": rows, "attention_mask": np.ones_like(rows), "token_type_ids": np.zeros_like(rows)}
+    with ThreadPoolExecutor(2) as pool:
+        answers = list(pool.map(lambda _: fast.run(["embedding"], feeds)[0], range(8)))
+    (expected,) = exact.run(["embedding"], feeds)
+    for answer in answers:
+        np.testing.assert_allclose(
+            (answer * expected).sum(axis=1), 1.0, atol=1e-5 if "BF16" not in capabilities else 1e-3
+        )
+    if "BF16" not in capabilities:
+        np.testing.assert_allclose(answers[0], expected, atol=1e-5)
+
+
+def test_first_openvino_call_is_made_alone(backend, graph, monkeypatch):
+    """Two threads that make it at once wait for each other for good: three of 29 processes did."""
+    callers = []
+    infer = openvino.InferRequest.infer
+
+    def noted(request, *arguments, **named):
+        callers.append(threading.current_thread())
+        return infer(request, *arguments, **named)
+
+    monkeypatch.setattr(openvino.InferRequest, "infer", noted)
+    backend.open_runtime(graph.with_name("plain.onnx"), "bf16", "CPU", 2)
+    assert callers == [threading.current_thread()]
+
+
+@pytest.mark.parametrize(
+    ("workers", "texts", "sizes"),
+    [(2, 64, [8] * 8), (2, 8, [4, 4]), (2, 1, [1]), (16, 64, [4] * 16), (16, 192, [6] * 32), (3, 20, [7, 7, 6])],
+)
+def test_bf16_batches_keep_all_threads_at_work(backend, workers, texts, sizes):
+    model = backend.TritonPythonModel()
+    model.micro_batch_size, model.workers = 8, workers
+    model.runtime = types.SimpleNamespace(divides_batches=True)
+    batches = list(model._micro_batches([[0] * (number % 7) for number in range(texts)]))
+    assert [len(batch) for batch in batches] == sizes
+    assert sorted(row for batch in batches for row in batch) == list(range(texts))
+    model.runtime = types.SimpleNamespace(divides_batches=False)
+    assert max(len(batch) for batch in model._micro_batches([[0]] * texts)) == min(8, texts)
 
 
 @pytest.mark.parametrize(

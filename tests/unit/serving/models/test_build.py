@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 import sys
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from embedder_assets.cli.main import main
 from embedder_assets.errors import ModelBuildError
 from embedder_assets.serving.client.session import TritonSession
 from embedder_assets.serving.models.build import build_each, build_models, inspect_models, require_built
+from embedder_assets.serving.models.configured import require_models
 from embedder_assets.serving.models.description import RECIPES, load_description
 from embedder_assets.serving.models.golden import agreement, encode, graph_outputs, read_golden, write_golden
 from embedder_assets.settings import load_settings
@@ -131,14 +134,19 @@ def test_list_shows_the_source(repository, checkpoint):
 
 
 # Digest of the nodes of every head's graph, for the recipe that made them.
-NODES = {("int8", 3): "03c6b3bb423f99c0", ("fp16", 1): "8d0aecf63c8bea53", ("fp32", 1): "ba5f4ad4cd2e3839"}
+NODES = {
+    ("int8", 3): "03c6b3bb423f99c0",
+    ("bf16", 1): "ba5f4ad4cd2e3839",
+    ("fp16", 1): "8d0aecf63c8bea53",
+    ("fp32", 1): "ba5f4ad4cd2e3839",
+}
 
 
 @pytest.mark.parametrize(("precision", "recipe"), NODES)
 def test_changed_graph_needs_another_recipe(repository, checkpoint, precision, recipe):
     """Where this fails, raise the number of the precision in ``models.RECIPES`` and put the new digest here."""
     device = "gpu" if precision == "fp16" else "cpu"
-    cpu = {"precision": {"cpu": "fp32" if precision == "fp32" else "int8"}}
+    cpu = {"precision": {"cpu": "int8" if precision == "fp16" else precision}}
     for number, fields in enumerate(STAGES):
         write_description(repository, f"model_{number}", checkpoint, **fields, **cpu)
     build(repository, device=device)
@@ -147,6 +155,106 @@ def test_changed_graph_needs_another_recipe(repository, checkpoint, precision, r
         for node in onnx.load(path).graph.node:
             digest.update(node.SerializeToString(deterministic=True))
     assert (RECIPES[precision], digest.hexdigest()[:16]) == (recipe, NODES[precision, recipe])
+
+
+# The precision that a build chooses
+
+AMX, NO_AMX = frozenset({"amx_bf16"}), frozenset({"avx512_bf16"})
+
+
+@pytest.fixture
+def flags(monkeypatch):
+    """Sets what the CPU can do."""
+
+    def set_flags(flags: frozenset[str]) -> None:
+        monkeypatch.setattr("embedder_assets.serving.models.build.cpu_flags", lambda: flags)
+
+    monkeypatch.setattr("embedder_assets.serving.models.build.has_openvino", lambda: True)
+    return set_flags
+
+
+def chosen(repository: Path) -> tuple[str, str | None]:
+    (state,) = inspect_models(repository)
+    return state.precision, state.problem
+
+
+@pytest.mark.parametrize(("here", "elsewhere", "expected"), [(AMX, NO_AMX, "bf16"), (NO_AMX, AMX, "int8")])
+def test_choice_of_a_build_survives_other_cpus(repository, checkpoint, flags, here, elsewhere, expected):
+    folder = write_description(repository, "mine", checkpoint)
+    flags(here)
+    build(repository)
+    assert chosen(repository) == (expected, None)
+    flags(elsewhere)
+    assert build(repository) == []
+    write_description(repository, "mine", checkpoint, query_prefix="query: ")
+    assert build(repository) == ["mine"]
+    assert chosen(repository) == (expected, None)
+    (folder / "1" / "model.onnx").unlink()
+    assert build(repository, device="gpu") == ["mine"]
+    assert build(repository) == ["mine"]
+    assert chosen(repository) == (expected, None)
+
+
+def test_bf16_build_says_why_and_how(repository, checkpoint, flags):
+    folder = write_description(repository, "mine", checkpoint)
+    flags(AMX)
+    lines: list[str] = []
+    assert build_models(repository, lines.append) == ["mine"]
+    assert any("mine: bf16: this CPU has AMX" in line for line in lines)
+    config = (folder / "config.pbtxt").read_text("utf-8")
+    for key, value in {"precision": "bf16", "micro_batch_size": "8"}.items():
+        assert re.search(rf'key: "{key}"\s+value {{\s+string_value: "{value}"', config)
+
+
+def test_earlier_build_is_chosen_for_once(repository, checkpoint, flags):
+    """A build.json of before there was a choice: int8 stays as it is, and AMX builds anew."""
+    folder = write_description(repository, "mine", checkpoint)
+    flags(NO_AMX)
+    for cpu, built in ((NO_AMX, []), (AMX, ["mine"])):
+        build(repository)
+        record = json.loads((folder / "build.json").read_text("utf-8"))
+        assert record.pop("auto_precision") == "int8"
+        (folder / "build.json").write_text(json.dumps(record), "utf-8")
+        require_built(repository, "mine")
+        flags(cpu)
+        assert build(repository) == built
+        assert json.loads((folder / "build.json").read_text("utf-8"))["auto_precision"] == chosen(repository)[0]
+
+
+def test_shared_tables_are_int8_on_every_cpu(repository, checkpoint, flags):
+    write_description(repository, "mine", checkpoint)
+    flags(AMX)
+    lines: list[str] = []
+    assert build_each(repository, lines.append, shared_tables=True).built == ["mine"]
+    assert chosen(repository) == ("int8", None)
+    assert any("EMBEDDER_TABLES_URL" in line for line in lines)
+    assert build_each(repository, lines.append, shared_tables=True).built == []
+
+
+def test_own_choice_is_given_up_for_shared_tables(repository, checkpoint, flags, tmp_path):
+    write_description(repository, "mine", checkpoint)
+    flags(AMX)
+    build(repository)
+    variables = {"EMBEDDER_MODEL_REPOSITORY": str(repository), "EMBEDDER_DENSE_MODELS": "mine"}
+    variables |= {"EMBEDDER_ENABLE_SPARSE": "false", "EMBEDDER_ENABLE_RERANK": "false"}
+    require_models(load_settings(environ=variables))
+    shared = variables | {"EMBEDDER_TABLES_URL": "s3://bucket/tables"}
+    with pytest.raises(ModelBuildError, match=r"model 'mine'.*expected int8.*got bf16.*`embedder models build`"):
+        require_models(load_settings(environ=shared))
+    result = CliRunner().invoke(main, ["models", "build"], env=shared)
+    assert "mine: building (int8 in place of bf16)" in result.output
+    assert chosen(repository) == ("int8", None)
+    require_models(load_settings(environ=shared))
+
+
+@pytest.mark.parametrize("precision", ["int8", "bf16", "fp32"])
+def test_pinned_precision_needs_no_choice(repository, checkpoint, flags, precision):
+    folder = write_description(repository, "mine", checkpoint, precision={"cpu": precision})
+    flags(AMX)
+    for shared in (False, True):
+        build_each(repository, lambda line: None, shared_tables=shared)
+        assert chosen(repository) == (precision, None)
+    assert "auto_precision" not in json.loads((folder / "build.json").read_text("utf-8"))
 
 
 # A model that cannot be built

@@ -11,8 +11,8 @@ from embedder_assets.serving.models.description import (
     ModelDescription,
     list_descriptions,
     load_description,
-    render_config,
 )
+from embedder_assets.serving.models.triton_config import render_config
 from embedder_assets.settings import load_settings
 
 REPOSITORY = load_settings(environ={}).model_repository
@@ -74,6 +74,7 @@ def test_description_is_read_with_defaults(tmp_path):
     ("line", "changed", "named"),
     [
         ("dimension = 384", "dimension = 384\nprecision = { cpu = 'fp16' }", "precision.cpu"),
+        ("dimension = 384", "dimension = 384\nprecision = { cpu = 'bfloat16' }", "precision.cpu"),
         ("max_tokens = 128", "max_tokens = 100000", "max_tokens"),
         ('pooling = "mean"', 'pooling = "logit"', "pooling 'logit' is not one of stage 'dense'"),
         ('stage = "dense"', "", "stage"),
@@ -188,18 +189,41 @@ def test_devices_differ_except_for_shipped_graphs():
     assert describe().fingerprint("cpu") != describe().fingerprint("gpu")
     shipped = describe(source=SHIPPED)
     assert shipped.fingerprint("cpu") == shipped.fingerprint("gpu")
+    with pytest.raises(ValueError, match="a shipped graph, which is int8"):
+        describe(source=SHIPPED, precision={"cpu": "bf16"})
     assert (shipped.device("gpu"), shipped.precision_on("gpu"), shipped.micro_batch_on("gpu")) == ("cpu", "int8", 1)
 
 
-@pytest.mark.parametrize("precision", ["int8", "fp16", "fp32"])
+@pytest.mark.parametrize("precision", ["int8", "bf16", "fp16", "fp32"])
 def test_recipe_changes_the_fingerprint(monkeypatch, precision):
     device = "gpu" if precision == "fp16" else "cpu"
-    described = describe(precision={"cpu": "fp32" if precision == "fp32" else "int8"})
+    described = describe(precision={"cpu": "int8" if precision == "fp16" else precision})
     shipped = describe(source=SHIPPED)
     before = described.fingerprint(device), shipped.fingerprint(device)
     monkeypatch.setitem(models.RECIPES, precision, -1)
     assert described.fingerprint(device) != before[0]
     assert shipped.fingerprint(device) == before[1]  # the digest of its graph says all
+
+
+def test_choice_stands_for_auto():
+    left_open = describe()
+    for precision in ("int8", "bf16"):
+        pinned = describe(precision={"cpu": precision})
+        assert left_open.with_choice(precision).fingerprint("cpu") == pinned.fingerprint("cpu")
+        assert left_open.with_choice(precision).parameters("cpu") == pinned.parameters("cpu")
+    assert left_open.fingerprint("cpu") == describe(precision={"cpu": "int8"}).fingerprint("cpu")
+    assert left_open.with_choice("bf16").fingerprint("gpu") == left_open.fingerprint("gpu")
+    pinned = describe(precision={"cpu": "fp32"})
+    assert pinned.with_choice("bf16") == pinned
+    assert describe(source=SHIPPED).with_choice("bf16").precision_on("cpu") == "int8"
+
+
+def test_precision_is_known_by_the_fingerprint():
+    bf16 = describe(precision={"cpu": "bf16"})
+    assert bf16.precision_of(describe().fingerprint("cpu")) == "int8"
+    assert bf16.precision_of(describe().fingerprint("gpu")) == "fp16"
+    assert bf16.precision_of(bf16.fingerprint("cpu")) == "bf16"
+    assert bf16.precision_of(describe(query_prefix="q").fingerprint("cpu")) is None
 
 
 @pytest.mark.parametrize("change", DECIDING)
@@ -254,6 +278,7 @@ def test_configuration_has_the_required_parameters():
         "fingerprint": description.fingerprint("cpu"),
         "max_tokens": "128",
         "micro_batch_size": "5",
+        "precision": "int8",
         "threads": "3",
     }
 
