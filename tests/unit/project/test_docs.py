@@ -97,9 +97,11 @@ def test_reference_is_generated() -> None:
 
 def test_regression_example_has_the_readme_s_figures() -> None:
     rows = re.findall(r"^│ triton-cookbook .*│$", (PROJECT_ROOT / "README.md").read_text("utf-8"), re.MULTILINE)
-    dense, sparse, fused, reranked = re.findall(r"0\.\d{4}", rows[-1])
+    *_, reranked = re.findall(r"0\.\d{4}", rows[-1])
     (row,) = re.findall(r"^│ triton-cookbook .*│$", page("evaluation.md"), re.MULTILINE)
-    assert [*re.findall(r"0\.\d{4}", row)[:3], row.split()[-2]] == [dense, sparse, fused, reranked]
+    *_, baseline = re.findall(r"0\.\d{4}", row)
+    assert baseline == reranked
+    assert f"has {baseline}, and EMBEDDER_QUALITY_TOLERANCE" in page("evaluation.md")
 
 
 def test_settings_page_has_no_local_path() -> None:
