@@ -10,7 +10,8 @@ import polars as pl
 import pytest
 
 from embedder_assets.serving.models.build import require_built
-from embedder_assets.serving.models.description import load_description, render_config
+from embedder_assets.serving.models.description import load_description
+from embedder_assets.serving.models.triton_config import render_config
 from embedder_assets.settings import load_settings
 from embedder_assets.tables.store import TableStore
 from tests.support.command import Embedder

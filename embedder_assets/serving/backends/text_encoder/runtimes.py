@@ -6,6 +6,7 @@ model's process imports only its own runtime.
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -93,7 +94,7 @@ class OpenVino:
 
     def __init__(self, graph: Path, workers: int) -> None:
         try:
-            import openvino
+            openvino = import_openvino()
         except ImportError as error:
             raise RuntimeError(
                 f"the model is built in bf16, and its runtime OpenVINO cannot be imported ({error}): `pip install "
@@ -125,3 +126,16 @@ class OpenVino:
         if not hasattr(self._of_thread, "request"):
             self._of_thread.request = self._compiled.create_infer_request()
         return self._of_thread.request
+
+
+def import_openvino() -> Any:
+    """The module ``openvino``, which otherwise reports each import to its maker over the internet.
+
+    Raises:
+        ImportError: It is not installed.
+    """
+    # Without its reporter it takes a stub that sends nothing.
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+    import openvino
+
+    return openvino

@@ -4,6 +4,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import subprocess
 import sys
 import threading
 import types
@@ -13,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
-import openvino
 import pytest
 
 from embedder_assets.serving.backends.text_encoder import cpu_options
@@ -71,11 +71,22 @@ def test_bf16_without_openvino_names_the_remedy(backend, graph, monkeypatch):
         backend.open_runtime(graph, "bf16", "CPU", 2)
 
 
+def test_openvino_reports_nothing_to_its_maker(tmp_path):
+    code = "import sys, runtimes; print(runtimes.import_openvino().Core().available_devices, sorted(sys.modules))"
+    environment = {**os.environ, "PYTHONPATH": str(MODEL.parent), "HOME": str(tmp_path)}
+    # The reporter keeps an id of its client in the home folder.
+    said = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert "CPU" in said.stdout
+    assert "openvino_telemetry." not in said.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("capabilities", [["FP32", "BF16"], ["FP32"]])
 def test_bf16_graph_answers_on_every_cpu(backend, graph, monkeypatch, capabilities):
     """Like ONNX Runtime in float32, with as many threads as there are; where the CPU has no bf16, in float32."""
     runtimes = sys.modules["runtimes"]
     plain = graph.with_name("plain.onnx")
+    openvino = runtimes.import_openvino()
     real = openvino.Core
 
     class Core(real):
@@ -101,6 +112,7 @@ def test_bf16_graph_answers_on_every_cpu(backend, graph, monkeypatch, capabiliti
 def test_first_openvino_call_is_made_alone(backend, graph, monkeypatch):
     """Two threads that make it at once wait for each other for good: three of 29 processes did."""
     callers = []
+    openvino = sys.modules["runtimes"].import_openvino()
     infer = openvino.InferRequest.infer
 
     def noted(request, *arguments, **named):
