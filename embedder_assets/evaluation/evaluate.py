@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 
 import polars as pl
 
@@ -177,8 +178,8 @@ class EvaluateStage:
         if learned[1] is None or not any(each.gain for each in learned if each):
             return rows
         pairs = out_of_fold_pairs(self._store, self._settings, collection, rows, qrels)
-        vectors = candidate_vectors(self._store, self._settings, collection, pairs)
-        return out_of_fold_reranked(pairs, vectors, learned[1])
+        vectors_of = partial(candidate_vectors, self._store, self._settings, collection)
+        return out_of_fold_reranked(pairs, vectors_of, learned[1])
 
     def _keep_queries(self, collection: str, by_query: pl.DataFrame) -> None:
         """Replaces the results by query with the new ones; those of the accepted baseline stay."""

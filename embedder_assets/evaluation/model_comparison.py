@@ -19,6 +19,7 @@ from embedder_assets.embedding.stage import EmbeddingStage
 from embedder_assets.errors import ModelBuildError, TableError
 from embedder_assets.evaluation.evaluate import EvaluateStage, candidate_rankings, evaluate_rankings
 from embedder_assets.retrieval.cross_validation import (
+    VectorsOf,
     learn_rerank_weights,
     out_of_fold_fused,
     out_of_fold_reranked,
@@ -150,7 +151,7 @@ class ModelComparison:
         reranked = None
         if settings.enable_rerank:
             pairs = self._pairs(settings, collection, queries, fused)
-            reranked = self._rerank(settings, pairs, index.vectors(0, pairs["chunk_id"]), qrels)
+            reranked = self._rerank(settings, pairs, lambda rows: index.vectors(0, rows["chunk_id"]), qrels)
         rankings = candidate_rankings(fused, reranked, sparse=settings.enable_sparse)
         return evaluate_rankings(rankings, qrels)
 
@@ -173,14 +174,14 @@ class ModelComparison:
         pairs = best.join(queries.select("query_id", query_text="text"), on="query_id")
         return pairs.join(texts, on="chunk_id").sort("query_id", "fused_rank")
 
-    def _rerank(
-        self, settings: Settings, pairs: pl.DataFrame, vectors: NDArray[np.float32], qrels: Qrels
-    ) -> pl.DataFrame:
+    def _rerank(self, settings: Settings, pairs: pl.DataFrame, vectors_of: VectorsOf, qrels: Qrels) -> pl.DataFrame:
         model = ModelVersion(settings.rerank_model, self._triton.fingerprint(settings.rerank_model, "rerank"))
         stage = RerankStage(self._store, self._triton, settings, model)
         scored = stage.score(pairs, self._meter)
-        learned = learn_rerank_weights(scored, vectors, qrels, stage.formula)
-        return out_of_fold_reranked(scored, vectors, learned) if learned else combine(scored, vectors, stage.formula)
+        learned = learn_rerank_weights(scored, vectors_of, qrels, stage.formula)
+        if learned is None:
+            return combine(scored, vectors_of(scored), stage.formula)
+        return out_of_fold_reranked(scored, vectors_of, learned)
 
 
 def differences(current: pl.DataFrame, candidate: pl.DataFrame) -> list[Difference]:

@@ -6,7 +6,7 @@ say how the ranking does on queries that nobody has judged.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import polars as pl
@@ -19,6 +19,8 @@ from embedder_assets.retrieval.rerank_score import combine, final_scores, mean_f
 from embedder_assets.retrieval.weight_fitting import fit, judged_queries
 from embedder_assets.serving.models.description import ScoreFormula
 
+# Vectors of some candidates by the first dense model, [rows, dimension]; NaN where none is.
+VectorsOf = Callable[[pl.DataFrame], NDArray[np.float32]]
 _DENSE_OPTIONS = [
     {"dense": weight} for weight in sorted({DENSE_WEIGHT, *(round(step * 0.05, 2) for step in range(21))})
 ]
@@ -48,7 +50,7 @@ def learn_dense_weight(candidates: pl.DataFrame, qrels: Qrels, depth: int) -> Le
 
 def out_of_fold_fused(fused: pl.DataFrame, learned: LearnedWeights | None, depth: int) -> pl.DataFrame:
     """Rows of ``fused_candidates`` with ``score`` and ``rank`` by the weight of each query's fold."""
-    if learned is None or not learned.gain:
+    if learned is None or not learned.gain or not fused.height:
         return fused
     parts = [
         convex_combination(rows.drop("score", "rank"), depth, learned.folds[fold]["dense"], "query_id")
@@ -58,27 +60,30 @@ def out_of_fold_fused(fused: pl.DataFrame, learned: LearnedWeights | None, depth
 
 
 def learn_rerank_weights(
-    candidates: pl.DataFrame, vectors: NDArray[np.float32], qrels: Qrels, formula: ScoreFormula
+    candidates: pl.DataFrame, vectors_of: VectorsOf, qrels: Qrels, formula: ScoreFormula
 ) -> LearnedWeights | None:
     """Learns the weights of the cross-encoder and of the agreement.
 
     Args:
         candidates: Columns query_id, doc_id, fused_rank, fused_score, both out of fold, and cross_encoder_score, null
             where the model was not asked.
-        vectors: Of the candidates by the first dense model, [rows of ``candidates``, dimension]; NaN where none is.
+        vectors_of: Asked about those that are learned from.
         qrels: The judgements.
         formula: The model's own; what is not learned is kept.
 
     Returns:
         The weights of the whole formula, by the names of its fields.
     """
-    judged = judged_queries(candidates.with_row_index("row").sort("query_id", "fused_rank"), qrels)
+    judged = judged_queries(candidates.sort("query_id", "fused_rank"), qrels)
+    if not judged:
+        return None
     fused = [each.rows["fused_score"].to_numpy() for each in judged]
     logits = [mean_filled(each.rows["cross_encoder_score"].to_numpy()) for each in judged]
-    own_vectors = [vectors[each.rows["row"].to_numpy()] for each in judged]
+    ends = np.cumsum([each.rows.height for each in judged])
+    vectors = np.split(vectors_of(pl.concat([each.rows for each in judged])), ends[:-1])
 
     def score(row: int, weights: Weights) -> float:
-        return judged[row].ndcg(final_scores(fused[row], logits[row], own_vectors[row], formula_of(weights)))
+        return judged[row].ndcg(final_scores(fused[row], logits[row], vectors[row], formula_of(weights)))
 
     default = weights_of(formula)
     options = [
@@ -89,12 +94,14 @@ def learn_rerank_weights(
     return fit([each.query_id for each in judged], options, default, score)
 
 
-def out_of_fold_reranked(scored: pl.DataFrame, vectors: NDArray[np.float32], learned: LearnedWeights) -> pl.DataFrame:
-    """Candidates with ``score`` and ``rank`` by the weights of each query's fold; arguments as ``combine``."""
-    parts = []
-    for fold, rows in _by_fold(scored.with_row_index("row")):
-        parts.append(combine(rows.drop("row"), vectors[rows["row"].to_numpy()], formula_of(learned.folds[fold])))
-    return pl.concat(parts)
+def out_of_fold_reranked(scored: pl.DataFrame, vectors_of: VectorsOf, learned: LearnedWeights) -> pl.DataFrame:
+    """Candidates, as ``combine`` takes them, with ``score`` and ``rank`` by the weights of each query's fold."""
+    if not scored.height:
+        return combine(scored, vectors_of(scored), formula_of(learned.weights))
+    # A fold at a time: the vectors of all candidates may be many.
+    return pl.concat(
+        [combine(rows, vectors_of(rows), formula_of(learned.folds[fold])) for fold, rows in _by_fold(scored)]
+    )
 
 
 def weights_of(formula: ScoreFormula) -> dict[str, float]:
@@ -108,6 +115,7 @@ def formula_of(weights: Weights) -> ScoreFormula:
 
 
 def _by_fold(rows: pl.DataFrame) -> Iterable[tuple[int, pl.DataFrame]]:
-    folds = pl.col("query_id").map_elements(fold_of, pl.Int64)
+    names = rows["query_id"].unique()
+    folds = pl.col("query_id").replace_strict(names, [fold_of(name) for name in names], return_dtype=pl.Int64)
     for (fold,), some in rows.with_columns(_fold=folds).partition_by("_fold", as_dict=True, include_key=False).items():
         yield int(fold), some

@@ -6,6 +6,8 @@ combined with the fused score (``retrieval/rerank_score.py``). How much it count
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
@@ -93,14 +95,12 @@ class RerankStage:
 
     def _learn_and_rerank(self, scored: pl.DataFrame, collection: str) -> pl.DataFrame:
         """The final order of scored pairs, by weights that are learned from those with a judged query."""
-        learned = None
-        if qrels := judgements_to_learn_from(self._store, self._settings, collection):
-            held_out = out_of_fold_pairs(self._store, self._settings, collection, scored, qrels)
-            vectors = candidate_vectors(self._store, self._settings, collection, held_out)
-            learned = learn_rerank_weights(held_out, vectors, qrels, self.formula)
+        vectors_of = partial(candidate_vectors, self._store, self._settings, collection)
+        qrels = judgements_to_learn_from(self._store, self._settings, collection)
+        held_out = out_of_fold_pairs(self._store, self._settings, collection, scored, qrels)
+        learned = learn_rerank_weights(held_out, vectors_of, qrels, self.formula)
         write_weights(self._store, collection, "rerank", learned)
-        formula = formula_of(learned.weights) if learned else self.formula
-        return combine(scored, candidate_vectors(self._store, self._settings, collection, scored), formula)
+        return combine(scored, vectors_of(scored), formula_of(learned.weights) if learned else self.formula)
 
     def rerank(
         self,

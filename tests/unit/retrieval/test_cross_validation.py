@@ -91,37 +91,46 @@ def pairs(cross_encoder_tells: float) -> pl.DataFrame:
     return fused.rename({"rank": "fused_rank", "score": "fused_score"})
 
 
-VECTORS = np.tile(np.eye(CHUNKS, dtype=np.float32), (len(QUERIES), 1))
+def vectors_of(rows: pl.DataFrame) -> np.ndarray:
+    """Each document points elsewhere."""
+    return np.eye(CHUNKS, dtype=np.float32)[rows["doc_id"].str.strip_prefix("d").cast(pl.Int64).to_numpy()]
 
 
 def test_cross_encoder_that_helps_gains_weight():
-    learned = learn_rerank_weights(pairs(6), VECTORS, QRELS, FORMULA)
+    learned = learn_rerank_weights(pairs(6), vectors_of, QRELS, FORMULA)
     assert learned.weights["cross_encoder"] > 0.25
     assert learned.gain > 0.02
 
 
 def test_cross_encoder_that_harms_loses_weight():
     formula = FORMULA.model_copy(update={"cross_encoder": 2.0})
-    learned = learn_rerank_weights(pairs(-2), VECTORS, QRELS, formula)
+    learned = learn_rerank_weights(pairs(-2), vectors_of, QRELS, formula)
     assert learned.weights["cross_encoder"] < 1.0
     assert learned.weights["temperature"] == formula.temperature
 
 
 def test_missing_scores_do_not_stop_learning():
     rows = pairs(6).with_columns(cross_encoder_score=pl.when(pl.col("query_id") != "q0").then("cross_encoder_score"))
-    assert learn_rerank_weights(rows, VECTORS, QRELS, FORMULA).weights["cross_encoder"] > 0.25
+    assert learn_rerank_weights(rows, vectors_of, QRELS, FORMULA).weights["cross_encoder"] > 0.25
 
 
 def test_out_of_fold_reranked_uses_each_fold():
     rows = pairs(6)
     folds = [weights_of(FORMULA.model_copy(update={"cross_encoder": fold / 4})) for fold in range(5)]
     learned = LearnedWeights(folds[0], folds, 60, 0.5, 0.6)
-    found = out_of_fold_reranked(rows, VECTORS, learned)
+    found = out_of_fold_reranked(rows, vectors_of, learned)
     for query in QUERIES[:8]:
         own = rows.filter(query_id=query)
-        expected = combine(own, VECTORS[:CHUNKS], formula_of(folds[fold_of(query)]))
-        # The vectors of all queries are alike by position of the fused ranking.
+        expected = combine(own, vectors_of(own), formula_of(folds[fold_of(query)]))
         assert found.filter(query_id=query).sort("rank")["chunk_id"].to_list() == expected["chunk_id"].to_list()
+
+
+def test_no_candidates_are_ranked_to_none():
+    fused = convex_combination(candidates(1, 1), 100, DENSE_WEIGHT, "query_id").clear()
+    assert out_of_fold_fused(fused, LearnedWeights({"dense": 0.3}, [{"dense": 0.3}] * 5, 60, 0.5, 0.6), 100).height == 0
+    learned = LearnedWeights(weights_of(FORMULA), [weights_of(FORMULA)] * 5, 60, 0.5, 0.6)
+    assert out_of_fold_reranked(pairs(1).clear(), vectors_of, learned).height == 0
+    assert learn_rerank_weights(pairs(1).clear(), vectors_of, {}, FORMULA) is None
 
 
 def test_formula_survives_as_numbers():
