@@ -12,9 +12,9 @@ import pytest
 from embedder_assets.serving.models.build import require_built
 from embedder_assets.serving.models.description import load_description
 from embedder_assets.serving.models.triton_config import render_config
-from embedder_assets.settings import load_settings
 from embedder_assets.tables.store import TableStore
 from tests.support.command import Embedder
+from tests.support.model_repositories import exact_repository, exact_variables
 
 MODEL = "dense_minilm"
 BODY = "".join(f"<p>Sentence {number} says how a ship crosses the sea in bad weather.</p>" for number in range(60))
@@ -25,7 +25,7 @@ TABLES = ("chunks", "dense_embeddings", "sparse_embeddings", "fused_candidates",
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The default models, the dense one with a context."""
     folder = tmp_path_factory.mktemp("models") / "repository"
-    shutil.copytree(load_settings(environ={}).model_repository, folder)
+    shutil.copytree(exact_repository(), folder)
     model = folder / MODEL
     (model / "model.toml").write_text(f"context = true\n{(model / 'model.toml').read_text('utf-8')}", "utf-8")
     # The graph is the same, so it need not be built again from weights that are on the network.
@@ -66,7 +66,7 @@ def test_a_new_title_computes_its_chunks_and_no_other(
 
     with_context = {"EMBEDDER_MODEL_REPOSITORY": str(repository)}
     write(corpus, a="Storms of the north", b="Storms of the south")
-    computed = run(home)["computed"]
+    computed = run(home, **exact_variables())["computed"]
     plain = rows(home, "chunks")
     assert computed == plain["content_sha256"].n_unique() < plain.height  # both pages say the same
     cut = run(home, **with_context)

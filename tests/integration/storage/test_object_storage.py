@@ -18,6 +18,7 @@ from tests.integration.storage.test_s3_sync import put
 from tests.support import loaded
 from tests.support.command import BIN, animals_and_tools_in, environment, write
 from tests.support.homes import table_differences
+from tests.support.model_repositories import exact_variables
 from tests.support.processes import free_port
 from tests.support.servers.object_store import BUCKET, SECRET, ObjectStore
 
@@ -36,7 +37,8 @@ class Host:
 
     def environment(self, **variables: str) -> dict[str, str]:
         self.home.mkdir(parents=True, exist_ok=True)
-        own = {"EMBEDDER_METRICS_PORT": str(free_port())}
+        # Tables that hosts share are in int8 whatever the CPU, and those on disk have to equal them.
+        own = {"EMBEDDER_METRICS_PORT": str(free_port()), **exact_variables()}
         if self.url:
             own |= {"EMBEDDER_TABLES_URL": self.url, "EMBEDDER_EXPORTS_URL": self.exports_url}
             own["EMBEDDER_CORPUS_URL"] = CORPUS

@@ -18,6 +18,7 @@ from embedder_assets.network.loopback import get
 from tests.integration.operations.test_telemetry import exporter, scraped
 from tests.support.command import BIN, Embedder, environment, write
 from tests.support.homes import differences
+from tests.support.model_repositories import exact_variables
 from tests.support.processes import eventually, free_port
 from tests.support.servers.postgres import PASSWORD, Postgres
 
@@ -44,7 +45,7 @@ def test_tables_and_metrics_equal_default_storage(embedder: Embedder, home: Path
         if not first:
             write(corpus / "animals" / "dog.md", "# The dog\n\nThe dog barks.\n")
         for folder in (home, default):
-            result = embedder("run", "--corpus", str(corpus), EMBEDDER_HOME=str(folder), **LEASES)
+            result = embedder("run", "--corpus", str(corpus), EMBEDDER_HOME=str(folder), **LEASES, **exact_variables())
             assert result.returncode == 0, result.stdout + result.stderr
     assert differences(home, default) == []
     of_home = samples(home)
