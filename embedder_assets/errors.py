@@ -7,7 +7,7 @@ one line without secrets of URLs, whatever the thing is called and whatever a li
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from embedder_assets.sanitize import plain, redact, safe_line
@@ -141,3 +141,13 @@ def did_you_mean(name: str, known: Iterable[str], otherwise: str) -> str:
     """The remedy for a name that is not there: the nearest one that is, or something else where none is near."""
     nearest = difflib.get_close_matches(name, list(known), n=1)
     return f"Did you mean '{nearest[0]}'?" if nearest else otherwise
+
+
+def unknown_collection(name: str, known: Sequence[str], got: str = "no rows in the tables") -> TableError:
+    """The error for the name of a collection that has no rows."""
+    return TableError(
+        f"collection '{name}'",
+        expected=f"one of: {', '.join(known) or 'none has been materialized yet'}",
+        got=got,
+        remedy=did_you_mean(name, known, "Correct the name, or run `embedder run` first."),
+    )

@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 from benchmarks.common.acceptance import outcome
 from benchmarks.common.judged_collections import NAMES, prepare
 from embedder_assets.embedding.keys import ModelVersion
-from embedder_assets.evaluation.evaluate import EvaluateStage, candidate_rankings, evaluate_rankings
+from embedder_assets.evaluation.evaluate import candidate_rankings, evaluate_rankings
 from embedder_assets.evaluation.model_comparison import paired_p_value
 from embedder_assets.evaluation.results import NDCG
 from embedder_assets.retrieval.fusion_score import DENSE_WEIGHT, convex_combination, reciprocal_rank_fusion
+from embedder_assets.retrieval.judgements import judgements
 from embedder_assets.retrieval.rerank import RerankStage, candidate_vectors
 from embedder_assets.retrieval.rerank_score import combine
 from embedder_assets.run import launch
@@ -81,7 +82,7 @@ class Collection:
     def __init__(self, pipeline: Pipeline, name: str) -> None:
         self._pipeline = pipeline
         self._name = name
-        self.qrels = EvaluateStage(pipeline.store, pipeline.settings).judgements(name)
+        self.qrels = judgements(pipeline.store, pipeline.settings, name)
         self._candidates = pipeline.store.read("fused_candidates", name).drop("score", "rank")
         rerank_model = pipeline.settings.rerank_model
         model = ModelVersion(rerank_model, pipeline.triton.fingerprint(rerank_model, "rerank"))

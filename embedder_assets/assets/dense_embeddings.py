@@ -5,7 +5,7 @@ import time
 import dagster as dg
 
 from embedder_assets.assets.chunks import chunks
-from embedder_assets.assets.support.embedding_metadata import embedding_metadata, tokenization_metadata
+from embedder_assets.assets.support.embedding_metadata import embedding_metadata, record_tokenization
 from embedder_assets.assets.support.materialize import Events, Metadata, collection_asset, materialize_stage
 from embedder_assets.embedding.dense import DenseEncoder
 from embedder_assets.embedding.stage import EmbeddingStage
@@ -28,7 +28,7 @@ def dense_embeddings(context: dg.AssetExecutionContext, pipeline: dg.ResourcePar
         outcomes = EmbeddingStage(tables, pipeline.triton, pipeline.settings, encoders, gate).run(collection, meter)
         meter.attributes |= {"models_executed": list(models), "chunks_per_second": meter.rate}
         metadata = embedding_metadata(tables, collection, encoders, outcomes, time.monotonic() - started)
-        meter.tokenization[collection] = tokenization_by_model(tables, pipeline.triton, collection, models)
-        return {**metadata, **tokenization_metadata(meter.tokenization[collection])}
+        read = tokenization_by_model(tables, pipeline.triton, collection, models)
+        return {**metadata, **record_tokenization(meter, collection, read)}
 
     yield from materialize_stage(context, pipeline, "dense", work)

@@ -3,7 +3,7 @@
 import dagster as dg
 
 from embedder_assets.assets.fused_candidates import fused_candidates
-from embedder_assets.assets.support.embedding_metadata import tokenization_metadata
+from embedder_assets.assets.support.embedding_metadata import record_tokenization
 from embedder_assets.assets.support.materialize import Events, Metadata, collection_asset, materialize_stage
 from embedder_assets.assets.support.preview import table_preview
 from embedder_assets.embedding.keys import ModelVersion
@@ -26,7 +26,6 @@ def reranked_candidates(context: dg.AssetExecutionContext, pipeline: dg.Resource
         meter.add("candidate_count", rows.height)
         pairs = pair_sample(tables, collection, rows, SAMPLE_TEXTS)
         read = tokenization(pipeline.triton, name, pairs) if pairs else None
-        meter.tokenization[collection] = {name: read} if read else {}
         shown = ["query_id", "rank", "doc_id", "score", "cross_encoder_score", "fused_rank"]
         fallback_used = bool(rows["fallback_used"].any())
         used = stage_weights(tables, pipeline.settings, collection, "rerank")
@@ -37,7 +36,7 @@ def reranked_candidates(context: dg.AssetExecutionContext, pipeline: dg.Resource
             "moved": rows.filter(rows["rank"] != rows["fused_rank"]).height,
             **{f"{name}_weight": round(value, 6) for name, value in weights.items()},
             "weights_source": "not used: the fused order stands" if fallback_used else used.source,
-            **tokenization_metadata(meter.tokenization[collection]),
+            **record_tokenization(meter, collection, {name: read} if read else {}),
             "model": model.name,
             "model_fingerprint": model.fingerprint,
             "preview": table_preview(rows.sort("query_id", "rank"), shown),

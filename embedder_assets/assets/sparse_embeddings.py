@@ -5,7 +5,7 @@ import time
 import dagster as dg
 
 from embedder_assets.assets.chunks import chunks
-from embedder_assets.assets.support.embedding_metadata import embedding_metadata, tokenization_metadata
+from embedder_assets.assets.support.embedding_metadata import embedding_metadata, record_tokenization
 from embedder_assets.assets.support.materialize import Events, Metadata, collection_asset, materialize_stage
 from embedder_assets.assets.support.preview import PREVIEW_ROWS, table_preview
 from embedder_assets.embedding.fallback import Fallback
@@ -30,8 +30,8 @@ def sparse_embeddings(context: dg.AssetExecutionContext, pipeline: dg.ResourcePa
         started = time.monotonic()
         outcomes = EmbeddingStage(tables, pipeline.triton, pipeline.settings, [encoder], gate).run(collection, meter)
         metadata = embedding_metadata(tables, collection, [encoder], outcomes, time.monotonic() - started)
-        meter.tokenization[collection] = tokenization_by_model(tables, pipeline.triton, collection, [model])
-        return {**metadata, **tokenization_metadata(meter.tokenization[collection])}
+        read = tokenization_by_model(tables, pipeline.triton, collection, [model])
+        return {**metadata, **record_tokenization(meter, collection, read)}
 
     def work(tables: TableStore, collection: str, meter: StageMeter) -> Metadata:
         encoder = SparseEncoder(model, pipeline.triton.fingerprint(model, "sparse"))

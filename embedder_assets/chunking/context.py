@@ -27,16 +27,7 @@ _LEAST_TOKENS = 64
 
 
 class ContextChunker:
-    """Cuts documents as ``Chunker`` does, into chunks that fit the model together with their context.
-
-    Args:
-        tokenizer_file: The ``tokenizer.json`` of the dense model.
-        max_tokens: The longest sequence that the dense model reads.
-
-    Raises:
-        ModelBuildError: If the tokenizer cannot be read.
-        SettingsError: If ``max_tokens`` leaves no room for text.
-    """
+    """Cuts documents as ``Chunker`` does, with its arguments and errors, so that context and chunk fit the model."""
 
     def __init__(self, tokenizer_file: Path, max_tokens: int) -> None:
         self._tokenizer = load_tokenizer(tokenizer_file)

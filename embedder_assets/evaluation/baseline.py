@@ -10,9 +10,10 @@ from datetime import UTC, datetime
 
 import polars as pl
 
-from embedder_assets.errors import TableError, did_you_mean
+from embedder_assets.errors import TableError, unknown_collection
 from embedder_assets.evaluation.evaluate import EvaluateStage
 from embedder_assets.evaluation.results import EvaluationResult, latest_result, latest_rows, next_sequence
+from embedder_assets.retrieval.judgements import judgements
 from embedder_assets.settings import Settings
 from embedder_assets.tables.store import TableStore
 from embedder_assets.tables.transaction import run_exclusively
@@ -118,13 +119,8 @@ def _newest_baseline(store: TableStore, collection: str, previous: EvaluationRes
 def _not_evaluated(store: TableStore, settings: Settings, name: str) -> TableError:
     known = store.collections("documents")
     if name not in known:
-        return TableError(
-            f"collection '{name}'",
-            expected=f"one of: {', '.join(known) or 'none has been materialized yet'}",
-            got="no rows in the tables",
-            remedy=did_you_mean(name, known, "Correct the name, or run `embedder run` first."),
-        )
-    if not EvaluateStage(store, settings).judgements(name):
+        return unknown_collection(name, known)
+    if not judgements(store, settings, name):
         return TableError(
             f"collection '{name}'",
             expected="judged queries: queries.jsonl, and qrels.tsv with a score above 0",

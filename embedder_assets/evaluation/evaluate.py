@@ -17,10 +17,10 @@ from embedder_assets.corpus.collections import find_collection
 from embedder_assets.corpus.queries import load_qrels
 from embedder_assets.errors import EmbedderError, TableError
 from embedder_assets.evaluation.results import MEASURES, EvaluationResult, Models, latest_result, next_sequence
-from embedder_assets.retrieval.cross_validation import out_of_fold_fused, out_of_fold_reranked
+from embedder_assets.retrieval.cross_validation import out_of_fold_pairs, out_of_fold_reranked
 from embedder_assets.retrieval.judgements import Qrels, digest_of_judgements, is_judged, judgements
 from embedder_assets.retrieval.ranking_weights import LEARNING_STAGES, read_weights
-from embedder_assets.retrieval.rerank import candidate_vectors, out_of_fold_pairs
+from embedder_assets.retrieval.rerank import candidate_vectors, out_of_fold_candidates
 from embedder_assets.settings import Settings
 from embedder_assets.tables.digest_ranges import input_digest
 from embedder_assets.tables.store import TableStore
@@ -88,7 +88,7 @@ class EvaluateStage:
         Returns:
             The newest evaluation, or None where the collection has no judged query.
         """
-        qrels = self.judgements(collection)
+        qrels = judgements(self._store, self._settings, collection)
         if not qrels:
             return None
         digest = self._input_digest(collection, qrels)
@@ -120,7 +120,7 @@ class EvaluateStage:
         Raises:
             TableError: There are judged queries, and the newest evaluation is not of these tables.
         """
-        qrels = self.judgements(collection)
+        qrels = judgements(self._store, self._settings, collection)
         if not qrels:
             return None
         newest = latest_result(self._store, "evaluation", collection)
@@ -140,10 +140,6 @@ class EvaluateStage:
                 if figures := self.current(name):
                     yield figures
 
-    def judgements(self, collection: str) -> Qrels:
-        """As ``retrieval.judgements``."""
-        return judgements(self._store, self._settings, collection)
-
     def unmatched_judgements(self, collection: str) -> list[str]:
         """A sentence for each kind of judgement that names something which is not there."""
         qrels = load_qrels(find_collection(self._settings.corpus_dir, collection))
@@ -162,22 +158,20 @@ class EvaluateStage:
 
     def _rankings(self, collection: str, qrels: Qrels) -> dict[str, pl.DataFrame]:
         """The rankings of the judged queries, each by weights that were learned without it."""
-        is_judged_query = pl.col("query_id").is_in(list(qrels))
-        fused = self._store.read("fused_candidates", collection, where=is_judged_query)
+        fused = out_of_fold_candidates(self._store, self._settings, collection, qrels)
         reranked = None
         if self._settings.enable_rerank:
+            is_judged_query = pl.col("query_id").is_in(list(qrels))
             rows = self._store.read("reranked_candidates", collection, where=is_judged_query)
             # The fused order as a fallback says nothing about the reranker.
-            reranked = None if rows["fallback_used"].any() else self._out_of_fold_reranked(collection, rows, qrels)
-        learned = read_weights(self._store, collection, "fuse")
-        fused = out_of_fold_fused(fused, learned, self._settings.candidate_depth)
+            reranked = None if rows["fallback_used"].any() else self._out_of_fold_reranked(collection, rows, fused)
         return candidate_rankings(fused, reranked, sparse=self._settings.enable_sparse)
 
-    def _out_of_fold_reranked(self, collection: str, rows: pl.DataFrame, qrels: Qrels) -> pl.DataFrame:
+    def _out_of_fold_reranked(self, collection: str, rows: pl.DataFrame, fused: pl.DataFrame) -> pl.DataFrame:
         learned = [read_weights(self._store, collection, stage) for stage in LEARNING_STAGES]
         if learned[1] is None or not any(each.gain for each in learned if each):
             return rows
-        pairs = out_of_fold_pairs(self._store, self._settings, collection, rows, qrels)
+        pairs = out_of_fold_pairs(fused, rows, self._settings.rerank_depth)
         vectors_of = partial(candidate_vectors, self._store, self._settings, collection)
         return out_of_fold_reranked(pairs, vectors_of, learned[1])
 

@@ -17,9 +17,8 @@ from embedder_assets.embedding.keys import ModelVersion
 from embedder_assets.embedding.sparse import SparseEncoder
 from embedder_assets.embedding.stage import EmbeddingStage
 from embedder_assets.errors import ModelBuildError, TableError
-from embedder_assets.evaluation.evaluate import EvaluateStage, candidate_rankings, evaluate_rankings
+from embedder_assets.evaluation.evaluate import candidate_rankings, evaluate_rankings
 from embedder_assets.retrieval.cross_validation import (
-    VectorsOf,
     learn_rerank_weights,
     out_of_fold_fused,
     out_of_fold_reranked,
@@ -27,7 +26,7 @@ from embedder_assets.retrieval.cross_validation import (
 from embedder_assets.retrieval.exact_index import ChunkIndex, Reiterable
 from embedder_assets.retrieval.fusion import FuseStage, RetrievalModels, documents_of, with_query_and_doc_ids
 from embedder_assets.retrieval.fusion_score import DENSE_WEIGHT
-from embedder_assets.retrieval.judgements import Qrels
+from embedder_assets.retrieval.judgements import Qrels, judgements
 from embedder_assets.retrieval.rerank import RerankStage
 from embedder_assets.retrieval.rerank_score import combine
 from embedder_assets.serving.client.session import TritonSession
@@ -100,7 +99,7 @@ class ModelComparison:
             TableError: The collection has no judged queries, or no chunks.
         """
         stage = self._common_stage(current, candidate)
-        qrels = EvaluateStage(self._store, self._settings).judgements(collection)
+        qrels = judgements(self._store, self._settings, collection)
         if not qrels:
             raise TableError(
                 f"collection '{collection}'",
@@ -150,8 +149,7 @@ class ModelComparison:
         fused = out_of_fold_fused(fuse.fuse(candidates, DENSE_WEIGHT), learned, settings.candidate_depth)
         reranked = None
         if settings.enable_rerank:
-            pairs = self._pairs(settings, collection, queries, fused)
-            reranked = self._rerank(settings, pairs, lambda rows: index.vectors(0, rows["chunk_id"]), qrels)
+            reranked = self._rerank(settings, collection, fused, index, qrels)
         rankings = candidate_rankings(fused, reranked, sparse=settings.enable_sparse)
         return evaluate_rankings(rankings, qrels)
 
@@ -165,19 +163,16 @@ class ModelComparison:
         # What is computed in the first walk is staged for the others.
         return Reiterable(lambda: stage.candidate_rows(collection, self._meter))
 
-    def _pairs(self, settings: Settings, collection: str, queries: pl.DataFrame, fused: pl.DataFrame) -> pl.DataFrame:
-        """The best fused candidates with their texts, in the order of query and rank."""
-        best = fused.filter(pl.col("rank") <= settings.rerank_depth)
-        best = best.rename({"rank": "fused_rank", "score": "fused_score"})
-        wanted = pl.col("chunk_id").is_in(best["chunk_id"].unique().implode())
-        texts = self._store.read("chunks", collection, ["chunk_id", "text", "token_count"], where=wanted)
-        pairs = best.join(queries.select("query_id", query_text="text"), on="query_id")
-        return pairs.join(texts, on="chunk_id").sort("query_id", "fused_rank")
+    def _rerank(
+        self, settings: Settings, collection: str, fused: pl.DataFrame, index: ChunkIndex, qrels: Qrels
+    ) -> pl.DataFrame:
+        def vectors_of(rows: pl.DataFrame) -> NDArray[np.float32]:
+            return index.vectors(0, rows["chunk_id"])
 
-    def _rerank(self, settings: Settings, pairs: pl.DataFrame, vectors_of: VectorsOf, qrels: Qrels) -> pl.DataFrame:
         model = ModelVersion(settings.rerank_model, self._triton.fingerprint(settings.rerank_model, "rerank"))
         stage = RerankStage(self._store, self._triton, settings, model)
-        scored = stage.score(pairs, self._meter)
+        best = fused.filter(pl.col("rank") <= settings.rerank_depth)
+        scored = stage.score(stage.pairs(collection, best), self._meter)
         learned = learn_rerank_weights(scored, vectors_of, qrels, stage.formula)
         if learned is None:
             return combine(scored, vectors_of(scored), stage.formula)

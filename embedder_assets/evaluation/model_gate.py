@@ -14,11 +14,12 @@ from embedder_assets.embedding.dense import DenseEncoder
 from embedder_assets.embedding.keys import ModelVersion
 from embedder_assets.embedding.stage import Encoder
 from embedder_assets.errors import QualityError
-from embedder_assets.evaluation.evaluate import EvaluateStage, evaluate_rankings
+from embedder_assets.evaluation.evaluate import evaluate_rankings
 from embedder_assets.evaluation.quality_gate import unmeasured_remedy
 from embedder_assets.evaluation.results import NDCG, latest_result
 from embedder_assets.retrieval.exact_index import ChunkIndex
 from embedder_assets.retrieval.fusion import documents_of, with_query_and_doc_ids
+from embedder_assets.retrieval.judgements import judgements
 from embedder_assets.retrieval.query_embeddings import QueryEncoder
 from embedder_assets.serving.client.session import TritonSession
 from embedder_assets.settings import Settings
@@ -56,7 +57,7 @@ class ModelGate:
         several = kind == "dense" and len(self._settings.dense_models) > 1
         if baseline is None or kind not in baseline.rankings or several:
             return
-        qrels = EvaluateStage(self._store, self._settings).judgements(collection)
+        qrels = judgements(self._store, self._settings, collection)
         if not qrels:
             raise QualityError(
                 f"model '{encoder.model}' with fingerprint {encoder.fingerprint}",

@@ -59,6 +59,23 @@ def out_of_fold_fused(fused: pl.DataFrame, learned: LearnedWeights | None, depth
     return pl.concat(parts).select(fused.columns)
 
 
+def out_of_fold_pairs(fused: pl.DataFrame, scored: pl.DataFrame, depth: int) -> pl.DataFrame:
+    """The pairs that are reranked if each query is fused by the weights of its fold.
+
+    Args:
+        fused: As ``out_of_fold_fused`` returns it.
+        scored: Columns query_id, chunk_id, cross_encoder_score, of the pairs that the model was asked about.
+        depth: Candidates of a query that are reranked.
+
+    Returns:
+        Columns query_id, chunk_id, doc_id, fused_rank, fused_score, cross_encoder_score, sorted by query and rank.
+    """
+    best = fused.filter(pl.col("rank") <= depth).sort("query_id", "rank")
+    pairs = best.select("query_id", "chunk_id", "doc_id", fused_rank="rank", fused_score="score")
+    logits = scored.select("query_id", "chunk_id", "cross_encoder_score")
+    return pairs.join(logits, on=["query_id", "chunk_id"], how="left", maintain_order="left")
+
+
 def learn_rerank_weights(
     candidates: pl.DataFrame, vectors_of: VectorsOf, qrels: Qrels, formula: ScoreFormula
 ) -> LearnedWeights | None:

@@ -100,7 +100,8 @@ class FuseStage:
             EmbedderError: A dense model fails; or the sparse one does, and nothing may stand in (``fallback``).
         """
         queries = self._store.read("queries", collection).sort("query_id")
-        digest = self._input_digest(collection, queries)
+        qrels = judgements_to_learn_from(self._store, self._settings, collection)
+        digest = self._input_digest(collection, queries, qrels)
         current = self._store.read("fused_candidates", collection, ["input_digest"])
         is_current = current.height and current["input_digest"].unique().to_list() == [digest]
         if is_current and is_complete(self._store, collection, with_digest(queries), self._models.all):
@@ -125,7 +126,7 @@ class FuseStage:
         meter.count("computed", queries.height)
         chunks = documents_of(self._store, collection, candidates)
         candidates = with_query_and_doc_ids(candidates, chunks, queries)
-        learned = self.learn(candidates, judgements_to_learn_from(self._store, self._settings, collection))
+        learned = self.learn(candidates, qrels)
         write_weights(self._store, collection, "fuse", learned)
         rows = self.fuse(candidates, learned.weights["dense"] if learned else DENSE_WEIGHT).with_columns(
             collection=pl.lit(collection), input_digest=pl.lit(digest)
@@ -202,11 +203,11 @@ class FuseStage:
         )
         return fallback.run_or_fall_back(by_model, lexical) if fallback else by_model()
 
-    def _input_digest(self, collection: str, queries: pl.DataFrame) -> str:
+    def _input_digest(self, collection: str, queries: pl.DataFrame, qrels: Qrels) -> str:
         return input_digest(
             chain(
                 [str(self._models), str(self._depth), self._settings.fusion, FUSION, str(DENSE_WEIGHT)],
-                [digest_of_judgements(judgements_to_learn_from(self._store, self._settings, collection))],
+                [digest_of_judgements(qrels)],
                 self._chunk_parts(collection),
                 ("\x1f".join(row) for row in queries.select("query_id", "text").iter_rows()),
                 self._lexical_parts(collection),

@@ -16,7 +16,12 @@ from embedder_assets.embedding.dense import as_matrix
 from embedder_assets.embedding.fallback import Fallback
 from embedder_assets.embedding.keys import ModelVersion
 from embedder_assets.errors import InferenceError
-from embedder_assets.retrieval.cross_validation import formula_of, learn_rerank_weights, out_of_fold_fused
+from embedder_assets.retrieval.cross_validation import (
+    formula_of,
+    learn_rerank_weights,
+    out_of_fold_fused,
+    out_of_fold_pairs,
+)
 from embedder_assets.retrieval.judgements import Qrels, judgements_to_learn_from
 from embedder_assets.retrieval.query_embeddings import with_digest
 from embedder_assets.retrieval.ranking_weights import read_weights, write_weights
@@ -97,7 +102,8 @@ class RerankStage:
         """The final order of scored pairs, by weights that are learned from those with a judged query."""
         vectors_of = partial(candidate_vectors, self._store, self._settings, collection)
         qrels = judgements_to_learn_from(self._store, self._settings, collection)
-        held_out = out_of_fold_pairs(self._store, self._settings, collection, scored, qrels)
+        fused = out_of_fold_candidates(self._store, self._settings, collection, qrels)
+        held_out = out_of_fold_pairs(fused, scored, self._depth)
         learned = learn_rerank_weights(held_out, vectors_of, qrels, self.formula)
         write_weights(self._store, collection, "rerank", learned)
         return combine(scored, vectors_of(scored), formula_of(learned.weights) if learned else self.formula)
@@ -182,28 +188,10 @@ def in_fused_order(pairs: pl.DataFrame) -> pl.DataFrame:
     return pairs.with_columns(rank="fused_rank", score="fused_score", cross_encoder_score=pl.lit(None, pl.Float64))
 
 
-def out_of_fold_pairs(
-    store: TableStore, settings: Settings, collection: str, scored: pl.DataFrame, qrels: Qrels
-) -> pl.DataFrame:
-    """The pairs of the judged queries that are reranked if each query is fused by the weights of its fold.
-
-    Args:
-        store: The tables.
-        settings: The resolved settings.
-        collection: The collection.
-        scored: Columns query_id, chunk_id, cross_encoder_score, of the pairs that the model was asked about.
-        qrels: The judgements.
-
-    Returns:
-        Columns query_id, chunk_id, doc_id, fused_rank, fused_score, cross_encoder_score, sorted by query and rank.
-    """
-    is_judged = pl.col("query_id").is_in(list(qrels))
-    fused = store.read("fused_candidates", collection, where=is_judged)
-    fused = out_of_fold_fused(fused, read_weights(store, collection, "fuse"), settings.candidate_depth)
-    best = fused.filter(pl.col("rank") <= settings.rerank_depth).sort("query_id", "rank")
-    pairs = best.select("query_id", "chunk_id", "doc_id", fused_rank="rank", fused_score="score")
-    logits = scored.select("query_id", "chunk_id", "cross_encoder_score")
-    return pairs.join(logits, on=["query_id", "chunk_id"], how="left", maintain_order="left")
+def out_of_fold_candidates(store: TableStore, settings: Settings, collection: str, qrels: Qrels) -> pl.DataFrame:
+    """The fused candidates of the judged queries, each ranked by the weights of its fold."""
+    fused = store.read("fused_candidates", collection, where=pl.col("query_id").is_in(list(qrels)))
+    return out_of_fold_fused(fused, read_weights(store, collection, "fuse"), settings.candidate_depth)
 
 
 def candidate_vectors(

@@ -10,7 +10,7 @@ import polars as pl
 
 from embedder_assets.embedding.fallback import Fallback
 from embedder_assets.embedding.keys import ModelVersion
-from embedder_assets.errors import InferenceError, StorageError, TableError, did_you_mean
+from embedder_assets.errors import InferenceError, StorageError, TableError, unknown_collection
 from embedder_assets.retrieval.consistent_view import CollectionView, State, consistent_view
 from embedder_assets.retrieval.cross_validation import formula_of, weights_of
 from embedder_assets.retrieval.exact_index import ChunkIndex, row_by_id
@@ -91,7 +91,7 @@ class Search:
             )
         for name in collections:
             if name not in available:
-                raise _not_searchable(name, available)
+                raise unknown_collection(name, available, "no rows in the table 'chunks'")
         found = self._views(store, models, list(dict.fromkeys(collections)) or available)
         self._chunks = pl.concat(
             [each.chunks.drop("content_sha256").with_columns(state=pl.lit(each.state)) for each in found]
@@ -181,15 +181,6 @@ class Search:
 
     def _fallback(self, allowed: bool, what: str) -> Fallback:
         return Fallback(allowed, lambda reason, message: self._warn(f"{what} ({reason}): {message}"))
-
-
-def _not_searchable(name: str, available: Sequence[str]) -> TableError:
-    return TableError(
-        f"collection '{name}'",
-        expected=f"one of: {', '.join(available)}",
-        got="no rows in the table 'chunks'",
-        remedy=did_you_mean(name, available, "Correct the name, or run `embedder run` first."),
-    )
 
 
 def _hit(row: dict[str, object], query: str) -> Hit:

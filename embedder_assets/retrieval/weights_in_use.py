@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from embedder_assets.errors import TableError, did_you_mean
+from embedder_assets.errors import unknown_collection
 from embedder_assets.retrieval.cross_validation import weights_of
 from embedder_assets.retrieval.fusion_score import DENSE_WEIGHT
 from embedder_assets.retrieval.judgements import judgements_to_learn_from
@@ -50,12 +50,7 @@ def weights_of_collections(store: TableStore, settings: Settings, names: Sequenc
     known = store.collections("documents")
     for name in names:
         if name not in known:
-            raise TableError(
-                f"collection '{name}'",
-                expected=f"one of: {', '.join(known) or 'none has been materialized yet'}",
-                got="no rows in the tables",
-                remedy=did_you_mean(name, known, "Correct the name, or run `embedder run` first."),
-            )
+            raise unknown_collection(name, known)
     return [each for name in names or known for each in weights_in_use(store, settings, name)]
 
 

@@ -104,8 +104,8 @@ SCHEMAS: dict[str, Schema] = {
     },
     # Ranks start at 1; a null rank means the ranking did not hold the chunk. `dense_rank` is the best of `dense_ranks`,
     # which has one entry per dense model, `dense_score` the mean of `dense_scores` (cosines); `sparse_score` is a dot
-    # product. `input_digest` identifies everything the rows were computed from, so that an
-    # unchanged input is not computed again.
+    # product. `input_digest` identifies everything the rows were computed from, so that an unchanged input is not
+    # computed again.
     "fused_candidates": {
         "collection": _TEXT,
         "query_id": _TEXT,

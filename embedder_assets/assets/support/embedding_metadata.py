@@ -11,7 +11,7 @@ from embedder_assets.assets.support.materialize import Metadata
 from embedder_assets.assets.support.preview import PREVIEW_ROWS, rate, table_preview
 from embedder_assets.embedding.stage import EmbeddingOutcome, Encoder
 from embedder_assets.tables.store import TableStore
-from embedder_assets.telemetry.stage_record import Tokenization
+from embedder_assets.telemetry.stage_record import StageMeter, Tokenization
 
 
 def embedding_metadata(
@@ -50,8 +50,9 @@ def embedding_metadata(
     }
 
 
-def tokenization_metadata(read: Mapping[str, Tokenization]) -> Metadata:
-    """What each model can read of a collection's chunks, and the worst of all models as a figure of its own."""
+def record_tokenization(meter: StageMeter, collection: str, read: Mapping[str, Tokenization]) -> Metadata:
+    """Records what each model can read of a collection's texts; the worst of all models is a figure of its own."""
+    meter.tokenization[collection] = dict(read)
     if not read:
         return {}
     return {
