@@ -101,10 +101,11 @@ class RerankStage:
     def _learn_and_rerank(self, scored: pl.DataFrame, collection: str) -> pl.DataFrame:
         """The final order of scored pairs, by weights that are learned from those with a judged query."""
         vectors_of = partial(candidate_vectors, self._store, self._settings, collection)
-        qrels = judgements_to_learn_from(self._store, self._settings, collection)
-        fused = out_of_fold_candidates(self._store, self._settings, collection, qrels)
-        held_out = out_of_fold_pairs(fused, scored, self._depth)
-        learned = learn_rerank_weights(held_out, vectors_of, qrels, self.formula)
+        learned = None
+        if qrels := judgements_to_learn_from(self._store, self._settings, collection):
+            fused = out_of_fold_candidates(self._store, self._settings, collection, qrels)
+            held_out = out_of_fold_pairs(fused, scored, self._depth)
+            learned = learn_rerank_weights(held_out, vectors_of, qrels, self.formula)
         write_weights(self._store, collection, "rerank", learned)
         return combine(scored, vectors_of(scored), formula_of(learned.weights) if learned else self.formula)
 
