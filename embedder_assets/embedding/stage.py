@@ -199,8 +199,6 @@ class EmbeddingStage:
         Raises:
             InferenceError: A model fails for any text, or for all of the collection's.
         """
-        for encoder in self._encoders:
-            self._say_why_rows_are_stale(collection, encoder, meter)
         return [self._prepare(collection, encoder, meter, shard) for encoder in self._encoders]
 
     def candidate_rows(self, collection: str, meter: StageMeter) -> Iterator[pl.DataFrame]:
@@ -238,6 +236,8 @@ class EmbeddingStage:
             pending.is_new = pending.is_new and not present.height
             lacking = keys.join(present, on=MODEL_KEY, how="anti")
             pending.wanted += keys.height
+            if lacking.height and pending.is_new and not pending.missing:
+                self._say_why_rows_are_stale(collection, encoder, meter)
             pending.missing += lacking.height
             # A moved text takes the value that it has here; what was staged before a kill need not be computed again.
             for rows in (present, staged):
