@@ -37,7 +37,8 @@ TITLE = "title"
 PLAIN = "text/plain"
 # What tells a row from any other that there was.
 KEY = ["chunk_id", "document_sha256", "chunking"]
-_DOCUMENT = [field.name for field in fields(Document)]
+# What is cut, of a document: no more of it is read.
+_DOCUMENT = [field.name for field in fields(Document) if field.name not in {"metadata", "omissions", "pages"}]
 
 
 @dataclass(frozen=True)

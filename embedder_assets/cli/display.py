@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from embedder_assets.corpus.partial_documents import PARTIAL
 from embedder_assets.errors import TableError
 from embedder_assets.sanitize import plain
 from embedder_assets.settings import variable_of
@@ -86,7 +87,7 @@ def show_outcome(outcome: RunOutcome, pipeline: Pipeline) -> None:
             continue
         issues = store.read("document_issues", name)
         for row in issues.head(ISSUES_SHOWN).iter_rows(named=True):
-            _note("left out", f"{name}/{row['path']}: {row['message']}")
+            _note("partial" if row["kind"] == PARTIAL else "left out", f"{name}/{row['path']}: {row['message']}")
         if issues.height > ISSUES_SHOWN:
             say(f"… and {issues.height - ISSUES_SHOWN} more, in the table document_issues")
         _show_failures(store, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from embedder_assets.errors import DocumentError
@@ -23,7 +24,13 @@ MEDIA_TYPES = {
 
 @dataclass(frozen=True)
 class Document:
-    """One document as text: Markdown, or plain text where the media type is ``text/plain``."""
+    """One document as text: Markdown, or plain text where the media type is ``text/plain``.
+
+    Attributes:
+        metadata: The fields that the source states, as a JSON object.
+        pages: Character offset of each page of the text; empty for a format without pages.
+        omissions: What of the source is not in the text: part, count and detail of each kind (``Omission``).
+    """
 
     collection: str
     doc_id: str
@@ -31,6 +38,9 @@ class Document:
     media_type: str
     size_bytes: int
     title: str
+    metadata: str = "{}"
+    pages: Sequence[int] = ()
+    omissions: Sequence[Mapping[str, object]] = ()
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ import polars as pl
 from embedder_assets.corpus.collections import BEIR_CORPUS, Collection, is_document_name
 from embedder_assets.corpus.deletion_guard import PendingDeletions, check_deletions, check_unusable
 from embedder_assets.corpus.extract import Document, DocumentIssue, DocumentLimits, Source, read_sources
+from embedder_assets.corpus.partial_documents import COLUMNS, PARTIAL, partial_issues
 from embedder_assets.corpus.source_files import Listing, list_sources
 from embedder_assets.settings import Settings
 from embedder_assets.tables.schemas import SCHEMAS, Schema
@@ -91,7 +92,7 @@ class Ingest:
                 used. The documents are as they were.
             TableError: Documents that were read are not staged any more. The documents are as they were.
         """
-        earlier = self._store.read(DOCUMENTS, self._name, [*VERSION, "content_sha256"])
+        earlier = self._store.read(DOCUMENTS, self._name, [*VERSION, "content_sha256", "omissions"])
         listing = list_sources(self._collection, set(earlier["doc_id"]))
         scan = self._scan(earlier, listing)
         absent = earlier.filter(~pl.col("doc_id").is_in(pl.Series(scan.seen, dtype=pl.String).implode()))
@@ -101,11 +102,13 @@ class Ingest:
         check_deletions(
             self._name, self._settings.max_lost_share, PendingDeletions(earlier.height, gone, moved, remaining)
         )
-        issues, new_issues = self._issues(scan, earlier)
-        self._store.replace(ISSUES, self._name, issues)
-        bad = _where(issues, [_names_document(path, listing) for path in issues["path"]])
-        check_unusable(self._name, bad, usable=len(scan.seen))
         replaced = earlier.join(scan.changed, on="doc_id", how="semi")
+        kept = earlier.join(pl.concat([gone, replaced]), on="doc_id", how="anti")
+        issues, new_issues = self._issues(scan, earlier, kept)
+        self._store.replace(ISSUES, self._name, issues)
+        unusable = issues.filter(pl.col("kind") != PARTIAL)
+        bad = _where(unusable, [_names_document(path, listing) for path in unusable["path"]])
+        check_unusable(self._name, bad, usable=len(scan.seen))
         key = ["doc_id", "content_sha256"]
         self._store.delete_and_insert(
             DOCUMENTS, self._name, self._added(scan.changed), pl.concat([gone, replaced]).select(key)
@@ -124,7 +127,9 @@ class Ingest:
     def _scan(self, earlier: pl.DataFrame, listing: Listing) -> _IngestScan:
         """Looks at every source, and stages the text of those that changed."""
         staged = self._staging.read({name: SCHEMAS[DOCUMENTS][name] for name in VERSION})
-        known_issues = self._store.read(ISSUES, self._name).drop_nulls("source_sha256")
+        known_issues = (
+            self._store.read(ISSUES, self._name).drop_nulls("source_sha256").filter(pl.col("kind") != PARTIAL)
+        )
         unchanged, waiting, bad = (
             _Versions.of(rows) for rows in (earlier, staged, known_issues.rename({"path": "doc_id"}))
         )
@@ -172,8 +177,10 @@ class Ingest:
         texts = staged.join(scan.changed, on=VERSION, how="semi")
         return gone.join(texts, on="content_sha256", how="semi").height
 
-    def _issues(self, scan: _IngestScan, earlier: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """The rows of ``document_issues``, and those of them that are new."""
+    def _issues(
+        self, scan: _IngestScan, earlier: pl.DataFrame, kept: pl.DataFrame
+    ) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """The rows of ``document_issues``, and those that are new; ``kept`` are the documents that stay as they are."""
         before = self._store.read(ISSUES, self._name)
         still_there = set(earlier["doc_id"].filter(earlier["doc_id"].is_in([issue.path for _, issue in scan.issues])))
         found = [
@@ -185,14 +192,20 @@ class Ingest:
             }
             for source, issue in scan.issues
         ]
-        rows = pl.DataFrame(found, schema=SCHEMAS[ISSUES]).drop("first_seen")
-        since = before.group_by("path", "kind").agg(pl.col("first_seen").min())
-        rows = rows.join(since, on=["path", "kind"], how="left").with_columns(
-            pl.col("first_seen").fill_null(datetime.now(UTC))
+        unusable = pl.DataFrame(found, schema=SCHEMAS[ISSUES]).drop("first_seen")
+        staged = self._staging.read({name: SCHEMAS[DOCUMENTS][name] for name in COLUMNS})
+        new = staged.join(scan.changed, on=VERSION, how="semi")
+        partial = partial_issues(pl.concat([kept.select(COLUMNS), new])).with_columns(collection=pl.lit(self._name))
+        key = ["path", "kind", "part"]
+        since = before.group_by(key).agg(pl.col("first_seen").min())
+        rows = (
+            pl.concat([unusable, partial.select(unusable.columns)])
+            .join(since, on=key, how="left", nulls_equal=True)
+            .with_columns(pl.col("first_seen").fill_null(datetime.now(UTC)))
         )
-        carried = before.filter(pl.col("path").is_in(scan.known_issues))
-        issues = pl.concat([rows.select(list(SCHEMAS[ISSUES])), carried]).sort("path", "kind")
-        return issues, issues.join(before, on=["path", "kind"], how="anti")
+        carried = before.filter(pl.col("path").is_in(scan.known_issues), pl.col("kind") != PARTIAL)
+        issues = pl.concat([rows.select(list(SCHEMAS[ISSUES])), carried]).sort(key)
+        return issues, issues.join(before, on=key, how="anti", nulls_equal=True)
 
     def _added(self, changed: pl.DataFrame) -> Iterator[pl.DataFrame]:
         """The rows of versions that are new, all of them: it raises before a commit that would lack some."""

@@ -28,6 +28,7 @@ _FIGURE: Schema = {
 SCHEMAS: dict[str, Schema] = {
     # One row per document; `text` is what was extracted, Markdown where the format has structure. `source_sha256` is
     # the digest of the bytes it was extracted from (a file, or a line of corpus.jsonl), `extraction` identifies how.
+    # `metadata` is a JSON object, `pages` has the character offset of each page, `omissions` what the text lacks.
     "documents": {
         "collection": _TEXT,
         "doc_id": _TEXT,
@@ -38,8 +39,12 @@ SCHEMAS: dict[str, Schema] = {
         "content_sha256": _TEXT,
         "source_sha256": _TEXT,
         "extraction": _TEXT,
+        "metadata": _TEXT,
+        "pages": pl.List(_COUNT),
+        "omissions": pl.List(pl.Struct({"part": _TEXT, "count": _COUNT, "detail": _TEXT})),
     },
-    # One row per document, folder or row that could not be used. `first_seen` is when it began; `source_sha256`, where
+    # One row per document, folder or row that could not be used, and of kind `partial` one per part that is missing in
+    # the text of a document: `part` is what, `count` how many. `first_seen` is when it began; `source_sha256`, where
     # the bytes could be read, and `extraction` tell whether another try makes sense.
     "document_issues": {
         "collection": _TEXT,
@@ -49,6 +54,8 @@ SCHEMAS: dict[str, Schema] = {
         "first_seen": _INSTANT,
         "source_sha256": _TEXT,
         "extraction": _TEXT,
+        "part": _TEXT,
+        "count": _COUNT,
     },
     # `start` and `end` are character offsets into the document's text; `chunking` identifies how it was cut. `context`
     # is what a dense model may read in front of the text, `title` is the document's; both null where no model asks.

@@ -7,8 +7,9 @@ import zipfile
 from typing import IO, Any
 from xml.parsers import expat
 
+from embedder_assets.corpus.extract.extracted import Extracted
 from embedder_assets.corpus.extract.html import markdown_of_html
-from embedder_assets.corpus.extract.limits import MB, DocumentLimits, Extracted, over_limit, too_deep
+from embedder_assets.corpus.extract.limits import MB, DocumentLimits, over_limit, too_deep
 from embedder_assets.errors import DocumentError
 
 # A document may be small and repeat itself; what unpacks to less than this does no harm.

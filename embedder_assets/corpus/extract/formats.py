@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 from embedder_assets.corpus.document import MEDIA_TYPES, has_lone_surrogates
 from embedder_assets.corpus.extract.docx import extract_docx
+from embedder_assets.corpus.extract.extracted import Extracted
 from embedder_assets.corpus.extract.html import extract_html
-from embedder_assets.corpus.extract.limits import DocumentLimits, Extracted, over_limit, too_deep, too_long
+from embedder_assets.corpus.extract.limits import DocumentLimits, over_limit, too_deep, too_long
 from embedder_assets.corpus.extract.pdf import extract_pdf
 from embedder_assets.corpus.extract.plain import extract_plain
 from embedder_assets.corpus.extract.rst import extract_rst
@@ -65,13 +67,13 @@ def _finished(extracted: Extracted, media_type: str, thing: str, limits: Documen
         remedy = "Remove the reference to that character."
         raise DocumentError(thing, kind="not_utf8", expected="text that UTF-8 can hold", got=got, remedy=remedy)
     if media_type == "text/plain":
-        return Extracted(text, extracted.title)
+        return replace(extracted, text=text)
     _refuse_deep_markdown(text, thing, limits.markdown_nesting)
     # Also where the title is known: the stage that chunks the text parses it again, without a limit.
     first_heading = next(
         (heading.title for heading in _headings(text, thing, limits.markdown_steps) if heading.title), ""
     )
-    return Extracted(text, extracted.title or first_heading)
+    return replace(extracted, text=text, title=extracted.title or first_heading)
 
 
 def _headings(text: str, thing: str, most_steps: int) -> list[Heading]:

@@ -6,7 +6,8 @@ import re
 import warnings
 from typing import TYPE_CHECKING
 
-from embedder_assets.corpus.extract.limits import DocumentLimits, Extracted, too_deep
+from embedder_assets.corpus.extract.extracted import Extracted
+from embedder_assets.corpus.extract.limits import DocumentLimits, too_deep
 from embedder_assets.corpus.extract.plain import decode
 
 if TYPE_CHECKING:

@@ -16,9 +16,10 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from threading import Event, Timer
 from types import TracebackType
-from typing import IO
+from typing import IO, Any
 
-from embedder_assets.corpus.extract.limits import DocumentLimits, Extracted, over_limit
+from embedder_assets.corpus.extract.extracted import Extracted
+from embedder_assets.corpus.extract.limits import DocumentLimits, over_limit
 from embedder_assets.corpus.extract.worker import NO_MEMORY, READY
 from embedder_assets.errors import DocumentError, SettingsError
 
@@ -79,15 +80,19 @@ class _Worker:
                 remedy="Run `embedder doctor`, which looks at what it needs.",
             )
 
-    def read(self, suffix: str, data: bytes, thing: str) -> dict[str, str]:
-        """What the process makes of a document: its text and title, or the parts of an error.
+    def read(self, suffix: str, data: bytes, thing: str) -> Extracted:
+        """What the process makes of a document.
 
         Raises:
+            DocumentError: The file cannot be used.
             _WorkerEndedError: It ended over the document.
         """
         answer = self._exchange([json.dumps([suffix, thing]).encode(), data], self._limits.seconds)
-        parts: dict[str, str] = json.loads(answer)
-        return parts
+        values: dict[str, Any] = json.loads(answer)
+        if "text" not in values:
+            raise DocumentError(thing, **values)
+        files = [self._exchange([], self._limits.seconds) for _ in values["attachments"]]
+        return Extracted.from_frames(values, files)
 
     def _exchange(self, messages: list[bytes], seconds: float) -> bytes:
         """Sends messages and takes an answer; the clock ends the process, and with it whatever blocks meanwhile."""
@@ -102,7 +107,8 @@ class _Worker:
         try:
             for message in messages:
                 self._connection.send_bytes(message)
-            return self._connection.recv_bytes(self._limits.text_chars * _BYTES_PER_CHARACTER + _FRAME_BYTES)
+            most = max(self._limits.text_chars * _BYTES_PER_CHARACTER, self._limits.unpacked_bytes)
+            return self._connection.recv_bytes(most + _FRAME_BYTES)
         except (EOFError, OSError):
             self.end()
             raise _WorkerEndedError(late=late.is_set(), status=self._process.returncode) from None
@@ -150,13 +156,10 @@ class IsolatedExtractor:
     def _extract_once(self, suffix: str, data: bytes, thing: str) -> Extracted:
         self._worker = self._worker or _Worker(self._limits)
         try:
-            parts = self._worker.read(suffix, data, thing)
+            return self._worker.read(suffix, data, thing)
         except _WorkerEndedError as ended:
             self._end_worker()
             raise self._why(thing, ended) from None
-        if "text" in parts:
-            return Extracted(**parts)
-        raise DocumentError(thing, **parts)
 
     def _why(self, thing: str, ended: _WorkerEndedError) -> DocumentError:
         if ended.late:

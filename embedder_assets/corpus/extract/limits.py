@@ -1,4 +1,4 @@
-"""What an extractor returns, what one document may cost, and how a document that would cost more is refused."""
+"""What one document may cost, and how a document that would cost more is refused."""
 
 from __future__ import annotations
 
@@ -18,14 +18,6 @@ MAX_NESTING = 500  # the libraries recurse, several frames per level (``worker.p
 MAX_MARKDOWN_NESTING = 50
 MAX_MARKDOWN_STEPS = 5_000_000  # about 20 seconds; documents take one to four per line
 MEMORY_BYTES = 4096 * MB  # address space: 60 kB of DOCX have filled half a gigabyte (ADR 0015)
-
-
-@dataclass(frozen=True)
-class Extracted:
-    """The text of a file, and the title that the file itself states, if it states one."""
-
-    text: str
-    title: str = ""
 
 
 @dataclass(frozen=True)

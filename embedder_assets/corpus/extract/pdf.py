@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from embedder_assets.corpus.extract.limits import DocumentLimits, Extracted, over_limit, too_long
+from embedder_assets.corpus.extract.extracted import Extracted
+from embedder_assets.corpus.extract.limits import DocumentLimits, over_limit, too_long
 from embedder_assets.errors import DocumentError
 
 if TYPE_CHECKING:

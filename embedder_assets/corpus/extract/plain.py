@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import codecs
 
-from embedder_assets.corpus.extract.limits import DocumentLimits, Extracted
+from embedder_assets.corpus.extract.extracted import Extracted
+from embedder_assets.corpus.extract.limits import DocumentLimits
 from embedder_assets.errors import DocumentError
 
 # The mark of UTF-32 begins with that of UTF-16, so it is tried first.

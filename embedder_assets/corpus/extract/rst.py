@@ -9,8 +9,9 @@ import inspect
 import re
 from typing import TYPE_CHECKING, Any
 
+from embedder_assets.corpus.extract.extracted import Extracted
 from embedder_assets.corpus.extract.html import markdown_of_html
-from embedder_assets.corpus.extract.limits import DocumentLimits, Extracted, too_deep
+from embedder_assets.corpus.extract.limits import DocumentLimits, too_deep
 from embedder_assets.corpus.extract.plain import decode
 
 if TYPE_CHECKING:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import PurePosixPath
 
 from embedder_assets.corpus.beir import BeirRow, read_rows
 from embedder_assets.corpus.collections import Collection
 from embedder_assets.corpus.document import MEDIA_TYPES, Document, DocumentIssue
+from embedder_assets.corpus.extract.extracted import Extracted
 from embedder_assets.corpus.extract.formats import ISOLATED, extract
 from embedder_assets.corpus.extract.isolated import IsolatedExtractor
-from embedder_assets.corpus.extract.limits import DocumentLimits, Extracted
+from embedder_assets.corpus.extract.limits import DocumentLimits
 from embedder_assets.corpus.extract.safe_open import read_bytes
 from embedder_assets.corpus.source_files import Listing, SourceFile, list_sources
 from embedder_assets.errors import CorpusError, DocumentError
 
 # Raise it when what is extracted from the same bytes changes: every document is then extracted anew.
-EXTRACTION_VERSION = "1"
+EXTRACTION_VERSION = "2"
 
 
 @dataclass(frozen=True)
@@ -126,4 +128,14 @@ class _Files:
 
     def _document(self, file: SourceFile, suffix: str, extracted: Extracted, size_bytes: int) -> Document:
         title = extracted.title or PurePosixPath(file.doc_id).stem
-        return Document(self.collection.name, file.doc_id, extracted.text, MEDIA_TYPES[suffix], size_bytes, title)
+        return Document(
+            self.collection.name,
+            file.doc_id,
+            extracted.text,
+            MEDIA_TYPES[suffix],
+            size_bytes,
+            title,
+            json.dumps(extracted.metadata, ensure_ascii=False, sort_keys=True),
+            extracted.pages,
+            [asdict(each) for each in extracted.omissions],
+        )

@@ -12,7 +12,6 @@ import math
 import os
 import resource
 import sys
-from dataclasses import asdict
 from multiprocessing.connection import Connection
 
 from embedder_assets.corpus.extract.formats import extract
@@ -40,7 +39,8 @@ def main(fd: int, limits: DocumentLimits) -> None:
             suffix, thing = json.loads(connection.recv_bytes())
             data = connection.recv_bytes()
             _limit_cpu(limits.seconds)
-            connection.send_bytes(json.dumps(_answer(suffix, data, thing, limits)).encode())
+            for frame in _answer(suffix, data, thing, limits):
+                connection.send_bytes(frame)
         except MemoryError:
             os._exit(NO_MEMORY)  # nothing that the process has to clean up, and no memory to do it with
         except EOFError:
@@ -63,11 +63,12 @@ def _limit_cpu(seconds: float) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.getrlimit(resource.RLIMIT_CPU)[1]))
 
 
-def _answer(suffix: str, data: bytes, thing: str, limits: DocumentLimits) -> dict[str, str]:
+def _answer(suffix: str, data: bytes, thing: str, limits: DocumentLimits) -> list[bytes]:
     try:
-        return asdict(extract(suffix, data, thing, limits))
+        return extract(suffix, data, thing, limits).to_frames()
     except DocumentError as error:
-        return {name: getattr(error, name) for name in ("kind", "expected", "got", "remedy")}
+        parts = {name: getattr(error, name) for name in ("kind", "expected", "got", "remedy")}
+        return [json.dumps(parts).encode()]
 
 
 if __name__ == "__main__":

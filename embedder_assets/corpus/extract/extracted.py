@@ -1,0 +1,73 @@
+"""What an extractor returns: the text of a file, what the file says of itself, and what of it is not in the text."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+Value = str | int | float | bool | list[str]
+"""Of a metadata field. A date or time is text in ISO 8601."""
+
+
+@dataclass(frozen=True)
+class Omission:
+    """Something that a reader leaves out of a document whose rest is used.
+
+    Attributes:
+        part: What it is, in the singular and in the words of its format: ``comment``, ``equation``, ``attachment``,
+            ``page without text``.
+        count: How many of them.
+        detail: Where or which, and what to do about it: a short sentence, or empty.
+    """
+
+    part: str
+    count: int
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """A file inside a file, which becomes a document of its own; ``name`` is its file name, with its suffix."""
+
+    name: str
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """What was extracted from one file.
+
+    Attributes:
+        text: Markdown, or plain text.
+        title: The one that the file itself states; empty if it states none.
+        metadata: What else the file says of itself, by field: ``language``, ``created``, ``modified``, ``keywords``,
+            the fields of its front matter. Never who wrote it, unless a person put that there for readers.
+        omissions: What is not in the text, one for each kind of part.
+        pages: Character offset of each page of the text, in order; empty for a format without pages.
+        attachments: The files that it carries.
+    """
+
+    text: str
+    title: str = ""
+    metadata: dict[str, Value] = field(default_factory=dict)
+    omissions: tuple[Omission, ...] = ()
+    pages: tuple[int, ...] = ()
+    attachments: tuple[Attachment, ...] = ()
+
+    def to_frames(self) -> list[bytes]:
+        """This as JSON, and the bytes of each attachment: what one process sends to another."""
+        values = asdict(replace(self, attachments=())) | {"attachments": [each.name for each in self.attachments]}
+        return [json.dumps(values).encode(), *(each.data for each in self.attachments)]
+
+    @classmethod
+    def from_frames(cls, values: dict[str, Any], files: list[bytes]) -> Extracted:
+        """The reverse: ``values`` is the JSON, ``files`` the bytes of the attachments."""
+        return cls(
+            values["text"],
+            values["title"],
+            values["metadata"],
+            tuple(Omission(**each) for each in values["omissions"]),
+            tuple(values["pages"]),
+            tuple(Attachment(name, data) for name, data in zip(values["attachments"], files, strict=True)),
+        )
