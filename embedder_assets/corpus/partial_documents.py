@@ -25,9 +25,7 @@ def partial_issues(documents: pl.DataFrame) -> pl.DataFrame:
     return lacking.select(
         pl.col("doc_id").alias("path"),
         pl.lit(PARTIAL).alias("kind"),
-        pl.concat_str("part", pl.lit(": "), pl.col("count").cast(pl.String), pl.lit(" not in the text."), detail).alias(
-            "message"
-        ),
+        pl.concat_str(pl.format("{}: {} not in the text.", "part", "count"), detail).alias("message"),
         "source_sha256",
         "extraction",
         "part",

@@ -76,7 +76,7 @@ def test_new_extraction_rules_extract_everything(read, folder, store, monkeypatc
     read()
     monkeypatch.setattr("embedder_assets.corpus.extract.source_reader.EXTRACTION_VERSION", "other")
     assert read().extracted == 2
-    assert (store.count("documents", "kb"), set(store.read("documents", "kb")["extraction"])) == (2, {"2"})
+    assert (store.count("documents", "kb"), set(store.read("documents", "kb")["extraction"])) == (2, {"other"})
 
 
 def test_moved_documents_are_no_deletions(read, folder, store):
