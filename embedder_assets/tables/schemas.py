@@ -28,7 +28,8 @@ _FIGURE: Schema = {
 SCHEMAS: dict[str, Schema] = {
     # One row per document; `text` is what was extracted, Markdown where the format has structure. `source_sha256` is
     # the digest of the bytes it was extracted from (a file, or a line of corpus.jsonl), `extraction` identifies how.
-    # `metadata` is a JSON object, `pages` has the character offset of each page, `omissions` what the text lacks.
+    # `metadata` is a JSON object, `public` whether all may see a document without an `acl`, `pages` has the character
+    # offset of each page, `omissions` what the text lacks.
     "documents": {
         "collection": _TEXT,
         "doc_id": _TEXT,
@@ -40,8 +41,18 @@ SCHEMAS: dict[str, Schema] = {
         "source_sha256": _TEXT,
         "extraction": _TEXT,
         "metadata": _TEXT,
+        "public": pl.Boolean(),
         "pages": pl.List(_COUNT),
         "omissions": pl.List(pl.Struct({"part": _TEXT, "count": _COUNT, "detail": _TEXT})),
+    },
+    # One row per field of the metadata of a collection's documents. `type` is text, number, time, boolean or list;
+    # `documents` have the field, `conflicts` of them with a value of another type.
+    "metadata_fields": {
+        "collection": _TEXT,
+        "field": _TEXT,
+        "type": _TEXT,
+        "documents": _COUNT,
+        "conflicts": _COUNT,
     },
     # One row per document, folder or row that could not be used, and of kind `partial` one per part that is missing in
     # the text of a document: `part` is what, `count` how many. `first_seen` is when it began; `source_sha256`, where
