@@ -19,6 +19,7 @@ list        = @echo "make $@ NAME=…, which is one of"; for name in $(2); do \
   printf '  %-20s %s\n' $$name "$$(sed -n '1s/"""//gp' $(1)/$$name/run.py)"; done; exit 2
 
 peers_needs              := .venv-peers/.installed
+readers_needs            := .venv-readers/.installed
 sparse_throughput_needs  := .venv-parity/.installed
 sparse_throughput_python := .venv-parity/bin/python
 
@@ -87,7 +88,7 @@ lock:            ## Resolve the dependencies anew into requirements*.lock (needs
 	@sed -i "s/ ; python_full_version < '3.13'$$//; s/ ; python_full_version < '3.13' and / ; /" requirements*.lock
 
 clean:           ## Remove the environment, the built models and the state of ./.embedder
-	rm -rf $(VENV) .venv-parity .venv-supply .venv-peers build .embedder model_repository/*/build.json
+	rm -rf $(VENV) .venv-parity .venv-supply .venv-peers .venv-readers build .embedder model_repository/*/build.json
 
 .venv-parity/.installed: requirements-parity.txt
 	@$(PYTHON) -m venv .venv-parity
@@ -100,10 +101,10 @@ clean:           ## Remove the environment, the built models and the state of ./
 	@touch $@
 
 # One package at a time: a peer that cannot be installed is named in the results, and the others run.
-.venv-peers/.installed: requirements-peers.txt
-	@$(PYTHON) -m venv .venv-peers
-	@grep -v '^#' requirements-peers.txt | while read -r package; do \
-	  .venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -c requirements-peers.txt "$$package" \
+.venv-peers/.installed .venv-readers/.installed: .venv-%/.installed: requirements-%.txt
+	@$(PYTHON) -m venv .venv-$*
+	@grep -v '^#' $< | while read -r package; do \
+	  .venv-$*/bin/python -m pip install --quiet --disable-pip-version-check -c $< "$$package" \
 	    || echo "$$package cannot be installed"; done
 	@touch $@
 
