@@ -1,4 +1,4 @@
-"""A folder with a document of every format through the whole run: each in the tables, each loss named, nothing twice."""
+"""A folder with a document of every format through the whole run: all in the tables, losses named, nothing twice."""
 
 from __future__ import annotations
 

@@ -77,7 +77,8 @@ def write_every_format(folder: Path) -> None:
 
 def _write_text_formats(folder: Path) -> None:
     texts = {
-        "front.md": "---\ntitle: Seals of the pump\nproduct: pump\nyear: 2024\n---\n\n# Seals\n\nSeals last two years.\n",
+        "front.md": "---\ntitle: Seals of the pump\nproduct: pump\nyear: 2024\n---\n\n# Seals\n\n"
+        "Seals last two years.\n",
         "plain.txt": "Nothing but words.\n",
         "component.mdx": "import X from './x'\n\n# Valves\n\n<X>\n\nA valve opens slowly.\n\n</X>\n",
         "guide.rst": "Bearings\n========\n\nBearings need oil.\n",
