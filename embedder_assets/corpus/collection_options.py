@@ -63,7 +63,7 @@ def read_options(collection: Collection) -> tuple[CollectionOptions, list[Docume
             return CollectionOptions(), []
         text = read_own_file(path)
     except CorpusError as error:
-        return _CLOSED, [DocumentIssue(collection.name, COLLECTION_OPTIONS, "unreadable", error.explanation)]
+        return _CLOSED, [DocumentIssue(collection.name, COLLECTION_OPTIONS, BAD_OPTIONS, error.explanation)]
     try:
         return _options(_parsed(text), text), []
     except DocumentError as error:

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Set
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field
-from fnmatch import fnmatch
 from pathlib import Path
 from stat import S_ISREG
 
 from embedder_assets.corpus.collections import (
     BEIR_CORPUS,
     BEIR_QRELS,
+    BEIR_QRELS_FOLDER,
     BEIR_QUERIES,
+    BEIR_SPLITS,
     Collection,
+    is_collection_file,
     is_document_name,
     visible_entries,
 )
@@ -26,7 +28,8 @@ from embedder_assets.corpus.document import DocumentIssue
 from embedder_assets.corpus.paths import Entry, describe_os_error, may_read, open_file, printable, real_path, status
 from embedder_assets.errors import CorpusError, DocumentError
 
-_JUDGEMENTS = (BEIR_QUERIES, BEIR_QRELS, "qrels_*.tsv")
+UNKNOWN_FORMAT = "unknown_format"
+_MOST_SUFFIXES = 50  # of which each has an issue of its own
 
 
 @dataclass(frozen=True)
@@ -45,15 +48,32 @@ class Listing:
         sources: The files that hold documents, sorted by ``doc_id``.
         issues: The files and folders that cannot be used, sorted by path.
         ignored: How many files were ignored for each suffix that is not a document's.
-        judgements: Names of the files at the top that hold queries and judgements.
+        ignored_in: The folder that has all of them, for each of these suffixes.
+        about: The files at the top that are about the collection and no documents: queries, judgements, metadata.
         is_beir: Whether the rows of ``corpus.jsonl`` are the documents.
     """
 
     sources: list[SourceFile] = field(default_factory=list)
     issues: list[DocumentIssue] = field(default_factory=list)
     ignored: Counter[str] = field(default_factory=Counter)
-    judgements: list[str] = field(default_factory=list)
+    ignored_in: dict[str, str] = field(default_factory=dict)
+    about: list[str] = field(default_factory=list)
     is_beir: bool = False
+
+    def unknown_formats(self) -> Iterator[dict[str, object]]:
+        """An issue for each suffix that has no format: path, kind, message, part, count."""
+        for suffix, count in sorted(self.ignored.most_common(_MOST_SUFFIXES)):
+            files = (
+                f"{count} {'file' if count == 1 else 'files'} {f'of suffix {suffix}' if suffix else 'without a suffix'}"
+            )
+            message = f"{files} passed over: not a format that is read. Convert what is to be found."
+            yield {"path": self.ignored_in[suffix], "kind": UNKNOWN_FORMAT, "message": message, "part": suffix} | {
+                "count": count
+            }
+        rest = self.ignored.total() - sum(count for _, count in self.ignored.most_common(_MOST_SUFFIXES))
+        if rest:
+            message = f"{rest} files with {len(self.ignored) - _MOST_SUFFIXES} more suffixes passed over."
+            yield {"path": ".", "kind": UNKNOWN_FORMAT, "message": message, "part": None, "count": rest}
 
 
 def list_sources(collection: Collection, known: Set[str] = frozenset()) -> Listing:
@@ -130,6 +150,22 @@ def own_file(collection: Collection, name: str) -> Path | None:
     return path
 
 
+def splits_in(collection: Collection, entries: Sequence[Entry]) -> list[str]:
+    """The files in the folder ``qrels`` of a collection that BEIR keeps judgements in, of ``BEIR_SPLITS``.
+
+    Args:
+        collection: The collection.
+        entries: What is in its folder.
+    """
+    if not any(entry.name == BEIR_QRELS_FOLDER and entry.is_folder for entry in entries):
+        return []
+    try:
+        found = visible_entries(collection.root / BEIR_QRELS_FOLDER)
+    except CorpusError:  # who needs them will say so
+        return []
+    return [entry.name for entry in found if entry.name in BEIR_SPLITS and not entry.is_folder]
+
+
 def read_own_file(path: Path) -> str:
     """The text of a file at the top of a collection.
 
@@ -170,8 +206,9 @@ class _FolderWalk:
         self._entered.add(self._root)
         for entry in self._documents_at_top(entries):
             self._look(root / entry.name, entry, self._root)
-        for name in {BEIR_QUERIES, BEIR_QRELS}.intersection(self._listing.judgements):
-            self._judgements(root / name)
+        for name in self._listing.about:
+            if name in (BEIR_QUERIES, BEIR_QRELS):
+                self._readable(root / name)
         while self._pending:
             folder, real = self._pending.pop()
             try:
@@ -184,12 +221,15 @@ class _FolderWalk:
         return self._listing
 
     def _documents_at_top(self, entries: list[Entry]) -> list[Entry]:
-        """What is looked at: of a BEIR collection one file, of another one all but queries and judgements."""
-        judgements = [entry for entry in entries if any(fnmatch(entry.name, pattern) for pattern in _JUDGEMENTS)]
-        self._listing.judgements = [entry.name for entry in judgements]
+        """What is looked at: of a BEIR collection one file, of another one all but what is about the collection."""
+        about = [entry.name for entry in entries if is_collection_file(entry.name) and not entry.is_folder]
+        self._listing.about = [
+            *about,
+            *(f"{BEIR_QRELS_FOLDER}/{name}" for name in splits_in(self._collection, entries)),
+        ]
         corpus = [entry for entry in entries if entry.name == BEIR_CORPUS]
         self._listing.is_beir = bool(corpus)
-        return corpus or [entry for entry in entries if entry.is_folder or entry not in judgements]
+        return corpus or [entry for entry in entries if entry.is_folder or entry.name not in about]
 
     def _look(self, path: Path, entry: Entry, parent: Path) -> None:
         """Takes a file as a source, or notes a folder to enter; ``parent`` is its folder without symlinks."""
@@ -207,15 +247,24 @@ class _FolderWalk:
             self._issue(path, error)
 
     def _file(self, path: Path, entry: Entry) -> None:
+        doc_id = self._doc_id(path)
+        if doc_id in self._listing.about:
+            return
         if not is_document_name(entry.name) and not self._listing.is_beir:
-            self._listing.ignored[path.suffix.lower()] += 1
+            self._ignore(path)
             return
         if entry.is_link:
             refuse_outside(self._corpus, path, real_path(path))
         _refuse_unreadable(path)
-        self._listing.sources.append(SourceFile(self._doc_id(path), path))
+        self._listing.sources.append(SourceFile(doc_id, path))
 
-    def _judgements(self, path: Path) -> None:
+    def _ignore(self, path: Path) -> None:
+        suffix, folder = printable(path.suffix.lower()), printable(self._doc_id(path.parent))
+        self._listing.ignored[suffix] += 1
+        common = self._listing.ignored_in.get(suffix, folder)
+        self._listing.ignored_in[suffix] = folder if common == folder else os.path.commonpath([common, folder]) or "."
+
+    def _readable(self, path: Path) -> None:
         """Notes a file of queries or judgements that cannot be opened; what it says is for their asset to read."""
         try:
             check_file(self._collection, path)

@@ -66,7 +66,7 @@ def test_a_file_that_cannot_be_read_closes(collection):
     with permissions_count():
         options, [issue] = read_options(collection)
     assert not options.public
-    assert (issue.path, issue.kind) == ("collection.toml", "unreadable")
+    assert (issue.path, issue.kind) == ("collection.toml", "bad_options")
 
 
 def test_a_file_that_is_not_utf8_closes(collection):

@@ -65,7 +65,7 @@ def test_empty_sub_folder_is_a_collection(tmp_path):
     found = discover_collections(tmp_path)
     assert [c.name for c in found] == ["a", "empty", "photos"]
     assert list_sources(found[1]) == Listing()
-    assert list_sources(found[2]) == Listing(ignored=Counter({".png": 1}))
+    assert list_sources(found[2]) == Listing(ignored=Counter({".png": 1}), ignored_in={".png": "."})
 
 
 def test_beir_folder_is_one_collection(tmp_path):
