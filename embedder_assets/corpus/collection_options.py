@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from embedder_assets.corpus.collections import COLLECTION_OPTIONS, Collection
@@ -87,9 +87,9 @@ def _options(values: dict[str, Any], text: str) -> CollectionOptions:
     if not isinstance(json, dict):
         raise _wrong(_line_of("json", "", text), "a table [json]", f"json = {json!r}")
     _refuse_unknown(json, {each.name for each in fields(JsonFields)}, "json", text)
-    switches = {name: _switch(values, name, text) for name in ("public", "author")}
-    names = {name: _field_name(json, name, text) for name in ("title", "id")}
-    return replace(CollectionOptions(**switches), json=JsonFields(_text_fields(json, text), **names))
+    public, author = (_switch(values, name, text) for name in ("public", "author"))
+    title, row_id = (_field_name(json, name, text) for name in ("title", "id"))
+    return CollectionOptions(public, author, JsonFields(_text_fields(json, text), title, row_id))
 
 
 def _refuse_unknown(values: dict[str, Any], known: set[str], table: str, text: str) -> None:
