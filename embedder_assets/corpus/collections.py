@@ -35,7 +35,8 @@ BEIR_CORPUS = "corpus.jsonl"
 BEIR_QUERIES = "queries.jsonl"
 BEIR_QRELS = "qrels.tsv"
 BEIR_QRELS_FOLDER = "qrels"
-BEIR_SPLITS = ("train.tsv", "dev.tsv", "test.tsv")
+# The first of them that there is counts; what a model was trained on says nothing of it.
+BEIR_SPLITS = ("test.tsv", "dev.tsv", "train.tsv")
 COLLECTION_OPTIONS = "collection.toml"
 METADATA_FILE = "metadata.jsonl"
 _COLLECTION_FILES = (BEIR_QUERIES, BEIR_QRELS, "qrels_*.tsv", METADATA_FILE, COLLECTION_OPTIONS)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from stat import S_ISREG
@@ -143,6 +144,15 @@ def own_file(collection: Collection, name: str) -> Path | None:
     # Only a name that is missing from a folder that was listed is no file: an error is not.
     if name not in {entry.name for entry in visible_entries(collection.root)}:
         return None
+    return checked(collection, path)
+
+
+def checked(collection: Collection, path: Path) -> Path:
+    """The path of a file of a collection, which can be read.
+
+    Raises:
+        CorpusError: It cannot be looked at, or lies outside the corpus folder.
+    """
     try:
         check_file(collection, path)
     except DocumentError as error:
@@ -151,19 +161,20 @@ def own_file(collection: Collection, name: str) -> Path | None:
 
 
 def splits_in(collection: Collection, entries: Sequence[Entry]) -> list[str]:
-    """The files in the folder ``qrels`` of a collection that BEIR keeps judgements in, of ``BEIR_SPLITS``.
+    """The files in which BEIR keeps judgements, as ``qrels/test.tsv``, the one first that counts.
 
     Args:
         collection: The collection.
         entries: What is in its folder.
+
+    Raises:
+        CorpusError: The folder ``qrels`` cannot be read.
     """
     if not any(entry.name == BEIR_QRELS_FOLDER and entry.is_folder for entry in entries):
         return []
-    try:
-        found = visible_entries(collection.root / BEIR_QRELS_FOLDER)
-    except CorpusError:  # who needs them will say so
-        return []
-    return [entry.name for entry in found if entry.name in BEIR_SPLITS and not entry.is_folder]
+    found = visible_entries(collection.root / BEIR_QRELS_FOLDER)
+    there = {entry.name for entry in found if not entry.is_folder}
+    return [f"{BEIR_QRELS_FOLDER}/{name}" for name in BEIR_SPLITS if name in there]
 
 
 def read_own_file(path: Path) -> str:
@@ -207,7 +218,7 @@ class _FolderWalk:
         for entry in self._documents_at_top(entries):
             self._look(root / entry.name, entry, self._root)
         for name in self._listing.about:
-            if name in (BEIR_QUERIES, BEIR_QRELS):
+            if name in (BEIR_QUERIES, BEIR_QRELS) or "/" in name:
                 self._readable(root / name)
         while self._pending:
             folder, real = self._pending.pop()
@@ -223,10 +234,9 @@ class _FolderWalk:
     def _documents_at_top(self, entries: list[Entry]) -> list[Entry]:
         """What is looked at: of a BEIR collection one file, of another one all but what is about the collection."""
         about = [entry.name for entry in entries if is_collection_file(entry.name) and not entry.is_folder]
-        self._listing.about = [
-            *about,
-            *(f"{BEIR_QRELS_FOLDER}/{name}" for name in splits_in(self._collection, entries)),
-        ]
+        with suppress(CorpusError):  # who needs the judgements says so
+            about += splits_in(self._collection, entries)
+        self._listing.about = about
         corpus = [entry for entry in entries if entry.name == BEIR_CORPUS]
         self._listing.is_beir = bool(corpus)
         return corpus or [entry for entry in entries if entry.is_folder or entry.name not in about]
