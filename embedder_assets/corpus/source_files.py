@@ -67,13 +67,15 @@ class Listing:
             files = (
                 f"{count} {'file' if count == 1 else 'files'} {f'of suffix {suffix}' if suffix else 'without a suffix'}"
             )
-            message = f"{files} passed over: not a format that is read. Convert what is to be found."
+            message = f"{files}: not a format that is read. Convert what is to be found."
             yield {"path": self.ignored_in[suffix], "kind": UNKNOWN_FORMAT, "message": message, "part": suffix} | {
                 "count": count
             }
         rest = self.ignored.total() - sum(count for _, count in self.ignored.most_common(_MOST_SUFFIXES))
         if rest:
-            message = f"{rest} files with {len(self.ignored) - _MOST_SUFFIXES} more suffixes passed over."
+            message = (
+                f"{rest} files with {len(self.ignored) - _MOST_SUFFIXES} more suffixes: not formats that are read."
+            )
             yield {"path": ".", "kind": UNKNOWN_FORMAT, "message": message, "part": None, "count": rest}
 
 

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import PurePosixPath
+from typing import Any
 
 from embedder_assets.corpus.beir import BeirRow, read_rows
 from embedder_assets.corpus.collection_options import CollectionOptions, read_options
@@ -17,7 +18,7 @@ from embedder_assets.corpus.extract.formats import ISOLATED, extract
 from embedder_assets.corpus.extract.isolated import IsolatedExtractor
 from embedder_assets.corpus.extract.limits import DocumentLimits
 from embedder_assets.corpus.extract.safe_open import read_bytes
-from embedder_assets.corpus.metadata.values import stated
+from embedder_assets.corpus.metadata.values import ACL, closes, stated
 from embedder_assets.corpus.source_files import Listing, SourceFile, list_sources
 from embedder_assets.errors import CorpusError, DocumentError
 
@@ -25,6 +26,10 @@ from embedder_assets.errors import CorpusError, DocumentError
 EXTRACTION_VERSION = "2"
 # Of the rules by which the metadata of a file says who wrote it.
 _WITH_AUTHOR = "+author"
+# Omissions of what may have been the metadata of a document.
+_FRONT_MATTER = "front matter"
+_METADATA_PARTS = (_FRONT_MATTER, "metadata field")
+_FRONT_MATTER_CHARS = 100_000
 
 
 @dataclass(frozen=True)
@@ -154,7 +159,16 @@ class _Files:
             MEDIA_TYPES[suffix],
             size_bytes,
             title,
-            json.dumps(stated(extracted.metadata, author=self.options.author), sort_keys=True),
+            json.dumps(_stated(extracted, self.options), sort_keys=True),
             extracted.pages,
             [asdict(each) for each in extracted.omissions],
         )
+
+
+def _stated(extracted: Extracted, options: CollectionOptions) -> dict[str, Any]:
+    """What a file says of itself; where a part of that is not read which may name who may see it, a broken ``acl``."""
+    fields = stated(extracted.metadata, author=options.author)
+    unread = " ".join(each.detail for each in extracted.omissions if each.part in _METADATA_PARTS)
+    if any(each.part == _FRONT_MATTER for each in extracted.omissions):
+        unread += extracted.text[:_FRONT_MATTER_CHARS]  # where it stays
+    return {ACL: None, **fields} if closes(unread) else fields

@@ -50,7 +50,9 @@ class FieldCounts:
                 kind = _majority(counts)
                 others = {each: count for each, count in counts.items() if each not in _agreeing(kind)}
                 words = [f"{each} in {count}, for example {self._examples[name, each]}" for each, count in _by(others)]
-                message = one_line(f"field '{name}': {kind} in {counts[kind]} documents, {'; '.join(words)}.")
+                most = counts.total() - conflicts
+                said = f"expected {kind} as in {most} of {counts.total()} documents, got {'; '.join(words)}"
+                message = one_line(f"field '{name}': {said}. Give it values of one type.")
                 example = min(self._examples[name, each] for each in others)
                 yield {"path": example, "kind": CONFLICT, "message": message, "part": name, "count": conflicts}
         if self._uncounted:

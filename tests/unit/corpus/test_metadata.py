@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from embedder_assets.corpus.extract import source_reader
+from embedder_assets.corpus.extract.extracted import Omission
 from tests.support.corpora.folder import kill, row, rows_of, write
 from tests.support.permissions import permissions_count
 
@@ -19,8 +21,6 @@ def source(monkeypatch):
         real = source_reader.extract
 
         def extract(*args):
-            from dataclasses import replace
-
             return replace(real(*args), metadata=fields)
 
         monkeypatch.setattr(source_reader, "extract", extract)
@@ -271,6 +271,32 @@ def test_no_document_is_kept_for_faulty_metadata(read, folder, store):
     assert (read().deleted, sorted(metadata(store))) == (1, ["a.md", "c.md"])
 
 
+@pytest.mark.parametrize(
+    ("omission", "closed"),
+    [
+        (Omission("front matter", 1, "no YAML"), True),
+        (Omission("metadata field", 1, "No text: acl."), True),
+        (Omission("metadata field", 1, "No text: color."), False),
+        (Omission("comment", 1, "on acl"), False),
+    ],
+)
+def test_unread_front_matter_opens_nothing(read, folder, store, monkeypatch, omission, closed):
+    real = source_reader.extract
+    monkeypatch.setattr(source_reader, "extract", lambda *args: replace(real(*args), omissions=(omission,)))
+    (folder / "collection.toml").write_text("public = true\n")
+    write(folder, a="```yaml\nacl: [x\n```\n\ntext")
+    read()
+    assert public(store) == {"a.md": not closed}
+
+
+def test_attachments_follow_the_rule_of_their_file(read, folder, store):
+    (folder / "corpus.jsonl").write_text(row("mails/a.eml") + row("mails/a.eml/plan.pdf") + row("b.eml"))
+    rules(folder, {"glob": "mails/*.eml", "acl": ["g"]}, {"glob": "a.eml", "x": 1})
+    read()
+    both = {"acl": ["g"], "x": 1}
+    assert metadata(store) == {"mails/a.eml": both, "mails/a.eml/plan.pdf": both, "b.eml": {}}
+
+
 # The schema
 
 
@@ -288,7 +314,7 @@ def test_the_schema_is_inferred(read, folder, store, tmp_path):
     ]
     conflicts = outcome.issues.select("path", "kind", "part", "count").rows()
     assert conflicts == [("2", "metadata_conflict", "t", 1), ("2", "metadata_conflict", "y", 1)]
-    assert "number in 2 documents, text in 1, for example 2" in outcome.issues["message"][1]
+    assert "expected number as in 2 of 3 documents, got text in 1, for example 2" in outcome.issues["message"][1]
 
 
 def test_a_field_that_is_gone_leaves_the_schema(read, folder, store):
