@@ -47,7 +47,7 @@ def documents(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipe
             "kept": outcome.kept,
             "issues": outcome.issues.height,
             "new_issues": outcome.new_issues.height,
-            "metadata_changed": outcome.relabeled,
+            "metadata_changed": outcome.metadata_changed,
             "metadata_fields": table_preview(outcome.fields, FIELD_COLUMNS, limit=FIELDS_SHOWN),
             "size_bytes": int(tables.read("documents", name, ["size_bytes"])["size_bytes"].sum()),
             "folder": dg.MetadataValue.path(collection.root),

@@ -49,7 +49,7 @@ _MAX_ENCODED_NAME = 200
 _NO_NAME = "__HIVE_DEFAULT_PARTITION__"
 # Downloads, copies and backups that are not the file itself, and what systems keep of a folder for themselves.
 _LEFT_BEHIND = re.compile(
-    r"~\$.*|.*~|#.*#|.*\.(?:tmp|temp|bak|swp|part|partial|crdownload)|(?:eh)?thumbs\.db|desktop\.ini|icon\r",
+    r"~\$.*|.*~|#.*#|.*\.(?:tmp|temp|bak|orig|rej|swp|part|partial|crdownload)|(?:eh)?thumbs\.db|desktop\.ini|icon\r",
     re.IGNORECASE | re.DOTALL,
 )
 _SYSTEM_FOLDERS = {

@@ -53,7 +53,7 @@ class IngestOutcome:
         kept: Documents that could not be read now, of which the earlier version stays.
         issues: Rows of ``document_issues``.
         new_issues: Those that the last run did not have.
-        relabeled: Documents of which nothing but the metadata is new.
+        metadata_changed: Documents of which nothing but the metadata is new.
         fields: Rows of ``metadata_fields``.
     """
 
@@ -64,7 +64,7 @@ class IngestOutcome:
     kept: int
     issues: pl.DataFrame
     new_issues: pl.DataFrame
-    relabeled: int
+    metadata_changed: int
     fields: pl.DataFrame
 
 
@@ -113,7 +113,7 @@ class Ingest:
         )
         replaced = earlier.join(scan.changed, on="doc_id", how="semi")
         kept = earlier.join(pl.concat([gone, replaced]), on="doc_id", how="anti")
-        relabeled = self._resolve_metadata(kept, scan.changed)
+        other_metadata = self._resolve_metadata(kept, scan.changed)
         issues, new_issues = self._issues(scan, listing, earlier, kept)
         self._store.replace(ISSUES, self._name, issues)
         unusable = issues.filter(~pl.col("kind").is_in(list(NOTICES)))
@@ -122,8 +122,8 @@ class Ingest:
         self._store.delete_and_insert(
             DOCUMENTS,
             self._name,
-            chain(self._added(scan.changed), self._relabeled(relabeled)),
-            pl.concat([gone.select(KEY), replaced.select(KEY), relabeled]),
+            chain(self._added(scan.changed), self._with_new_metadata(other_metadata)),
+            pl.concat([gone.select(KEY), replaced.select(KEY), other_metadata]),
         )
         self._store.replace(METADATA_FIELDS, self._name, self._metadata.fields())
         self._staging.clear()
@@ -135,7 +135,7 @@ class Ingest:
             kept=absent.height - gone.height,
             issues=issues,
             new_issues=new_issues,
-            relabeled=relabeled.height,
+            metadata_changed=other_metadata.height,
             fields=self._metadata.fields(),
         )
 
@@ -205,7 +205,7 @@ class Ingest:
             self._metadata.resolved(frame.join(changed, on=VERSION, how="semi"), count=True)
         return pl.concat(keys)
 
-    def _relabeled(self, keys: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    def _with_new_metadata(self, keys: pl.DataFrame) -> Iterator[pl.DataFrame]:
         """The whole rows of documents in the table, with their metadata as it is now."""
         if not keys.height:
             return

@@ -33,7 +33,8 @@ class FieldCounts:
             found = type_of(value)
             self._counts[name][found] += 1
             key = (name, found)
-            self._examples[key] = min(doc_id, self._examples.get(key, doc_id))
+            if doc_id < self._examples.get(key, "\U0010ffff"):
+                self._examples[key] = doc_id
 
     def table(self, collection: str) -> pl.DataFrame:
         """The rows of ``metadata_fields``."""

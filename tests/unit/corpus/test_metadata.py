@@ -105,11 +105,11 @@ def test_rules_add_fields_without_reading(read, folder, store, monkeypatch):
     rules(folder, {"glob": "*.md", "product": "pump", "year": 1}, {"glob": "b.md", "year": 2, "product": None})
     monkeypatch.setattr(source_reader, "extract", None)
     outcome = read()
-    assert (outcome.extracted, outcome.relabeled, issues(outcome)) == (0, 2, [])
+    assert (outcome.extracted, outcome.metadata_changed, issues(outcome)) == (0, 2, [])
     assert metadata(store) == {"a.md": {"product": "pump", "year": 1}, "b.md": {"year": 2}}
-    assert read().relabeled == 0
+    assert read().metadata_changed == 0
     (folder / "metadata.jsonl").unlink()
-    assert read().relabeled == 2
+    assert read().metadata_changed == 2
     assert metadata(store) == {"a.md": {}, "b.md": {}}
 
 
@@ -149,7 +149,7 @@ def test_a_large_collection_is_written_as_a_stream(read, folder, store, monkeypa
     monkeypatch.setattr("embedder_assets.tables.store.MERGE_ROWS", 5)
     rules(folder, {"glob": "d1*", "x": 1})
     write(folder, d0="another text")
-    assert read().relabeled == 11
+    assert read().metadata_changed == 11
     assert sum(bool(fields) for fields in metadata(store).values()) == 11
     assert store.count("documents", "kb") == 20
 
@@ -255,10 +255,10 @@ def test_public_follows_its_file(read, folder, store):
     read()
     assert public(store) == {"a.md": False, "b.md": False}
     (folder / "collection.toml").write_text("public = true\n")
-    assert (read().relabeled, public(store)) == (1, {"a.md": True, "b.md": False})
+    assert (read().metadata_changed, public(store)) == (1, {"a.md": True, "b.md": False})
     (folder / "collection.toml").write_text("public = true\npublic = true")
     outcome = read()
-    assert (outcome.relabeled, public(store)) == (1, {"a.md": False, "b.md": False})
+    assert (outcome.metadata_changed, public(store)) == (1, {"a.md": False, "b.md": False})
     assert issues(outcome) == [("collection.toml:2", "bad_options")]
 
 
