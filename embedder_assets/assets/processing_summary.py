@@ -68,7 +68,7 @@ def write_summary(
     """Writes the manifest of a run from the records that its stages left in the event log."""
     records = records_of_run(instance, run_id)
     warnings: list[str] = []
-    issues = {name: _issue_counts(pipeline, name, warnings) for name in names}
+    issues = {name: issue_counts(pipeline, name, warnings) for name in names}
     failures = {name: _count(pipeline, "inference_issues", name, warnings) for name in names}
     left = version_tracker(pipeline, instance, run_id).left_to_others
     exported = any(record.stage == "export" and record.status == "ok" for record in records)
@@ -79,7 +79,7 @@ def write_summary(
         chunk_count=sum(_count(pipeline, "chunks", name, warnings) for name in names),
         evaluation=_evaluation_facts(pipeline, names),
         ranking_weights=_weight_facts(pipeline, names),
-        documents={name: counts for name in names if (counts := _document_facts(pipeline, name))},
+        documents={name: counts for name in names if (counts := document_facts(pipeline, name))},
         exports={name: _export_facts(pipeline, name) for name in names if name not in left} if exported else {},
         warnings=[
             *(f"{name}: {words}" for name, words in left.items()),
@@ -128,7 +128,7 @@ def _count(pipeline: Pipeline, table: str, collection: str, warnings: list[str])
         return 0
 
 
-def _issue_counts(pipeline: Pipeline, collection: str, warnings: list[str]) -> dict[str, int]:
+def issue_counts(pipeline: Pipeline, collection: str, warnings: list[str]) -> dict[str, int]:
     """How many rows of ``document_issues`` say what, in words."""
     try:
         kinds = pipeline.store.read("document_issues", collection, ["kind"])["kind"]
@@ -138,7 +138,7 @@ def _issue_counts(pipeline: Pipeline, collection: str, warnings: list[str]) -> d
     return dict(Counter(_WORDS.get(NOTICES.get(kind, ""), "documents could not be used") for kind in kinds))
 
 
-def _document_facts(pipeline: Pipeline, collection: str) -> dict[str, int]:
+def document_facts(pipeline: Pipeline, collection: str) -> dict[str, int]:
     """What the manifest counts of the documents of a collection; nothing where a table is damaged."""
     store = pipeline.store
     try:
