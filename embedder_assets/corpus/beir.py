@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from embedder_assets.corpus.document import DocumentIssue, has_lone_surrogates
-from embedder_assets.corpus.metadata.values import ACL, closes
+from embedder_assets.corpus.metadata.values import ACL, closes, shallow
 from embedder_assets.errors import CorpusError, DocumentError
 
 _UTF8_BOM = b"\xef\xbb\xbf"
@@ -104,7 +104,7 @@ def _parse(place: str, line: bytes) -> BeirRow:
 
 
 def _metadata(values: dict[str, Any]) -> dict[str, Any]:
-    found = values.get("metadata")
+    found = shallow(values.get("metadata"))
     if found is None:
         found = {}
     elif not isinstance(found, dict):

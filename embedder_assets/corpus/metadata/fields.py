@@ -33,7 +33,8 @@ class FieldCounts:
             found = type_of(value)
             self._counts[name][found] += 1
             key = (name, found)
-            if doc_id < self._examples.get(key, "\U0010ffff"):
+            example = self._examples.get(key)
+            if example is None or doc_id < example:
                 self._examples[key] = doc_id
 
     def table(self, collection: str) -> pl.DataFrame:

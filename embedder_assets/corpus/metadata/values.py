@@ -64,8 +64,20 @@ def closes(text: str) -> bool:
 
 
 def stated(raw: Mapping[str, Any], *, author: bool) -> Fields:
-    """What a reader returns, without who wrote the document unless that is asked for."""
-    return {name: value for name, value in raw.items() if author or not _names_author(name)}
+    """What a source says of itself, without who wrote it unless that is asked for.
+
+    What lies deeper than a field can is left out, so that JSON of it can be read anywhere.
+    """
+    return {name: shallow(value) for name, value in raw.items() if author or not _names_author(name)}
+
+
+def shallow(value: Any, depth: int = 1) -> Any:
+    """A JSON value without what is in more objects and lists than ``clean`` takes."""
+    if isinstance(value, dict):
+        return {name: shallow(each, depth + 1) for name, each in value.items()} if depth <= _MAX_DEPTH else {}
+    if isinstance(value, list):
+        return [shallow(each, depth + 1) for each in value] if depth <= _MAX_DEPTH else []
+    return value
 
 
 def type_of(value: Any) -> FieldType:
@@ -85,7 +97,7 @@ def is_time(text: str) -> bool:
     if text[4:5] != "-" or not _TIME.fullmatch(text):
         return False
     try:
-        datetime.fromisoformat(text.replace(",", "."))
+        datetime.fromisoformat(text)
     except ValueError:
         return False
     return True

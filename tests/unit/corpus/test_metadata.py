@@ -341,3 +341,16 @@ def test_fields_without_end_stay_bounded(read, folder, store):
     assert store.count("metadata_fields", "kb") == 1000
     assert outcome.issues.height <= 102
     assert outcome.issues.filter(outcome.issues["kind"] == "bad_metadata")["count"].sum() == 200
+
+
+@pytest.mark.parametrize("depth", [9, 12, 900, 950, 970, *range(980, 1000, 2), 5000])
+def test_no_depth_of_a_row_ends_the_run(read, folder, store, depth):
+    deep = '{"a": ' * depth + "1" + "}" * depth
+    listed = "[" * depth + "1" + "]" * depth
+    (folder / "corpus.jsonl").write_text(f'{{"_id": "1", "text": "x", "metadata": {deep}}}\n' + row("2"))
+    with (folder / "corpus.jsonl").open("a") as file:
+        file.write(f'{{"_id": "3", "text": "x", "metadata": {listed}}}\n')
+    outcome = read()
+    assert "2" in metadata(store)
+    assert outcome.rows + outcome.issues.filter(outcome.issues["kind"] == "bad_json").height == 3
+    assert read().extracted == 0
