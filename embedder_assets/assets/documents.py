@@ -7,6 +7,7 @@ import dagster as dg
 from embedder_assets.assets.support.materialize import Events, Metadata, collection_asset, materialize_each
 from embedder_assets.assets.support.preview import PREVIEW_ROWS, table_preview
 from embedder_assets.corpus.collections import find_collection
+from embedder_assets.corpus.document import worst_first
 from embedder_assets.corpus.ingest import Ingest
 from embedder_assets.run_context import Pipeline
 from embedder_assets.sanitize import one_line
@@ -14,6 +15,8 @@ from embedder_assets.tables.store import TableStore
 from embedder_assets.telemetry.progress import LoggedProgress
 
 ISSUES_LOGGED = 20
+FIELDS_SHOWN = 100
+FIELD_COLUMNS = ["field", "type", "documents", "conflicts"]
 
 
 @collection_asset(group_name="corpus", kinds={"delta"}, tags={"stage": "ingest"})
@@ -25,7 +28,8 @@ def documents(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipe
         collection = find_collection(pipeline.settings.corpus_dir, name)
         done = functools.partial(progress, "documents", name)
         outcome = Ingest(tables, pipeline.settings, collection, done).run()
-        for path, message in outcome.issues.select("path", "message").head(ISSUES_LOGGED).iter_rows():
+        issues = worst_first(outcome.issues)
+        for path, message in issues.select("path", "message").head(ISSUES_LOGGED).iter_rows():
             context.log.warning(one_line(f"{name}/{path}: {message}"))
         if not outcome.rows:
             context.log.warning(
@@ -43,12 +47,12 @@ def documents(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipe
             "kept": outcome.kept,
             "issues": outcome.issues.height,
             "new_issues": outcome.new_issues.height,
+            "metadata_changed": outcome.metadata_changed,
+            "metadata_fields": table_preview(outcome.fields, FIELD_COLUMNS, limit=FIELDS_SHOWN),
             "size_bytes": int(tables.read("documents", name, ["size_bytes"])["size_bytes"].sum()),
             "folder": dg.MetadataValue.path(collection.root),
             "preview": table_preview(tables.read("documents", name, shown, limit=PREVIEW_ROWS), shown),
-            "issues_preview": table_preview(
-                outcome.issues, ["path", "kind", "message", "first_seen"], whole=["message"]
-            ),
+            "issues_preview": table_preview(issues, ["path", "kind", "message", "first_seen"], whole=["message"]),
         }
 
     yield from materialize_each(context, pipeline, work)

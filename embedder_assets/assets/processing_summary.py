@@ -1,5 +1,6 @@
 """``processing_summary``: the proof of a run — metrics scraped, spans written, the manifest, the footer."""
 
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -7,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import polars as pl
 
 from embedder_assets.assets.exports import exports
 from embedder_assets.assets.support.materialize import collection_asset
 from embedder_assets.assets.support.superseded import version_tracker
+from embedder_assets.corpus.document import NOTICES
+from embedder_assets.corpus.partial_documents import PARTIAL
 from embedder_assets.errors import EmbedderError, TableError
 from embedder_assets.evaluation.evaluate import EvaluateStage
 from embedder_assets.export.export import export_folder, read_manifest
@@ -26,6 +30,13 @@ from embedder_assets.telemetry.manifest.schema import FILE_NAME, Manifest
 from embedder_assets.telemetry.manifest.summarize import RunFacts, stage_warnings, summarize_run
 from embedder_assets.telemetry.run_failures import kept_events, problems
 from embedder_assets.telemetry.stage_record import StageRecord, trace_id_of
+
+# What rows of document_issues with these words (``NOTICES``) are, in the manifest's warnings.
+_WORDS = {
+    "partial": "parts of documents are not in their text, see document_issues",
+    "metadata": "notices on metadata, see document_issues",
+    "passed over": "formats that are not read, see document_issues",
+}
 
 
 @collection_asset(deps=[exports], group_name="delivery", kinds={"json"}, tags={"stage": "summary"})
@@ -57,7 +68,7 @@ def write_summary(
     """Writes the manifest of a run from the records that its stages left in the event log."""
     records = records_of_run(instance, run_id)
     warnings: list[str] = []
-    issues = {name: _count(pipeline, "document_issues", name, warnings) for name in names}
+    issues = {name: issue_counts(pipeline, name, warnings) for name in names}
     failures = {name: _count(pipeline, "inference_issues", name, warnings) for name in names}
     left = version_tracker(pipeline, instance, run_id).left_to_others
     exported = any(record.stage == "export" and record.status == "ok" for record in records)
@@ -68,11 +79,12 @@ def write_summary(
         chunk_count=sum(_count(pipeline, "chunks", name, warnings) for name in names),
         evaluation=_evaluation_facts(pipeline, names),
         ranking_weights=_weight_facts(pipeline, names),
+        documents={name: counts for name in names if (counts := document_facts(pipeline, name))},
         exports={name: _export_facts(pipeline, name) for name in names if name not in left} if exported else {},
         warnings=[
             *(f"{name}: {words}" for name, words in left.items()),
             *stage_warnings(records),
-            *(f"{name}: {count} documents could not be used" for name, count in issues.items() if count),
+            *(f"{name}: {count} {words}" for name, counts in issues.items() for words, count in counts.items()),
             *(
                 f"{name}: {count} times a model fails on a text, see inference_issues"
                 for name, count in failures.items()
@@ -114,6 +126,34 @@ def _count(pipeline: Pipeline, table: str, collection: str, warnings: list[str])
     except TableError as error:
         warnings.append(f"not counted: {error}")
         return 0
+
+
+def issue_counts(pipeline: Pipeline, collection: str, warnings: list[str]) -> dict[str, int]:
+    """How many rows of ``document_issues`` say what, in words."""
+    try:
+        kinds = pipeline.store.read("document_issues", collection, ["kind"])["kind"]
+    except TableError as error:
+        warnings.append(f"not counted: {error}")
+        return {}
+    return dict(Counter(_WORDS.get(NOTICES.get(kind, ""), "documents could not be used") for kind in kinds))
+
+
+def document_facts(pipeline: Pipeline, collection: str) -> dict[str, int]:
+    """What the manifest counts of the documents of a collection; nothing where a table is damaged."""
+    store = pipeline.store
+    try:
+        fields = store.read("metadata_fields", collection, ["conflicts"])["conflicts"]
+        partial = store.read("document_issues", collection, ["path"], where=pl.col("kind") == PARTIAL)["path"]
+        labelled = store.read("documents", collection, ["collection"], where=pl.col("metadata") != "{}")
+        return {
+            "documents": store.count("documents", collection),
+            "with_metadata": labelled.height,
+            "fields": fields.len(),
+            "conflicts": int(fields.sum()),
+            "partial": partial.n_unique(),
+        }
+    except TableError:
+        return {}
 
 
 def _evaluation_facts(pipeline: Pipeline, names: Sequence[str]) -> dict[str, Any]:

@@ -38,7 +38,7 @@ PLAIN = "text/plain"
 # What tells a row from any other that there was.
 KEY = ["chunk_id", "document_sha256", "chunking"]
 # What is cut, of a document: no more of it is read.
-_DOCUMENT = [field.name for field in fields(Document) if field.name not in {"metadata", "omissions", "pages"}]
+_DOCUMENT = [field.name for field in fields(Document) if field.name not in {"source_metadata", "omissions", "pages"}]
 
 
 @dataclass(frozen=True)

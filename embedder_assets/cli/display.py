@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from embedder_assets.corpus.partial_documents import PARTIAL
+from embedder_assets.corpus.document import NOTICES, worst_first
 from embedder_assets.errors import TableError
 from embedder_assets.sanitize import plain
 from embedder_assets.settings import variable_of
@@ -42,6 +42,7 @@ TABLES = {
     "reranked_candidates": "reranked",
 }
 ISSUES_SHOWN = 10
+FIELDS_SHOWN = 12
 DAMAGED = "damaged"
 
 
@@ -82,12 +83,13 @@ def show_outcome(outcome: RunOutcome, pipeline: Pipeline) -> None:
     rows = [[name, *(_count(store, each, name) for each in TABLES)] for name in outcome.collections]
     say_table(["rows in", *TABLES.values()], rows)
     _show_quality(outcome, pipeline)
+    show_fields(store, outcome.collections, most=FIELDS_SHOWN)
     for name in outcome.collections:
         if _count(store, "document_issues", name) == DAMAGED:
             continue
         issues = store.read("document_issues", name)
-        for row in issues.head(ISSUES_SHOWN).iter_rows(named=True):
-            _note("partial" if row["kind"] == PARTIAL else "left out", f"{name}/{row['path']}: {row['message']}")
+        for row in worst_first(issues).head(ISSUES_SHOWN).iter_rows(named=True):
+            _note(NOTICES.get(row["kind"], "left out"), f"{name}/{row['path']}: {row['message']}")
         if issues.height > ISSUES_SHOWN:
             say(f"… and {issues.height - ISSUES_SHOWN} more, in the table document_issues")
         _show_failures(store, name)
@@ -105,6 +107,14 @@ def show_outcome(outcome: RunOutcome, pipeline: Pipeline) -> None:
         say('Next:     `embedder search "a question"`, or `make up` for the Dagster UI')
     for footer in outcome.footers:
         say_lines(footer)
+
+
+def show_fields(store: TableStore, collections: Sequence[str], most: int | None = None) -> None:
+    """The fields of the documents' metadata; nothing where there are more than ``most`` of them."""
+    known = [name for name in collections if _count(store, "metadata_fields", name) not in ("0", DAMAGED)]
+    rows = [row for name in known for row in store.read("metadata_fields", name).sort("field").rows()]
+    if rows and (most is None or len(rows) <= most):
+        say_table(["collection", "field", "type", "documents", "conflicts"], [[*map(str, row)] for row in rows])
 
 
 def _note(word: str, sentence: str, colour: str = "yellow") -> None:

@@ -10,6 +10,7 @@ import click
 
 from embedder_assets.cli import display
 from embedder_assets.cli.group import distinct
+from embedder_assets.errors import unknown_collection
 from embedder_assets.sanitize import plain
 from embedder_assets.settings import load_settings
 from embedder_assets.tables.store import TableStore
@@ -80,6 +81,18 @@ def drop(collection: str, yes: bool) -> None:
     drop_collection(store, collection)
     forget_collection(settings, collection)
     say(f"removed: {listed}; `embedder tables restore` can restore them for {settings.history_days:g} days")
+
+
+@tables.command()
+@click.argument("collections", nargs=-1, metavar="[COLLECTION]...", callback=distinct)
+def fields(collections: tuple[str, ...]) -> None:
+    """Show the fields of the documents' metadata, of all collections or those named."""
+    store = TableStore.of(load_settings())
+    known = store.collections("documents")
+    for name in collections:
+        if name not in known:
+            raise unknown_collection(name, known)
+    display.show_fields(store, collections or known)
 
 
 @tables.command()

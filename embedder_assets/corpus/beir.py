@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 from embedder_assets.corpus.document import DocumentIssue, has_lone_surrogates
+from embedder_assets.corpus.metadata.values import ACL, closes, shallow
 from embedder_assets.errors import CorpusError, DocumentError
 
 _UTF8_BOM = b"\xef\xbb\xbf"
@@ -19,13 +20,18 @@ _MAX_ID_CHARS = 1000
 
 @dataclass(frozen=True)
 class BeirRow:
-    """One line: its ``_id``, title (may be empty) and text; size and digest are of its bytes, whatever they say."""
+    """One line: its ``_id``, title (may be empty) and text; size and digest are of its bytes, whatever they say.
+
+    Attributes:
+        metadata: Its ``metadata``, and its ``acl`` if that stands next to it.
+    """
 
     row_id: str
     title: str
     text: str
     size_bytes: int
     sha256: str
+    metadata: dict[str, Any] = field(default_factory=dict)
 
 
 def read_rows(path: Path, collection: str, *, max_row_bytes: int) -> Iterator[BeirRow | DocumentIssue]:
@@ -35,19 +41,28 @@ def read_rows(path: Path, collection: str, *, max_row_bytes: int) -> Iterator[Be
         CorpusError: If the file cannot be read.
     """
     first_line_of: dict[str, int] = {}
+    for number, line in json_lines(path, max_row_bytes):
+        place = f"{path.name}:{number}"
+        try:
+            if line is None:
+                raise _too_large(place, max_row_bytes)
+            if line.strip():
+                row = _parse(place, line)
+                _refuse_duplicate(place, row.row_id, first_line_of.setdefault(row.row_id, number), number)
+                yield row
+        except DocumentError as error:
+            yield DocumentIssue.from_error(collection, place, error)
+
+
+def json_lines(path: Path, limit: int) -> Iterator[tuple[int, bytes | None]]:
+    """Each line of a file with its number, from 1; None for one of more bytes than the limit.
+
+    Raises:
+        CorpusError: If the file cannot be read.
+    """
     try:
         with path.open("rb") as file:
-            for number, line in enumerate(_lines(file, max_row_bytes), start=1):
-                place = f"{path.name}:{number}"
-                try:
-                    if line is None:
-                        raise _too_large(place, max_row_bytes)
-                    if line.strip():
-                        row = _parse(place, line)
-                        _refuse_duplicate(place, row.row_id, first_line_of.setdefault(row.row_id, number), number)
-                        yield row
-                except DocumentError as error:
-                    yield DocumentIssue.from_error(collection, place, error)
+            yield from enumerate(_lines(file, limit), start=1)
     except OSError as error:
         raise CorpusError(
             str(path),
@@ -85,7 +100,18 @@ def _parse(place: str, line: bytes) -> BeirRow:
         raise _bad_row(place, "binary", "text", "a NUL (\\u0000)")
     if not (title.strip() or text.strip()):
         raise _bad_row(place, "empty", "a title or a text", f"neither for _id {row_id!r}")
-    return BeirRow(row_id, title, text, len(line), hashlib.sha256(line).hexdigest())
+    return BeirRow(row_id, title, text, len(line), hashlib.sha256(line).hexdigest(), _metadata(values))
+
+
+def _metadata(values: dict[str, Any]) -> dict[str, Any]:
+    found = shallow(values.get("metadata"))
+    if found is None:
+        found = {}
+    elif not isinstance(found, dict):
+        # An object in a string, for example: who may see the document is then not known.
+        found = {"metadata": found, **({ACL: None} if closes(json.dumps(found)) else {})}
+    # Where both have one, it stands there in two spellings, which is refused.
+    return {**found, "ACL": values[ACL]} if ACL in values else found
 
 
 def _row_id(place: str, values: dict[str, Any]) -> str:

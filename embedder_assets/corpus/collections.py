@@ -7,8 +7,8 @@ How a corpus folder is read:
 * Documents that lie directly in the corpus folder form one more collection, named after the corpus folder, so
   that nothing is lost. A folder without sub-folders is therefore one collection.
 * Where ``corpus.jsonl`` lies at the top of a collection, its rows are the documents and other files are ignored.
-* Hidden files and folders are ignored. ``queries.jsonl``, ``qrels.tsv`` and ``qrels_*.tsv`` at the top of a
-  collection belong to it but are no documents.
+* Hidden files and folders are ignored, and so is what programs leave behind (``is_left_behind``). ``queries.jsonl``,
+  judgements, ``metadata.jsonl`` and ``collection.toml`` at the top of a collection belong to it but are no documents.
 * A symlink that leaves the corpus folder is refused. A symlink to a folder of the same collection is passed
   over, because its files are reached by their real path.
 * What cannot be listed or looked at is an issue that names it, whatever the error: only a name that is missing from a
@@ -22,6 +22,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from stat import S_ISDIR
 from urllib.parse import quote
@@ -33,6 +34,12 @@ from embedder_assets.errors import CorpusError, did_you_mean
 BEIR_CORPUS = "corpus.jsonl"
 BEIR_QUERIES = "queries.jsonl"
 BEIR_QRELS = "qrels.tsv"
+BEIR_QRELS_FOLDER = "qrels"
+# The first of them that there is counts; what a model was trained on says nothing of it.
+BEIR_SPLITS = ("test.tsv", "dev.tsv", "train.tsv")
+COLLECTION_OPTIONS = "collection.toml"
+METADATA_FILE = "metadata.jsonl"
+_COLLECTION_FILES = (BEIR_QUERIES, BEIR_QRELS, "qrels_*.tsv", METADATA_FILE, COLLECTION_OPTIONS)
 
 _SETTING = "`--corpus DIR` or EMBEDDER_CORPUS_DIR"
 
@@ -40,6 +47,15 @@ _SETTING = "`--corpus DIR` or EMBEDDER_CORPUS_DIR"
 _MAX_ENCODED_NAME = 200
 # The folder of rows that have no collection, wherever partitions are named as Hive does it.
 _NO_NAME = "__HIVE_DEFAULT_PARTITION__"
+# Downloads, copies and backups that are not the file itself, and what systems keep of a folder for themselves.
+_LEFT_BEHIND = re.compile(
+    r"~\$.*|.*~|#.*#|.*\.(?:tmp|temp|bak|orig|rej|swp|part|partial|crdownload)|(?:eh)?thumbs\.db|desktop\.ini|icon\r",
+    re.IGNORECASE | re.DOTALL,
+)
+_SYSTEM_FOLDERS = {
+    *("__macosx", "__pycache__", "@eadir", "@recycle", "@__thumb", "#recycle", "#snapshot"),
+    *("$recycle.bin", "lost+found", "system volume information"),
+}
 _BAD_NAME = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]|\.\.\.")
 
 
@@ -99,13 +115,14 @@ def find_collection(corpus_dir: Path, name: str) -> Collection:
 
 
 def visible_entries(folder: Path) -> list[Entry]:
-    """The names in a folder that are not hidden, sorted.
+    """The names in a folder that are neither hidden nor left behind by a program, sorted.
 
     Raises:
         CorpusError: The folder cannot be read.
     """
     try:
-        return [entry for entry in list_folder(folder) if not entry.name.startswith(".")]
+        entries = list_folder(folder)
+        return [entry for entry in entries if not (entry.name.startswith(".") or _is_left_behind(entry))]
     except OSError as error:
         raise CorpusError(
             printable(folder),
@@ -115,9 +132,28 @@ def visible_entries(folder: Path) -> list[Entry]:
         ) from error
 
 
+def is_left_behind(name: str, *, is_folder: bool) -> bool:
+    """Whether a name is one that programs give to what they leave behind and nobody reads.
+
+    Word writes ``~$policy.docx`` while ``policy.docx`` is open. A folder has such a name by its owner's choice, but
+    for those that systems make.
+    """
+    return name.lower() in _SYSTEM_FOLDERS if is_folder else bool(_LEFT_BEHIND.fullmatch(name))
+
+
+def is_collection_file(name: str) -> bool:
+    """Whether a file of this name at the top of a collection is about it, and no document."""
+    return any(fnmatch(name, pattern) for pattern in _COLLECTION_FILES)
+
+
 def is_document_name(name: str) -> bool:
     """Whether a file of this name would be a document."""
     return os.path.splitext(name)[1].lower() in MEDIA_TYPES  # noqa: PTH122 - called for every name of a large tree
+
+
+def _is_left_behind(entry: Entry) -> bool:
+    # What cannot be looked at may be a folder of documents.
+    return entry.error is None and is_left_behind(entry.name, is_folder=entry.is_folder)
 
 
 def _existing_folder(corpus_dir: Path) -> Path:
@@ -142,7 +178,8 @@ def _look_at(corpus_dir: Path) -> tuple[list[Collection], list[CorpusError]]:
         found = [
             Collection(entry.name, root / entry.name, recursive=True) for entry in entries if _may_be_folder(entry)
         ]
-        if any(is_document_name(entry.name) and not _may_be_folder(entry) for entry in entries):
+        files = [entry.name for entry in entries if not _may_be_folder(entry)]
+        if any(is_document_name(name) and not is_collection_file(name) for name in files):
             _refuse_name_clash(root, loose.name, found)
             found.append(loose)
     problems = {collection: _problem_of_name(collection.name) for collection in found}

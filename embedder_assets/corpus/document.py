@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import polars as pl
+
 from embedder_assets.errors import DocumentError
 
 DOCX_MEDIA_TYPE = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
@@ -21,13 +23,23 @@ MEDIA_TYPES = {
 }
 """The suffixes of the files that are documents, and the media type of each."""
 
+NOTICES = {
+    "partial": "partial",
+    "bad_metadata": "metadata",
+    "bad_options": "metadata",
+    "metadata_conflict": "metadata",
+    "metadata_unmatched": "metadata",
+    "unknown_format": "passed over",
+}
+"""The kinds of issues that leave no document out, and the word with which each is shown."""
+
 
 @dataclass(frozen=True)
 class Document:
     """One document as text: Markdown, or plain text where the media type is ``text/plain``.
 
     Attributes:
-        metadata: The fields that the source states, as a JSON object.
+        source_metadata: The fields that the source itself states, as a JSON object.
         pages: Character offset of each page of the text; empty for a format without pages.
         omissions: What of the source is not in the text: part, count and detail of each kind (``Omission``).
     """
@@ -38,7 +50,7 @@ class Document:
     media_type: str
     size_bytes: int
     title: str
-    metadata: str = "{}"
+    source_metadata: str = "{}"
     pages: Sequence[int] = ()
     omissions: Sequence[Mapping[str, object]] = ()
 
@@ -59,6 +71,11 @@ class DocumentIssue:
         The message does not name the document again: the path stands next to it.
         """
         return cls(collection, path, error.kind, error.explanation)
+
+
+def worst_first(issues: pl.DataFrame) -> pl.DataFrame:
+    """Rows of ``document_issues``, those of documents that are left out before the notices."""
+    return issues.sort(pl.col("kind").is_in(list(NOTICES)), maintain_order=True)
 
 
 def has_lone_surrogates(text: str) -> bool:

@@ -29,8 +29,8 @@ def files_digest(collection: Collection) -> str:
                 remedy="Nothing is deleted because of it. Correct the permissions of the folder.",
             )
         digest.update(f"{issue.path}\0{issue.kind}\n".encode())
-    judgements = [collection.root / name for name in listing.judgements]
-    for line in _file_states([*(source.path for source in listing.sources), *judgements], collection.root):
+    about = [collection.root / name for name in listing.about]
+    for line in _file_states([*(source.path for source in listing.sources), *about], collection.root):
         digest.update(line.encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 

@@ -12,12 +12,15 @@ import hashlib
 from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
 
 import polars as pl
 
 from embedder_assets.corpus.collections import BEIR_CORPUS, Collection, is_document_name
 from embedder_assets.corpus.deletion_guard import PendingDeletions, check_deletions, check_unusable
+from embedder_assets.corpus.document import NOTICES
 from embedder_assets.corpus.extract import Document, DocumentIssue, DocumentLimits, Source, read_sources
+from embedder_assets.corpus.metadata.resolver import RESOLVED, MetadataResolver
 from embedder_assets.corpus.partial_documents import COLUMNS, PARTIAL, partial_issues
 from embedder_assets.corpus.source_files import Listing, list_sources
 from embedder_assets.settings import Settings
@@ -25,12 +28,13 @@ from embedder_assets.tables.schemas import SCHEMAS, Schema
 from embedder_assets.tables.staging import Staging, missing_rows_error
 from embedder_assets.tables.store import TableStore
 
-DOCUMENTS, ISSUES = "documents", "document_issues"
+DOCUMENTS, ISSUES, METADATA_FIELDS = "documents", "document_issues", "metadata_fields"
 # Also what a kill can cost at most, and about what is in memory.
 ROWS_PER_STAGED_FILE = 4096
 CHARACTERS_PER_STAGED_FILE = 16_000_000
 STILL_THERE = "The earlier version stays in the tables."
 VERSION = ["doc_id", "source_sha256", "extraction"]
+KEY = ["doc_id", "content_sha256"]
 # Kinds of issues of a BEIR collection that say which document they are of, so that no other one is in doubt.
 _OF_KNOWN_ROWS = {"duplicate_id"}
 # Kinds of issues of a folder that say nothing of what is in it.
@@ -49,6 +53,8 @@ class IngestOutcome:
         kept: Documents that could not be read now, of which the earlier version stays.
         issues: Rows of ``document_issues``.
         new_issues: Those that the last run did not have.
+        metadata_changed: Documents of which nothing but the metadata is new.
+        fields: Rows of ``metadata_fields``.
     """
 
     rows: int
@@ -58,6 +64,8 @@ class IngestOutcome:
     kept: int
     issues: pl.DataFrame
     new_issues: pl.DataFrame
+    metadata_changed: int
+    fields: pl.DataFrame
 
 
 class Ingest:
@@ -83,6 +91,7 @@ class Ingest:
         self._progress = progress
         self._name = collection.name
         self._staging = store.local_staging(DOCUMENTS, self._name, "sources")
+        self._metadata = MetadataResolver(collection)
 
     def run(self) -> IngestOutcome:
         """Extracts what changed, and publishes it in one commit.
@@ -104,15 +113,19 @@ class Ingest:
         )
         replaced = earlier.join(scan.changed, on="doc_id", how="semi")
         kept = earlier.join(pl.concat([gone, replaced]), on="doc_id", how="anti")
-        issues, new_issues = self._issues(scan, earlier, kept)
+        other_metadata = self._resolve_metadata(kept, scan.changed)
+        issues, new_issues = self._issues(scan, listing, earlier, kept)
         self._store.replace(ISSUES, self._name, issues)
-        unusable = issues.filter(pl.col("kind") != PARTIAL)
+        unusable = issues.filter(~pl.col("kind").is_in(list(NOTICES)))
         bad = _where(unusable, [_names_document(path, listing) for path in unusable["path"]])
         check_unusable(self._name, bad, usable=len(scan.seen))
-        key = ["doc_id", "content_sha256"]
         self._store.delete_and_insert(
-            DOCUMENTS, self._name, self._added(scan.changed), pl.concat([gone, replaced]).select(key)
+            DOCUMENTS,
+            self._name,
+            chain(self._added(scan.changed), self._with_new_metadata(other_metadata)),
+            pl.concat([gone.select(KEY), replaced.select(KEY), other_metadata]),
         )
+        self._store.replace(METADATA_FIELDS, self._name, self._metadata.fields())
         self._staging.clear()
         return IngestOutcome(
             rows=self._store.count(DOCUMENTS, self._name),
@@ -122,6 +135,8 @@ class Ingest:
             kept=absent.height - gone.height,
             issues=issues,
             new_issues=new_issues,
+            metadata_changed=other_metadata.height,
+            fields=self._metadata.fields(),
         )
 
     def _scan(self, earlier: pl.DataFrame, listing: Listing) -> _IngestScan:
@@ -157,7 +172,7 @@ class Ingest:
         """Of documents that were not read, those that have no source any more, as far as that can be known."""
         if listing.is_beir:
             # A line that cannot be used may have been any of the documents.
-            of_rows = (issue for _, issue in scan.issues if issue.path not in listing.judgements)
+            of_rows = (issue for _, issue in scan.issues if issue.path not in listing.about)
             unsure = any(issue.kind not in _OF_KNOWN_ROWS for issue in of_rows)
             return absent.clear() if unsure else absent
         in_the_way = {issue.path for _, issue in scan.issues if issue.kind in _OF_ITS_PATH_ALONE}
@@ -177,8 +192,28 @@ class Ingest:
         texts = staged.join(scan.changed, on=VERSION, how="semi")
         return gone.join(texts, on="content_sha256", how="semi").height
 
+    def _resolve_metadata(self, kept: pl.DataFrame, changed: pl.DataFrame) -> pl.DataFrame:
+        """Looks at the metadata of all documents, and returns the keys of those kept ones that have another now."""
+        keys = [kept.select(KEY).clear()]
+        stays = kept.select("doc_id")
+        for frame in self._store.batches(DOCUMENTS, self._name, [*KEY, "source_metadata", *RESOLVED]):
+            rows = frame.join(stays, on="doc_id", how="semi", maintain_order="left")
+            now = self._metadata.resolved(rows, count=True)
+            same = [rows[name].eq_missing(now[name]) for name in RESOLVED]
+            keys.append(rows.select(KEY).filter(~(same[0] & same[1])))
+        for frame in self._staging.frames({name: SCHEMAS[DOCUMENTS][name] for name in (*VERSION, "source_metadata")}):
+            self._metadata.resolved(frame.join(changed, on=VERSION, how="semi"), count=True)
+        return pl.concat(keys)
+
+    def _with_new_metadata(self, keys: pl.DataFrame) -> Iterator[pl.DataFrame]:
+        """The whole rows of documents in the table, with their metadata as it is now."""
+        if not keys.height:
+            return
+        for frame in self._store.batches(DOCUMENTS, self._name, where=pl.col("doc_id").is_in(keys["doc_id"].implode())):
+            yield self._metadata.resolved(frame.join(keys, on=KEY, how="semi"))
+
     def _issues(
-        self, scan: _IngestScan, earlier: pl.DataFrame, kept: pl.DataFrame
+        self, scan: _IngestScan, listing: Listing, earlier: pl.DataFrame, kept: pl.DataFrame
     ) -> tuple[pl.DataFrame, pl.DataFrame]:
         """The rows of ``document_issues``, and those that are new; ``kept`` are the documents that stay as they are."""
         before = self._store.read(ISSUES, self._name)
@@ -196,10 +231,12 @@ class Ingest:
         staged = self._staging.read({name: SCHEMAS[DOCUMENTS][name] for name in COLUMNS})
         new = staged.join(scan.changed, on=VERSION, how="semi")
         partial = partial_issues(pl.concat([kept.select(COLUMNS), new])).with_columns(collection=pl.lit(self._name))
+        passed_over = pl.DataFrame(list(listing.unknown_formats()), schema=SCHEMAS[ISSUES]).drop("first_seen")
+        passed_over = passed_over.with_columns(collection=pl.lit(self._name))
         key = ["path", "kind", "part"]
         since = before.group_by(key).agg(pl.col("first_seen").min())
         rows = (
-            pl.concat([unusable, partial.select(unusable.columns)])
+            pl.concat([unusable, partial.select(unusable.columns), self._metadata.issues(), passed_over])
             .join(since, on=key, how="left", nulls_equal=True)
             .with_columns(pl.col("first_seen").fill_null(datetime.now(UTC)))
         )
@@ -214,7 +251,7 @@ class Ingest:
             rows = frame.join(changed, on=VERSION, how="semi", maintain_order="left")
             staged += rows.height
             if rows.height:
-                yield rows
+                yield self._metadata.resolved(rows)
         if staged != changed.height:
             address = self._staging.address
             self._staging.clear()
@@ -229,7 +266,7 @@ def _is_or_is_below(doc_id: str, places: Set[str]) -> bool:
 
 def _names_document(path: str, listing: Listing) -> bool:
     """Whether an issue's path is that of a document, and not of a folder or of a whole file of rows."""
-    return path not in (BEIR_CORPUS, *listing.judgements) if listing.is_beir else is_document_name(path)
+    return path not in (BEIR_CORPUS, *listing.about) if listing.is_beir else is_document_name(path)
 
 
 def _where(rows: pl.DataFrame, wanted: list[bool]) -> pl.DataFrame:

@@ -11,12 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from embedder_assets.corpus.beir import read_rows
-from embedder_assets.corpus.collections import BEIR_QRELS, BEIR_QUERIES, Collection, visible_entries
+from embedder_assets.corpus.collections import (
+    BEIR_QRELS,
+    BEIR_QRELS_FOLDER,
+    BEIR_QUERIES,
+    BEIR_SPLITS,
+    Collection,
+    visible_entries,
+)
 from embedder_assets.corpus.document import DocumentIssue
 from embedder_assets.corpus.markdown import HEADING_SEPARATOR
-from embedder_assets.corpus.paths import describe_os_error
-from embedder_assets.corpus.source_files import check_file
-from embedder_assets.errors import CorpusError, DocumentError
+from embedder_assets.corpus.source_files import checked, own_file, read_own_file, splits_in
+from embedder_assets.errors import CorpusError
 from embedder_assets.sanitize import one_line
 
 PROVIDED = "provided"
@@ -25,6 +31,8 @@ SYNTHETIC = "synthetic"
 MAX_SYNTHETIC = 50  # each costs a ranking in every run, and headings are no substitute for real questions
 _MAX_QUERY_BYTES = 1_000_000
 _QRELS_HEADER = ["query-id", "corpus-id", "score"]
+_TREC_FIELDS = 4  # topic, iteration, document, relevance
+_TRAIN = f"{BEIR_QRELS_FOLDER}/{BEIR_SPLITS[-1]}"
 _MAX_DOCUMENTS_PER_QUERY = 3  # a heading of more documents than this asks for none of them
 _NUMBERING = re.compile(r"^(?:(?:chapter|section|part|appendix)\s+\w+\s*[:.]?\s+|[a-z]?\d+(?:\.\d+)*[.):]?\s+)", re.I)
 _BOILERPLATE = """
@@ -52,7 +60,7 @@ def load_queries(collection: Collection) -> tuple[list[Query], list[DocumentIssu
     Raises:
         CorpusError: If the file is there but cannot be read.
     """
-    path = _own_file(collection, BEIR_QUERIES)
+    path = own_file(collection, BEIR_QUERIES)
     queries: list[Query] = []
     issues: list[DocumentIssue] = []
     if path is None:
@@ -113,37 +121,45 @@ def synthetic_queries(
     return sorted(queries, key=lambda query: query.query_id)[: max(limit, 0)]
 
 
+def qrels_files(collection: Collection) -> tuple[str | None, list[str]]:
+    """The file whose judgements count, and those that do not, by their paths in the collection.
+
+    ``qrels.tsv`` counts before ``qrels/test.tsv``, and this before ``qrels/dev.tsv``; ``qrels/train.tsv`` never does.
+
+    Raises:
+        CorpusError: If the folder, or its folder ``qrels``, cannot be read.
+    """
+    entries = visible_entries(collection.root)
+    flat = [BEIR_QRELS] if any(entry.name == BEIR_QRELS for entry in entries) else []
+    found = [*flat, *splits_in(collection, entries)]
+    used = found[0] if found and found[0] != _TRAIN else None
+    return used, [name for name in found if name != used]
+
+
 def load_qrels(collection: Collection) -> dict[str, dict[str, int]]:
-    """Read ``qrels.tsv``: for each query the judged documents and their scores; empty where there is no such file.
+    """Read the judgements of a collection: for each query the documents and their scores; empty where there are none.
+
+    A line has three fields, or the four of TREC, whose second one says nothing; the header of BEIR may be there.
 
     Raises:
         CorpusError: If the file cannot be read, or a line is malformed or contradicts an earlier one.
     """
-    path = _own_file(collection, BEIR_QRELS)
+    name, _ = qrels_files(collection)
     qrels: dict[str, dict[str, int]] = {}
-    if path is None:
+    if name is None:
         return qrels
-    lines = _read_text(path).removesuffix("\n").split("\n")
-    if lines[0].split("\t") != _QRELS_HEADER:
-        raise _malformed(path, 1, "the header 'query-id', 'corpus-id', 'score', separated by tabs", lines[0])
-    for number, line in enumerate(lines[1:], start=2):
+    path = checked(collection, collection.root / name)
+    lines = read_own_file(path).split("\n")
+    if _fields(lines[0].lower().replace("_", "-")) == _QRELS_HEADER:
+        lines[0] = ""
+    elif not any(line.strip() for line in lines):
+        raise _malformed(path, 1, "the header 'query-id', 'corpus-id', 'score', or a judgement", lines[0])
+    for number, line in enumerate(lines, start=1):
         if line.strip():
             query_id, doc_id, score = _judgement(path, number, line)
             if qrels.setdefault(query_id, {}).setdefault(doc_id, score) != score:
                 raise _malformed(path, number, "one score for each query and document", line)
     return qrels
-
-
-def _own_file(collection: Collection, name: str) -> Path | None:
-    path = collection.root / name
-    # Only a name that is missing from a folder that was listed is no file: an error is not.
-    if name not in {entry.name for entry in visible_entries(collection.root)}:
-        return None
-    try:
-        check_file(collection, path)
-    except DocumentError as error:
-        raise CorpusError(error.thing, expected=error.expected, got=error.got, remedy=error.remedy) from error
-    return path
 
 
 def _query_text(heading: str) -> str:
@@ -162,24 +178,20 @@ def _synthetic_id(text: str) -> str:
 
 
 def _judgement(path: Path, number: int, line: str) -> tuple[str, str, int]:
-    fields = line.split("\t")
     try:
-        query_id, doc_id, score = fields
-        return sys.intern(query_id), doc_id, int(score)
-    except ValueError as error:
+        query_id, *_, doc_id, score = fields = _fields(line)
+        if len(fields) > _TREC_FIELDS or not (query_id and doc_id):
+            raise ValueError("not a judgement")
+        grade = float(score)
+        if not grade.is_integer():
+            raise ValueError("not a grade")
+        return sys.intern(query_id), doc_id, int(grade)
+    except (ValueError, OverflowError) as error:
         raise _malformed(path, number, "query id, document id and a whole number, separated by tabs", line) from error
 
 
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CorpusError(
-            str(path),
-            expected="a text file in UTF-8 that can be read",
-            got=describe_os_error(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}",
-            remedy="Correct the file or its permissions, or remove it.",
-        ) from error
+def _fields(line: str) -> list[str]:
+    return [field.strip() for field in (line.split("\t") if "\t" in line else line.split())]
 
 
 def _malformed(path: Path, number: int, expected: str, line: str) -> CorpusError:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from embedder_assets.atomic_file import write_atomically
+from embedder_assets.corpus.collections import is_left_behind
 from embedder_assets.corpus.paths import list_folder, status
 from embedder_assets.errors import CorpusError
 from embedder_assets.settings import Settings
@@ -82,7 +83,7 @@ class _Sync:
 
         listed = {meta["path"]: meta for chunk in obstore.list(self._store) for meta in chunk}
         # Some tools mark a folder by an empty object.
-        files = {key: meta for key, meta in listed.items() if not key.endswith("/")}
+        files = {key: meta for key, meta in listed.items() if not key.endswith("/") and not _is_left_behind(key)}
         for key in files:
             _refuse_bad_key(key, files)
         return files
@@ -133,6 +134,11 @@ class _Sync:
         for folder in reversed(self._present()[1]):
             if not list_folder(folder):
                 folder.rmdir()
+
+
+def _is_left_behind(key: str) -> bool:
+    *folders, name = key.split("/")
+    return is_left_behind(name, is_folder=False) or any(is_left_behind(each, is_folder=True) for each in folders)
 
 
 def _tag(meta: ObjectMeta) -> str:

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Set
+from collections.abc import Iterator, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, field
-from fnmatch import fnmatch
 from pathlib import Path
 from stat import S_ISREG
 
 from embedder_assets.corpus.collections import (
     BEIR_CORPUS,
     BEIR_QRELS,
+    BEIR_QRELS_FOLDER,
     BEIR_QUERIES,
+    BEIR_SPLITS,
     Collection,
+    is_collection_file,
     is_document_name,
     visible_entries,
 )
@@ -26,7 +29,8 @@ from embedder_assets.corpus.document import DocumentIssue
 from embedder_assets.corpus.paths import Entry, describe_os_error, may_read, open_file, printable, real_path, status
 from embedder_assets.errors import CorpusError, DocumentError
 
-_JUDGEMENTS = (BEIR_QUERIES, BEIR_QRELS, "qrels_*.tsv")
+UNKNOWN_FORMAT = "unknown_format"
+_MOST_SUFFIXES = 50  # of which each has an issue of its own
 
 
 @dataclass(frozen=True)
@@ -45,15 +49,34 @@ class Listing:
         sources: The files that hold documents, sorted by ``doc_id``.
         issues: The files and folders that cannot be used, sorted by path.
         ignored: How many files were ignored for each suffix that is not a document's.
-        judgements: Names of the files at the top that hold queries and judgements.
+        ignored_in: The folder that has all of them, for each of these suffixes.
+        about: The files at the top that are about the collection and no documents: queries, judgements, metadata.
         is_beir: Whether the rows of ``corpus.jsonl`` are the documents.
     """
 
     sources: list[SourceFile] = field(default_factory=list)
     issues: list[DocumentIssue] = field(default_factory=list)
     ignored: Counter[str] = field(default_factory=Counter)
-    judgements: list[str] = field(default_factory=list)
+    ignored_in: dict[str, str] = field(default_factory=dict)
+    about: list[str] = field(default_factory=list)
     is_beir: bool = False
+
+    def unknown_formats(self) -> Iterator[dict[str, object]]:
+        """An issue for each suffix that has no format: path, kind, message, part, count."""
+        for suffix, count in sorted(self.ignored.most_common(_MOST_SUFFIXES)):
+            files = (
+                f"{count} {'file' if count == 1 else 'files'} {f'of suffix {suffix}' if suffix else 'without a suffix'}"
+            )
+            message = f"{files}: not a format that is read. Convert what is to be found."
+            yield {"path": self.ignored_in[suffix], "kind": UNKNOWN_FORMAT, "message": message, "part": suffix} | {
+                "count": count
+            }
+        rest = self.ignored.total() - sum(count for _, count in self.ignored.most_common(_MOST_SUFFIXES))
+        if rest:
+            message = (
+                f"{rest} files with {len(self.ignored) - _MOST_SUFFIXES} more suffixes: not formats that are read."
+            )
+            yield {"path": ".", "kind": UNKNOWN_FORMAT, "message": message, "part": None, "count": rest}
 
 
 def list_sources(collection: Collection, known: Set[str] = frozenset()) -> Listing:
@@ -113,6 +136,66 @@ def check_file(collection: Collection, path: Path) -> None:
         raise _unreadable(path, describe_os_error(error)) from error
 
 
+def own_file(collection: Collection, name: str) -> Path | None:
+    """The path of a file at the top of a collection that is about it and no document; None where there is none.
+
+    Raises:
+        CorpusError: The folder or the file cannot be looked at, or the file lies outside the corpus folder.
+    """
+    path = collection.root / name
+    # Only a name that is missing from a folder that was listed is no file: an error is not.
+    if name not in {entry.name for entry in visible_entries(collection.root)}:
+        return None
+    return checked(collection, path)
+
+
+def checked(collection: Collection, path: Path) -> Path:
+    """The path of a file of a collection, which can be read.
+
+    Raises:
+        CorpusError: It cannot be looked at, or lies outside the corpus folder.
+    """
+    try:
+        check_file(collection, path)
+    except DocumentError as error:
+        raise CorpusError(error.thing, expected=error.expected, got=error.got, remedy=error.remedy) from error
+    return path
+
+
+def splits_in(collection: Collection, entries: Sequence[Entry]) -> list[str]:
+    """The files in which BEIR keeps judgements, as ``qrels/test.tsv``, the one first that counts.
+
+    Args:
+        collection: The collection.
+        entries: What is in its folder.
+
+    Raises:
+        CorpusError: The folder ``qrels`` cannot be read.
+    """
+    if not any(entry.name == BEIR_QRELS_FOLDER and entry.is_folder for entry in entries):
+        return []
+    found = visible_entries(collection.root / BEIR_QRELS_FOLDER)
+    there = {entry.name for entry in found if not entry.is_folder}
+    return [f"{BEIR_QRELS_FOLDER}/{name}" for name in BEIR_SPLITS if name in there]
+
+
+def read_own_file(path: Path) -> str:
+    """The text of a file at the top of a collection.
+
+    Raises:
+        CorpusError: It cannot be read, or is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CorpusError(
+            str(path),
+            expected="a text file in UTF-8 that can be read",
+            got=describe_os_error(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}",
+            remedy="Correct the file or its permissions, or remove it.",
+        ) from error
+
+
 class _FolderWalk:
     """One look at a collection's folder and all below it; each real folder is entered once, so loops end."""
 
@@ -136,8 +219,9 @@ class _FolderWalk:
         self._entered.add(self._root)
         for entry in self._documents_at_top(entries):
             self._look(root / entry.name, entry, self._root)
-        for name in {BEIR_QUERIES, BEIR_QRELS}.intersection(self._listing.judgements):
-            self._judgements(root / name)
+        for name in self._listing.about:
+            if name in (BEIR_QUERIES, BEIR_QRELS) or "/" in name:
+                self._readable(root / name)
         while self._pending:
             folder, real = self._pending.pop()
             try:
@@ -150,12 +234,14 @@ class _FolderWalk:
         return self._listing
 
     def _documents_at_top(self, entries: list[Entry]) -> list[Entry]:
-        """What is looked at: of a BEIR collection one file, of another one all but queries and judgements."""
-        judgements = [entry for entry in entries if any(fnmatch(entry.name, pattern) for pattern in _JUDGEMENTS)]
-        self._listing.judgements = [entry.name for entry in judgements]
+        """What is looked at: of a BEIR collection one file, of another one all but what is about the collection."""
+        about = [entry.name for entry in entries if is_collection_file(entry.name) and not entry.is_folder]
+        with suppress(CorpusError):  # who needs the judgements says so
+            about += splits_in(self._collection, entries)
+        self._listing.about = about
         corpus = [entry for entry in entries if entry.name == BEIR_CORPUS]
         self._listing.is_beir = bool(corpus)
-        return corpus or [entry for entry in entries if entry.is_folder or entry not in judgements]
+        return corpus or [entry for entry in entries if entry.is_folder or entry.name not in about]
 
     def _look(self, path: Path, entry: Entry, parent: Path) -> None:
         """Takes a file as a source, or notes a folder to enter; ``parent`` is its folder without symlinks."""
@@ -173,15 +259,24 @@ class _FolderWalk:
             self._issue(path, error)
 
     def _file(self, path: Path, entry: Entry) -> None:
+        doc_id = self._doc_id(path)
+        if doc_id in self._listing.about:
+            return
         if not is_document_name(entry.name) and not self._listing.is_beir:
-            self._listing.ignored[path.suffix.lower()] += 1
+            self._ignore(path)
             return
         if entry.is_link:
             refuse_outside(self._corpus, path, real_path(path))
         _refuse_unreadable(path)
-        self._listing.sources.append(SourceFile(self._doc_id(path), path))
+        self._listing.sources.append(SourceFile(doc_id, path))
 
-    def _judgements(self, path: Path) -> None:
+    def _ignore(self, path: Path) -> None:
+        suffix, folder = printable(path.suffix.lower()), printable(self._doc_id(path.parent))
+        self._listing.ignored[suffix] += 1
+        common = self._listing.ignored_in.get(suffix, folder)
+        self._listing.ignored_in[suffix] = folder if common == folder else os.path.commonpath([common, folder]) or "."
+
+    def _readable(self, path: Path) -> None:
         """Notes a file of queries or judgements that cannot be opened; what it says is for their asset to read."""
         try:
             check_file(self._collection, path)

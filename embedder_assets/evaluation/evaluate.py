@@ -14,11 +14,11 @@ from functools import partial
 import polars as pl
 
 from embedder_assets.corpus.collections import find_collection
-from embedder_assets.corpus.queries import load_qrels
+from embedder_assets.corpus.queries import load_qrels, qrels_files
 from embedder_assets.errors import EmbedderError, TableError
 from embedder_assets.evaluation.results import MEASURES, EvaluationResult, Models, latest_result, next_sequence
 from embedder_assets.retrieval.cross_validation import out_of_fold_pairs, out_of_fold_reranked
-from embedder_assets.retrieval.judgements import Qrels, digest_of_judgements, is_judged, judgements
+from embedder_assets.retrieval.judgements import Qrels, digest_of_judgements, judgements, judgements_that_count
 from embedder_assets.retrieval.ranking_weights import LEARNING_STAGES, read_weights
 from embedder_assets.retrieval.rerank import candidate_vectors, out_of_fold_candidates
 from embedder_assets.settings import Settings
@@ -32,7 +32,8 @@ RESULT_SCHEMA = {"query_id": pl.String(), "ranking": pl.String(), "measure": pl.
 def evaluate_rankings(rankings: Mapping[str, pl.DataFrame], qrels: Qrels) -> pl.DataFrame:
     """The measures of some rankings, for every judged query.
 
-    A query is judged if a document of it has a grade above 0. One that a ranking holds nothing for scores 0.
+    A query is judged if a document of it has a grade above 0. One that a ranking holds nothing for scores 0. A document
+    with the id of the query does not count.
 
     Args:
         rankings: Name to columns query_id, doc_id, rank (from 1, gaps allowed). A document may be there several times,
@@ -45,7 +46,7 @@ def evaluate_rankings(rankings: Mapping[str, pl.DataFrame], qrels: Qrels) -> pl.
     import ir_measures
 
     measures = [ir_measures.parse_measure(name) for name in MEASURES]
-    judged = {query: dict(grades) for query, grades in qrels.items() if is_judged(grades)}
+    judged = judgements_that_count(qrels)
     rows = [
         (metric.query_id, name, str(metric.measure), metric.value)
         for name, ranking in rankings.items()
@@ -141,19 +142,26 @@ class EvaluateStage:
                     yield figures
 
     def unmatched_judgements(self, collection: str) -> list[str]:
-        """A sentence for each kind of judgement that names something which is not there."""
-        qrels = load_qrels(find_collection(self._settings.corpus_dir, collection))
+        """A sentence for each file of judgements, and each kind of judgement, that does not count."""
+        found = find_collection(self._settings.corpus_dir, collection)
+        used, unused = qrels_files(found)
+        qrels = load_qrels(found)
         known = set(self._store.read("documents", collection, ["doc_id"])["doc_id"])
         query_ids = set(self._store.read("queries", collection, ["query_id"])["query_id"])
         queries = sorted(qrels.keys() - query_ids)
         documents = sorted({document for grades in qrels.values() for document in grades} - known)
+        own = sorted(query for query, grades in qrels.items() if query in grades)
         return [
-            f"{len(names)} {what}, for example {names[0]}"
-            for names, what in (
-                (queries, "queries of qrels.tsv are not in queries.jsonl, and do not count"),
-                (documents, "documents of qrels.tsv are not in the collection, and cannot be found"),
-            )
-            if names
+            *(f"{name} does not count{f' next to {used}' if used else ''}" for name in unused),
+            *(
+                f"{len(names)} {what}, for example {names[0]}"
+                for names, what in (
+                    (queries, f"queries of {used} are not in queries.jsonl, and do not count"),
+                    (documents, f"documents of {used} are not in the collection, and cannot be found"),
+                    (own, f"documents of {used} have the id of their query, and do not count"),
+                )
+                if names
+            ),
         ]
 
     def _rankings(self, collection: str, qrels: Qrels) -> dict[str, pl.DataFrame]:
@@ -187,7 +195,13 @@ class EvaluateStage:
 
     def _input_digest(self, collection: str, qrels: Qrels) -> str:
         tables = ["fused_candidates", *(["reranked_candidates"] if self._settings.enable_rerank else [])]
-        parts = [*MEASURES, f"sparse {self._settings.enable_sparse}", *tables, digest_of_judgements(qrels)]
+        parts = [
+            *MEASURES,
+            "identical ids left out",
+            f"sparse {self._settings.enable_sparse}",
+            *tables,
+            digest_of_judgements(qrels),
+        ]
         for table in tables:
             parts += sorted(self._store.read(table, collection, ["input_digest"])["input_digest"].unique())
         return input_digest(parts)
@@ -195,8 +209,8 @@ class EvaluateStage:
 
 def _best_documents(ranking: pl.DataFrame, queries: list[str]) -> dict[str, dict[str, float]]:
     """Query to document to 1 / rank, where documents are ranked by their best chunk without a gap or a tie."""
-    query_ids = ranking.filter(pl.col("query_id").is_in(queries))
-    best = query_ids.group_by("query_id", "doc_id").agg(pl.col("rank").min()).sort("query_id", "rank", "doc_id")
+    found = ranking.filter(pl.col("query_id").is_in(queries), pl.col("query_id") != pl.col("doc_id"))
+    best = found.group_by("query_id", "doc_id").agg(pl.col("rank").min()).sort("query_id", "rank", "doc_id")
     best = best.with_columns(rank=pl.int_range(1, pl.len() + 1).over("query_id"))
     documents: dict[str, dict[str, float]] = {}
     for query, document, rank in best.filter(pl.col("rank") <= DEEPEST_RANK).iter_rows():

@@ -106,9 +106,9 @@ class ExportStage:
 
     def _chunk_parts(self, collection: str) -> Iterator[str]:
         """What is exported of the chunks but their vectors, which their keys stand for; one text per range."""
-        columns = [*KEY, "start", "end", "heading", "token_count"]
+        columns = [*KEY, "doc_id", "start", "end", "heading", "token_count"]
         for part in self._ranges(collection):
-            chunks = self._store.read("chunks", collection, columns, where=part.rows)
+            chunks = self._with_metadata(collection, self._store.read("chunks", collection, columns, where=part.rows))
             for table, models in self._sources():
                 rows = [
                     self._store.read(table, collection, MODEL_KEY, where=is_of(each) & part.rows) for each in models
@@ -124,6 +124,7 @@ class ExportStage:
             chunks = self._store.read("chunks", collection, where=part.rows).drop(
                 "document_sha256", "chunking", "title", "context"
             )
+            chunks = self._with_metadata(collection, chunks)
             for table, models in self._sources():
                 rows = vectors_of(self._store, table, collection, models, where=part.rows)
                 if table == "sparse_embeddings":
@@ -132,6 +133,13 @@ class ExportStage:
                     rows = rows.select(*KEY, pl.col("embedding").alias(self._named("embedding", models[0])))
                 chunks = chunks.join(rows, on=KEY)
             yield chunks.sort("doc_id", "chunk_index")
+
+    def _with_metadata(self, collection: str, chunks: pl.DataFrame) -> pl.DataFrame:
+        """Chunks with the columns metadata and public of their documents."""
+        of_these = pl.col("doc_id").is_in(chunks["doc_id"].unique().implode())
+        documents = self._store.read("documents", collection, ["doc_id", "metadata", "public"], where=of_these)
+        joined = chunks.join(documents, on="doc_id", how="left", maintain_order="left")
+        return joined.with_columns(pl.col("metadata").fill_null("{}"), pl.col("public").fill_null(False))
 
     def _ranges(self, collection: str) -> list[DigestRange]:
         return digest_ranges(self._store.count("chunks", collection))
@@ -158,7 +166,7 @@ class ExportStage:
             yield path
         with (path := folder / "qdrant_points.jsonl").open("wb") as file:
             for chunks in parts.frames():
-                _points(chunks, names).write_ndjson(file)
+                file.writelines(_point_lines(chunks, names))
         yield path
         for table in self._candidates:
             rows = self._store.read(table, collection).drop("input_digest").sort("query_id", "rank")
@@ -231,13 +239,17 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     return manifest
 
 
-def _points(chunks: pl.DataFrame, dense: dict[str, str]) -> pl.DataFrame:
+def _point_lines(chunks: pl.DataFrame, dense: dict[str, str]) -> Iterator[bytes]:
     """Points as Qdrant's upsert takes them, with named vectors; ``dense`` is name to column of the dense ones."""
-    payload = ["collection", "doc_id", "chunk_index", "heading", "start", "end", "text"]
+    payload = ["collection", "doc_id", "chunk_index", "heading", "start", "end", "text", "public"]
     vectors = [pl.col(column).alias(name) for name, column in dense.items()]
     if "indices" in chunks.columns:
         vectors.append(pl.struct("indices", "values").alias("sparse"))
-    return chunks.select(id="chunk_id", vector=pl.struct(vectors), payload=pl.struct(payload))
+    points = chunks.select(id="chunk_id", vector=pl.struct(vectors), payload=pl.struct(payload))
+    lines = points.write_ndjson().removesuffix("\n").split("\n") if points.height else []
+    for line, metadata in zip(lines, chunks["metadata"], strict=True):
+        # The fields of each document are others, and a column has one type: so they are put into the payload as text.
+        yield f'{line.removesuffix("}}")},"metadata":{metadata}}}}}\n'.encode()
 
 
 def _file_entry(path: Path) -> dict[str, Any]:

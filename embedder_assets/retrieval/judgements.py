@@ -23,7 +23,20 @@ def judgements(store: TableStore, settings: Settings, collection: str) -> Qrels:
     """
     query_ids = set(store.read("queries", collection, ["query_id"])["query_id"])
     qrels = load_qrels(find_collection(settings.corpus_dir, collection))
-    return {query: grades for query, grades in qrels.items() if query in query_ids and is_judged(grades)}
+    return {query: grades for query, grades in judgements_that_count(qrels).items() if query in query_ids}
+
+
+def judgements_that_count(qrels: Qrels) -> Qrels:
+    """The judgements of those queries that have a document of grade 1 or more, without that of the query's own id.
+
+    Where queries are documents too, each would find itself: BEIR's own tools leave such documents out
+    (``ignore_identical_ids``).
+    """
+    others = {
+        query: {document: grade for document, grade in grades.items() if document != query}
+        for query, grades in qrels.items()
+    }
+    return {query: grades for query, grades in others.items() if is_judged(grades)}
 
 
 def judgements_to_learn_from(store: TableStore, settings: Settings, collection: str) -> Qrels:

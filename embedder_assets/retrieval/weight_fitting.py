@@ -37,7 +37,7 @@ class Judged:
     Attributes:
         query_id: Of the query.
         rows: Its candidates, in the order that equal scores keep.
-        documents: A number for each candidate's document, [candidates].
+        documents: A number for each candidate's document, -1 where that has the id of the query, [candidates].
         grades: The grade of each candidate's document, 0 where it has none, [candidates].
         ideal: DCG@10 of the best ranking that there could be.
     """
@@ -56,6 +56,8 @@ class Judged:
         """
         seen: dict[int, float] = {}
         for candidate in np.argsort(-scores, kind="stable"):
+            if self.documents[candidate] < 0:
+                continue
             seen.setdefault(int(self.documents[candidate]), self.grades[candidate])
             if len(seen) == _DEPTH:
                 break
@@ -76,6 +78,7 @@ def judged_queries(candidates: pl.DataFrame, qrels: Mapping[str, Mapping[str, in
         grades = qrels[str(query)]
         ideal = _dcg(np.sort(np.array([grade for grade in grades.values() if grade > 0], np.float64))[::-1][:_DEPTH])
         documents = rows["doc_id"].rank("dense").to_numpy().astype(np.int64)
+        documents[(rows["doc_id"] == query).to_numpy()] = -1
         own = np.array([max(grades.get(document, 0), 0) for document in rows["doc_id"]], np.float64)
         found.append(Judged(str(query), rows, documents, own, ideal))
     return found

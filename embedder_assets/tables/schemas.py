@@ -28,8 +28,9 @@ _FIGURE: Schema = {
 SCHEMAS: dict[str, Schema] = {
     # One row per document; `text` is what was extracted, Markdown where the format has structure. `source_sha256` is
     # the digest of the bytes it was extracted from (a file, or a line of corpus.jsonl), `extraction` identifies how.
-    # `metadata` is a JSON object, `public` whether all may see a document without an `acl`, `pages` has the character
-    # offset of each page, `omissions` what the text lacks.
+    # `metadata` is a JSON object: `source_metadata`, which is what the source says of itself, with what the collection
+    # adds. `public` is whether all may see a document without an `acl`, `pages` has the character offset of each page,
+    # `omissions` what the text lacks.
     "documents": {
         "collection": _TEXT,
         "doc_id": _TEXT,
@@ -41,6 +42,7 @@ SCHEMAS: dict[str, Schema] = {
         "source_sha256": _TEXT,
         "extraction": _TEXT,
         "metadata": _TEXT,
+        "source_metadata": _TEXT,
         "public": pl.Boolean(),
         "pages": pl.List(_COUNT),
         "omissions": pl.List(pl.Struct({"part": _TEXT, "count": _COUNT, "detail": _TEXT})),
@@ -54,9 +56,9 @@ SCHEMAS: dict[str, Schema] = {
         "documents": _COUNT,
         "conflicts": _COUNT,
     },
-    # One row per document, folder or row that could not be used, and of kind `partial` one per part that is missing in
-    # the text of a document: `part` is what, `count` how many. `first_seen` is when it began; `source_sha256`, where
-    # the bytes could be read, and `extraction` tell whether another try makes sense.
+    # One row per document, folder or row that could not be used, of kind `partial` one per part that is missing in the
+    # text of a document, and one per thing that is worth a look: `part` is what, `count` how many. `first_seen` is when
+    # it began; `source_sha256`, where the bytes could be read, and `extraction` tell whether another try makes sense.
     "document_issues": {
         "collection": _TEXT,
         "path": _TEXT,

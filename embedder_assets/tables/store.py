@@ -262,8 +262,8 @@ class TableStore:
             self._write(table, frames, collection, mode="append")
             return 0
         present = self.count(table, collection)
-        first, rest = take_rows(frames, MERGE_ROWS)
-        if present <= MERGE_ROWS and rest is None:
+        first, rest = take_rows(frames, MERGE_ROWS) if present <= MERGE_ROWS else ([], frames)
+        if rest is None:
             return self._merge(table, collection, pl.concat(first) if first else None, removed)
         kept = self.batches(table, collection)
         kept = (frame.join(removed, on=removed.columns, how="anti", nulls_equal=True) for frame in kept)

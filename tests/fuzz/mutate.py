@@ -33,6 +33,18 @@ def line(chance: random.Random) -> bytes:
     return content.replace(b"\n", b" ").strip() or b"{}"
 
 
+def rules(chance: random.Random) -> bytes:
+    """A damaged ``metadata.jsonl``: lines that say who may see what, so that none of them may open a document."""
+    lines = []
+    for glob in ("**", "*.md", "[0-9]*", "1*/**"):
+        fields = {"acl": ["group:a"], "year": 2020, "tags": ["x"]}
+        if chance.random() < 0.5:
+            fields |= {chance.choice(list(fields)): chance.choice(ODD)}
+        content = json.dumps({"glob": glob, **fields}).encode("utf-8", "surrogatepass")
+        lines.append(_damaged(chance, content, ".jsonl") if chance.random() < 0.5 else content)
+    return b"\n".join(lines)
+
+
 def _word(chance: random.Random) -> bytes:
     """Damage inside the parts of the archive, which itself is whole: from outside, its check sums stop most damage."""
     file = io.BytesIO()

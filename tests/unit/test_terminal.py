@@ -73,6 +73,8 @@ def test_the_outcome_of_a_run_cannot_be_forged(tmp_path: Path, capsys: pytest.Ca
         )
     )
     store.replace("document_issues", "docs", rows)
+    field = {"collection": "docs", "field": FORGED, "type": "text", "documents": 1, "conflicts": 0}
+    store.replace("metadata_fields", "docs", pl.DataFrame([field]))
     outcome = RunOutcome(collections=["docs", HOSTILE.replace("\udcff", "")], warnings=[HOSTILE], problems=[HOSTILE])
     display.show_outcome(outcome, SimpleNamespace(store=store, settings=settings))
     shown = capsys.readouterr().out

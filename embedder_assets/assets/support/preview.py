@@ -17,7 +17,9 @@ CELL_CHARACTERS = 60
 BAR_WIDTH, PLOT_HEIGHT, LABEL_HEIGHT = 28, 120, 18
 
 
-def table_preview(rows: pl.DataFrame, columns: Sequence[str], whole: Container[str] = ()) -> dg.TableMetadataValue:
+def table_preview(
+    rows: pl.DataFrame, columns: Sequence[str], whole: Container[str] = (), limit: int = PREVIEW_ROWS
+) -> dg.TableMetadataValue:
     """The first rows as a table of texts, which Dagster's UI shows as they are.
 
     No Markdown: titles and texts are written by others, and an image in one would be fetched from where it says.
@@ -26,10 +28,11 @@ def table_preview(rows: pl.DataFrame, columns: Sequence[str], whole: Container[s
         rows: A frame with the columns.
         columns: Those to show, in this order.
         whole: The columns whose texts are not shortened.
+        limit: The most rows.
     """
     records = [
         dg.TableRecord({name: _cell(value, shorten=name not in whole) for name, value in row.items()})
-        for row in rows.select(columns).head(PREVIEW_ROWS).iter_rows(named=True)
+        for row in rows.select(columns).head(limit).iter_rows(named=True)
     ]
     return dg.MetadataValue.table(
         records, dg.TableSchema([dg.TableColumn(name, _type(rows[name])) for name in columns])

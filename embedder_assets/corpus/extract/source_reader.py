@@ -7,8 +7,10 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import PurePosixPath
+from typing import Any
 
 from embedder_assets.corpus.beir import BeirRow, read_rows
+from embedder_assets.corpus.collection_options import CollectionOptions, read_options
 from embedder_assets.corpus.collections import Collection
 from embedder_assets.corpus.document import MEDIA_TYPES, Document, DocumentIssue
 from embedder_assets.corpus.extract.extracted import Extracted
@@ -16,11 +18,18 @@ from embedder_assets.corpus.extract.formats import ISOLATED, extract
 from embedder_assets.corpus.extract.isolated import IsolatedExtractor
 from embedder_assets.corpus.extract.limits import DocumentLimits
 from embedder_assets.corpus.extract.safe_open import read_bytes
+from embedder_assets.corpus.metadata.values import ACL, closes, stated
 from embedder_assets.corpus.source_files import Listing, SourceFile, list_sources
 from embedder_assets.errors import CorpusError, DocumentError
 
 # Raise it when what is extracted from the same bytes changes: every document is then extracted anew.
 EXTRACTION_VERSION = "2"
+# Of the rules by which the metadata of a file says who wrote it.
+_WITH_AUTHOR = "+author"
+# Omissions of what may have been the metadata of a document.
+_FRONT_MATTER = "front matter"
+_METADATA_PARTS = (_FRONT_MATTER, "metadata field")
+_FRONT_MATTER_CHARS = 100_000
 
 
 @dataclass(frozen=True)
@@ -72,7 +81,7 @@ def read_sources(
                 progress(done, 0)
         return
     with IsolatedExtractor(limits) as isolated:
-        files = _Files(collection, limits, isolated)
+        files = _Files(collection, limits, isolated, read_options(collection)[0])
         for done, source in enumerate(listing.sources, start=1):
             yield files.read(source, known)
             progress(done, len(listing.sources))
@@ -93,7 +102,15 @@ def _read_rows(collection: Collection, source: SourceFile, limits: DocumentLimit
 
 def _row_document(collection: Collection, row: BeirRow) -> Document:
     text = "\n\n".join(part for part in (row.title, row.text) if part.strip())
-    return Document(collection.name, row.row_id, text, "text/plain", row.size_bytes, row.title or row.row_id)
+    return Document(
+        collection.name,
+        row.row_id,
+        text,
+        "text/plain",
+        row.size_bytes,
+        row.title or row.row_id,
+        json.dumps(row.metadata),
+    )
 
 
 @dataclass(frozen=True)
@@ -103,6 +120,7 @@ class _Files:
     collection: Collection
     limits: DocumentLimits
     isolated: IsolatedExtractor
+    options: CollectionOptions
 
     def read(self, file: SourceFile, known: Known) -> Read:
         """The source that a file is and what it holds; None where nobody needs that."""
@@ -111,15 +129,21 @@ class _Files:
         refused = Source(file.doc_id, None, f"{EXTRACTION_VERSION}/{self.limits.digest}")
         try:
             data = read_bytes(self.collection, file.path, thing, self.limits.document_bytes)
-            found = Source(file.doc_id, hashlib.sha256(data).hexdigest(), EXTRACTION_VERSION)
+            found = Source(file.doc_id, hashlib.sha256(data).hexdigest(), self._rules(self.options.author))
             refused = replace(refused, sha256=found.sha256)
-            for source in (found, refused):
+            # What was read by the options that count once they can be read again is not read by others meanwhile.
+            others = [] if self.options.valid else [replace(found, extraction=self._rules(True))]
+            for source in (found, refused, *others):
                 if known(source):
                     return source, None
             suffix = file.path.suffix.lower()
             return found, self._document(file, suffix, self._extracted(suffix, data, thing), len(data))
         except DocumentError as error:
             return refused, DocumentIssue.from_error(self.collection.name, file.doc_id, error)
+
+    @staticmethod
+    def _rules(author: bool) -> str:
+        return f"{EXTRACTION_VERSION}{_WITH_AUTHOR if author else ''}"
 
     def _extracted(self, suffix: str, data: bytes, thing: str) -> Extracted:
         if suffix in ISOLATED:
@@ -135,7 +159,16 @@ class _Files:
             MEDIA_TYPES[suffix],
             size_bytes,
             title,
-            json.dumps(extracted.metadata, ensure_ascii=False, sort_keys=True),
+            json.dumps(_stated(extracted, self.options), sort_keys=True),
             extracted.pages,
             [asdict(each) for each in extracted.omissions],
         )
+
+
+def _stated(extracted: Extracted, options: CollectionOptions) -> dict[str, Any]:
+    """What a file says of itself; where a part of that is not read which may name who may see it, a broken ``acl``."""
+    fields = stated(extracted.metadata, author=options.author)
+    unread = " ".join(each.detail for each in extracted.omissions if each.part in _METADATA_PARTS)
+    if any(each.part == _FRONT_MATTER for each in extracted.omissions):
+        unread += extracted.text[:_FRONT_MATTER_CHARS]  # where it stays
+    return {ACL: None, **fields} if closes(unread) else fields

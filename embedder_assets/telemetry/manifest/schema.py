@@ -130,6 +130,16 @@ class StageWeightsEntry(Section):
     learned_ndcg: NonNegativeFloat | None = Field(None, description="nDCG@10 by the learned weights, out of fold.")
 
 
+class DocumentCounts(Section):
+    """The documents of a collection."""
+
+    documents: NonNegativeInt
+    with_metadata: NonNegativeInt = Field(description="Documents whose metadata has a field.")
+    fields: NonNegativeInt = Field(description="Fields that documents have.")
+    conflicts: NonNegativeInt = Field(description="Values of another type than the field has elsewhere.")
+    partial: NonNegativeInt = Field(description="Documents whose text lacks something of their file.")
+
+
 class ExportedFile(Section):
     """A file in the export folder of a collection."""
 
@@ -277,6 +287,9 @@ class Manifest(Section):
     evaluation: dict[str, Evaluation] | None = Field(None, description="Of each collection with judged queries.")
     ranking_weights: dict[str, dict[RankingStage, StageWeightsEntry]] | None = Field(
         None, description="Of each collection and stage that uses weights. Absent in a manifest read from v4.0."
+    )
+    documents: dict[str, DocumentCounts] | None = Field(
+        None, description="Of each collection. Absent in a manifest read from v4.0."
     )
     exports: dict[str, Export] = Field(description="Of each collection; empty when the export failed.")
     telemetry: Telemetry

@@ -50,6 +50,7 @@ class RunFacts:
     chunk_count: int
     evaluation: dict[str, Any] = field(default_factory=dict)
     ranking_weights: dict[str, Any] = field(default_factory=dict)
+    documents: dict[str, Any] = field(default_factory=dict)
     exports: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
@@ -89,6 +90,7 @@ def summarize_run(settings: Settings, records: Sequence[StageRecord], facts: Run
             rerank_run=stage_section(RerankRun, by_stage.get("rerank")),
             evaluation=facts.evaluation or None,
             ranking_weights=facts.ranking_weights or None,
+            documents=facts.documents or None,
             exports=facts.exports,
             telemetry=telemetry_section(settings, spans, emission),
             performance_baseline=performance_baseline(settings, records),

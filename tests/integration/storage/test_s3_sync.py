@@ -57,6 +57,12 @@ def test_each_sync_makes_folder_equal_bucket(settings, url, tmp_path):
     assert not (settings.corpus_dir / "other").exists()
 
 
+def test_what_programs_leave_behind_is_not_fetched(settings, url):
+    for key in ("kb/a.md", "kb/~$a.docx", "kb/__MACOSX/a.md", "kb/film.part", "kb/x.part/b.md", "kb/metadata.jsonl"):
+        put_text(url, key, "text")
+    assert {*files(sync_corpus(settings))} == {"kb/a.md", "kb/x.part/b.md", "kb/metadata.jsonl"}
+
+
 def test_only_what_changed_is_fetched(settings, url, monkeypatch):
     fetched: list[str] = []
     get = obstore.get

@@ -8,10 +8,13 @@ from types import SimpleNamespace
 import dagster as dg
 import pytest
 
-from embedder_assets.assets.processing_summary import run_links, tag_run
+from embedder_assets.assets.processing_summary import document_facts, issue_counts, run_links, tag_run
 from embedder_assets.definitions import defs
 from embedder_assets.resources import PipelineResource
+from tests.support.corpora.folder import folder, read, row, store
 from tests.support.factories import make_settings
+
+__all__ = ["folder", "read", "store"]
 
 RUN_ID = "6f1c0a52-3c1e-4f57-9a35-0123456789ab"
 TRACE_ID = "6f1c0a523c1e4f579a350123456789ab"
@@ -46,3 +49,23 @@ def test_run_is_found_by_trace_and_manifest(tmp_path: Path) -> None:
         tag_run(instance, run.run_id, tmp_path)
         found = instance.get_runs(dg.RunsFilter(tags={"embedder/manifest": str(tmp_path)}))
         assert [each.run_id.replace("-", "") for each in found] == [found[0].tags["embedder/trace_id"]]
+
+
+def test_documents_are_counted(read, folder, store, tmp_path: Path) -> None:
+    values = [{"year": 1}, {"year": 2}, {"year": "soon", "x": [[1]]}, {}]
+    (folder / "corpus.jsonl").write_text("".join(row(str(at), metadata=each) for at, each in enumerate(values)) + "{")
+    read()
+    pipeline = SimpleNamespace(store=store)
+    counts = {"documents": 4, "with_metadata": 3, "fields": 1, "conflicts": 1, "partial": 0}
+    assert document_facts(pipeline, "kb") == counts
+    assert issue_counts(pipeline, "kb", []) == {
+        "documents could not be used": 1,
+        "notices on metadata, see document_issues": 2,
+    }
+
+
+def test_damaged_tables_are_not_counted(read, folder, store) -> None:
+    (folder / "a.md").write_text("one")
+    read()
+    next(store.path("documents").rglob("*.parquet")).write_bytes(b"PAR1")
+    assert document_facts(SimpleNamespace(store=store), "kb") == {}

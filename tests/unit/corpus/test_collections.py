@@ -65,7 +65,7 @@ def test_empty_sub_folder_is_a_collection(tmp_path):
     found = discover_collections(tmp_path)
     assert [c.name for c in found] == ["a", "empty", "photos"]
     assert list_sources(found[1]) == Listing()
-    assert list_sources(found[2]) == Listing(ignored=Counter({".png": 1}))
+    assert list_sources(found[2]) == Listing(ignored=Counter({".png": 1}), ignored_in={".png": "."})
 
 
 def test_beir_folder_is_one_collection(tmp_path):
@@ -334,3 +334,62 @@ def test_name_too_long_for_tables_is_refused(tmp_path: Path) -> None:
     (tmp_path / ("\u732b" * 40)).mkdir()
     with pytest.raises(CorpusError, match="shorter name"):
         discover_collections(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("~$policy.docx", "~$licy.docx", "~WRL0001.tmp", "~x.tmp", "report.docx.TMP", "plan.pdf.crdownload"),
+        *("plan.pdf.part", "notes.md.bak", "notes.md~", "#notes.md#", "notes.md.swp", "Thumbs.db", "DESKTOP.INI"),
+        *(".~lock.plan.odt#", "._plan.docx", ".DS_Store", "Icon\r"),
+    ],
+)
+def test_what_programs_leave_behind_is_passed_over(tmp_path, name):
+    write(tmp_path, "a/plan.md", f"a/{name}", f"a/deep/{name}")
+    listing = list_sources(discover_collections(tmp_path)[0])
+    assert [source.doc_id for source in listing.sources] == ["plan.md"]
+    assert (listing.issues, listing.ignored) == ([], {})
+
+
+@pytest.mark.parametrize("name", ["__MACOSX", "@eaDir", "$RECYCLE.BIN", "lost+found", "System Volume Information"])
+def test_folders_of_the_system_are_passed_over(tmp_path, name):
+    write(tmp_path, "a/plan.md", f"a/{name}/plan.md", f"{name}/plan.md")
+    assert [collection.name for collection in discover_collections(tmp_path)] == ["a"]
+    assert ids(discover_collections(tmp_path)[0]) == ["plan.md"]
+
+
+def test_documents_with_odd_names_are_kept(tmp_path):
+    names = ["part/a.md", "x.part/b.md", "backup.bak/c.md", "tmp/d.md", "~notes.md", "~x/e.md", "#1.md", "#x/f.md"]
+    names += ["thumbs.md", "desktop.ini.md", "@team/g.md", "$5.md", "a.tmp.md", "node_modules/h.md", "~.md"]
+    write(tmp_path, *(f"kb/{name}" for name in names))
+    assert ids(discover_collections(tmp_path)[0]) == sorted(names)
+
+
+def test_a_name_that_cannot_be_looked_at_is_not_passed_over(tmp_path):
+    write(tmp_path, "a/plan.md")
+    (tmp_path / "a/x.part").symlink_to(tmp_path / "a/x.part")
+    assert [issue.path for issue in list_sources(discover_collections(tmp_path)[0]).issues] == ["x.part"]
+
+
+def test_files_about_a_collection_are_no_documents(tmp_path):
+    write(tmp_path, "a/x.md", "a/metadata.jsonl", "a/collection.toml", "a/qrels/test.tsv", "a/qrels/notes.md")
+    listing = list_sources(discover_collections(tmp_path)[0])
+    assert [source.doc_id for source in listing.sources] == ["qrels/notes.md", "x.md"]
+    assert listing.ignored == {}
+    assert listing.about == ["collection.toml", "metadata.jsonl", "qrels/test.tsv"]
+
+
+def test_unknown_formats_are_counted_by_suffix(tmp_path):
+    write(tmp_path, "a/x.md", "a/cad/1.dwg", "a/cad/old/2.DWG", "a/cad/LICENSE", "a/1.mp4", "a/cad/2.mp4")
+    issues = list(list_sources(discover_collections(tmp_path)[0]).unknown_formats())
+    assert [(issue["path"], issue["part"], issue["count"]) for issue in issues] == [
+        ("cad", "", 1),
+        ("cad", ".dwg", 2),
+        (".", ".mp4", 2),
+    ]
+
+
+def test_suffixes_without_end_stay_bounded(tmp_path):
+    write(tmp_path, "a/x.md", *(f"a/f.{number:04}" for number in range(80)))
+    issues = list(list_sources(discover_collections(tmp_path)[0]).unknown_formats())
+    assert (len(issues), issues[-1]["count"]) == (51, 30)

@@ -22,6 +22,11 @@ def root(tmp_path: Path) -> Path:
     return folder
 
 
+def split(root: Path, text: str) -> None:
+    (root / "qrels").mkdir()
+    (root / "qrels" / "test.tsv").write_text(text)
+
+
 def digest(root: Path) -> str:
     return files_digest(Collection("kb", root, recursive=True))
 
@@ -35,10 +40,25 @@ def digest(root: Path) -> str:
         lambda root: (root / "a.md").rename(root / "z.md"),
         lambda root: (root / "queries.jsonl").write_text("{}"),
         lambda root: (root / "qrels.tsv").write_text("q\td\t1\n"),
+        lambda root: split(root, "q\td\t1\n"),
+        lambda root: (root / "metadata.jsonl").write_text("{}"),
+        lambda root: (root / "collection.toml").write_text("public = true"),
         lambda root: (root / "broken.md").symlink_to("nowhere"),
         lambda root: os.utime(root / "a.md", ns=(1, 1)),
     ],
-    ids=["edited", "added", "deleted", "renamed", "queries", "judgements", "unusable", "touched"],
+    ids=[
+        "edited",
+        "added",
+        "deleted",
+        "renamed",
+        "queries",
+        "judgements",
+        "split",
+        "metadata",
+        "options",
+        "unusable",
+        "touched",
+    ],
 )
 def test_every_change_of_a_document_is_seen(root: Path, change: object) -> None:
     before = digest(root)

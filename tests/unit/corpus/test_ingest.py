@@ -188,3 +188,22 @@ def test_lost_staged_documents_publish_nothing(read, folder, store, monkeypatch,
             read()
     assert rows_of(tmp_path / "home", "documents").equals(before)
     assert (read().rows, all(text.endswith("edited") for text in store.read("documents", "kb")["text"])) == (6, True)
+
+
+# Formats that are not read
+
+
+def test_unknown_formats_are_notices_only(read, folder, store):
+    write(folder, a="one")
+    read()
+    (folder / "old").mkdir()
+    for number in range(40):
+        (folder / "old" / f"{number}.dwg").touch()
+    (folder / "a.md").unlink()
+    write(folder, b="two")
+    outcome = read()
+    assert outcome.issues.select("path", "kind", "part", "count").rows() == [("old", "unknown_format", ".dwg", 40)]
+    assert (outcome.deleted, doc_ids(store), outcome.new_issues.height) == (1, ["b.md"], 1)
+    first_seen = outcome.issues["first_seen"][0]
+    again = read()
+    assert (again.new_issues.height, again.issues["first_seen"][0]) == (0, first_seen)

@@ -3,7 +3,13 @@ import json
 import pytest
 
 from embedder_assets.corpus.collections import Collection
-from embedder_assets.corpus.queries import load_qrels, load_queries, refuse_empty_folder, synthetic_queries
+from embedder_assets.corpus.queries import (
+    load_qrels,
+    load_queries,
+    qrels_files,
+    refuse_empty_folder,
+    synthetic_queries,
+)
 from embedder_assets.errors import CorpusError
 from tests.conftest import PROJECT
 from tests.support.permissions import permissions_count
@@ -84,8 +90,14 @@ def test_qrels_are_read(collection):
     ("content", "line"),
     [
         ("", 1),
-        ("1\ta\t1\n", 1),
-        ("query-id corpus-id score\n", 1),
+        ("\n \n", 1),
+        ("query-id,corpus-id,score\n1,a,1\n", 1),
+        ("query-id\tcorpus-id\tgrade\n1\ta\t1\n", 1),
+        (HEADER + "1\ta\tx\t1\t1\n", 2),
+        (HEADER + "1\t\t1\n", 2),
+        (HEADER + "1\ta\tnan\n", 2),
+        (HEADER + "1\ta\tinf\n", 2),
+        ("1 Q0 a 1\n1 Q0 b\n1 a 0\n", 2),
         (HEADER + "1\ta\t1\n1\tb\n", 3),
         (HEADER + "1\ta\thigh\n", 2),
         (HEADER + "1\ta\t1.5\n", 2),
@@ -96,6 +108,57 @@ def test_malformed_qrels_name_the_line(collection, content, line):
     (collection.root / "qrels.tsv").write_text(content)
     with pytest.raises(CorpusError, match=rf"qrels\.tsv:{line}: "):
         load_qrels(collection)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "1\ta\t2\n1\tb\t0\n2\ta\t-1\n",
+        HEADER + "1\ta\t2.0\n1\tb\t0.0\n2\ta\t-1\n",
+        "query_id\tcorpus_id\tscore\r\n1\ta\t2\r\n1\tb\t0\r\n2\ta\t-1\r\n",
+        "1 Q0 a 2\n1 Q0 b 0\n2 Q0 a -1\n",
+        "1\t0\ta\t2\n1\t0\tb\t0\n2\t0\ta\t-1",
+        "Query-ID Corpus-ID Score\n1   a  2\n1   b  0\n2   a -1\n",
+        "\ufeff1\ta\t2\n1\tb\t0\n1\tb\t0\n2\ta\t-1\n",
+        "\n1\ta\t+2\n 1 \tb\t0\n2\ta\t-1\n",
+    ],
+)
+def test_qrels_have_several_spellings(collection, content):
+    (collection.root / "qrels.tsv").write_text(content, "utf-8")
+    assert load_qrels(collection) == {"1": {"a": 2, "b": 0}, "2": {"a": -1}}
+
+
+def test_test_judgements_of_beir_count(collection):
+    folder = collection.root / "qrels"
+    folder.mkdir()
+    (folder / "train.tsv").write_text(HEADER + "1\ta\t1\n")
+    assert (qrels_files(collection), load_qrels(collection)) == ((None, ["qrels/train.tsv"]), {})
+    (folder / "dev.tsv").write_text(HEADER + "2\ta\t1\n")
+    assert load_qrels(collection) == {"2": {"a": 1}}
+    (folder / "test.tsv").write_text(HEADER + "3\ta\t1\n")
+    assert load_qrels(collection) == {"3": {"a": 1}}
+    assert qrels_files(collection) == ("qrels/test.tsv", ["qrels/dev.tsv", "qrels/train.tsv"])
+    (collection.root / "qrels.tsv").write_text(HEADER + "4\ta\t1\n")
+    assert load_qrels(collection) == {"4": {"a": 1}}
+
+
+def test_unreadable_folder_of_judgements_is_an_error(collection):
+    folder = collection.root / "qrels"
+    folder.mkdir()
+    (folder / "test.tsv").write_text(HEADER + "1\ta\t1\n")
+    folder.chmod(0)
+    with permissions_count(), pytest.raises(CorpusError, match="qrels"):
+        load_qrels(collection)
+    folder.chmod(0o700)
+
+
+def test_queries_may_have_metadata(collection):
+    rows = [
+        {"_id": at, "text": "q", "metadata": each} for at, each in enumerate([{}, {"a": 1}, None, "x", [1], {"acl": 1}])
+    ]
+    (collection.root / "queries.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    queries, issues = load_queries(collection)
+    assert (len(queries), issues) == (6, [])
 
 
 def test_qrels_that_are_not_utf8_are_refused(collection):

@@ -37,6 +37,12 @@ def filler(count: int) -> list[str]:
 # The measures
 
 
+def test_a_document_with_the_id_of_the_query_does_not_count():
+    assert evaluated(["q", "a", "b"], a=1, b=1) == evaluated(["a", "b"], a=1, b=1) == pytest.approx((1, 1, 1))
+    assert evaluated(["q", "a"], q=3, a=1) == pytest.approx((1, 1, 1))
+    assert evaluate_rankings({"r": ranking(q=["q"])}, {"q": {"q": 1}}).is_empty()
+
+
 def test_a_perfect_ranking_has_one_everywhere():
     assert evaluated(["a", "b", "x"], a=2, b=1) == pytest.approx((1, 1, 1))
 
@@ -274,4 +280,15 @@ def test_unmatched_judgements_are_reported(pipeline, tmp_path):
     assert stage.unmatched_judgements("kb") == [
         "1 queries of qrels.tsv are not in queries.jsonl, and do not count, for example q7",
         "1 documents of qrels.tsv are not in the collection, and cannot be found, for example gone.md",
+    ]
+
+
+def test_judgements_that_do_not_count_are_reported(pipeline, tmp_path):
+    (tmp_path / "corpus/kb/qrels").mkdir()
+    (tmp_path / "corpus/kb/qrels/dev.tsv").touch()
+    write_qrels(tmp_path, "q0\tq0\t1\nq1\ta.md\t1\n")
+    assert EvaluateStage(pipeline.store, pipeline.settings).unmatched_judgements("kb") == [
+        "qrels/dev.tsv does not count next to qrels.tsv",
+        "1 documents of qrels.tsv are not in the collection, and cannot be found, for example q0",
+        "1 documents of qrels.tsv have the id of their query, and do not count, for example q0",
     ]

@@ -110,6 +110,34 @@ def test_an_edited_chunk_rewrites_the_files(materialize):
     assert [point["payload"]["text"] for point in points(outcome)] == ["red apple", "green sky"]
 
 
+def test_metadata_is_exported_with_the_chunks(materialize, tmp_path):
+    chunks = make_chunks(*TEXTS)
+    label(tmp_path, chunks, '{"acl": ["group:a"], "note": "a\\nb } é", "year": 2020}')
+    outcome = materialize(chunks=chunks)
+    rows = pl.read_parquet(outcome.folder / "chunks.parquet", columns=["metadata", "public"]).rows()
+    assert [(json.loads(text)["year"], public) for text, public in rows] == [(2020, True)] * 2
+    expected = {"acl": ["group:a"], "note": "a\nb } é", "year": 2020}
+    assert [point["payload"]["metadata"] for point in points(outcome)] == [expected] * 2
+    assert {point["payload"]["public"] for point in points(outcome)} == {True}
+
+
+def test_changed_metadata_rewrites_the_files(materialize, tmp_path):
+    chunks = make_chunks(*TEXTS)
+    materialize(chunks=chunks)
+    label(tmp_path, chunks, '{"year": 2021}')
+    outcome = materialize(chunks=chunks)
+    assert outcome.written
+    assert points(outcome)[0]["payload"]["metadata"] == {"year": 2021}
+    assert not materialize(chunks=chunks).written
+
+
+def label(home: Path, chunks: pl.DataFrame, metadata: str) -> None:
+    documents = chunks.select("collection", "doc_id").unique()
+    documents = documents.with_columns(metadata=pl.lit(metadata), public=pl.lit(value=True))
+    rows = pl.concat([pl.DataFrame(schema=SCHEMAS["documents"]), documents], how="diagonal")
+    TableStore(home).replace("documents", "kb", rows)
+
+
 @pytest.mark.parametrize("column", ["start", "end"])
 def test_moved_offsets_rewrite_the_files(materialize, column):
     materialize()

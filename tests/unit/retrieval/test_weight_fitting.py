@@ -82,6 +82,13 @@ def test_ndcg_is_that_of_trec_eval(pairs, judged):
     assert found.ndcg(scores) == pytest.approx(expected)
 
 
+def test_own_document_of_a_query_is_not_learned_from():
+    rows = pl.DataFrame({"query_id": "q", "doc_id": ["q", "a", "b", "q"]})
+    (found,) = judged_queries(rows, {"q": {"a": 1}})
+    assert found.ndcg(np.array([4.0, 3.0, 2.0, 1.0])) == pytest.approx(1)
+    assert found.ndcg(np.array([4.0, 1.0, 2.0, 3.0])) == pytest.approx(1 / np.log2(3))
+
+
 def test_many_judged_queries_are_sampled():
     rows = pl.DataFrame({"query_id": names(MOST_QUERIES + 50), "doc_id": "d"})
     qrels = {name: {"d": 1} for name in names(MOST_QUERIES + 50)}
