@@ -33,6 +33,8 @@ from embedder_assets.errors import CorpusError, did_you_mean
 BEIR_CORPUS = "corpus.jsonl"
 BEIR_QUERIES = "queries.jsonl"
 BEIR_QRELS = "qrels.tsv"
+COLLECTION_OPTIONS = "collection.toml"
+METADATA_FILE = "metadata.jsonl"
 
 _SETTING = "`--corpus DIR` or EMBEDDER_CORPUS_DIR"
 

@@ -14,9 +14,8 @@ from embedder_assets.corpus.beir import read_rows
 from embedder_assets.corpus.collections import BEIR_QRELS, BEIR_QUERIES, Collection, visible_entries
 from embedder_assets.corpus.document import DocumentIssue
 from embedder_assets.corpus.markdown import HEADING_SEPARATOR
-from embedder_assets.corpus.paths import describe_os_error
-from embedder_assets.corpus.source_files import check_file
-from embedder_assets.errors import CorpusError, DocumentError
+from embedder_assets.corpus.source_files import own_file, read_own_file
+from embedder_assets.errors import CorpusError
 from embedder_assets.sanitize import one_line
 
 PROVIDED = "provided"
@@ -52,7 +51,7 @@ def load_queries(collection: Collection) -> tuple[list[Query], list[DocumentIssu
     Raises:
         CorpusError: If the file is there but cannot be read.
     """
-    path = _own_file(collection, BEIR_QUERIES)
+    path = own_file(collection, BEIR_QUERIES)
     queries: list[Query] = []
     issues: list[DocumentIssue] = []
     if path is None:
@@ -119,11 +118,11 @@ def load_qrels(collection: Collection) -> dict[str, dict[str, int]]:
     Raises:
         CorpusError: If the file cannot be read, or a line is malformed or contradicts an earlier one.
     """
-    path = _own_file(collection, BEIR_QRELS)
+    path = own_file(collection, BEIR_QRELS)
     qrels: dict[str, dict[str, int]] = {}
     if path is None:
         return qrels
-    lines = _read_text(path).removesuffix("\n").split("\n")
+    lines = read_own_file(path).removesuffix("\n").split("\n")
     if lines[0].split("\t") != _QRELS_HEADER:
         raise _malformed(path, 1, "the header 'query-id', 'corpus-id', 'score', separated by tabs", lines[0])
     for number, line in enumerate(lines[1:], start=2):
@@ -132,18 +131,6 @@ def load_qrels(collection: Collection) -> dict[str, dict[str, int]]:
             if qrels.setdefault(query_id, {}).setdefault(doc_id, score) != score:
                 raise _malformed(path, number, "one score for each query and document", line)
     return qrels
-
-
-def _own_file(collection: Collection, name: str) -> Path | None:
-    path = collection.root / name
-    # Only a name that is missing from a folder that was listed is no file: an error is not.
-    if name not in {entry.name for entry in visible_entries(collection.root)}:
-        return None
-    try:
-        check_file(collection, path)
-    except DocumentError as error:
-        raise CorpusError(error.thing, expected=error.expected, got=error.got, remedy=error.remedy) from error
-    return path
 
 
 def _query_text(heading: str) -> str:
@@ -168,18 +155,6 @@ def _judgement(path: Path, number: int, line: str) -> tuple[str, str, int]:
         return sys.intern(query_id), doc_id, int(score)
     except ValueError as error:
         raise _malformed(path, number, "query id, document id and a whole number, separated by tabs", line) from error
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CorpusError(
-            str(path),
-            expected="a text file in UTF-8 that can be read",
-            got=describe_os_error(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}",
-            remedy="Correct the file or its permissions, or remove it.",
-        ) from error
 
 
 def _malformed(path: Path, number: int, expected: str, line: str) -> CorpusError:

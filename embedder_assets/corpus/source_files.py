@@ -113,6 +113,40 @@ def check_file(collection: Collection, path: Path) -> None:
         raise _unreadable(path, describe_os_error(error)) from error
 
 
+def own_file(collection: Collection, name: str) -> Path | None:
+    """The path of a file at the top of a collection that is about it and no document; None where there is none.
+
+    Raises:
+        CorpusError: The folder or the file cannot be looked at, or the file lies outside the corpus folder.
+    """
+    path = collection.root / name
+    # Only a name that is missing from a folder that was listed is no file: an error is not.
+    if name not in {entry.name for entry in visible_entries(collection.root)}:
+        return None
+    try:
+        check_file(collection, path)
+    except DocumentError as error:
+        raise CorpusError(error.thing, expected=error.expected, got=error.got, remedy=error.remedy) from error
+    return path
+
+
+def read_own_file(path: Path) -> str:
+    """The text of a file at the top of a collection.
+
+    Raises:
+        CorpusError: It cannot be read, or is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CorpusError(
+            str(path),
+            expected="a text file in UTF-8 that can be read",
+            got=describe_os_error(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}",
+            remedy="Correct the file or its permissions, or remove it.",
+        ) from error
+
+
 class _FolderWalk:
     """One look at a collection's folder and all below it; each real folder is entered once, so loops end."""
 
