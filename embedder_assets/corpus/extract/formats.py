@@ -6,14 +6,15 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 
-from embedder_assets.corpus.document import MEDIA_TYPES, has_lone_surrogates
+from embedder_assets.corpus.document import CODE_LANGUAGES, MEDIA_TYPES, has_lone_surrogates
 from embedder_assets.corpus.extract.docx import extract_docx
 from embedder_assets.corpus.extract.extracted import Extracted
 from embedder_assets.corpus.extract.html import extract_html
 from embedder_assets.corpus.extract.limits import DocumentLimits, over_limit, too_deep, too_long
 from embedder_assets.corpus.extract.pdf import extract_pdf
-from embedder_assets.corpus.extract.plain import extract_plain
+from embedder_assets.corpus.extract.plain import extract_code, extract_plain
 from embedder_assets.corpus.extract.rst import extract_rst
+from embedder_assets.corpus.extract.structured import extract_csv, extract_notebook
 from embedder_assets.corpus.markdown import Heading, TooManyStepsError, headings
 from embedder_assets.errors import DocumentError
 
@@ -28,8 +29,12 @@ EXTRACTORS: dict[str, Extractor] = {
     ".htm": extract_html,
     ".pdf": extract_pdf,
     ".docx": extract_docx,
+    ".csv": extract_csv,
+    ".tsv": extract_csv,
+    ".ipynb": extract_notebook,
+    **dict.fromkeys(CODE_LANGUAGES, extract_code),
 }
-ISOLATED = {suffix for suffix, extractor in EXTRACTORS.items() if extractor is not extract_plain}
+ISOLATED = {suffix for suffix, extractor in EXTRACTORS.items() if extractor not in (extract_plain, extract_code)}
 """What a library parses that may hang, crash or fill the memory; text is only decoded."""
 
 # Block quotes and lists that begin on one line lie in each other. ``- - -`` without text is a rule.
