@@ -41,9 +41,13 @@ MEDIA_TYPES = {
     ".csv": "text/csv",
     ".tsv": "text/tab-separated-values",
     ".ipynb": "application/x-ipynb+json",
+    ".eml": "message/rfc822",
     **dict.fromkeys(CODE_LANGUAGES, PLAIN),
 }
 """The suffixes of the files that are documents, and the media type of each."""
+
+CONTAINERS = {".eml"}
+"""Suffixes of files that other documents may be in, which have the path of the file in front of their own."""
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,12 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 
-from embedder_assets.corpus.document import CODE_LANGUAGES, MEDIA_TYPES, has_lone_surrogates
+from embedder_assets.corpus.document import CODE_LANGUAGES, MEDIA_TYPES, PLAIN, has_lone_surrogates
 from embedder_assets.corpus.extract.docx import extract_docx
 from embedder_assets.corpus.extract.extracted import Extracted
 from embedder_assets.corpus.extract.html import extract_html
 from embedder_assets.corpus.extract.limits import DocumentLimits, over_limit, too_deep, too_long
+from embedder_assets.corpus.extract.mail import extract_eml
 from embedder_assets.corpus.extract.pdf import extract_pdf
 from embedder_assets.corpus.extract.plain import extract_code, extract_plain
 from embedder_assets.corpus.extract.rst import extract_rst
@@ -32,6 +33,7 @@ EXTRACTORS: dict[str, Extractor] = {
     ".csv": extract_csv,
     ".tsv": extract_csv,
     ".ipynb": extract_notebook,
+    ".eml": extract_eml,
     **dict.fromkeys(CODE_LANGUAGES, extract_code),
 }
 ISOLATED = {suffix for suffix, extractor in EXTRACTORS.items() if extractor not in (extract_plain, extract_code)}
@@ -52,7 +54,7 @@ def extract(suffix: str, data: bytes, thing: str, limits: DocumentLimits) -> Ext
     """
     try:
         extracted = EXTRACTORS[suffix](data, thing, limits)
-        return _finished(extracted, MEDIA_TYPES[suffix], thing, limits)
+        return finished(extracted, media_type(suffix, extracted), thing, limits)
     except _CARRIED:
         raise
     except RecursionError as error:
@@ -61,7 +63,17 @@ def extract(suffix: str, data: bytes, thing: str, limits: DocumentLimits) -> Ext
         raise unreadable(thing, f"{type(error).__name__}: {error}") from error
 
 
-def _finished(extracted: Extracted, media_type: str, thing: str, limits: DocumentLimits) -> Extracted:
+def media_type(suffix: str, extracted: Extracted) -> str:
+    """The media type of a document: that of its format, unless its text is plain."""
+    return PLAIN if extracted.plain else MEDIA_TYPES[suffix]
+
+
+def finished(extracted: Extracted, media_type: str, thing: str, limits: DocumentLimits) -> Extracted:
+    """What was extracted, with line ends of one kind and its first heading as the title where none is stated.
+
+    Raises:
+        DocumentError: It is empty, or goes beyond a limit.
+    """
     text = extracted.text.replace("\r\n", "\n").replace("\r", "\n")
     if len(text) > limits.text_chars:
         raise too_long(thing, limits)
@@ -71,7 +83,7 @@ def _finished(extracted: Extracted, media_type: str, thing: str, limits: Documen
         got = "a lone surrogate (U+D800 to U+DFFF)"
         remedy = "Remove the reference to that character."
         raise DocumentError(thing, kind="not_utf8", expected="text that UTF-8 can hold", got=got, remedy=remedy)
-    if media_type == "text/plain":
+    if media_type == PLAIN:
         return replace(extracted, text=text)
     _refuse_deep_markdown(text, thing, limits.markdown_nesting)
     # Also where the title is known: the stage that chunks the text parses it again, without a limit.

@@ -10,17 +10,19 @@ from pathlib import PurePosixPath
 
 from embedder_assets.corpus.beir import BeirRow, read_rows
 from embedder_assets.corpus.collections import Collection
-from embedder_assets.corpus.document import MEDIA_TYPES, Document, DocumentIssue
-from embedder_assets.corpus.extract.extracted import Extracted
-from embedder_assets.corpus.extract.formats import ISOLATED, extract
+from embedder_assets.corpus.document import CONTAINERS, Document, DocumentIssue
+from embedder_assets.corpus.extract.extracted import Extracted, Omission
+from embedder_assets.corpus.extract.formats import ISOLATED, extract, media_type
 from embedder_assets.corpus.extract.isolated import IsolatedExtractor
 from embedder_assets.corpus.extract.limits import DocumentLimits
+from embedder_assets.corpus.extract.mail import MAX_ATTACHMENTS
 from embedder_assets.corpus.extract.safe_open import read_bytes
 from embedder_assets.corpus.source_files import Listing, SourceFile, list_sources
 from embedder_assets.errors import CorpusError, DocumentError
 
 # Raise it when what is extracted from the same bytes changes: every document is then extracted anew.
 EXTRACTION_VERSION = "2"
+MAX_MAIL_LEVELS = 5
 
 
 @dataclass(frozen=True)
@@ -31,11 +33,23 @@ class Source:
         doc_id: Of the document; of what is none, its place in the collection.
         sha256: Digest of the bytes of the file or of the row; None where they could not be read.
         extraction: Identifies the rules of extraction; of a file that cannot be used, the limits too.
+        file: Path of the file that it is in, where it is not a file of its own: an attachment, a row.
     """
 
     doc_id: str
     sha256: str | None
     extraction: str
+    file: str = ""
+
+    @property
+    def is_container(self) -> bool:
+        """Whether other documents may be in it."""
+        return PurePosixPath(self.doc_id).suffix.lower() in CONTAINERS
+
+
+def refused_by(limits: DocumentLimits) -> str:
+    """The ``extraction`` of what these limits refuse."""
+    return f"{EXTRACTION_VERSION}/{limits.digest}"
 
 
 Known = Callable[[Source], bool]
@@ -74,7 +88,7 @@ def read_sources(
     with IsolatedExtractor(limits) as isolated:
         files = _Files(collection, limits, isolated)
         for done, source in enumerate(listing.sources, start=1):
-            yield files.read(source, known)
+            yield from files.read(source, known)
             progress(done, len(listing.sources))
 
 
@@ -96,6 +110,26 @@ def _row_document(collection: Collection, row: BeirRow) -> Document:
     return Document(collection.name, row.row_id, text, "text/plain", row.size_bytes, row.title or row.row_id)
 
 
+@dataclass
+class _Room:
+    """How many attachments of one file may still be read, also those of mails that are attached."""
+
+    left: int
+
+    def take(self, extracted: Extracted, level: int) -> Extracted:
+        """The same with those attachments alone that there is room for; the others are an omission."""
+        kept = extracted.attachments[: self.left] if level < MAX_MAIL_LEVELS else ()
+        self.left -= len(kept)
+        lost = len(extracted.attachments) - len(kept)
+        if not lost:
+            return extracted
+        why = f"{lost} deeper than {MAX_MAIL_LEVELS} mails in each other, or beyond {MAX_ATTACHMENTS} in one file."
+        before = [each for each in extracted.omissions if each.part == "attachment"]
+        count, detail = lost + sum(each.count for each in before), " ".join([*(each.detail for each in before), why])
+        others = [each for each in extracted.omissions if each not in before]
+        return replace(extracted, attachments=kept, omissions=(*others, Omission("attachment", count, detail)))
+
+
 @dataclass(frozen=True)
 class _Files:
     """Reads the files of a collection."""
@@ -104,35 +138,52 @@ class _Files:
     limits: DocumentLimits
     isolated: IsolatedExtractor
 
-    def read(self, file: SourceFile, known: Known) -> Read:
-        """The source that a file is and what it holds; None where nobody needs that."""
+    def read(self, file: SourceFile, known: Known) -> list[Read]:
+        """The source that a file is and what it holds, then what is attached to it; None where nobody needs that."""
         thing = f"{self.collection.name}/{file.doc_id}"
-        # Other limits may let pass what these refuse.
-        refused = Source(file.doc_id, None, f"{EXTRACTION_VERSION}/{self.limits.digest}")
+        refused = self._refused(Source(file.doc_id, None, EXTRACTION_VERSION))
         try:
             data = read_bytes(self.collection, file.path, thing, self.limits.document_bytes)
-            found = Source(file.doc_id, hashlib.sha256(data).hexdigest(), EXTRACTION_VERSION)
-            refused = replace(refused, sha256=found.sha256)
-            for source in (found, refused):
-                if known(source):
-                    return source, None
-            suffix = file.path.suffix.lower()
-            return found, self._document(file, suffix, self._extracted(suffix, data, thing), len(data))
         except DocumentError as error:
-            return refused, DocumentIssue.from_error(self.collection.name, file.doc_id, error)
+            return [(refused, DocumentIssue.from_error(self.collection.name, file.doc_id, error))]
+        found = Source(file.doc_id, hashlib.sha256(data).hexdigest(), EXTRACTION_VERSION)
+        for source in (found, self._refused(found)):
+            if known(source):
+                return [(source, None)]
+        return list(self._documents(found, data, _Room(MAX_ATTACHMENTS)))
+
+    def _refused(self, source: Source) -> Source:
+        """A source that cannot be used: other limits may let it pass."""
+        return replace(source, extraction=refused_by(self.limits))
+
+    def _documents(self, source: Source, data: bytes, room: _Room, mails: tuple[str, ...] = ()) -> Iterator[Read]:
+        """What some bytes hold, and what the files hold that are attached to it, in ``mails`` that are attached."""
+        suffix = PurePosixPath(source.doc_id).suffix.lower()
+        try:
+            extracted = self._extracted(suffix, data, f"{self.collection.name}/{source.doc_id}")
+            extracted = room.take(extracted, level=len(mails))
+            if mails:
+                extracted = replace(extracted, metadata=extracted.metadata | {"attached_to": mails[-1]})
+            yield source, self._document(source, suffix, extracted, len(data))
+        except DocumentError as error:
+            yield self._refused(source), DocumentIssue.from_error(self.collection.name, source.doc_id, error)
+            return
+        for file in extracted.attachments:
+            part = replace(source, doc_id=f"{source.doc_id}/{file.name}", file=source.file or source.doc_id)
+            yield from self._documents(part, file.data, room, (*mails, source.doc_id))
 
     def _extracted(self, suffix: str, data: bytes, thing: str) -> Extracted:
         if suffix in ISOLATED:
             return self.isolated.extract(suffix, data, thing)
         return extract(suffix, data, thing, self.limits)
 
-    def _document(self, file: SourceFile, suffix: str, extracted: Extracted, size_bytes: int) -> Document:
-        title = extracted.title or PurePosixPath(file.doc_id).stem
+    def _document(self, source: Source, suffix: str, extracted: Extracted, size_bytes: int) -> Document:
+        title = extracted.title or PurePosixPath(source.doc_id).stem
         return Document(
             self.collection.name,
-            file.doc_id,
+            source.doc_id,
             extracted.text,
-            MEDIA_TYPES[suffix],
+            media_type(suffix, extracted),
             size_bytes,
             title,
             json.dumps(extracted.metadata, ensure_ascii=False, sort_keys=True),

@@ -78,7 +78,7 @@ def _read(text: str, delimiter: str) -> Rows:
 
 def _rows(text: str, delimiter: str, quoting: Any) -> Rows | None:
     """The rows; None where a quotation mark is open at the end."""
-    rows = []
+    rows: Rows = []
     for row in _reader(f"{text}\n{_END}", delimiter, quoting):
         if row == [_END]:
             return rows
