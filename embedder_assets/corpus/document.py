@@ -42,11 +42,14 @@ MEDIA_TYPES = {
     ".tsv": "text/tab-separated-values",
     ".ipynb": "application/x-ipynb+json",
     ".eml": "message/rfc822",
+    ".json": "application/json",
+    ".jsonl": "application/jsonl",
+    ".ndjson": "application/x-ndjson",
     **dict.fromkeys(CODE_LANGUAGES, PLAIN),
 }
 """The suffixes of the files that are documents, and the media type of each."""
 
-CONTAINERS = {".eml"}
+CONTAINERS = {".eml", ".json"}
 """Suffixes of files that other documents may be in, which have the path of the file in front of their own."""
 
 

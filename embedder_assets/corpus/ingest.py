@@ -134,7 +134,7 @@ class Ingest:
         known_issues = (
             self._store.read(ISSUES, self._name).drop_nulls("source_sha256").filter(pl.col("kind") != PARTIAL)
         )
-        files = earlier.select(pl.col("source").alias("doc_id"), *VERSION[1:])
+        files = _whole_files(earlier)
         unchanged, waiting, bad = (
             _Versions.of(rows)
             for rows in (pl.concat([earlier.select(VERSION), files]), staged, known_issues.rename({"path": "doc_id"}))
@@ -260,6 +260,12 @@ def _parents(path: str) -> list[str]:
 def _files_of(path: str) -> list[str]:
     """What may be the file that an issue's path is in: one above it, or the one whose row it is (``FILE:12``)."""
     return [*_parents(path), _ROW.sub("", path)] if _ROW.search(path) else _parents(path)
+
+
+def _whole_files(documents: pl.DataFrame) -> pl.DataFrame:
+    """Versions of files that are no documents, and of which all documents in them are: the columns of ``VERSION``."""
+    parts = documents.join(documents, left_on="source", right_on="doc_id", how="anti").unique(["source", *VERSION[1:]])
+    return parts.filter(pl.len().over("source") == 1).select(pl.col("source").alias("doc_id"), *VERSION[1:])
 
 
 def _refused_in_files(issues: pl.DataFrame, *, other_than: str) -> set[str]:

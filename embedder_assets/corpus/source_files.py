@@ -18,6 +18,8 @@ from embedder_assets.corpus.collections import (
     BEIR_CORPUS,
     BEIR_QRELS,
     BEIR_QUERIES,
+    COLLECTION_OPTIONS,
+    METADATA_FILE,
     Collection,
     is_document_name,
     visible_entries,
@@ -26,7 +28,7 @@ from embedder_assets.corpus.document import DocumentIssue
 from embedder_assets.corpus.paths import Entry, describe_os_error, may_read, open_file, printable, real_path, status
 from embedder_assets.errors import CorpusError, DocumentError
 
-_JUDGEMENTS = (BEIR_QUERIES, BEIR_QRELS, "qrels_*.tsv")
+_JUDGEMENTS = (BEIR_QUERIES, BEIR_QRELS, "qrels_*.tsv", COLLECTION_OPTIONS, METADATA_FILE)
 
 
 @dataclass(frozen=True)

@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import PurePosixPath
 
 from embedder_assets.corpus.beir import BeirRow, read_rows
-from embedder_assets.corpus.collections import Collection
-from embedder_assets.corpus.document import CONTAINERS, Document, DocumentIssue
+from embedder_assets.corpus.collection_options import CollectionOptions, JsonFields, read_options
+from embedder_assets.corpus.collections import COLLECTION_OPTIONS, Collection
+from embedder_assets.corpus.document import CONTAINERS, PLAIN, Document, DocumentIssue
 from embedder_assets.corpus.extract.extracted import Extracted, Omission
-from embedder_assets.corpus.extract.formats import ISOLATED, extract, media_type
+from embedder_assets.corpus.extract.formats import ISOLATED, empty, extract, finished, media_type
 from embedder_assets.corpus.extract.isolated import IsolatedExtractor
 from embedder_assets.corpus.extract.limits import DocumentLimits
 from embedder_assets.corpus.extract.mail import MAX_ATTACHMENTS
-from embedder_assets.corpus.extract.safe_open import read_bytes
+from embedder_assets.corpus.extract.plain import decode
+from embedder_assets.corpus.extract.safe_open import open_source, read_bytes
+from embedder_assets.corpus.json_rows import (
+    JSON_SUFFIXES,
+    ROW_SUFFIXES,
+    BadRow,
+    JsonRow,
+    extracted_json,
+    parse,
+    rows_of_array,
+    rows_of_lines,
+)
 from embedder_assets.corpus.source_files import Listing, SourceFile, list_sources
 from embedder_assets.errors import CorpusError, DocumentError
 
@@ -86,9 +99,10 @@ def read_sources(
                 progress(done, 0)
         return
     with IsolatedExtractor(limits) as isolated:
-        files = _Files(collection, limits, isolated)
+        files = _Files(collection, limits, isolated, read_options(collection)[0])
         for done, source in enumerate(listing.sources, start=1):
-            yield from files.read(source, known)
+            is_rows = source.path.suffix.lower() in ROW_SUFFIXES
+            yield from files.rows(source, known) if is_rows else files.read(source, known)
             progress(done, len(listing.sources))
 
 
@@ -108,6 +122,11 @@ def _read_rows(collection: Collection, source: SourceFile, limits: DocumentLimit
 def _row_document(collection: Collection, row: BeirRow) -> Document:
     text = "\n\n".join(part for part in (row.title, row.text) if part.strip())
     return Document(collection.name, row.row_id, text, "text/plain", row.size_bytes, row.title or row.row_id)
+
+
+def _attached(extracted: Extracted, mails: Sequence[str]) -> Extracted:
+    """The same, with the mail that it is attached to; ``mails`` are those that it is in, from the outermost on."""
+    return replace(extracted, metadata=extracted.metadata | {"attached_to": mails[-1]}) if mails else extracted
 
 
 @dataclass
@@ -137,6 +156,23 @@ class _Files:
     collection: Collection
     limits: DocumentLimits
     isolated: IsolatedExtractor
+    options: CollectionOptions
+
+    def rows(self, file: SourceFile, known: Known) -> Iterator[Read]:
+        """The documents on the lines of a file, one of them in memory at a time."""
+        thing = f"{self.collection.name}/{file.doc_id}"
+        source = Source(file.doc_id, None, self._rules(".jsonl"))
+        try:
+            self._refuse_unknown_fields(thing)
+            with open_source(self.collection, file.path, thing) as lines:
+                empty_file = True
+                for row in rows_of_lines(file.doc_id, lines, self.options.json, self.limits.document_bytes):
+                    empty_file = False
+                    yield self._row(source, row, known)
+            if empty_file:
+                raise empty(thing)
+        except DocumentError as error:
+            yield source, DocumentIssue.from_error(self.collection.name, file.doc_id, error)
 
     def read(self, file: SourceFile, known: Known) -> list[Read]:
         """The source that a file is and what it holds, then what is attached to it; None where nobody needs that."""
@@ -146,11 +182,28 @@ class _Files:
             data = read_bytes(self.collection, file.path, thing, self.limits.document_bytes)
         except DocumentError as error:
             return [(refused, DocumentIssue.from_error(self.collection.name, file.doc_id, error))]
-        found = Source(file.doc_id, hashlib.sha256(data).hexdigest(), EXTRACTION_VERSION)
+        found = Source(file.doc_id, hashlib.sha256(data).hexdigest(), self._rules(file.path.suffix.lower()))
         for source in (found, self._refused(found)):
             if known(source):
                 return [(source, None)]
         return list(self._documents(found, data, _Room(MAX_ATTACHMENTS)))
+
+    def _rules(self, suffix: str) -> str:
+        """Identifies how a file is read; of JSON also which fields are what."""
+        if self.options.json == JsonFields() or suffix not in JSON_SUFFIXES:
+            return EXTRACTION_VERSION
+        return f"{EXTRACTION_VERSION}+{hashlib.sha256(repr(self.options.json).encode()).hexdigest()[:8]}"
+
+    def _refuse_unknown_fields(self, thing: str) -> None:
+        """By other fields, what was read would get other ids, and the earlier documents would look deleted."""
+        if not self.options.valid:
+            raise DocumentError(
+                thing,
+                kind="unreadable",
+                expected=f"{COLLECTION_OPTIONS}, which may say what its fields are, to be right",
+                got="one that cannot be used",
+                remedy=f"Correct {COLLECTION_OPTIONS}.",
+            )
 
     def _refused(self, source: Source) -> Source:
         """A source that cannot be used: other limits may let it pass."""
@@ -160,11 +213,12 @@ class _Files:
         """What some bytes hold, and what the files hold that are attached to it, in ``mails`` that are attached."""
         suffix = PurePosixPath(source.doc_id).suffix.lower()
         try:
+            if suffix in JSON_SUFFIXES:
+                yield from self._json(source, suffix, data, mails)
+                return
             extracted = self._extracted(suffix, data, f"{self.collection.name}/{source.doc_id}")
             extracted = room.take(extracted, level=len(mails))
-            if mails:
-                extracted = replace(extracted, metadata=extracted.metadata | {"attached_to": mails[-1]})
-            yield source, self._document(source, suffix, extracted, len(data))
+            yield source, self._document(source, _attached(extracted, mails), len(data))
         except DocumentError as error:
             yield self._refused(source), DocumentIssue.from_error(self.collection.name, source.doc_id, error)
             return
@@ -172,21 +226,55 @@ class _Files:
             part = replace(source, doc_id=f"{source.doc_id}/{file.name}", file=source.file or source.doc_id)
             yield from self._documents(part, file.data, room, (*mails, source.doc_id))
 
+    def _json(self, source: Source, suffix: str, data: bytes, mails: tuple[str, ...]) -> Iterator[Read]:
+        """The documents in JSON: an object, or each object of an array or on a line."""
+        thing, fields = f"{self.collection.name}/{source.doc_id}", self.options.json
+        self._refuse_unknown_fields(thing)
+        if suffix in ROW_SUFFIXES:
+            rows = rows_of_lines(source.doc_id, io.BytesIO(data), fields, self.limits.document_bytes)
+        else:
+            values = parse(thing, decode(data, thing))
+            if not isinstance(values, list) or not any(isinstance(each, dict) for each in values):
+                extracted = finished(extracted_json(thing, values, fields), PLAIN, thing, self.limits)
+                yield source, self._document(source, _attached(extracted, mails), len(data))
+                return
+            rows = rows_of_array(source.doc_id, values, fields)
+        for row in rows:
+            yield self._row(source, row, mails=mails)
+
+    def _row(
+        self, source: Source, row: JsonRow | BadRow, known: Known = lambda _: False, mails: tuple[str, ...] = ()
+    ) -> Read:
+        """A row of a file; its digest is its own where the file, which is not read as a whole, has none."""
+        try:
+            if isinstance(row, BadRow):
+                raise row.error
+            sha256, file = source.sha256 or row.sha256, source.file or source.doc_id
+            found = replace(source, doc_id=f"{source.doc_id}/{row.row_id}", sha256=sha256, file=file)
+            if known(found):
+                return found, None
+            extracted = finished(row.extracted(), PLAIN, row.place, self.limits)
+            title = extracted.title or (row.row_id if row.is_named else PurePosixPath(source.doc_id).stem)
+            return found, self._document(found, _attached(replace(extracted, title=title), mails), row.size_bytes)
+        except DocumentError as error:
+            refused = self._refused(source) if source.sha256 else source
+            return refused, DocumentIssue.from_error(self.collection.name, row.place, error)
+
     def _extracted(self, suffix: str, data: bytes, thing: str) -> Extracted:
         if suffix in ISOLATED:
             return self.isolated.extract(suffix, data, thing)
         return extract(suffix, data, thing, self.limits)
 
-    def _document(self, source: Source, suffix: str, extracted: Extracted, size_bytes: int) -> Document:
+    def _document(self, source: Source, extracted: Extracted, size_bytes: int) -> Document:
         title = extracted.title or PurePosixPath(source.doc_id).stem
         return Document(
             self.collection.name,
             source.doc_id,
             extracted.text,
-            media_type(suffix, extracted),
+            media_type(PurePosixPath(source.doc_id).suffix.lower(), extracted),
             size_bytes,
             title,
-            json.dumps(extracted.metadata, ensure_ascii=False, sort_keys=True),
+            json.dumps(extracted.metadata, sort_keys=True),
             extracted.pages,
             [asdict(each) for each in extracted.omissions],
         )

@@ -7,12 +7,13 @@ import pytest
 from embedder_assets.corpus.collections import Collection
 from embedder_assets.corpus.document import MEDIA_TYPES
 from embedder_assets.corpus.extract import Document, DocumentIssue, formats, read_sources, safe_open, source_reader
+from embedder_assets.corpus.json_rows import JSON_SUFFIXES
 from embedder_assets.errors import DocumentError
 from tests.support.corpora.extraction import document, issue, limits, read, word
 
 
 def test_every_supported_suffix_has_an_extractor():
-    assert set(formats.EXTRACTORS) == set(MEDIA_TYPES)
+    assert {*formats.EXTRACTORS, *JSON_SUFFIXES} == set(MEDIA_TYPES)
 
 
 def test_markdown_is_titled_by_its_first_heading(collection):
