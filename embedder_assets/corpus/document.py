@@ -42,6 +42,7 @@ MEDIA_TYPES = {
     ".tsv": "text/tab-separated-values",
     ".ipynb": "application/x-ipynb+json",
     ".eml": "message/rfc822",
+    ".msg": "application/vnd.ms-outlook",
     ".json": "application/json",
     ".jsonl": "application/jsonl",
     ".ndjson": "application/x-ndjson",
@@ -49,7 +50,7 @@ MEDIA_TYPES = {
 }
 """The suffixes of the files that are documents, and the media type of each."""
 
-CONTAINERS = {".eml", ".json"}
+CONTAINERS = {".eml", ".msg", ".json"}
 """Suffixes of files that other documents may be in, which have the path of the file in front of their own."""
 
 

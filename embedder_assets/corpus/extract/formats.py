@@ -11,7 +11,7 @@ from embedder_assets.corpus.extract.docx import extract_docx
 from embedder_assets.corpus.extract.extracted import Extracted
 from embedder_assets.corpus.extract.html import extract_html
 from embedder_assets.corpus.extract.limits import DocumentLimits, over_limit, too_deep, too_long
-from embedder_assets.corpus.extract.mail import extract_eml
+from embedder_assets.corpus.extract.mail import extract_eml, extract_msg
 from embedder_assets.corpus.extract.pdf import extract_pdf
 from embedder_assets.corpus.extract.plain import extract_code, extract_plain
 from embedder_assets.corpus.extract.rst import extract_rst
@@ -34,6 +34,7 @@ EXTRACTORS: dict[str, Extractor] = {
     ".tsv": extract_csv,
     ".ipynb": extract_notebook,
     ".eml": extract_eml,
+    ".msg": extract_msg,
     **dict.fromkeys(CODE_LANGUAGES, extract_code),
 }
 ISOLATED = {suffix for suffix, extractor in EXTRACTORS.items() if extractor not in (extract_plain, extract_code)}

@@ -29,5 +29,5 @@ def attach(message: EmailMessage, **files: bytes | str | EmailMessage) -> EmailM
         else:
             data = content if isinstance(content, bytes) else content.encode()
             message.add_attachment(data, maintype="application", subtype="octet-stream", filename=name)
-    message.set_boundary(f"part of {message['subject']}")  # the same bytes each time
+    message.set_boundary(f"part-{message['subject'].encode().hex()[:40]}")  # the same bytes each time
     return message

@@ -1,128 +1,39 @@
-"""Mails to text: who wrote to whom and when, what they wrote, and the files that came with it.
-
-The headers are read as they are in the file: the parsers of the library's newer policies fail on some that mail
-programs write, and their time grows with the square of others.
-"""
+"""What is in a mail: its text, the files that become documents of their own, and what is left out."""
 
 from __future__ import annotations
 
-import email
 import re
 from collections import Counter
 from collections.abc import Iterator
-from email.header import decode_header
 from email.message import Message
-from email.utils import collapse_rfc2231_value, formataddr, getaddresses, parsedate_to_datetime
+from email.utils import collapse_rfc2231_value
 from pathlib import PurePosixPath
 
 from embedder_assets.corpus.document import MEDIA_TYPES, PLAIN
-from embedder_assets.corpus.extract.extracted import Attachment, Extracted, Omission, Value
+from embedder_assets.corpus.extract.extracted import Attachment, Extracted, Omission
 from embedder_assets.corpus.extract.html import markdown_of_html
 from embedder_assets.corpus.extract.limits import DocumentLimits
+from embedder_assets.corpus.extract.mail.headers import (
+    MAX_HEADER_CHARS,
+    Headers,
+    decode_leniently,
+    decoded_words,
+    unfolded,
+)
 from embedder_assets.errors import DocumentError
 
 MAX_BODY_PARTS = 200
 MAX_ATTACHMENTS = 200  # of one file, with those of the mails in it
-_MAX_HEADER_CHARS = 20_000
 _MAX_NAMED = 10
 _MAX_NAME_CHARS = 150
 _MAX_PART_LEVELS = 100
-_HEADERS = ("from", "to", "subject", "date", "message-id", "received", "content-type", "mime-version", "return-path")
 _SUFFIX_OF_TYPE = {PLAIN: ".txt", "message/rfc822": ".eml"} | {
     media_type: suffix for suffix, media_type in reversed(MEDIA_TYPES.items()) if media_type != PLAIN
 }
 _SIGNATURES = {"application/pgp-signature", "application/pkcs7-signature", "application/x-pkcs7-signature"}
-_SECRET = {"application/pkcs7-mime", "application/x-pkcs7-mime"}
-_ENCODED_WORD = re.compile(r"=\?[^?]{1,40}\?[bq]\?", re.IGNORECASE)
 _MARKDOWN_LINE = re.compile(r"^( {0,3})(#{1,6}(?:[ \t]|$)|(?:=+|-+)[ \t]*$)", re.MULTILINE)
 _CALENDAR_FIELD = re.compile(r"^(SUMMARY|DTSTART|DTEND|LOCATION|ORGANIZER|ATTENDEE|DESCRIPTION)([;:].*)$", re.MULTILINE)
 _CALENDAR_TIME = re.compile(r"^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)\d*")
-
-
-def extract_eml(data: bytes, thing: str, limits: DocumentLimits) -> Extracted:
-    """Turn a mail into text; it is Markdown where a part of it is HTML.
-
-    Raises:
-        DocumentError: With kind ``encrypted_mail``, ``unreadable_mail`` or ``too_deep``.
-    """
-    message = email.message_from_bytes(data.removeprefix(b"\xef\xbb\xbf").lstrip())
-    if not any(name in message for name in _HEADERS):
-        remedy = "Save it again as a mail in its own application, or remove it."
-        got = "no header of a mail"
-        raise DocumentError(thing, kind="unreadable_mail", expected="a mail (RFC 5322)", got=got, remedy=remedy)
-    _refuse_encrypted(message, thing)
-    return MailText(Headers.of(message), thing, limits).read(message)
-
-
-class Headers:
-    """The headers of a mail that say something to its readers.
-
-    Attributes:
-        values: Text of each header, by its name in lower case.
-        shortened: Names of those that were longer than is read.
-    """
-
-    def __init__(self, values: dict[str, str], shortened: list[str]) -> None:
-        self.values = values
-        self.shortened = shortened
-
-    @classmethod
-    def of(cls, message: Message) -> Headers:
-        """Those of a parsed message, the first of each name."""
-        raw = {name.lower(): str(value) for name, value in reversed(list(message.raw_items()))}
-        values = {name: _unfolded(value[:_MAX_HEADER_CHARS]) for name, value in raw.items()}
-        return cls(values, [name for name in ("to", "cc", "subject") if len(raw.get(name, "")) > _MAX_HEADER_CHARS])
-
-    @property
-    def subject(self) -> str:
-        """The subject, the words that it was encoded in decoded."""
-        return _decoded_words(self.values.get("subject", ""))
-
-    def addresses(self, name: str) -> list[str]:
-        """The addresses of a header, each with the name of the person if it has one."""
-        try:
-            pairs = getaddresses([self.values.get(name, "")])
-        except RecursionError:  # comments in comments
-            return [self.values[name]]
-        return [_address(_decoded_words(person), address) for person, address in pairs if person or address]
-
-    @property
-    def date(self) -> str:
-        """When the mail was sent, in ISO 8601; empty where that is not said."""
-        try:
-            return parsedate_to_datetime(self.values.get("date", "")).isoformat()
-        except (TypeError, ValueError, OverflowError):
-            return ""
-
-    def metadata(self) -> dict[str, Value]:
-        """What the headers say, as fields; ``thread`` is the id of the mail that began the conversation."""
-        ids = {name: re.findall(r"<[^<>\s]+>", self.values.get(name, "")) for name in _ID_HEADERS}
-        own, parents, references = (ids[name] for name in _ID_HEADERS)
-        fields: dict[str, Value] = {
-            "created": self.date,
-            "from": ", ".join(self.addresses("from")),
-            "to": self.addresses("to"),
-            "cc": self.addresses("cc"),
-            "message_id": own[0] if own else "",
-            "in_reply_to": parents[0] if parents else "",
-            "thread": next(iter([*references, *parents, *own]), ""),
-            "language": self.values.get("content-language", "").strip(),
-            "keywords": [word.strip() for word in _decoded_words(self.values.get("keywords", "")).split(",")],
-        }
-        return {name: value for name, value in fields.items() if value and value != [""]}
-
-    def lines(self) -> Iterator[str]:
-        """Lines for the top of the text."""
-        if self.subject:
-            yield f"Subject: {self.subject}"
-        for name in ("from", "to", "cc"):
-            if addresses := self.addresses(name):
-                yield f"{name.title()}: {', '.join(addresses)}"
-        if date := self.date or self.values.get("date", "").strip():
-            yield f"Date: {date}"
-
-
-_ID_HEADERS = ("message-id", "in-reply-to", "references")
 
 
 class MailText:
@@ -153,7 +64,7 @@ class MailText:
         """What was collected."""
         said = "\n\n".join(text for text, _ in self._texts).strip()
         if said.startswith("-----BEGIN PGP MESSAGE-----"):
-            raise _encrypted(self._thing, "text that is encrypted with PGP")
+            raise encrypted(self._thing, "text that is encrypted with PGP")
         is_markdown = any(is_markdown for _, is_markdown in self._texts)
         texts = [_escaped(text) if is_markdown and not as_it_is else text for text, as_it_is in self._texts]
         head = [*self._headers.lines(), *self._names()]
@@ -180,7 +91,7 @@ class MailText:
         for part, count in self._counts.items():
             yield Omission(part, count)
         for name in self._headers.shortened:
-            yield Omission("rest of a header", 1, f"{name.title()} ends after {_MAX_HEADER_CHARS:,} characters.")
+            yield Omission("rest of a header", 1, f"{name.title()} ends after {MAX_HEADER_CHARS:,} characters.")
 
     def _part(self, part: Message, level: int) -> None:
         content_type, payload = part.get_content_type(), part.get_payload()
@@ -284,28 +195,8 @@ def clean_name(name: str) -> str:
     return cleaned if len(cleaned) <= _MAX_NAME_CHARS else cleaned[: _MAX_NAME_CHARS - len(suffix)] + suffix
 
 
-def decode_leniently(data: bytes, declared: str | None) -> tuple[str, int]:
-    """Text of a part whose encoding is declared, or is to be guessed, and how many characters were lost."""
-    for encoding in (declared, "utf-8"):
-        try:
-            return data.decode(encoding or "utf-8"), 0
-        except (LookupError, UnicodeError, ValueError):
-            continue
-    text = data.decode("cp1252", "replace")
-    return text, text.count("\ufffd")
-
-
-def _refuse_encrypted(message: Message, thing: str) -> None:
-    content_type = message.get_content_type()
-    if content_type == "multipart/encrypted":
-        raise _encrypted(thing, "a mail that is encrypted")
-    if content_type in _SECRET:
-        kind = message.get_param("smime-type")
-        signed = isinstance(kind, str) and kind.lower() == "signed-data"
-        raise _encrypted(thing, "a mail inside a signature (S/MIME)" if signed else "a mail that is encrypted (S/MIME)")
-
-
-def _encrypted(thing: str, got: str) -> DocumentError:
+def encrypted(thing: str, got: str) -> DocumentError:
+    """The error of a mail that only its owner can read."""
     remedy = "Decrypt it in the mail program of its owner and save it again, or remove it."
     return DocumentError(thing, kind="encrypted_mail", expected="a mail that anybody can read", got=got, remedy=remedy)
 
@@ -330,40 +221,12 @@ def _file_name(part: Message) -> str:
     for header, parameter in (("content-disposition", "filename"), ("content-type", "name")):
         found = part.get_param(parameter, header=header)
         if found:
-            return _decoded_words(_unfolded(collapse_rfc2231_value(found)))
+            return decoded_words(unfolded(collapse_rfc2231_value(found)))
     return ""
 
 
-def _unfolded(value: str) -> str:
-    """A header on one line, with bytes beyond ASCII as the text that they most likely are."""
-    raw = value.encode("ascii", "surrogateescape") if value.isascii() or _has_escapes(value) else value.encode()
-    return " ".join(decode_leniently(raw, None)[0].split())
-
-
-def _has_escapes(value: str) -> bool:
-    return all(ord(character) < 128 or "\udc80" <= character <= "\udcff" for character in value)
-
-
-def _decoded_words(value: str) -> str:
-    """Text with its encoded words (RFC 2047) decoded; what is none stays as it is."""
-    if not _ENCODED_WORD.search(value):
-        return value
-    try:
-        parts = decode_header(value)
-    except ValueError:  # also email.errors.HeaderParseError
-        return value
-    texts = [part if isinstance(part, str) else decode_leniently(part, charset)[0] for part, charset in parts]
-    return " ".join("".join(texts).split())
-
-
-def _address(person: str, address: str) -> str:
-    if not person:
-        return address
-    return f"{person} <{address}>" if address and not person.isascii() else formataddr((person, address))
-
-
 def _header_lines(message: Message) -> str:
-    return "\n".join(f"{name}: {_decoded_words(_unfolded(str(value)))}" for name, value in message.raw_items())
+    return "\n".join(f"{name}: {decoded_words(unfolded(str(value)))}" for name, value in message.raw_items())
 
 
 def _calendar(text: str) -> str:
