@@ -192,7 +192,7 @@ class _NotebookReader:
 
     def _output(self, output: dict[str, Any]) -> Iterator[str]:
         kind, shown = output.get("output_type"), _object(output.get("data", output))
-        if kind in {"error", "pyerr"}:
+        if kind in ("error", "pyerr"):
             said = f"{_joined(output.get('ename'))}: {_joined(output.get('evalue'))}"
             yield _fenced(self._limited(said), "text")
             return

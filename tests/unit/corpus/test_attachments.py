@@ -211,7 +211,9 @@ def test_mails_in_mails_are_documents(read, store, put):
 
 
 def test_mails_nest_to_a_limit_that_is_named(read, store, folder):
-    (folder / "a.eml").write_bytes(b"From: a\nSubject: x\nContent-Type: message/rfc822\n\n" * 300 + b"From: b\n\nwords")
+    (folder / "a.eml").write_bytes(
+        b"From: a\nSubject: x\nContent-Type: message/rfc822\n\n" * 20_000 + b"From: b\n\nwords"
+    )
     read()
     assert len(doc_ids(store)) == 6
     (named,) = store.read("document_issues", "kb").rows(named=True)

@@ -21,12 +21,21 @@ def extract_eml(data: bytes, thing: str, limits: DocumentLimits) -> Extracted:
     Raises:
         DocumentError: With kind ``encrypted_mail``, ``unreadable_mail`` or ``too_deep``.
     """
-    message = email.message_from_bytes(data.removeprefix(b"\xef\xbb\xbf").lstrip())
+    message = email.message_from_bytes(data.removeprefix(b"\xef\xbb\xbf").lstrip(), _class=_Part)
     if not any(name in message for name in _HEADERS):
         remedy = "Save it again as a mail in its own application, or remove it."
         got = "no header of a mail"
         raise DocumentError(thing, kind="unreadable_mail", expected="a mail (RFC 5322)", got=got, remedy=remedy)
     return extract_message(message, thing, limits)
+
+
+class _Part(Message):
+    """A mail or a part of it; a mail inside stays the bytes that it is, however deep others are in it."""
+
+    def get_content_maintype(self) -> str:
+        """What the parser asks before it reads what is inside."""
+        found = super().get_content_maintype()
+        return "application" if found == "message" else found
 
 
 def extract_message(message: Message, thing: str, limits: DocumentLimits) -> Extracted:

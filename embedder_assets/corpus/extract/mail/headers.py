@@ -10,12 +10,14 @@ import re
 from collections.abc import Iterator
 from email.header import decode_header
 from email.message import Message
-from email.utils import formataddr, getaddresses, parsedate_to_datetime
+from email.utils import getaddresses, parsedate_to_datetime
 
 from embedder_assets.corpus.extract.extracted import Value
 
 MAX_HEADER_CHARS = 20_000
 _ENCODED_WORD = re.compile(r"=\?[^?]{1,40}\?[bq]\?", re.IGNORECASE)
+_SPECIAL = re.compile(r'[\][\\()<>@,:;"]')
+_SPECIAL_IN_QUOTES, _BACKSLASHED = re.compile(r'([\\"])'), r"\\\1"
 _ID_HEADERS = ("message-id", "in-reply-to", "references")
 
 
@@ -49,7 +51,7 @@ class Headers:
             pairs = getaddresses([self.values.get(name, "")])
         except RecursionError:  # comments in comments
             return [self.values[name]]
-        return [_address(decoded_words(person), address) for person, address in pairs if person or address]
+        return [address_line(decoded_words(person), address) for person, address in pairs if person or address]
 
     @property
     def date(self) -> str:
@@ -120,7 +122,9 @@ def decoded_words(value: str) -> str:
     return " ".join("".join(texts).split())
 
 
-def _address(person: str, address: str) -> str:
-    if not person:
-        return address
-    return f"{person} <{address}>" if address and not person.isascii() else formataddr((person, address))
+def address_line(person: str, address: str) -> str:
+    """An address with the name of the person, in quotation marks where something in it would end it."""
+    if not person or not address:
+        return person or address
+    name = f'"{_SPECIAL_IN_QUOTES.sub(_BACKSLASHED, person)}"' if _SPECIAL.search(person) else person
+    return f"{name} <{address}>"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import email
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -94,8 +95,8 @@ class MailText:
             yield Omission("rest of a header", 1, f"{name.title()} ends after {MAX_HEADER_CHARS:,} characters.")
 
     def _part(self, part: Message, level: int) -> None:
-        content_type, payload = part.get_content_type(), part.get_payload()
-        children = [child for child in payload if isinstance(child, Message)] if isinstance(payload, list) else []
+        content_type = part.get_content_type()
+        children = [child for child in part.get_payload() if isinstance(child, Message)] if part.is_multipart() else []
         if level > _MAX_PART_LEVELS:
             self._counts["part of a mail"] += 1
         elif content_type == "multipart/alternative":
@@ -105,12 +106,14 @@ class MailText:
                 self._part(child, level + 1)
         elif content_type in _SIGNATURES:
             return
-        elif content_type in {"message/delivery-status", "message/disposition-notification"}:
+        elif content_type == "message/delivery-status" and children:
             self.add_text("\n\n".join(map(_header_lines, children)))
-        elif content_type == "message/rfc822" and children:
-            subject = re.sub(r"[/\\:]+", "-", Headers.of(children[0]).subject)
-            name = _file_name(part) or f"{subject or 'message'}.eml"
-            self.add_file(name, content_type, _mail_inside(part, children[0]))
+        elif content_type == "message/disposition-notification":
+            self.add_text(self._decoded(part))
+        elif content_type == "message/rfc822":
+            inner = payload_of(part)
+            subject = re.sub(r"[/\\:]+", "-", Headers.of(email.message_from_bytes(_head(inner))).subject)
+            self.add_file(_file_name(part) or f"{subject or 'message'}.eml", content_type, inner)
         elif content_type.startswith("text/") and not _is_file(part):
             self._body(part, content_type)
         else:
@@ -142,9 +145,8 @@ class MailText:
             self.add_text(text)
 
     def _decoded(self, part: Message) -> str:
-        data = part.get_payload(decode=True)
-        data = data if isinstance(data, bytes) else b""
-        declared = part.get_content_charset()
+        data = payload_of(part)
+        declared = _parameter(part, "charset", "content-type") or None
         if declared is None and part.get_content_type() == "text/html":
             from bs4.dammit import EncodingDetector
 
@@ -165,8 +167,7 @@ class MailText:
         if content_type.startswith("image/") and (is_shown or part.get_content_disposition() is None):
             self._counts["embedded image"] += 1
             return
-        data = part.get_payload(decode=True)
-        self.add_file(name, content_type, data if isinstance(data, bytes) else b"")
+        self.add_file(name, content_type, payload_of(part))
 
     def add_file(self, name: str, content_type: str, data: bytes) -> None:
         """Takes a file that came with the mail, if it is of a format that documents have."""
@@ -201,16 +202,27 @@ def encrypted(thing: str, got: str) -> DocumentError:
     return DocumentError(thing, kind="encrypted_mail", expected="a mail that anybody can read", got=got, remedy=remedy)
 
 
-def _mail_inside(part: Message, child: Message) -> bytes:
-    """The bytes of a mail in a mail; some programs encode it, which they must not (RFC 2046, 5.2.1)."""
-    data = child.as_bytes()
-    if part.get("content-transfer-encoding", "").strip().lower() not in {"base64", "quoted-printable"}:
-        return data
-    encoded = Message()
-    encoded["Content-Transfer-Encoding"] = part["content-transfer-encoding"]
-    encoded.set_payload(data.decode("ascii", "surrogateescape"))
-    decoded = encoded.get_payload(decode=True)
-    return decoded if isinstance(decoded, bytes) else data
+def payload_of(part: Message) -> bytes:
+    """The bytes of a part, its transfer encoding undone."""
+    try:
+        data = part.get_payload(decode=True)
+    except ValueError:  # of the charset, which is none of its business
+        part.del_param("charset")
+        data = part.get_payload(decode=True)
+    return data if isinstance(data, bytes) else b""
+
+
+def _head(mail: bytes) -> bytes:
+    """The headers of a mail."""
+    return re.split(rb"\r?\n\r?\n", mail.lstrip(), maxsplit=1)[0]
+
+
+def _parameter(part: Message, name: str, header: str) -> str:
+    """A parameter of a header, empty where the library cannot make one of it."""
+    try:
+        return collapse_rfc2231_value(part.get_param(name, "", header) or "")
+    except (LookupError, ValueError):
+        return ""
 
 
 def _is_file(part: Message) -> bool:
@@ -219,9 +231,9 @@ def _is_file(part: Message) -> bool:
 
 def _file_name(part: Message) -> str:
     for header, parameter in (("content-disposition", "filename"), ("content-type", "name")):
-        found = part.get_param(parameter, header=header)
+        found = _parameter(part, parameter, header)
         if found:
-            return decoded_words(unfolded(collapse_rfc2231_value(found)))
+            return decoded_words(unfolded(found))
     return ""
 
 

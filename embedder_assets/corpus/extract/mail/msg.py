@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import email
 import io
+import re
 import struct
 from base64 import encodebytes
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from email.header import Header
 from email.message import Message
-from email.utils import format_datetime, formataddr
+from email.utils import format_datetime
 from typing import TYPE_CHECKING
 
 from embedder_assets.corpus.extract.extracted import Extracted, Omission
 from embedder_assets.corpus.extract.limits import DocumentLimits, too_deep
 from embedder_assets.corpus.extract.mail.eml import extract_message
-from embedder_assets.corpus.extract.mail.headers import decode_leniently
+from embedder_assets.corpus.extract.mail.headers import address_line, decode_leniently
 from embedder_assets.corpus.extract.mail.mail_text import encrypted
 from embedder_assets.errors import DocumentError
 
@@ -27,6 +29,19 @@ if TYPE_CHECKING:
 
 _STREAM = "__substg1.0_"
 _MAX_LEVELS = 20
+_TOKEN = re.compile(r"[\w.+-]+/[\w.+-]+", re.ASCII)
+_KEPT = {
+    "from",
+    "to",
+    "cc",
+    "subject",
+    "date",
+    "message-id",
+    "in-reply-to",
+    "references",
+    "keywords",
+    "content-language",
+}
 # Property ids (MS-OXPROPS).
 _CLASS, _SUBJECT, _HEADERS, _BODY, _HTML, _RTF = "001A", "0037", "007D", "1000", "1013", "1009"
 _SENDER_NAME, _SENDER_ADDRESSES, _SHOWN_TO = "0C1A", ("5D01", "0C1F"), "0E04"
@@ -54,7 +69,7 @@ def extract_msg(data: bytes, thing: str, limits: DocumentLimits) -> Extracted:
                 raise encrypted(thing, "a mail that is encrypted (S/MIME)")
             lost = item.has(_RTF) and not item.has(_BODY) and not item.has(_HTML)
             extracted = extract_message(_mail(item, thing, 0), thing, limits)
-    except (OleFileError, OSError, struct.error) as error:
+    except (OleFileError, OSError, OverflowError, ValueError, struct.error) as error:
         raise _unreadable(thing, f"{type(error).__name__}: {error}") from error
     detail = "It is there as RTF alone. Open the mail in Outlook, and save it as text or HTML."
     rtf = (Omission("body of a mail", 1, detail),) if lost else ()
@@ -85,17 +100,16 @@ def _mail(item: _Item, thing: str, level: int) -> Message:
 def _headers(item: _Item) -> dict[str, str]:
     """The headers that it came with, and where it has none those that its properties make."""
     sent = email.message_from_string(item.text(_HEADERS))
-    found = {
-        name: str(value) for name, value in reversed(list(sent.raw_items())) if not name.lower().startswith("content-")
-    }
-    found = {name.title(): value for name, value in found.items()}
+    found = {name.title(): str(value) for name, value in reversed(list(sent.raw_items())) if name.lower() in _KEPT}
     people: dict[int, list[str]] = {}
     for each in item.below("__recip_version1.0_"):
-        people.setdefault(each.number(_RECIPIENT_TYPE), []).append(_person(each.text(_NAME), each.first(_ADDRESSES)))
+        people.setdefault(each.number(_RECIPIENT_TYPE), []).append(
+            address_line(each.text(_NAME), each.first(_ADDRESSES))
+        )
     date = item.date(_SENT) or item.date(_DELIVERED)
     made = {
         "Subject": item.text(_SUBJECT),
-        "From": _person(item.text(_SENDER_NAME), item.first(_SENDER_ADDRESSES)),
+        "From": address_line(item.text(_SENDER_NAME), item.first(_SENDER_ADDRESSES)),
         "To": ", ".join(filter(None, people.get(1, []))) or item.text(_SHOWN_TO),
         "Cc": ", ".join(filter(None, people.get(2, []))),
         "Date": format_datetime(date) if date else "",
@@ -103,19 +117,16 @@ def _headers(item: _Item) -> dict[str, str]:
         "In-Reply-To": item.text(_IN_REPLY_TO),
         "References": item.text(_REFERENCES),
     }
-    return {name: value for name, value in {**made, **found}.items() if value}
+    return {name: _ascii(value) for name, value in {**made, **found}.items() if value.strip()}
 
 
 def _attachment(item: _Item, thing: str, level: int) -> Message:
     name = item.first(_FILE_NAMES)
     inner = item.storage(_DATA)
     if inner is not None:
-        part = Message()
-        part["Content-Type"] = "message/rfc822"
-        part.set_payload([_mail(inner, thing, level + 1)])
-        return part
-    part = _part(item.text(_MEDIA_TYPE) or "application/octet-stream", item.data(_DATA))
-    content_id = item.text(_CONTENT_ID)
+        return _part("message/rfc822", _mail(inner, thing, level + 1).as_bytes())
+    media_type, content_id = item.text(_MEDIA_TYPE).lower(), _ascii(item.text(_CONTENT_ID))
+    part = _part(media_type if _TOKEN.fullmatch(media_type) else "application/octet-stream", item.data(_DATA))
     if content_id:
         part["Content-ID"] = content_id
     part.add_header("Content-Disposition", "inline" if content_id else "attachment", filename=("utf-8", "", name))
@@ -221,8 +232,10 @@ def _fixed_properties(data: bytes) -> Iterator[tuple[int, bytes]]:
         yield tag, data[start + 8 : start + 16]
 
 
-def _person(name: str, address: str) -> str:
-    return formataddr((name, address)) if name.isascii() else f"{name} <{address}>"
+def _ascii(value: str) -> str:
+    """A header on one line, with what is beyond ASCII encoded."""
+    line = " ".join(value.split())
+    return line if line.isascii() and line.isprintable() else Header(line, "utf-8", maxlinelen=10**9).encode()
 
 
 def _unreadable(thing: str, got: str) -> DocumentError:
