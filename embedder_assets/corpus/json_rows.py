@@ -140,6 +140,15 @@ def rows_of_lines(path: str, lines: IO[bytes], fields: JsonFields, limit: int) -
     return _distinct(((f"{path}:{number}", line) for number, line in numbered if line is None or line.strip()), read)
 
 
+def is_lines(data: bytes) -> bool:
+    """Whether the content of a ``.json`` file is objects on lines, as some databases export them."""
+    lines = data.strip().splitlines()[:2]
+    try:
+        return len(lines) == 2 and all(isinstance(json.loads(line), dict) for line in lines)
+    except (ValueError, RecursionError):
+        return False
+
+
 def rows_of_array(path: str, values: Sequence[Any], fields: JsonFields) -> Iterator[JsonRow | BadRow]:
     """The objects of an array; ``path`` with the number of one is its place."""
 

@@ -26,6 +26,7 @@ from embedder_assets.corpus.json_rows import (
     BadRow,
     JsonRow,
     extracted_json,
+    is_lines,
     parse,
     rows_of_array,
     rows_of_lines,
@@ -230,7 +231,7 @@ class _Files:
         """The documents in JSON: an object, or each object of an array or on a line."""
         thing, fields = f"{self.collection.name}/{source.doc_id}", self.options.json
         self._refuse_unknown_fields(thing)
-        if suffix in ROW_SUFFIXES:
+        if suffix in ROW_SUFFIXES or is_lines(data):
             rows = rows_of_lines(source.doc_id, io.BytesIO(data), fields, self.limits.document_bytes)
         else:
             values = parse(thing, decode(data, thing))

@@ -11,6 +11,7 @@ from itertools import groupby, islice
 from typing import Any
 
 from embedder_assets.corpus.extract.extracted import Extracted, Omission, Value
+from embedder_assets.corpus.extract.html import markdown_of_html
 from embedder_assets.corpus.extract.limits import DocumentLimits, over_limit, too_long
 from embedder_assets.corpus.extract.markdown_table import markdown_table
 from embedder_assets.corpus.extract.plain import decode
@@ -29,7 +30,8 @@ _END = "\0"  # no text has it (``plain.decode``)
 _NOTEBOOK_IMAGE = re.compile(r"!\[[^\]]*\]\((?:attachment:|data:image/)[^)]*\)")
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _FENCES = re.compile(r"^ {0,3}(`{3,})", re.MULTILINE)
-_IMAGE_NAME = re.compile(r"<[^<>]*(?:Figure|Axes|Image)[^<>]*>")  # what stands for a picture where there is none
+# What stands for a picture or a page where it cannot be shown: ``<Figure size 640x480 with 1 Axes>``.
+_OBJECT = re.compile(r"<[^<>]*\b(?:Figure|Axes|Image|object)\b[^<>]*>")
 MAX_OUTPUT_CHARS = 2000  # what a cell prints beyond it is a log, or data
 
 
@@ -72,8 +74,17 @@ def _delimiter(sample: str) -> str:
 
 def _read(text: str, delimiter: str) -> Rows:
     rows = _rows(text, delimiter, csv.QUOTE_MINIMAL)
-    # A quotation mark that never closes would make one cell of all that follows.
-    return rows if rows is not None else _rows(text, delimiter, csv.QUOTE_NONE) or []
+    if rows is not None and not any("\n" in cell for row in rows for cell in row):
+        return rows
+    # A quotation mark that means inches would make one cell of all rows up to the next one, or to the end.
+    unquoted = _rows(text, delimiter, csv.QUOTE_NONE) or []
+    return unquoted if rows is None or 0 < _agreement(rows) <= _agreement(unquoted) else rows
+
+
+def _agreement(rows: Rows) -> float:
+    """The share of rows, without empty ones, that have the usual number of cells."""
+    widths = [len(row) for row in rows if any(row)]
+    return widths.count(_usual_width(rows)) / max(len(widths), 1)
 
 
 def _rows(text: str, delimiter: str, quoting: Any) -> Rows | None:
@@ -144,7 +155,7 @@ def _fitted(row: list[str], width: int, delimiter: str) -> list[str]:
     return cells if len(cells) <= width else [*cells[: width - 1], f"{delimiter} ".join(cells[width - 1 :])]
 
 
-def extract_notebook(data: bytes, thing: str, _limits: DocumentLimits) -> Extracted:
+def extract_notebook(data: bytes, thing: str, limits: DocumentLimits) -> Extracted:
     """Turn a Jupyter notebook into Markdown: its text as it is, code and what it printed in fences.
 
     Raises:
@@ -156,7 +167,7 @@ def extract_notebook(data: bytes, thing: str, _limits: DocumentLimits) -> Extrac
         raise _unreadable_notebook(thing, "JSON without a list of cells")
     about = _object(notebook.get("metadata"))
     language, kernel = _language(about), _object(about.get("kernelspec")).get("display_name")
-    reader = _NotebookReader(language)
+    reader = _NotebookReader(language, thing, limits)
     text = "\n".join(part for cell in cells if isinstance(cell, dict) for part in reader.parts(cell))
     named = {"programming_language": language, "kernel": kernel}
     metadata: dict[str, Value] = {name: value for name, value in named.items() if isinstance(value, str) and value}
@@ -170,9 +181,9 @@ def extract_notebook(data: bytes, thing: str, _limits: DocumentLimits) -> Extrac
 class _NotebookReader:
     """Turns cells into Markdown, and counts what is left out."""
 
-    def __init__(self, language: str) -> None:
-        self._language = language
-        self._images = self._shortened = 0
+    def __init__(self, language: str, thing: str, limits: DocumentLimits) -> None:
+        self._language, self._thing, self._limits = language, thing, limits
+        self._images = self._shortened = self._others = 0
 
     def parts(self, cell: dict[str, Any]) -> Iterator[str]:
         """The text of a cell and of its outputs."""
@@ -191,18 +202,24 @@ class _NotebookReader:
             yield f"{text.strip()}\n"
 
     def _output(self, output: dict[str, Any]) -> Iterator[str]:
+        """What a cell has shown: Markdown or text, HTML where the text only names an object."""
         kind, shown = output.get("output_type"), _object(output.get("data", output))
         if kind in ("error", "pyerr"):
             said = f"{_joined(output.get('ename'))}: {_joined(output.get('evalue'))}"
             yield _fenced(self._limited(said), "text")
             return
-        self._images += any(name.startswith("image/") or name in {"png", "jpeg", "svg"} for name in shown)
+        is_image = any(name.startswith("image/") or name in {"png", "jpeg", "svg"} for name in shown)
+        self._images += is_image
         markdown = _joined(shown.get("text/markdown"))
         plain = _joined(shown.get("text/plain")) or _joined(shown.get("text"))
         if markdown.strip():
             yield f"{self._limited(markdown).strip()}\n"
-        elif plain.strip() and not _IMAGE_NAME.fullmatch(plain.strip()):
+        elif plain.strip() and not _OBJECT.fullmatch(plain.strip()):
             yield _fenced(self._limited(plain), "text")
+        elif html := _joined(shown.get("text/html")):
+            yield self._limited(markdown_of_html(html, self._thing, self._limits))
+        elif shown and not is_image:
+            self._others += 1
 
     def _limited(self, text: str) -> str:
         text = _ESCAPES.sub("", text)
@@ -213,6 +230,8 @@ class _NotebookReader:
         """What is not in the text."""
         if self._images:
             yield Omission("embedded image", self._images)
+        if self._others:
+            yield Omission("output", self._others, "Neither text nor a picture.")
         if self._shortened:
             yield Omission("rest of an output", self._shortened, f"Outputs end after {MAX_OUTPUT_CHARS:,} characters.")
 

@@ -122,6 +122,13 @@ def test_json_without_objects_is_one_document(collection, content):
     assert "text" in document(collection, "a.json", content).text
 
 
+def test_lines_in_a_json_file_are_rows(read, store, folder):
+    (folder / "export.json").write_text(lines({"id": 1, "text": "one"}, {"id": 2, "text": "two"}), "utf-8")
+    read()
+    assert doc_ids(store) == ["export.json/1", "export.json/2"]
+    assert read().extracted == 0
+
+
 def test_ids_do_not_depend_on_rows_above(read, store, put):
     put({"text": "one"}, {"text": "two"})
     read()

@@ -75,8 +75,13 @@ def test_open_quotation_mark_swallows_no_row(collection):
     assert text.splitlines()[2:] == ['| A | "5 inch |', "| B | 6 |", "| C | 7 |"]
 
 
+def test_marks_for_inches_swallow_no_row(collection):
+    text = document(collection, "a.tsv", 'part\tsize\nA\t"5\nB\t6\nC\t"7\nD\t8\n').text
+    assert text.splitlines()[2:] == ['| A | "5 |', "| B | 6 |", '| C | "7 |', "| D | 8 |"]
+
+
 def test_single_column_is_a_table(collection):
-    assert document(collection, "a.csv", "name\nAda\nBob\n").text == "| name |\n| --- |\n| Ada |\n| Bob |\n"
+    assert document(collection, "a.csv", 'name\nAda\n"Bob\nB."\n').text == "| name |\n| --- |\n| Ada |\n| Bob B. |\n"
 
 
 def test_too_many_columns_are_refused(collection):
@@ -130,6 +135,14 @@ def test_pictures_and_long_outputs_are_named(collection):
     assert {each["part"]: each["count"] for each in found.omissions} == {"embedded image": 3, "rest of an output": 1}
     assert len(found.text) < 3000
     assert "Figure" not in found.text and "base64" not in found.text
+
+
+def test_html_is_shown_where_text_names_an_object(collection):
+    page = {"text/html": "<p>Some <b>words</b>", "text/plain": "<IPython.core.display.HTML object>"}
+    outputs = [{"output_type": "display_data", "data": each} for each in (page, {"application/json": {"a": 1}})]
+    found = document(collection, "a.ipynb", notebook(code("show()", *outputs)))
+    assert ("Some **words**" in found.text, "IPython" in found.text) == (True, False)
+    assert [(each["part"], each["count"]) for each in found.omissions] == [("output", 1)]
 
 
 def test_fences_in_code_do_not_end_it(collection):
