@@ -14,6 +14,7 @@ from embedder_assets.tables.store import TableStore
 from tests.support.corpora.folder import doc_ids, kill, write
 from tests.support.corpora.hostile import pdf
 from tests.support.corpora.mails import attach, mail
+from tests.support.corpora.msg import attachment, message, msg
 
 ALL = ["a.eml", "a.eml/notes.md", "a.eml/parts.csv"]
 
@@ -218,3 +219,13 @@ def test_mails_nest_to_a_limit_that_is_named(read, store, folder):
     assert len(doc_ids(store)) == 6
     (named,) = store.read("document_issues", "kb").rows(named=True)
     assert (named["kind"], named["part"], "5 mails" in named["message"]) == ("partial", "attachment", True)
+
+
+def test_outlook_mails_nest_to_a_limit_too(read, store, folder):
+    inner = message(p0037="Level 0", p1000="words")
+    for level in range(1, 12):
+        inner = message(None, (attachment("", inner),), p0037=f"Level {level}", p1000="words")
+    (folder / "a.msg").write_bytes(msg(None, (attachment("", inner),), p0037="Outer"))
+    read()
+    assert len(doc_ids(store)) == 6
+    assert issues(store) == {max(doc_ids(store), key=len): "partial"}

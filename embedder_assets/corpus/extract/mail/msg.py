@@ -10,6 +10,7 @@ import io
 import re
 import struct
 from base64 import encodebytes
+from collections import defaultdict
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.header import Header
@@ -18,7 +19,7 @@ from email.utils import format_datetime
 from typing import TYPE_CHECKING
 
 from embedder_assets.corpus.extract.extracted import Extracted, Omission
-from embedder_assets.corpus.extract.limits import DocumentLimits, too_deep
+from embedder_assets.corpus.extract.limits import DocumentLimits
 from embedder_assets.corpus.extract.mail.eml import extract_message
 from embedder_assets.corpus.extract.mail.headers import address_line, decode_leniently
 from embedder_assets.corpus.extract.mail.mail_text import encrypted
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from olefile import OleFileIO
 
 _STREAM = "__substg1.0_"
-_MAX_LEVELS = 20
+_MAX_LEVELS = 5  # each level is a third larger than the one inside
 _TOKEN = re.compile(r"[\w.+-]+/[\w.+-]+", re.ASCII)
 _KEPT = {
     "from",
@@ -55,20 +56,20 @@ def extract_msg(data: bytes, thing: str, limits: DocumentLimits) -> Extracted:
     """Turn a mail of Outlook into text.
 
     Raises:
-        DocumentError: With kind ``unreadable_mail``, ``encrypted_mail`` or ``too_deep``.
+        DocumentError: With kind ``unreadable_mail`` or ``encrypted_mail``.
     """
     from olefile import OleFileIO
     from olefile.olefile import OleFileError
 
     try:
         with OleFileIO(io.BytesIO(data)) as file:
-            item = _Item(file, ())
+            item = _Item(file)
             if not item.has_properties:
                 raise _unreadable(thing, "a file of another program")
             if item.text(_CLASS).upper() == "IPM.NOTE.SMIME":
                 raise encrypted(thing, "a mail that is encrypted (S/MIME)")
             lost = item.has(_RTF) and not item.has(_BODY) and not item.has(_HTML)
-            extracted = extract_message(_mail(item, thing, 0), thing, limits)
+            extracted = extract_message(_mail(item, 0), thing, limits)
     except (OleFileError, OSError, OverflowError, ValueError, struct.error) as error:
         raise _unreadable(thing, f"{type(error).__name__}: {error}") from error
     detail = "It is there as RTF alone. Open the mail in Outlook, and save it as text or HTML."
@@ -76,10 +77,8 @@ def extract_msg(data: bytes, thing: str, limits: DocumentLimits) -> Extracted:
     return Extracted(**{**vars(extracted), "omissions": (*extracted.omissions, *rtf)})
 
 
-def _mail(item: _Item, thing: str, level: int) -> Message:
+def _mail(item: _Item, level: int) -> Message:
     """What a storage holds, as a mail that is sent."""
-    if level > _MAX_LEVELS:
-        raise too_deep(thing, _MAX_LEVELS, "more mails in each other")
     mail = Message()
     for name, value in _headers(item).items():
         mail[name] = value
@@ -93,7 +92,7 @@ def _mail(item: _Item, thing: str, level: int) -> Message:
         bodies.attach(_part("text/html; charset=utf-8", item.html().encode()))
     mail.set_payload([bodies])
     for attachment in item.below("__attach_version1.0_"):
-        mail.attach(_attachment(attachment, thing, level))
+        mail.attach(_attachment(attachment, level))
     return mail
 
 
@@ -120,16 +119,18 @@ def _headers(item: _Item) -> dict[str, str]:
     return {name: _ascii(value) for name, value in {**made, **found}.items() if value.strip()}
 
 
-def _attachment(item: _Item, thing: str, level: int) -> Message:
+def _attachment(item: _Item, level: int) -> Message:
     name = item.first(_FILE_NAMES)
     inner = item.storage(_DATA)
-    if inner is not None:
-        return _part("message/rfc822", _mail(inner, thing, level + 1).as_bytes())
+    if inner is not None and level < _MAX_LEVELS:
+        return _part("message/rfc822", _mail(inner, level + 1).as_bytes())
     media_type, content_id = item.text(_MEDIA_TYPE).lower(), _ascii(item.text(_CONTENT_ID))
     part = _part(media_type if _TOKEN.fullmatch(media_type) else "application/octet-stream", item.data(_DATA))
     if content_id:
         part["Content-ID"] = content_id
-    part.add_header("Content-Disposition", "inline" if content_id else "attachment", filename=("utf-8", "", name))
+    part.add_header(
+        "Content-Disposition", "inline" if content_id else "attachment", filename=("utf-8", "", name or "mail")
+    )
     return part
 
 
@@ -147,13 +148,18 @@ class _Item:
     Args:
         file: The compound file.
         path: Of the storage in it.
+        tree: Names in each storage of the file; they are listed by default.
     """
 
-    def __init__(self, file: OleFileIO, path: tuple[str, ...]) -> None:
-        self._file = file
-        self._path = path
-        streams = file.listdir(streams=True, storages=True)
-        self._names = {each[len(path)] for each in streams if len(each) == len(path) + 1 and tuple(each[:-1]) == path}
+    def __init__(
+        self, file: OleFileIO, path: tuple[str, ...] = (), tree: dict[tuple[str, ...], set[str]] | None = None
+    ):
+        if tree is None:
+            tree = defaultdict(set)
+            for each in file.listdir(streams=True, storages=True):
+                tree[tuple(each[:-1])].add(each[-1])
+        self._file, self._path, self._tree = file, path, tree
+        self._names = tree.get(path, set())
         fixed = self._stream("__properties_version1.0")
         # 32 bytes stand in front of those of a file, 24 of a mail in it, 8 of anything else (MS-OXMSG 2.4.1).
         is_mail = path[-1:] and path[-1].startswith(f"{_STREAM}{_DATA}")
@@ -207,12 +213,12 @@ class _Item:
         """The storages in it whose names begin so."""
         for name in sorted(self._names):
             if name.startswith(prefix):
-                yield _Item(self._file, (*self._path, name))
+                yield _Item(self._file, (*self._path, name), self._tree)
 
     def storage(self, key: str) -> _Item | None:
         """A property that is a storage: a mail in a mail."""
         name = f"{_STREAM}{key}000D"
-        return _Item(self._file, (*self._path, name)) if name in self._names else None
+        return _Item(self._file, (*self._path, name), self._tree) if name in self._names else None
 
     def _kinds(self, key: str) -> list[str]:
         return [kind for kind in ("001F", "001E", "0102") if f"{_STREAM}{key}{kind}" in self._names]
@@ -222,8 +228,7 @@ class _Item:
         return {65001: "utf-8", 20127: "ascii"}.get(number, f"cp{number}") if number else None
 
     def _stream(self, name: str) -> bytes:
-        path = [*self._path, name]
-        return self._file.openstream(path).read() if self._file.exists(path) else b""
+        return self._file.openstream([*self._path, name]).read() if name in self._names else b""
 
 
 def _fixed_properties(data: bytes) -> Iterator[tuple[int, bytes]]:
