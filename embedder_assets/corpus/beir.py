@@ -15,7 +15,7 @@ from embedder_assets.errors import CorpusError, DocumentError
 
 _UTF8_BOM = b"\xef\xbb\xbf"
 # It is repeated in every row that is made from the document.
-_MAX_ID_CHARS = 1000
+MAX_ID_CHARS = 1000
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def read_rows(path: Path, collection: str, *, max_row_bytes: int) -> Iterator[Be
         place = f"{path.name}:{number}"
         try:
             if line is None:
-                raise _too_large(place, max_row_bytes)
+                raise too_large_row(place, max_row_bytes)
             if line.strip():
                 row = _parse(place, line)
                 _refuse_duplicate(place, row.row_id, first_line_of.setdefault(row.row_id, number), number)
@@ -62,7 +62,7 @@ def json_lines(path: Path, limit: int) -> Iterator[tuple[int, bytes | None]]:
     """
     try:
         with path.open("rb") as file:
-            yield from enumerate(_lines(file, limit), start=1)
+            yield from enumerate(read_lines(file, limit), start=1)
     except OSError as error:
         raise CorpusError(
             str(path),
@@ -72,7 +72,7 @@ def json_lines(path: Path, limit: int) -> Iterator[tuple[int, bytes | None]]:
         ) from error
 
 
-def _lines(file: IO[bytes], limit: int) -> Iterator[bytes | None]:
+def read_lines(file: IO[bytes], limit: int) -> Iterator[bytes | None]:
     """Yield each line, or None for one over the limit, of which never more than the limit is in memory."""
     first = True
     while line := file.readline(limit + 1):
@@ -88,18 +88,18 @@ def _parse(place: str, line: bytes) -> BeirRow:
     try:
         values = json.loads(line.decode("utf-8"))
     except UnicodeDecodeError as error:
-        raise _bad_row(place, "not_utf8", "UTF-8", f"an invalid byte at offset {error.start}") from error
+        raise bad_row(place, "not_utf8", "UTF-8", f"an invalid byte at offset {error.start}") from error
     except (ValueError, RecursionError) as error:
-        raise _bad_row(place, "bad_json", "one JSON object on a line", str(error)) from error
+        raise bad_row(place, "bad_json", "one JSON object on a line", str(error)) from error
     if not isinstance(values, dict):
-        raise _bad_row(place, "bad_json", "a JSON object", type(values).__name__)
+        raise bad_row(place, "bad_json", "a JSON object", type(values).__name__)
     row_id, title, text = _row_id(place, values), *(_string(place, values, key) for key in ("title", "text"))
     if any(has_lone_surrogates(value) for value in (row_id, title, text)):
-        raise _bad_row(place, "not_utf8", "text that UTF-8 can hold", "a lone surrogate escape (\\ud800 to \\udfff)")
+        raise bad_row(place, "not_utf8", "text that UTF-8 can hold", "a lone surrogate escape (\\ud800 to \\udfff)")
     if "\0" in row_id + title + text:
-        raise _bad_row(place, "binary", "text", "a NUL (\\u0000)")
+        raise bad_row(place, "binary", "text", "a NUL (\\u0000)")
     if not (title.strip() or text.strip()):
-        raise _bad_row(place, "empty", "a title or a text", f"neither for _id {row_id!r}")
+        raise bad_row(place, "empty", "a title or a text", f"neither for _id {row_id!r}")
     return BeirRow(row_id, title, text, len(line), hashlib.sha256(line).hexdigest(), _metadata(values))
 
 
@@ -118,11 +118,11 @@ def _row_id(place: str, values: dict[str, Any]) -> str:
     value = values.get("_id")
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    if isinstance(value, str) and len(value) > _MAX_ID_CHARS:
-        expected = f'an "_id" of at most {_MAX_ID_CHARS:,} characters'
-        raise _bad_row(place, "missing_id", expected, f"{len(value):,} characters")
+    if isinstance(value, str) and len(value) > MAX_ID_CHARS:
+        expected = f'an "_id" of at most {MAX_ID_CHARS:,} characters'
+        raise bad_row(place, "missing_id", expected, f"{len(value):,} characters")
     if not isinstance(value, str) or not value:
-        raise _bad_row(place, "missing_id", 'a string "_id"', "none" if value is None else repr(value)[:80])
+        raise bad_row(place, "missing_id", 'a string "_id"', "none" if value is None else repr(value)[:80])
     return value
 
 
@@ -131,20 +131,22 @@ def _string(place: str, values: dict[str, Any], key: str) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise _bad_row(place, "bad_json", f'a string "{key}"', type(value).__name__)
+        raise bad_row(place, "bad_json", f'a string "{key}"', type(value).__name__)
     return value.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _refuse_duplicate(place: str, row_id: str, first: int, number: int) -> None:
     if first != number:
-        raise _bad_row(place, "duplicate_id", "an _id that no other line has", f"{row_id!r}, already on line {first}")
+        raise bad_row(place, "duplicate_id", "an _id that no other line has", f"{row_id!r}, already on line {first}")
 
 
-def _bad_row(place: str, kind: str, expected: str, got: str) -> DocumentError:
+def bad_row(place: str, kind: str, expected: str, got: str) -> DocumentError:
+    """The error of a row that cannot be used."""
     return DocumentError(place, kind=kind, expected=expected, got=got, remedy="Correct or remove this line.")
 
 
-def _too_large(place: str, limit: int) -> DocumentError:
+def too_large_row(place: str, limit: int) -> DocumentError:
+    """The error of a row of more bytes than the limit."""
     remedy = "Split the row, or raise EMBEDDER_MAX_DOCUMENT_MB."
     got = f"more than {limit} bytes"
     return DocumentError(place, kind="too_large", expected=f"at most {limit} bytes", got=got, remedy=remedy)

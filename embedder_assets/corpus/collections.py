@@ -27,7 +27,7 @@ from pathlib import Path
 from stat import S_ISDIR
 from urllib.parse import quote
 
-from embedder_assets.corpus.document import MEDIA_TYPES
+from embedder_assets.corpus.document import CODE_LANGUAGES, MEDIA_TYPES
 from embedder_assets.corpus.paths import Entry, describe_os_error, list_folder, printable, real_path, status
 from embedder_assets.errors import CorpusError, did_you_mean
 
@@ -215,7 +215,7 @@ def _refuse_name_clash(root: Path, own_name: str, collections: list[Collection])
 
 
 def _suffix_words() -> str:
-    return " ".join(MEDIA_TYPES)
+    return f"{' '.join(suffix for suffix in MEDIA_TYPES if suffix not in CODE_LANGUAGES)}, or source code"
 
 
 def _may_be_folder(entry: Entry) -> bool:

@@ -11,6 +11,26 @@ from embedder_assets.errors import DocumentError
 
 DOCX_MEDIA_TYPE = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
 
+PLAIN = "text/plain"
+CODE_LANGUAGES = {
+    **dict.fromkeys((".c", ".h"), "c"),
+    **dict.fromkeys((".cc", ".cpp", ".cxx", ".hpp", ".hh"), "c++"),
+    **dict.fromkeys((".js", ".mjs", ".cjs", ".jsx"), "javascript"),
+    **dict.fromkeys((".ts", ".tsx"), "typescript"),
+    **dict.fromkeys((".kt", ".kts"), "kotlin"),
+    **dict.fromkeys((".sh", ".bash"), "shell"),
+    **dict.fromkeys((".ps1", ".psm1"), "powershell"),
+    **dict.fromkeys((".pl", ".pm"), "perl"),
+    **dict.fromkeys((".yaml", ".yml"), "yaml"),
+    **dict.fromkeys((".ini", ".cfg"), "ini"),
+    **{".cs": "c#", ".go": "go", ".java": "java", ".jl": "julia", ".lua": "lua", ".php": "php", ".proto": "protobuf"},
+    **{".py": "python", ".r": "r", ".rb": "ruby", ".rs": "rust", ".scala": "scala", ".sql": "sql", ".swift": "swift"},
+    **{".dart": "dart", ".tf": "terraform", ".toml": "toml"},
+}
+"""The suffixes of source code and of configuration that people write, and the language of each.
+
+Not of what is written for machines, or looks rather than says something: style sheets, SVG and XML, build output.
+"""
 MEDIA_TYPES = {
     ".md": "text/markdown",
     ".markdown": "text/markdown",
@@ -20,6 +40,15 @@ MEDIA_TYPES = {
     ".htm": "text/html",
     ".pdf": "application/pdf",
     ".docx": DOCX_MEDIA_TYPE,
+    ".csv": "text/csv",
+    ".tsv": "text/tab-separated-values",
+    ".ipynb": "application/x-ipynb+json",
+    ".eml": "message/rfc822",
+    ".msg": "application/vnd.ms-outlook",
+    ".json": "application/json",
+    ".jsonl": "application/jsonl",
+    ".ndjson": "application/x-ndjson",
+    **dict.fromkeys(CODE_LANGUAGES, PLAIN),
 }
 """The suffixes of the files that are documents, and the media type of each."""
 
@@ -32,6 +61,8 @@ NOTICES = {
     "unknown_format": "passed over",
 }
 """The kinds of issues that leave no document out, and the word with which each is shown."""
+CONTAINERS = {".eml", ".msg", ".json"}
+"""Suffixes of files that other documents may be in, which have the path of the file in front of their own."""
 
 
 @dataclass(frozen=True)

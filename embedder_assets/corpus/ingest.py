@@ -9,6 +9,7 @@ counted: rows that are staged and gone again are no deletion either.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ import polars as pl
 from embedder_assets.corpus.collections import BEIR_CORPUS, Collection, is_document_name
 from embedder_assets.corpus.deletion_guard import PendingDeletions, check_deletions, check_unusable
 from embedder_assets.corpus.document import NOTICES
-from embedder_assets.corpus.extract import Document, DocumentIssue, DocumentLimits, Source, read_sources
+from embedder_assets.corpus.extract import Document, DocumentIssue, DocumentLimits, Source, read_sources, refused_by
 from embedder_assets.corpus.metadata.resolver import RESOLVED, MetadataResolver
 from embedder_assets.corpus.partial_documents import COLUMNS, PARTIAL, partial_issues
 from embedder_assets.corpus.source_files import Listing, list_sources
@@ -35,6 +36,7 @@ CHARACTERS_PER_STAGED_FILE = 16_000_000
 STILL_THERE = "The earlier version stays in the tables."
 VERSION = ["doc_id", "source_sha256", "extraction"]
 KEY = ["doc_id", "content_sha256"]
+_ROW = re.compile(r":\d+$")
 # Kinds of issues of a BEIR collection that say which document they are of, so that no other one is in doubt.
 _OF_KNOWN_ROWS = {"duplicate_id"}
 # Kinds of issues of a folder that say nothing of what is in it.
@@ -101,10 +103,12 @@ class Ingest:
                 used. The documents are as they were.
             TableError: Documents that were read are not staged any more. The documents are as they were.
         """
-        earlier = self._store.read(DOCUMENTS, self._name, [*VERSION, "content_sha256", "omissions"])
-        listing = list_sources(self._collection, set(earlier["doc_id"]))
+        earlier = self._store.read(DOCUMENTS, self._name, [*VERSION, "content_sha256", "omissions", "source"])
+        earlier = earlier.with_columns(pl.col("source").fill_null(pl.col("doc_id")))
+        listing = list_sources(self._collection, {*earlier["doc_id"], *earlier["source"]})
         scan = self._scan(earlier, listing)
-        absent = earlier.filter(~pl.col("doc_id").is_in(pl.Series(scan.seen, dtype=pl.String).implode()))
+        unseen = earlier.filter(~_is_one_of("doc_id", scan.seen))
+        absent = unseen.filter(~_is_one_of("source", scan.unread))
         gone = self._gone(absent, scan, listing)
         moved = self._moved(gone, scan)
         remaining = earlier.height - gone.height + scan.changed.join(earlier, on="doc_id", how="anti").height
@@ -118,7 +122,7 @@ class Ingest:
         self._store.replace(ISSUES, self._name, issues)
         unusable = issues.filter(~pl.col("kind").is_in(list(NOTICES)))
         bad = _where(unusable, [_names_document(path, listing) for path in unusable["path"]])
-        check_unusable(self._name, bad, usable=len(scan.seen))
+        check_unusable(self._name, bad, usable=len(scan.seen) + unseen.height - absent.height)
         self._store.delete_and_insert(
             DOCUMENTS,
             self._name,
@@ -145,26 +149,38 @@ class Ingest:
         known_issues = (
             self._store.read(ISSUES, self._name).drop_nulls("source_sha256").filter(pl.col("kind") != PARTIAL)
         )
+        files = _whole_files(earlier)
         unchanged, waiting, bad = (
-            _Versions.of(rows) for rows in (earlier, staged, known_issues.rename({"path": "doc_id"}))
+            _Versions.of(rows)
+            for rows in (pl.concat([earlier.select(VERSION), files]), staged, known_issues.rename({"path": "doc_id"}))
         )
+        limits = DocumentLimits.of(self._settings)
+        outdated = _refused_in_files(known_issues, other_than=refused_by(limits))
+
+        def known(source: Source) -> bool:
+            # What is staged of a file need not be all that is in it.
+            is_staged = source in waiting and not source.is_container
+            return (source in unchanged and source.doc_id not in outdated) or is_staged or source in bad
+
         scan = _IngestScan(self._staging)
         sources = read_sources(
             self._collection,
-            DocumentLimits.of(self._settings),
-            known=lambda source: source in unchanged or source in waiting or source in bad,
+            limits,
+            known=known,
             listing=listing,
             progress=self._progress,
         )
         for source, item in sources:
             if isinstance(item, DocumentIssue):
                 scan.issue(source, item)
-            elif isinstance(item, Document):
+            elif isinstance(item, Document) and source not in unchanged and source not in waiting:
                 scan.document(source, item)
-            elif source in bad:
+            elif item is None and source in bad:
                 scan.known_issues.append(source.doc_id)
             else:
                 scan.known(source, staged=source not in unchanged)
+                if item is None:
+                    scan.unread.append(source.doc_id)
         scan.finish()
         return scan
 
@@ -176,11 +192,13 @@ class Ingest:
             unsure = any(issue.kind not in _OF_KNOWN_ROWS for issue in of_rows)
             return absent.clear() if unsure else absent
         in_the_way = {issue.path for _, issue in scan.issues if issue.kind in _OF_ITS_PATH_ALONE}
-        doubtful = {issue.path for _, issue in scan.issues if issue.kind not in _OF_ITS_PATH_ALONE} | set(
-            scan.known_issues
-        )
+        doubtful = set(scan.known_issues)
+        for source, issue in scan.issues:
+            if issue.kind not in {*_OF_ITS_PATH_ALONE, *_OF_KNOWN_ROWS}:
+                doubtful |= {issue.path, source.doc_id}  # a line that cannot be used may be any row of its file
         sure = [
-            doc_id not in in_the_way and not _is_or_is_below(doc_id, doubtful) for doc_id in absent["doc_id"].to_list()
+            in_the_way.isdisjoint([doc_id, file]) and not _is_or_is_below(doc_id, doubtful)
+            for doc_id, file in absent.select("doc_id", "source").iter_rows()
         ]
         return _where(absent, sure)
 
@@ -240,7 +258,15 @@ class Ingest:
             .join(since, on=key, how="left", nulls_equal=True)
             .with_columns(pl.col("first_seen").fill_null(datetime.now(UTC)))
         )
-        carried = before.filter(pl.col("path").is_in(scan.known_issues), pl.col("kind") != PARTIAL)
+        same = set(earlier.filter(_is_one_of("source", scan.unread))["source_sha256"])
+        unread, known = set(scan.unread), set(scan.known_issues)
+        carried = _where(
+            before,
+            [
+                kind != PARTIAL and (path in known or (digest in same and not unread.isdisjoint(_files_of(path))))
+                for path, kind, digest in before.select("path", "kind", "source_sha256").iter_rows()
+            ],
+        )
         issues = pl.concat([rows.select(list(SCHEMAS[ISSUES])), carried]).sort(key)
         return issues, issues.join(before, on=key, how="anti", nulls_equal=True)
 
@@ -260,13 +286,38 @@ class Ingest:
 
 def _is_or_is_below(doc_id: str, places: Set[str]) -> bool:
     """Whether a path, or a folder that it is in, is one of some places; ``.`` is the folder of all."""
-    parents = [doc_id[:end] for end, character in enumerate(doc_id) if character == "/"]
-    return not places.isdisjoint([".", doc_id, *parents])
+    return not places.isdisjoint([".", doc_id, *_parents(doc_id)])
+
+
+def _parents(path: str) -> list[str]:
+    """The folders or files that a path is in."""
+    return [path[:end] for end, character in enumerate(path) if character == "/"]
+
+
+def _files_of(path: str) -> list[str]:
+    """What may be the file that an issue's path is in: one above it, or the one whose row it is (``FILE:12``)."""
+    return [*_parents(path), _ROW.sub("", path)] if _ROW.search(path) else _parents(path)
+
+
+def _whole_files(documents: pl.DataFrame) -> pl.DataFrame:
+    """Versions of files that are no documents, and of which all documents in them are: the columns of ``VERSION``."""
+    parts = documents.join(documents, left_on="source", right_on="doc_id", how="anti").unique(["source", *VERSION[1:]])
+    return parts.filter(pl.len().over("source") == 1).select(pl.col("source").alias("doc_id"), *VERSION[1:])
+
+
+def _refused_in_files(issues: pl.DataFrame, *, other_than: str) -> set[str]:
+    """Files with documents in them that were refused by other limits; each path is that of a folder or of a file."""
+    rows = issues.filter(pl.col("extraction").str.contains("/", literal=True), pl.col("extraction") != other_than)
+    return {file for path in rows["path"] for file in _files_of(path)}
+
+
+def _is_one_of(column: str, values: list[str]) -> pl.Expr:
+    return pl.col(column).is_in(pl.Series(values, dtype=pl.String).implode())
 
 
 def _names_document(path: str, listing: Listing) -> bool:
     """Whether an issue's path is that of a document, and not of a folder or of a whole file of rows."""
-    return path not in (BEIR_CORPUS, *listing.about) if listing.is_beir else is_document_name(path)
+    return path not in (BEIR_CORPUS, *listing.about) if listing.is_beir else is_document_name(_ROW.sub("", path))
 
 
 def _where(rows: pl.DataFrame, wanted: list[bool]) -> pl.DataFrame:
@@ -299,6 +350,7 @@ class _IngestScan:
         seen: Ids of all documents that have a usable source.
         issues: What could not be used, with its source.
         known_issues: Paths of what could not be used before, and has not changed.
+        unread: Ids of what has not changed: what is in such a file has not changed either.
     """
 
     def __init__(self, staging: Staging) -> None:
@@ -309,6 +361,7 @@ class _IngestScan:
         self.seen: list[str] = []
         self.issues: list[tuple[Source, DocumentIssue]] = []
         self.known_issues: list[str] = []
+        self.unread: list[str] = []
 
     @property
     def changed(self) -> pl.DataFrame:
@@ -331,7 +384,8 @@ class _IngestScan:
         self.known(source, staged=True)
         digest = hashlib.sha256(document.text.encode()).hexdigest()
         version = {"source_sha256": source.sha256, "extraction": source.extraction}
-        self._rows.append({**vars(document), "content_sha256": digest, **version})
+        file = source.file or source.doc_id
+        self._rows.append({**vars(document), "content_sha256": digest, **version, "source": file})
         self._characters += len(document.text)
         if len(self._rows) >= ROWS_PER_STAGED_FILE or self._characters >= CHARACTERS_PER_STAGED_FILE:
             self.finish()

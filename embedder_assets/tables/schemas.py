@@ -30,7 +30,8 @@ SCHEMAS: dict[str, Schema] = {
     # the digest of the bytes it was extracted from (a file, or a line of corpus.jsonl), `extraction` identifies how.
     # `metadata` is a JSON object: `source_metadata`, which is what the source says of itself, with what the collection
     # adds. `public` is whether all may see a document without an `acl`, `pages` has the character offset of each page,
-    # `omissions` what the text lacks.
+    # `omissions` what the text lacks; `source` is the path of the file that it was in, which for a document that is a
+    # file of its own is `doc_id`.
     "documents": {
         "collection": _TEXT,
         "doc_id": _TEXT,
@@ -46,6 +47,7 @@ SCHEMAS: dict[str, Schema] = {
         "public": pl.Boolean(),
         "pages": pl.List(_COUNT),
         "omissions": pl.List(pl.Struct({"part": _TEXT, "count": _COUNT, "detail": _TEXT})),
+        "source": _TEXT,
     },
     # One row per field of the metadata of a collection's documents. `type` is text, number, time, boolean or list;
     # `documents` have the field, `conflicts` of them with a value of another type.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import random
 import re
 import zipfile
 from collections.abc import Callable
+from typing import Any
 
 from tests.fuzz.seeds import ROWS, SEEDS, WORDS
 
@@ -19,7 +21,25 @@ def document(chance: random.Random, suffix: str) -> bytes:
     """A damaged document of a format."""
     if suffix == ".docx" and chance.random() < 0.7:
         return _word(chance)
+    if suffix in {".json", ".ipynb"} and chance.random() < 0.6:
+        # One wrong byte ends the reading of JSON, so the rest of it stays JSON.
+        values = json.loads(SEEDS[suffix])
+        for _ in range(chance.choice((1, 2, 5))):
+            _replace(chance, values)
+        return json.dumps(values, ensure_ascii=chance.random() < 0.5).encode("utf-8", "surrogatepass")
     return _damaged(chance, SEEDS[suffix], suffix)
+
+
+def _replace(chance: random.Random, values: Any) -> None:
+    """Puts something odd in the place of a value of JSON, at any depth."""
+    keys = list(values) if isinstance(values, dict) else list(range(len(values)))
+    if not keys:
+        return
+    key = chance.choice(keys)
+    if isinstance(values[key], dict | list) and values[key] and chance.random() < 0.8:
+        _replace(chance, values[key])
+    else:
+        values[key] = copy.deepcopy(chance.choice(ODD))
 
 
 def line(chance: random.Random) -> bytes:
@@ -64,6 +84,8 @@ def _damaged(chance: random.Random, content: bytes, suffix: str) -> bytes:
     # Where one wrong byte ends the reading, much of the damage leaves the whole well-formed.
     strict = suffix == ".docx"
     damages = WELL_FORMED if strict and chance.random() < 0.95 else DAMAGES
+    if suffix == ".msg" and chance.random() < 0.8:
+        damages = [_flip, _noise]  # whatever moves a sector leaves nothing that can be read
     for _ in range(chance.choice((1, 1, 2, 3) if strict else (1, 1, 2, 3, 5, 10, 30))):
         content = chance.choice(damages)(chance, content, suffix)[:LARGEST]
     return content

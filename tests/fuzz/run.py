@@ -135,9 +135,16 @@ def _cut(settings: Settings, tokenizer: Path) -> None:
 
 
 def _account(store: TableStore, written: set[str], batch: Batch) -> None:
-    taken = set(store.read("documents", "kb")["doc_id"])
+    documents = store.read("documents", "kb", ["doc_id", "source"])
+    taken = set(documents["doc_id"])
     issues = store.read("document_issues", "kb").filter(~pl.col("kind").is_in(list(NOTICES)))
-    batch.outcomes = Counter({"taken": len(taken), **Counter(issues["kind"])})
+    # In a file may be several documents, some of which are taken.
+    files = taken if batch.suffix == ".jsonl" else set(documents["source"])
+    refused = {_file(path): kind for path, kind in issues.select("path", "kind").iter_rows()}
+    lines = Counter(issues["kind"])
+    batch.outcomes = Counter({"taken": len(files)}) + (
+        lines if batch.suffix == ".jsonl" else Counter(kind for file, kind in refused.items() if file not in files)
+    )
     for path, kind, message in issues.select("path", "kind", "message").iter_rows():
         if kind in NEVER:
             batch.findings.append(f"{path}: {kind}: {message}")
@@ -145,7 +152,7 @@ def _account(store: TableStore, written: set[str], batch: Batch) -> None:
         # An id may be anything, so lines are counted.
         lost = len(written) - len(taken) - issues.height
     else:
-        lost = len(written ^ (taken | set(issues["path"])))
+        lost = len(written ^ (files | set(refused)))
     if lost:
         batch.findings.append(f"{lost} documents are in neither table, or in both")
     # Damage may make another field of `acl`, but not one that is nobody's list.
@@ -155,6 +162,11 @@ def _account(store: TableStore, written: set[str], batch: Batch) -> None:
     chunks = store.read("chunks", "kb", ["doc_id"])
     if set(chunks["doc_id"]) - taken:
         batch.findings.append("chunks without a document")
+
+
+def _file(path: str) -> str:
+    """The file that an issue's path is in, or is a line of."""
+    return path.split("/", maxsplit=1)[0].split(":", maxsplit=1)[0]
 
 
 if __name__ == "__main__":

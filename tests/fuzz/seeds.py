@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import io
+import json
+from datetime import UTC, datetime
 
 import docx
 from reportlab.pdfgen.canvas import Canvas
+
+from tests.support.corpora.mails import attach, mail
+from tests.support.corpora.msg import attachment, message, msg
 
 MARKDOWN = """---
 layout: page
@@ -112,14 +117,103 @@ def word() -> bytes:
     return file.getvalue()
 
 
+CSV = 'Report;;\n\nid;note;"size, mm"\n1;"two\nlines; ""quoted""";3,5\n2;plain;\n;;\n3;x|y;7;8\n'
+RECORD: dict[str, object] = {
+    **{"id": 7, "title": "Title", "text": "Some words", "tags": ["a", "b"], "spec": {"flow": 1.5, "ok": True}},
+    **{"log": [{"at": "2024-05-06", "by": None}], "acl": ["group:a"]},
+}
+NOTEBOOK = {
+    "nbformat": 4,
+    "metadata": {"language_info": {"name": "python"}, "kernelspec": {"display_name": "Python 3"}},
+    "cells": [
+        {"cell_type": "markdown", "source": ["# Title\n", "Text ![x](attachment:x.png)"]},
+        {
+            "cell_type": "code",
+            "source": "x = 1\n```\n",
+            "outputs": [
+                {"output_type": "stream", "name": "stdout", "text": ["one\n", "two\n"]},
+                {"output_type": "display_data", "data": {"image/png": "iVBO", "text/plain": "<Figure>"}},
+                {"output_type": "error", "ename": "KeyError", "evalue": "\u001b[31mx", "traceback": []},
+            ],
+        },
+        {"cell_type": "raw", "source": "raw"},
+    ],
+}
+
+
+def eml() -> bytes:
+    """Alternatives, an inline picture, files and a mail with a file in it."""
+    inner = attach(mail("Inner words", "Inner"), list_csv="a,b\n1,2\n")
+    message = mail(
+        "Hello\n\n> quoted\n-- \nAda", "Gr\u00fc\u00dfe", Cc="J\u00fcrgen <j@b.c>", References="<0@b.c> <1@b.c>"
+    )
+    message.add_alternative("<h1>Hello</h1><p>Some <b>words</b>", subtype="html")
+    return attach(message, notes_md="# Notes\n", photo_heic=b"x", inner_eml=inner).as_bytes()
+
+
+def outlook() -> bytes:
+    """The same of Outlook."""
+    files = (attachment("list.csv", b"a,b\n1,2\n"), attachment("", message(p0037="Inner", p1000="inner words")))
+    texts = {"p0037": "Title", "p1000": "Some words", "p1013": b"<h1>Hello</h1>", "p0C1A": "Ada", "p5D01": "ada@b.c"}
+    return msg(datetime(2024, 5, 6, tzinfo=UTC), files, **texts)
+
+
 SEEDS: dict[str, bytes] = {
     ".md": MARKDOWN.encode(),
     ".rst": RST.encode(),
     ".html": HTML.encode(),
     ".pdf": pdf(),
     ".docx": word(),
+    ".csv": CSV.encode(),
+    ".json": json.dumps([RECORD, RECORD | {"id": 8}, {"name": "x", "n": 1}]).encode(),
+    ".ndjson": b"".join(json.dumps(RECORD | {"id": number}).encode() + b"\n" for number in range(5)),
+    ".ipynb": json.dumps(NOTEBOOK).encode(),
+    ".eml": eml(),
+    ".msg": outlook(),
 }
+_JSON = [
+    b"{",
+    b"[",
+    b'"id"',
+    b'"text": "',
+    b"\\ud800",
+    b"\\u0000",
+    b"1e999",
+    b"NaN",
+    b"null",
+    b"\xff",
+    b'"',
+    b"," * 9,
+    b"true",
+]
 WORDS: dict[str, list[bytes]] = {
+    ".csv": [b";", b",", b'"', b"\n", b"\r", b"|", b"\t", b'""', b"sep=,\n", b"\\", b"\0", b";" * 99, b"\xff", b"x"],
+    ".json": _JSON,
+    ".ndjson": [*_JSON, b"\n"],
+    ".ipynb": [*_JSON, b'"cells"', b'"outputs": [', b"image/png", b"```"],
+    ".eml": [
+        *(
+            b"\n",
+            b"\n\n",
+            b"--",
+            b"Content-Type: message/rfc822\n",
+            b"Content-Type: multipart/mixed; boundary=x\n\n--x\n",
+        ),
+        *(
+            b"=?utf-8?q?",
+            b"?=",
+            b"filename*=utf-8''%ff",
+            b"charset=utf-7",
+            b"\xff\xfe",
+            b"(",
+            b"<",
+            b'"',
+            b"=\n",
+            b"\0",
+        ),
+        *(b"Content-Transfer-Encoding: base64\n", b"Content-Disposition: attachment\n", b"begin 644 x\n"),
+    ],
+    ".msg": [b"\xff\xff\xff\xff", b"\xfe\xff\xff\xff", b"\0\0\0\0", b"_\0_\0a\0t\0", b"\x01\0\0\0", b"3\x007\0"],
     ".md": [b"> ", b"- ", b"1. ", b"# ", b"```", b"<!--", b"|", b"[", b"](", b"\t", b"---\n", b"***", b"&#x0;", b"\r"],
     ".rst": [
         b".. ",

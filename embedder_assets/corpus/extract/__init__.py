@@ -7,6 +7,7 @@ import what is exported here. Which files there are belongs to ``corpus``.
 
 from embedder_assets.corpus.document import Document, DocumentIssue
 from embedder_assets.corpus.extract.limits import DocumentLimits
-from embedder_assets.corpus.extract.source_reader import Source, read_sources
+from embedder_assets.corpus.extract.source import Source, refused_by
+from embedder_assets.corpus.extract.source_reader import read_sources
 
-__all__ = ["Document", "DocumentIssue", "DocumentLimits", "Source", "read_sources"]
+__all__ = ["Document", "DocumentIssue", "DocumentLimits", "Source", "read_sources", "refused_by"]

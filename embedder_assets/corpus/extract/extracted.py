@@ -46,6 +46,7 @@ class Extracted:
         omissions: What is not in the text, one for each kind of part.
         pages: Character offset of each page of the text, in order; empty for a format without pages.
         attachments: The files that it carries.
+        plain: Whether the text is plain although documents of its format are Markdown.
     """
 
     text: str
@@ -54,6 +55,7 @@ class Extracted:
     omissions: tuple[Omission, ...] = ()
     pages: tuple[int, ...] = ()
     attachments: tuple[Attachment, ...] = ()
+    plain: bool = False
 
     def to_frames(self) -> list[bytes]:
         """This as JSON, and the bytes of each attachment: what one process sends to another."""
@@ -70,4 +72,5 @@ class Extracted:
             tuple(Omission(**each) for each in values["omissions"]),
             tuple(values["pages"]),
             tuple(Attachment(name, data) for name, data in zip(values["attachments"], files, strict=True)),
+            values["plain"],
         )

@@ -6,14 +6,16 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 
-from embedder_assets.corpus.document import MEDIA_TYPES, has_lone_surrogates
+from embedder_assets.corpus.document import CODE_LANGUAGES, MEDIA_TYPES, PLAIN, has_lone_surrogates
 from embedder_assets.corpus.extract.docx import extract_docx
 from embedder_assets.corpus.extract.extracted import Extracted
 from embedder_assets.corpus.extract.html import extract_html
 from embedder_assets.corpus.extract.limits import DocumentLimits, over_limit, too_deep, too_long
+from embedder_assets.corpus.extract.mail import extract_eml, extract_msg
 from embedder_assets.corpus.extract.pdf import extract_pdf
-from embedder_assets.corpus.extract.plain import extract_plain
+from embedder_assets.corpus.extract.plain import extract_code, extract_plain
 from embedder_assets.corpus.extract.rst import extract_rst
+from embedder_assets.corpus.extract.structured import extract_csv, extract_notebook
 from embedder_assets.corpus.markdown import Heading, TooManyStepsError, headings
 from embedder_assets.errors import DocumentError
 
@@ -28,8 +30,14 @@ EXTRACTORS: dict[str, Extractor] = {
     ".htm": extract_html,
     ".pdf": extract_pdf,
     ".docx": extract_docx,
+    ".csv": extract_csv,
+    ".tsv": extract_csv,
+    ".ipynb": extract_notebook,
+    ".eml": extract_eml,
+    ".msg": extract_msg,
+    **dict.fromkeys(CODE_LANGUAGES, extract_code),
 }
-ISOLATED = {suffix for suffix, extractor in EXTRACTORS.items() if extractor is not extract_plain}
+ISOLATED = {suffix for suffix, extractor in EXTRACTORS.items() if extractor not in (extract_plain, extract_code)}
 """What a library parses that may hang, crash or fill the memory; text is only decoded."""
 
 # Block quotes and lists that begin on one line lie in each other. ``- - -`` without text is a rule.
@@ -47,7 +55,7 @@ def extract(suffix: str, data: bytes, thing: str, limits: DocumentLimits) -> Ext
     """
     try:
         extracted = EXTRACTORS[suffix](data, thing, limits)
-        return _finished(extracted, MEDIA_TYPES[suffix], thing, limits)
+        return finished(extracted, media_type(suffix, extracted), thing, limits)
     except _CARRIED:
         raise
     except RecursionError as error:
@@ -56,7 +64,17 @@ def extract(suffix: str, data: bytes, thing: str, limits: DocumentLimits) -> Ext
         raise unreadable(thing, f"{type(error).__name__}: {error}") from error
 
 
-def _finished(extracted: Extracted, media_type: str, thing: str, limits: DocumentLimits) -> Extracted:
+def media_type(suffix: str, extracted: Extracted) -> str:
+    """The media type of a document: that of its format, unless its text is plain."""
+    return PLAIN if extracted.plain else MEDIA_TYPES[suffix]
+
+
+def finished(extracted: Extracted, media_type: str, thing: str, limits: DocumentLimits) -> Extracted:
+    """What was extracted, with line ends of one kind and its first heading as the title where none is stated.
+
+    Raises:
+        DocumentError: It is empty, or goes beyond a limit.
+    """
     text = extracted.text.replace("\r\n", "\n").replace("\r", "\n")
     if len(text) > limits.text_chars:
         raise too_long(thing, limits)
@@ -66,7 +84,7 @@ def _finished(extracted: Extracted, media_type: str, thing: str, limits: Documen
         got = "a lone surrogate (U+D800 to U+DFFF)"
         remedy = "Remove the reference to that character."
         raise DocumentError(thing, kind="not_utf8", expected="text that UTF-8 can hold", got=got, remedy=remedy)
-    if media_type == "text/plain":
+    if media_type == PLAIN:
         return replace(extracted, text=text)
     _refuse_deep_markdown(text, thing, limits.markdown_nesting)
     # Also where the title is known: the stage that chunks the text parses it again, without a limit.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import codecs
+from pathlib import PurePosixPath
 
-from embedder_assets.corpus.extract.extracted import Extracted
+from embedder_assets.corpus.document import CODE_LANGUAGES
+from embedder_assets.corpus.extract.extracted import Extracted, Omission
 from embedder_assets.corpus.extract.limits import DocumentLimits
 from embedder_assets.errors import DocumentError
 
@@ -15,6 +17,7 @@ _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_MAX_CODE_LINE_CHARS = 5000
 _SAMPLE_BYTES = 8192
 _CONTROL_BYTES = bytes(byte for byte in range(32) if byte not in b"\t\n\v\f\r\x1b")
 _MAX_CONTROL_SHARE = 0.03  # bytes at random have a tenth, text in any 8-bit encoding has none
@@ -23,6 +26,24 @@ _MAX_CONTROL_SHARE = 0.03  # bytes at random have a tenth, text in any 8-bit enc
 def extract_plain(data: bytes, thing: str, _limits: DocumentLimits) -> Extracted:
     """Take a text file as it is."""
     return Extracted(decode(data, thing))
+
+
+def extract_code(data: bytes, thing: str, _limits: DocumentLimits) -> Extracted:
+    """Take source code as it is, without lines so long that nobody has written them: minified code, and data."""
+    lines = decode(data, thing).splitlines(keepends=True)
+    written = [line for line in lines if len(line) <= _MAX_CODE_LINE_CHARS]
+    if any(map(str.strip, lines)) and not any(map(str.strip, written)):
+        raise DocumentError(
+            thing,
+            kind="empty",
+            expected=f"lines that people have written, of at most {_MAX_CODE_LINE_CHARS:,} characters",
+            got="minified code or data",
+            remedy="Put the source that it was made from in its place, or remove it.",
+        )
+    detail = f"Longer than {_MAX_CODE_LINE_CHARS:,} characters: minified code or data."
+    dropped = [Omission("long line", len(lines) - len(written), detail)] if len(written) < len(lines) else []
+    language = CODE_LANGUAGES.get(PurePosixPath(thing).suffix.lower(), "")
+    return Extracted("".join(written), metadata={"programming_language": language}, omissions=tuple(dropped))
 
 
 def decode(data: bytes, thing: str, declared_encoding: str | None = None) -> str:

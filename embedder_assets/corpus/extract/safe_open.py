@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from embedder_assets.corpus.collections import Collection
 from embedder_assets.corpus.extract.formats import empty, unreadable
@@ -19,22 +22,33 @@ def read_bytes(collection: Collection, path: Path, thing: str, limit: int) -> by
     Raises:
         DocumentError: It cannot be read, is empty or larger than the limit, is no file, or lies outside the corpus.
     """
-    try:
-        # Opening a pipe would wait for its other end.
-        with os.fdopen(open_file(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise unreadable(thing, "a pipe, socket or device")
-            _refuse_moved_outside(collection, path, file.fileno())
-            data = file.read(status.st_size) if status.st_size <= limit else b""
-    except OSError as error:
-        raise unreadable(thing, f"{type(error).__name__}: {error.strerror}") from error
-    if status.st_size > limit:
-        expected, got = f"at most {limit / MB:g} MB", f"{status.st_size / MB:.1f} MB"
+    with open_source(collection, path, thing) as file:
+        size = os.fstat(file.fileno()).st_size
+        data = file.read(size) if size <= limit else b""
+    if size > limit:
+        expected, got = f"at most {limit / MB:g} MB", f"{size / MB:.1f} MB"
         raise over_limit(thing, kind="too_large", expected=expected, got=got, setting="max_document_mb")
     if not data:
         raise empty(thing)
     return data
+
+
+@contextmanager
+def open_source(collection: Collection, path: Path, thing: str) -> Iterator[IO[bytes]]:
+    """Open a file of a collection; also what goes wrong while it is read is an error of the document.
+
+    Raises:
+        DocumentError: It cannot be read, is no file, or lies outside the corpus.
+    """
+    try:
+        # Opening a pipe would wait for its other end.
+        with os.fdopen(open_file(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise unreadable(thing, "a pipe, socket or device")
+            _refuse_moved_outside(collection, path, file.fileno())
+            yield file
+    except OSError as error:
+        raise unreadable(thing, f"{type(error).__name__}: {error.strerror}") from error
 
 
 def _refuse_moved_outside(collection: Collection, path: Path, descriptor: int) -> None:

@@ -1,54 +1,21 @@
-"""Reads a collection's documents one by one; a document that cannot be used becomes an issue and the rest goes on."""
+"""Reads a collection's documents in order; a document that cannot be used becomes an issue and the rest goes on."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
-from pathlib import PurePosixPath
-from typing import Any
+from collections.abc import Callable, Generator, Iterator
 
 from embedder_assets.corpus.beir import BeirRow, read_rows
-from embedder_assets.corpus.collection_options import CollectionOptions, read_options
+from embedder_assets.corpus.collection_options import read_options
 from embedder_assets.corpus.collections import Collection
-from embedder_assets.corpus.document import MEDIA_TYPES, Document, DocumentIssue
-from embedder_assets.corpus.extract.extracted import Extracted
-from embedder_assets.corpus.extract.formats import ISOLATED, extract
-from embedder_assets.corpus.extract.isolated import IsolatedExtractor
+from embedder_assets.corpus.document import PLAIN, Document, DocumentIssue
+from embedder_assets.corpus.extract import source as versions
+from embedder_assets.corpus.extract.file_reader import FileReader
+from embedder_assets.corpus.extract.isolated import ExtractorPool
 from embedder_assets.corpus.extract.limits import DocumentLimits
-from embedder_assets.corpus.extract.safe_open import read_bytes
-from embedder_assets.corpus.metadata.values import ACL, closes, stated
+from embedder_assets.corpus.extract.source import Known, Read, Source
 from embedder_assets.corpus.source_files import Listing, SourceFile, list_sources
-from embedder_assets.errors import CorpusError, DocumentError
-
-# Raise it when what is extracted from the same bytes changes: every document is then extracted anew.
-EXTRACTION_VERSION = "2"
-# Of the rules by which the metadata of a file says who wrote it.
-_WITH_AUTHOR = "+author"
-# Omissions of what may have been the metadata of a document.
-_FRONT_MATTER = "front matter"
-_METADATA_PARTS = (_FRONT_MATTER, "metadata field")
-_FRONT_MATTER_CHARS = 100_000
-
-
-@dataclass(frozen=True)
-class Source:
-    """What a document is extracted from.
-
-    Attributes:
-        doc_id: Of the document; of what is none, its place in the collection.
-        sha256: Digest of the bytes of the file or of the row; None where they could not be read.
-        extraction: Identifies the rules of extraction; of a file that cannot be used, the limits too.
-    """
-
-    doc_id: str
-    sha256: str | None
-    extraction: str
-
-
-Known = Callable[[Source], bool]
-Read = tuple[Source, Document | DocumentIssue | None]
+from embedder_assets.errors import CorpusError
 
 
 def read_sources(
@@ -57,118 +24,54 @@ def read_sources(
     *,
     known: Known = lambda _: False,
     listing: Listing | None = None,
-    progress: Callable[[int, int], None] = lambda *_: None,
-) -> Iterator[Read]:
-    """Yield the sources of a collection and what they hold, with one of them in memory at a time.
+    progress: Callable[[int, int, int], None] = lambda *_: None,
+) -> Generator[Read, None, None]:
+    """Yield the sources of a collection and what they hold, with a bounded number of bytes of them in memory.
 
     Args:
         collection: The collection.
         limits: A document that goes beyond them is an issue.
         known: Whether nobody needs what a source holds; it is then not extracted, and None comes with it.
         listing: What is in the collection's folder; by default it is looked at now.
-        progress: Given the sources that are done, and their number, which is 0 where only the last one tells.
+        progress: Given the files that are done, or rows of BEIR, their number, which is 0 where only the last one
+            tells, and the pages of those that were read and have some.
 
     Raises:
         SettingsError: If the process that reads documents cannot start.
     """
     listing = listing or list_sources(collection)
     for issue in listing.issues:
-        yield Source(issue.path, None, EXTRACTION_VERSION), issue
+        yield Source(issue.path, None, versions.EXTRACTION_VERSION), issue
     if listing.is_beir:
         for source in listing.sources:
             for done, row in enumerate(_read_rows(collection, source, limits, known), start=1):
                 yield row
-                progress(done, 0)
+                progress(done, 0, 0)
         return
-    with IsolatedExtractor(limits) as isolated:
-        files = _Files(collection, limits, isolated, read_options(collection)[0])
-        for done, source in enumerate(listing.sources, start=1):
-            yield files.read(source, known)
-            progress(done, len(listing.sources))
+    with ExtractorPool(limits) as pool:
+        reader = FileReader(collection, read_options(collection)[0], limits, pool)
+        pages = 0
+        for found in reader.read(listing.sources, known):
+            yield found
+            pages += len(found[1].pages) if isinstance(found[1], Document) else 0
+            progress(reader.done, len(listing.sources), pages)
+        progress(reader.done, len(listing.sources), pages)
 
 
-def _read_rows(collection: Collection, source: SourceFile, limits: DocumentLimits, known: Known) -> Iterator[Read]:
+def _read_rows(collection: Collection, file: SourceFile, limits: DocumentLimits, known: Known) -> Iterator[Read]:
     try:
-        for row in read_rows(source.path, collection.name, max_row_bytes=limits.document_bytes):
+        for row in read_rows(file.path, collection.name, max_row_bytes=limits.document_bytes):
             if isinstance(row, DocumentIssue):
-                yield Source(row.path, None, EXTRACTION_VERSION), row
+                yield Source(row.path, None, versions.EXTRACTION_VERSION), row
             else:
-                found = Source(row.row_id, row.sha256, EXTRACTION_VERSION)
+                found = Source(row.row_id, row.sha256, versions.EXTRACTION_VERSION)
                 yield found, None if known(found) else _row_document(collection, row)
     except CorpusError as error:  # the rows that were read are as good as ever
-        issue = DocumentIssue(collection.name, source.doc_id, "unreadable", str(error))
-        yield Source(source.doc_id, None, EXTRACTION_VERSION), issue
+        issue = DocumentIssue(collection.name, file.doc_id, "unreadable", str(error))
+        yield Source(file.doc_id, None, versions.EXTRACTION_VERSION), issue
 
 
 def _row_document(collection: Collection, row: BeirRow) -> Document:
     text = "\n\n".join(part for part in (row.title, row.text) if part.strip())
-    return Document(
-        collection.name,
-        row.row_id,
-        text,
-        "text/plain",
-        row.size_bytes,
-        row.title or row.row_id,
-        json.dumps(row.metadata),
-    )
-
-
-@dataclass(frozen=True)
-class _Files:
-    """Reads the files of a collection."""
-
-    collection: Collection
-    limits: DocumentLimits
-    isolated: IsolatedExtractor
-    options: CollectionOptions
-
-    def read(self, file: SourceFile, known: Known) -> Read:
-        """The source that a file is and what it holds; None where nobody needs that."""
-        thing = f"{self.collection.name}/{file.doc_id}"
-        # Other limits may let pass what these refuse.
-        refused = Source(file.doc_id, None, f"{EXTRACTION_VERSION}/{self.limits.digest}")
-        try:
-            data = read_bytes(self.collection, file.path, thing, self.limits.document_bytes)
-            found = Source(file.doc_id, hashlib.sha256(data).hexdigest(), self._rules(self.options.author))
-            refused = replace(refused, sha256=found.sha256)
-            # What was read by the options that count once they can be read again is not read by others meanwhile.
-            others = [] if self.options.valid else [replace(found, extraction=self._rules(True))]
-            for source in (found, refused, *others):
-                if known(source):
-                    return source, None
-            suffix = file.path.suffix.lower()
-            return found, self._document(file, suffix, self._extracted(suffix, data, thing), len(data))
-        except DocumentError as error:
-            return refused, DocumentIssue.from_error(self.collection.name, file.doc_id, error)
-
-    @staticmethod
-    def _rules(author: bool) -> str:
-        return f"{EXTRACTION_VERSION}{_WITH_AUTHOR if author else ''}"
-
-    def _extracted(self, suffix: str, data: bytes, thing: str) -> Extracted:
-        if suffix in ISOLATED:
-            return self.isolated.extract(suffix, data, thing)
-        return extract(suffix, data, thing, self.limits)
-
-    def _document(self, file: SourceFile, suffix: str, extracted: Extracted, size_bytes: int) -> Document:
-        title = extracted.title or PurePosixPath(file.doc_id).stem
-        return Document(
-            self.collection.name,
-            file.doc_id,
-            extracted.text,
-            MEDIA_TYPES[suffix],
-            size_bytes,
-            title,
-            json.dumps(_stated(extracted, self.options), sort_keys=True),
-            extracted.pages,
-            [asdict(each) for each in extracted.omissions],
-        )
-
-
-def _stated(extracted: Extracted, options: CollectionOptions) -> dict[str, Any]:
-    """What a file says of itself; where a part of that is not read which may name who may see it, a broken ``acl``."""
-    fields = stated(extracted.metadata, author=options.author)
-    unread = " ".join(each.detail for each in extracted.omissions if each.part in _METADATA_PARTS)
-    if any(each.part == _FRONT_MATTER for each in extracted.omissions):
-        unread += extracted.text[:_FRONT_MATTER_CHARS]  # where it stays
-    return {ACL: None, **fields} if closes(unread) else fields
+    title = row.title or row.row_id
+    return Document(collection.name, row.row_id, text, PLAIN, row.size_bytes, title, json.dumps(row.metadata))

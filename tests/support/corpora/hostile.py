@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import json
 import os
+import random
 import socket
+import struct
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +16,10 @@ from pathlib import Path
 from reportlab.lib.pdfencrypt import StandardEncryption
 from reportlab.pdfgen.canvas import Canvas
 
+from tests.support.corpora.msg import msg
+
 AS_IT_IS = "as it is"
+PARTIAL = "partial"
 MB = 1_000_000
 PASSWORDS = "root:"  # what /etc/passwd would show
 DOCX_PARTS = {
@@ -31,7 +36,7 @@ LAUGHS = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10}">' for n in range(1, 10))
 
 @dataclass(frozen=True)
 class Hostile:
-    """A document and what has to come of it: the kind of an issue, or ``AS_IT_IS``."""
+    """A document and what has to come of it: the kind of an issue, ``PARTIAL`` or ``AS_IT_IS``."""
 
     name: str
     becomes: str
@@ -114,6 +119,41 @@ def nested_tables(depth: int) -> str:
     return "<w:tbl><w:tr><w:tc>" * depth + paragraph("x") + "</w:tc></w:tr></w:tbl>" * depth
 
 
+def nested_parts(depth: int) -> str:
+    parts = "".join(f"Content-Type: multipart/mixed; boundary=b{n}\n\n--b{n}\n" for n in range(depth))
+    return f"From: a@b.c\nSubject: parts\n{parts}\nwords"
+
+
+def many_parts(part: str, count: int) -> str:
+    return "From: a@b.c\nContent-Type: multipart/mixed; boundary=x\n\n" + f"--x\n{part}\n\nwords\n" * count + "--x--"
+
+
+def header_bomb() -> str:
+    odd = f"From: {'(' * 15_000}\nSubject: {'=?utf-8?q?a' * 100_000}\nTo: {'a@b.c, ' * 100_000}\nDate: {'(' * 50_000}\n"
+    return odd + "".join(f"X-{number}: y\n" for number in range(50_000)) + "\nwords"
+
+
+def circular_msg() -> bytes:
+    """A compound file whose sectors follow each other in a circle."""
+    whole = bytearray(msg(p0037="s", p1000="words" * 2000))
+    (table,) = struct.unpack_from("<I", whole, 76)
+    start = 512 * (table + 1)
+    whole[start : start + 512] = bytes(512)
+    return bytes(whole)
+
+
+def long_paths() -> str:
+    values: object = dict.fromkeys(map(str, range(50_000)), 1)
+    for _ in range(20):
+        values = {"x" * 1000: values}
+    return json.dumps(values)
+
+
+def notebook(output: str) -> str:
+    outputs = [{"output_type": "stream", "text": output}]
+    return json.dumps({"cells": [{"cell_type": "code", "source": "x", "outputs": outputs}]})
+
+
 INCLUDING = """
 Title
 =====
@@ -162,6 +202,26 @@ DOCUMENTS = [
     Hostile("deep.rst", "too_deep", of("\n\n".join("  " * level + "x" for level in range(600)))),
     Hostile("including.rst", AS_IT_IS, of(INCLUDING)),
     Hostile("surrogate.rst", "not_utf8", of("Words |x|\n\n.. |x| unicode:: 0xD800\n")),
+    Hostile("levels.eml", PARTIAL, of(nested_parts(1000))),
+    Hostile("parts.eml", PARTIAL, of(many_parts("", 20_000))),
+    Hostile("files.eml", PARTIAL, of(many_parts("Content-Type: x/y; name=x.bin", 20_000))),
+    Hostile("headers.eml", PARTIAL, of(header_bomb())),
+    Hostile(
+        "boundaries.eml", AS_IT_IS, of(f"From: a\nContent-Type: multipart/mixed; boundary={'x' * 100_000}\n\n--x\n")
+    ),
+    Hostile("secret.eml", "encrypted_mail", of(nested_parts(1).replace("mixed", "encrypted"))),
+    Hostile("circle.msg", AS_IT_IS, of(circular_msg())),
+    Hostile("random.msg", "unreadable_mail", of(msg(p0037="s")[:512] + random.Random(1).randbytes(50_000))),
+    Hostile("columns.csv", "too_complex", of("x," * 1_000_000 + "\n1,2\n")),
+    Hostile("quote.csv", AS_IT_IS, of('a,b\n1,"' + "x,y\n" * 50_000)),
+    Hostile("sparse.csv", "too_long", of(f"{'x,' * 9000}x\n" * 2 + "y\n" * 500_000)),
+    Hostile("deep.json", "bad_json", of("[" * 100_000)),
+    Hostile("levels.json", "too_deep", of('{"a": ' * 200 + "1" + "}" * 200)),
+    Hostile("digits.json", "bad_json", of('{"n": ' + "1" * 1_000_000 + "}")),
+    Hostile("paths.json", "too_long", of(long_paths())),
+    Hostile("deep.ipynb", "unreadable_notebook", of('{"cells": ' + "[" * 100_000)),
+    Hostile("outputs.ipynb", PARTIAL, of(notebook("line\n" * 1_000_000))),
+    Hostile("minified.js", "empty", of("x=1;" * 100_000)),
     Hostile("one_line.txt", AS_IT_IS, of(b"word " * 200_000)),
     Hostile("one_character.txt", "too_large", lambda path: path.write_bytes(b"x" * (50 * MB))),
     Hostile("loop.pdf", "unreadable_pdf", of(page_tree_loop())),

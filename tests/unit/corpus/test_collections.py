@@ -113,11 +113,11 @@ def test_impossible_partition_name_is_refused(tmp_path, name):
 
 def test_hidden_and_control_files_are_no_documents(tmp_path):
     write(tmp_path, "a/x.md", "a/.hidden.md", "a/.git/y.md", "a/queries.jsonl", "a/qrels.tsv", "a/qrels_graded.tsv")
-    write(tmp_path, "a/sub/qrels.tsv", "a/table.CSV", "a/LICENSE")
+    write(tmp_path, "a/sub/results.trec", "a/picture.PNG", "a/LICENSE")
     listing = list_sources(discover_collections(tmp_path)[0])
     assert [s.doc_id for s in listing.sources] == ["x.md"]
     assert listing.issues == []
-    assert listing.ignored == {".tsv": 1, ".csv": 1, "": 1}
+    assert listing.ignored == {".trec": 1, ".png": 1, "": 1}
 
 
 def test_suffixes_are_read_in_any_case(tmp_path):

@@ -74,7 +74,7 @@ def test_only_what_changed_is_extracted(read, folder, store, extracted):
 def test_new_extraction_rules_extract_everything(read, folder, store, monkeypatch):
     write(folder, a="one", b="two")
     read()
-    monkeypatch.setattr("embedder_assets.corpus.extract.source_reader.EXTRACTION_VERSION", "other")
+    monkeypatch.setattr("embedder_assets.corpus.extract.source.EXTRACTION_VERSION", "other")
     assert read().extracted == 2
     assert (store.count("documents", "kb"), set(store.read("documents", "kb")["extraction"])) == (2, {"other"})
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from embedder_assets.corpus.extract import source_reader
+from embedder_assets.corpus.extract import file_reader
 from embedder_assets.corpus.extract.extracted import Omission
 from tests.support.corpora.folder import kill, row, rows_of, write
 from tests.support.permissions import permissions_count
@@ -18,12 +18,12 @@ def source(monkeypatch):
     """Sets what the reader returns as metadata."""
 
     def source(**fields):
-        real = source_reader.extract
+        real = file_reader.extract
 
         def extract(*args):
             return replace(real(*args), metadata=fields)
 
-        monkeypatch.setattr(source_reader, "extract", extract)
+        monkeypatch.setattr(file_reader, "extract", extract)
 
     return source
 
@@ -103,7 +103,7 @@ def test_rules_add_fields_without_reading(read, folder, store, monkeypatch):
     write(folder, a="one", b="two")
     read()
     rules(folder, {"glob": "*.md", "product": "pump", "year": 1}, {"glob": "b.md", "year": 2, "product": None})
-    monkeypatch.setattr(source_reader, "extract", None)
+    monkeypatch.setattr(file_reader, "extract", None)
     outcome = read()
     assert (outcome.extracted, outcome.metadata_changed, issues(outcome)) == (0, 2, [])
     assert metadata(store) == {"a.md": {"product": "pump", "year": 1}, "b.md": {"year": 2}}
@@ -281,8 +281,8 @@ def test_no_document_is_kept_for_faulty_metadata(read, folder, store):
     ],
 )
 def test_unread_front_matter_opens_nothing(read, folder, store, monkeypatch, omission, closed):
-    real = source_reader.extract
-    monkeypatch.setattr(source_reader, "extract", lambda *args: replace(real(*args), omissions=(omission,)))
+    real = file_reader.extract
+    monkeypatch.setattr(file_reader, "extract", lambda *args: replace(real(*args), omissions=(omission,)))
     (folder / "collection.toml").write_text("public = true\n")
     write(folder, a="```yaml\nacl: [x\n```\n\ntext")
     read()

@@ -6,13 +6,14 @@ import pytest
 
 from embedder_assets.corpus.collections import Collection
 from embedder_assets.corpus.document import MEDIA_TYPES
-from embedder_assets.corpus.extract import Document, DocumentIssue, formats, read_sources, safe_open, source_reader
+from embedder_assets.corpus.extract import Document, DocumentIssue, formats, read_sources, safe_open, file_reader
+from embedder_assets.corpus.json_rows import JSON_SUFFIXES
 from embedder_assets.errors import DocumentError
 from tests.support.corpora.extraction import document, issue, limits, read, word
 
 
 def test_every_supported_suffix_has_an_extractor():
-    assert set(formats.EXTRACTORS) == set(MEDIA_TYPES)
+    assert {*formats.EXTRACTORS, *JSON_SUFFIXES} == set(MEDIA_TYPES)
 
 
 def test_markdown_is_titled_by_its_first_heading(collection):
@@ -121,8 +122,8 @@ def test_documents_are_streamed(collection, monkeypatch):
     for name in "abc":
         (collection.root / f"{name}.md").write_text(name)
     read_ones = []
-    real = source_reader.read_bytes
-    monkeypatch.setattr(source_reader, "read_bytes", lambda *given: read_ones.append(given[1].name) or real(*given))
+    real = file_reader.read_bytes
+    monkeypatch.setattr(file_reader, "read_bytes", lambda *given: read_ones.append(given[1].name) or real(*given))
     stream = (item for _, item in read_sources(collection, limits(collection)))
     next(stream)
     assert read_ones == ["a.md"]
