@@ -43,6 +43,7 @@ def documents(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipe
             "kept": outcome.kept,
             "issues": outcome.issues.height,
             "new_issues": outcome.new_issues.height,
+            "pages": sum(batch["pages"].list.len().sum() for batch in tables.batches("documents", name, ["pages"])),
             "size_bytes": int(tables.read("documents", name, ["size_bytes"])["size_bytes"].sum()),
             "folder": dg.MetadataValue.path(collection.root),
             "preview": table_preview(tables.read("documents", name, shown, limit=PREVIEW_ROWS), shown),

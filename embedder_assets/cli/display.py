@@ -49,15 +49,15 @@ DAMAGED = "damaged"
 def progress() -> Iterator[ProgressReport]:
     """A progress bar per stage and collection on standard error, and the present step; gone when the context ends."""
     described = TextColumn("{task.description}", markup=False)
-    columns = (described, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (described, BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[pages]}"), TimeElapsedColumn())
     # The stream of now: while steps run, another one stands in its place.
     stderr = console(sys.stderr)
     # Each refresh is half a percent of a core; where nobody sees them, there are none.
     bars = Progress(*columns, console=stderr, transient=True, refresh_per_second=5, disable=not stderr.is_terminal)
-    step = bars.add_task("starting", total=None)
+    step = bars.add_task("starting", total=None, pages="")
     tasks: dict[tuple[str, str], TaskID] = {}
 
-    def report(stage: str, collection: str, done: int, total: int) -> None:
+    def report(stage: str, collection: str, done: int, total: int, pages: int = 0) -> None:
         if not total:
             if not done:
                 bars.reset(step, description=f"{stage} {plain(collection)}")
@@ -65,8 +65,8 @@ def progress() -> Iterator[ProgressReport]:
             return
         key = (stage, collection)
         if key not in tasks:
-            tasks[key] = bars.add_task(plain(f"{stage:<7} {collection}"), total=total)
-        bars.update(tasks[key], completed=done, total=total)
+            tasks[key] = bars.add_task(plain(f"{stage:<7} {collection}"), total=total, pages="")
+        bars.update(tasks[key], completed=done, total=total, pages=f"{pages} pages" if pages else "")
 
     # Not as a context: an interrupt of its own start would leave it drawing below what is said then.
     try:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Set
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -67,7 +68,8 @@ class Ingest:
         store: The tables.
         settings: The resolved settings.
         collection: The collection.
-        progress: Given the sources that are done, and their number, which is 0 where it is not known.
+        progress: Given the sources that are done, their number, which is 0 where it is not known, and the pages of
+            those that were read.
     """
 
     def __init__(
@@ -75,7 +77,7 @@ class Ingest:
         store: TableStore,
         settings: Settings,
         collection: Collection,
-        progress: Callable[[int, int], None] = lambda *_: None,
+        progress: Callable[[int, int, int], None] = lambda *_: None,
     ) -> None:
         self._store = store
         self._settings = settings
@@ -141,15 +143,17 @@ class Ingest:
             listing=listing,
             progress=self._progress,
         )
-        for source, item in sources:
-            if isinstance(item, DocumentIssue):
-                scan.issue(source, item)
-            elif isinstance(item, Document):
-                scan.document(source, item)
-            elif source in bad:
-                scan.known_issues.append(source.doc_id)
-            else:
-                scan.known(source, staged=source not in unchanged)
+        # Closed: its processes end with the run, whatever ends it.
+        with closing(sources):
+            for source, item in sources:
+                if isinstance(item, DocumentIssue):
+                    scan.issue(source, item)
+                elif isinstance(item, Document):
+                    scan.document(source, item)
+                elif source in bad:
+                    scan.known_issues.append(source.doc_id)
+                else:
+                    scan.known(source, staged=source not in unchanged)
         scan.finish()
         return scan
 

@@ -1,10 +1,12 @@
-"""Reads a collection's documents one by one; a document that cannot be used becomes an issue and the rest goes on."""
+"""Reads a collection's documents in order; a document that cannot be used becomes an issue and the rest goes on."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import PurePosixPath
 
@@ -13,7 +15,7 @@ from embedder_assets.corpus.collections import Collection
 from embedder_assets.corpus.document import MEDIA_TYPES, Document, DocumentIssue
 from embedder_assets.corpus.extract.extracted import Extracted
 from embedder_assets.corpus.extract.formats import ISOLATED, extract
-from embedder_assets.corpus.extract.isolated import IsolatedExtractor
+from embedder_assets.corpus.extract.isolated import ExtractorPool
 from embedder_assets.corpus.extract.limits import DocumentLimits
 from embedder_assets.corpus.extract.safe_open import read_bytes
 from embedder_assets.corpus.source_files import Listing, SourceFile, list_sources
@@ -21,6 +23,10 @@ from embedder_assets.errors import CorpusError, DocumentError
 
 # Raise it when what is extracted from the same bytes changes: every document is then extracted anew.
 EXTRACTION_VERSION = "2"
+# Text is read in this process for about as long as the start of another one takes; what then follows is shared out.
+TEXT_HERE_S = 0.3
+# Files that may wait behind one that takes long.
+MOST_PENDING = 1000
 
 
 @dataclass(frozen=True)
@@ -48,16 +54,17 @@ def read_sources(
     *,
     known: Known = lambda _: False,
     listing: Listing | None = None,
-    progress: Callable[[int, int], None] = lambda *_: None,
-) -> Iterator[Read]:
-    """Yield the sources of a collection and what they hold, with one of them in memory at a time.
+    progress: Callable[[int, int, int], None] = lambda *_: None,
+) -> Generator[Read, None, None]:
+    """Yield the sources of a collection and what they hold, with a bounded number of bytes of them in memory.
 
     Args:
         collection: The collection.
         limits: A document that goes beyond them is an issue.
         known: Whether nobody needs what a source holds; it is then not extracted, and None comes with it.
         listing: What is in the collection's folder; by default it is looked at now.
-        progress: Given the sources that are done, and their number, which is 0 where only the last one tells.
+        progress: Given the sources that are done, their number, which is 0 where only the last one tells, and the
+            pages of those that were read and have some.
 
     Raises:
         SettingsError: If the process that reads documents cannot start.
@@ -69,13 +76,14 @@ def read_sources(
         for source in listing.sources:
             for done, row in enumerate(_read_rows(collection, source, limits, known), start=1):
                 yield row
-                progress(done, 0)
+                progress(done, 0, 0)
         return
-    with IsolatedExtractor(limits) as isolated:
-        files = _Files(collection, limits, isolated)
-        for done, source in enumerate(listing.sources, start=1):
-            yield files.read(source, known)
-            progress(done, len(listing.sources))
+    with ExtractorPool(limits) as pool:
+        pages = 0
+        for done, (source, item) in enumerate(_Files(collection, limits, pool).read(listing.sources, known), start=1):
+            yield source, item
+            pages += len(item.pages) if isinstance(item, Document) else 0
+            progress(done, len(listing.sources), pages)
 
 
 def _read_rows(collection: Collection, source: SourceFile, limits: DocumentLimits, known: Known) -> Iterator[Read]:
@@ -97,39 +105,81 @@ def _row_document(collection: Collection, row: BeirRow) -> Document:
 
 
 @dataclass(frozen=True)
+class _Submitted:
+    """A file that the pool reads: as it is if it can be used, and as it is refused."""
+
+    file: SourceFile
+    found: Source
+    refused: Source
+    size_bytes: int
+
+
 class _Files:
     """Reads the files of a collection."""
 
-    collection: Collection
-    limits: DocumentLimits
-    isolated: IsolatedExtractor
+    def __init__(self, collection: Collection, limits: DocumentLimits, pool: ExtractorPool) -> None:
+        self._collection = collection
+        self._limits = limits
+        self._pool = pool
+        self._text_s = 0.0
 
-    def read(self, file: SourceFile, known: Known) -> Read:
-        """The source that a file is and what it holds; None where nobody needs that."""
-        thing = f"{self.collection.name}/{file.doc_id}"
+    def read(self, files: Iterable[SourceFile], known: Known) -> Iterator[Read]:
+        """Each source that a file is and what it holds, in order; None where nobody needs that."""
+        pending: deque[Read | _Submitted] = deque()
+        for file in files:
+            pending.append(self._begin(file, known))
+            while pending and not self._can_wait(pending):
+                yield self._finish(pending.popleft())
+        for each in pending:
+            yield self._finish(each)
+
+    def _can_wait(self, pending: Sequence[Read | _Submitted]) -> bool:
+        held_up = isinstance(pending[0], _Submitted) and not self._pool.is_ready
+        return held_up and not self._pool.is_full and len(pending) < MOST_PENDING
+
+    def _begin(self, file: SourceFile, known: Known) -> Read | _Submitted:
+        thing = f"{self._collection.name}/{file.doc_id}"
         # Other limits may let pass what these refuse.
-        refused = Source(file.doc_id, None, f"{EXTRACTION_VERSION}/{self.limits.digest}")
+        refused = Source(file.doc_id, None, f"{EXTRACTION_VERSION}/{self._limits.digest}")
         try:
-            data = read_bytes(self.collection, file.path, thing, self.limits.document_bytes)
+            data = read_bytes(self._collection, file.path, thing, self._limits.document_bytes)
             found = Source(file.doc_id, hashlib.sha256(data).hexdigest(), EXTRACTION_VERSION)
             refused = replace(refused, sha256=found.sha256)
             for source in (found, refused):
                 if known(source):
                     return source, None
             suffix = file.path.suffix.lower()
-            return found, self._document(file, suffix, self._extracted(suffix, data, thing), len(data))
+            if self._is_read_here(suffix):
+                return found, self._document(file, suffix, self._extract_here(suffix, data, thing), len(data))
         except DocumentError as error:
-            return refused, DocumentIssue.from_error(self.collection.name, file.doc_id, error)
+            return refused, DocumentIssue.from_error(self._collection.name, file.doc_id, error)
+        self._pool.submit(suffix, data, thing)
+        return _Submitted(file, found, refused, len(data))
 
-    def _extracted(self, suffix: str, data: bytes, thing: str) -> Extracted:
-        if suffix in ISOLATED:
-            return self.isolated.extract(suffix, data, thing)
-        return extract(suffix, data, thing, self.limits)
+    def _is_read_here(self, suffix: str) -> bool:
+        return suffix not in ISOLATED and (self._pool.processes == 1 or self._text_s < TEXT_HERE_S)
+
+    def _extract_here(self, suffix: str, data: bytes, thing: str) -> Extracted:
+        started = time.monotonic()
+        try:
+            return extract(suffix, data, thing, self._limits)
+        finally:
+            self._text_s += time.monotonic() - started
+
+    def _finish(self, pending: Read | _Submitted) -> Read:
+        if not isinstance(pending, _Submitted):
+            return pending
+        file = pending.file
+        try:
+            extracted = self._pool.take()
+            return pending.found, self._document(file, file.path.suffix.lower(), extracted, pending.size_bytes)
+        except DocumentError as error:
+            return pending.refused, DocumentIssue.from_error(self._collection.name, file.doc_id, error)
 
     def _document(self, file: SourceFile, suffix: str, extracted: Extracted, size_bytes: int) -> Document:
         title = extracted.title or PurePosixPath(file.doc_id).stem
         return Document(
-            self.collection.name,
+            self._collection.name,
             file.doc_id,
             extracted.text,
             MEDIA_TYPES[suffix],
