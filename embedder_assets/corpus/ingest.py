@@ -29,7 +29,7 @@ from embedder_assets.tables.store import TableStore
 DOCUMENTS, ISSUES = "documents", "document_issues"
 # Also what a kill can cost at most, and about what is in memory.
 ROWS_PER_STAGED_FILE = 4096
-CHARACTERS_PER_STAGED_FILE = 16_000_000
+CHARACTERS_PER_STAGED_FILE = 4_000_000
 STILL_THERE = "The earlier version stays in the tables."
 VERSION = ["doc_id", "source_sha256", "extraction"]
 # Kinds of issues of a BEIR collection that say which document they are of, so that no other one is in doubt.

@@ -23,8 +23,8 @@ from embedder_assets.errors import CorpusError, DocumentError
 
 # Raise it when what is extracted from the same bytes changes: every document is then extracted anew.
 EXTRACTION_VERSION = "2"
-# Text is read in this process for about as long as the start of another one takes; what then follows is shared out.
-TEXT_HERE_S = 0.3
+# Text is read in this process first: less of it than this does not repay the start of others.
+TEXT_HERE_S = 2.0
 # Files that may wait behind one that takes long.
 MOST_PENDING = 1000
 
