@@ -8,6 +8,7 @@ from embedder_assets.assets.support.materialize import Events, Metadata, collect
 from embedder_assets.assets.support.preview import PREVIEW_ROWS, table_preview
 from embedder_assets.corpus.collections import find_collection
 from embedder_assets.corpus.ingest import Ingest
+from embedder_assets.corpus.near_duplicates import update_near_duplicates
 from embedder_assets.run_context import Pipeline
 from embedder_assets.sanitize import one_line
 from embedder_assets.tables.store import TableStore
@@ -25,6 +26,7 @@ def documents(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipe
         collection = find_collection(pipeline.settings.corpus_dir, name)
         done = functools.partial(progress, "documents", name)
         outcome = Ingest(tables, pipeline.settings, collection, done).run()
+        near = update_near_duplicates(tables, name)
         for path, message in outcome.issues.select("path", "message").head(ISSUES_LOGGED).iter_rows():
             context.log.warning(one_line(f"{name}/{path}: {message}"))
         if not outcome.rows:
@@ -43,6 +45,7 @@ def documents(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipe
             "kept": outcome.kept,
             "issues": outcome.issues.height,
             "new_issues": outcome.new_issues.height,
+            "near_duplicates": near.duplicates,
             "pages": sum(batch["pages"].list.len().sum() for batch in tables.batches("documents", name, ["pages"])),
             "size_bytes": int(tables.read("documents", name, ["size_bytes"])["size_bytes"].sum()),
             "folder": dg.MetadataValue.path(collection.root),

@@ -11,6 +11,7 @@ import dagster as dg
 from embedder_assets.assets.exports import exports
 from embedder_assets.assets.support.materialize import collection_asset
 from embedder_assets.assets.support.superseded import version_tracker
+from embedder_assets.corpus.near_duplicates import count_duplicates
 from embedder_assets.errors import EmbedderError, TableError
 from embedder_assets.evaluation.evaluate import EvaluateStage
 from embedder_assets.export.export import export_folder, read_manifest
@@ -66,6 +67,7 @@ def write_summary(
         succeeded=succeeded,
         collections=list(names),
         chunk_count=sum(_count(pipeline, "chunks", name, warnings) for name in names),
+        near_duplicates=_near_duplicates(pipeline, names),
         evaluation=_evaluation_facts(pipeline, names),
         ranking_weights=_weight_facts(pipeline, names),
         exports={name: _export_facts(pipeline, name) for name in names if name not in left} if exported else {},
@@ -114,6 +116,14 @@ def _count(pipeline: Pipeline, table: str, collection: str, warnings: list[str])
     except TableError as error:
         warnings.append(f"not counted: {error}")
         return 0
+
+
+def _near_duplicates(pipeline: Pipeline, names: Sequence[str]) -> dict[str, int]:
+    found = {}
+    for name in names:
+        with suppress(TableError):  # a damaged table is named where it is counted
+            found[name] = count_duplicates(pipeline.store, name)
+    return found
 
 
 def _evaluation_facts(pipeline: Pipeline, names: Sequence[str]) -> dict[str, Any]:

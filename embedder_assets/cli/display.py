@@ -155,6 +155,9 @@ def show_hits(hits: Sequence[Hit], query: str) -> None:
         ranks = f"dense {hit.dense_rank or '-'}, sparse {hit.sparse_rank or '-'}, fused {hit.fused_rank}"
         say(styled(f"   score {hit.score:.3f} ({ranks}), characters {hit.start}-{hit.end}", "dim"))
         say("   ", highlighted(hit.snippet, words, "bold cyan"))
+        if hit.near_duplicates:
+            documents = "document" if hit.near_duplicates == 1 else "documents"
+            say(styled(f"   and {hit.near_duplicates} near-equal {documents}; --all shows them", "dim"))
         say()
     if not hits:
         say("nothing found")

@@ -80,9 +80,9 @@ def read_sources(
         return
     with ExtractorPool(limits) as pool:
         pages = 0
-        for done, (source, item) in enumerate(_Files(collection, limits, pool).read(listing.sources, known), start=1):
-            yield source, item
-            pages += len(item.pages) if isinstance(item, Document) else 0
+        for done, found in enumerate(_Files(collection, limits, pool).read(listing.sources, known), start=1):
+            yield found
+            pages += len(found[1].pages) if isinstance(found[1], Document) else 0
             progress(done, len(listing.sources), pages)
 
 
