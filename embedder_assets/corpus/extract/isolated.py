@@ -257,6 +257,8 @@ class _Job:
     data: bytes
     thing: str
     held: int
+    submitted: float = field(default_factory=time.monotonic)
+    waits: bool = True
     answer: Future[Extracted] = field(default_factory=Future)
 
 
@@ -334,18 +336,21 @@ class ExtractorPool:
         return job.answer.result()
 
     def _grow(self) -> None:
-        running, queued = len(self._threads), self._queue.qsize()
-        if running and (not queued or time.monotonic() - self._grown < _GROW_AFTER_S):
+        now, running = time.monotonic(), len(self._threads)
+        if running == self.processes or (running and now - self._grown < _GROW_AFTER_S):
+            return
+        waiting = [job for job in self._jobs if job.waits]
+        if running and (not waiting or now - waiting[0].submitted < _GROW_AFTER_S):
             return
         # Twice as many each time: 64 after two seconds.
-        for _ in range(min(max(1, running), queued, self.processes - running)):
+        for _ in range(min(max(1, running), len(waiting), self.processes - running)):
             if self._threads and not self._take_slot():
                 break
             extractor = IsolatedExtractor(self._limits)
             self._extractors.append(extractor)
             self._threads.append(Thread(target=self._serve, args=[extractor], name="extract", daemon=True))
             self._threads[-1].start()
-        self._grown = time.monotonic()
+        self._grown = now
 
     def _take_slot(self) -> bool:
         """Takes one of the slots for processes beyond the first: names that the kernel frees with their owner."""
@@ -366,6 +371,8 @@ class ExtractorPool:
                 self._answer(job, extractor)
 
     def _answer(self, job: _Job, extractor: IsolatedExtractor) -> None:
+        job.waits = False
+
         def admit(size: int) -> None:
             with self._changed:
                 self._changed.wait_for(

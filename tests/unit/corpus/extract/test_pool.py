@@ -78,6 +78,15 @@ def test_quick_documents_start_one_process(limits, monkeypatch):
         assert len(pool._threads) == 1
 
 
+def test_idle_process_is_joined_by_no_other(limits):
+    with ExtractorPool(limits(), 4) as pool:
+        for _ in range(8):
+            pool.submit(".html", b"<p>words", "kb/a")
+            assert pool.take().text == "words\n"
+            time.sleep(isolated._GROW_AFTER_S / 4)
+        assert len(pool._threads) == 1
+
+
 def test_process_number_doubles_while_documents_queue(limits):
     with ExtractorPool(limits(), 6) as pool:
         submit_all(pool, [SLOWISH] * 200)
@@ -95,12 +104,11 @@ def test_process_number_doubles_while_documents_queue(limits):
 def test_pools_share_the_cores(limits):
     with ExtractorPool(limits(), 3) as first, ExtractorPool(limits(), 3) as second:
         for pool in (first, second):
-            submit_all(pool, [SLOWISH] * 100)
-            pool._grown = -isolated._GROW_AFTER_S
-            pool._grow()
-        time.sleep(2 * isolated._GROW_AFTER_S)
-        for pool in (first, second):
-            pool._grow()
+            submit_all(pool, [SLOW] * 5)
+        for _ in range(3):
+            time.sleep(1.2 * isolated._GROW_AFTER_S)
+            first._grow()
+            second._grow()
         # Each has one in any case; of the others there are two.
         assert len(first._threads) + len(second._threads) == 4
 
@@ -120,9 +128,7 @@ def test_closed_pool_gives_its_slots_back(limits):
 def test_crash_costs_its_document_while_others_run(limits):
     with ExtractorPool(limits(), 2) as pool:
         submit_all(pool, [SLOW, *[b"<p>words"] * 30])
-        pool._grown = -isolated._GROW_AFTER_S
-        pool._grow()
-        until(lambda: len(pids(pool)) == 2 and all(job.answer.done() for job in list(pool._jobs)[1:]))
+        until(lambda: pool._grow() or (len(pids(pool)) == 2 and all(job.answer.done() for job in list(pool._jobs)[1:])))
         os.kill(pids(pool)[0], signal.SIGKILL)
         assert list(take_all(pool, 31)) == ["crashed", *["words"] * 30]
 
