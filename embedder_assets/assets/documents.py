@@ -9,6 +9,7 @@ from embedder_assets.assets.support.preview import PREVIEW_ROWS, table_preview
 from embedder_assets.corpus.collections import find_collection
 from embedder_assets.corpus.document import worst_first
 from embedder_assets.corpus.ingest import Ingest
+from embedder_assets.corpus.near_duplicates import update_near_duplicates
 from embedder_assets.run_context import Pipeline
 from embedder_assets.sanitize import one_line
 from embedder_assets.tables.store import TableStore
@@ -28,6 +29,7 @@ def documents(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipe
         collection = find_collection(pipeline.settings.corpus_dir, name)
         done = functools.partial(progress, "documents", name)
         outcome = Ingest(tables, pipeline.settings, collection, done).run()
+        near = update_near_duplicates(tables, name)
         issues = worst_first(outcome.issues)
         for path, message in issues.select("path", "message").head(ISSUES_LOGGED).iter_rows():
             context.log.warning(one_line(f"{name}/{path}: {message}"))
@@ -49,6 +51,8 @@ def documents(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipe
             "new_issues": outcome.new_issues.height,
             "metadata_changed": outcome.metadata_changed,
             "metadata_fields": table_preview(outcome.fields, FIELD_COLUMNS, limit=FIELDS_SHOWN),
+            "near_duplicates": near.duplicates,
+            "pages": sum(batch["pages"].list.len().sum() for batch in tables.batches("documents", name, ["pages"])),
             "size_bytes": int(tables.read("documents", name, ["size_bytes"])["size_bytes"].sum()),
             "folder": dg.MetadataValue.path(collection.root),
             "preview": table_preview(tables.read("documents", name, shown, limit=PREVIEW_ROWS), shown),

@@ -14,6 +14,7 @@ from embedder_assets.assets.exports import exports
 from embedder_assets.assets.support.materialize import collection_asset
 from embedder_assets.assets.support.superseded import version_tracker
 from embedder_assets.corpus.document import NOTICES
+from embedder_assets.corpus.near_duplicates import count_duplicates
 from embedder_assets.corpus.partial_documents import PARTIAL
 from embedder_assets.errors import EmbedderError, TableError
 from embedder_assets.evaluation.evaluate import EvaluateStage
@@ -77,6 +78,7 @@ def write_summary(
         succeeded=succeeded,
         collections=list(names),
         chunk_count=sum(_count(pipeline, "chunks", name, warnings) for name in names),
+        near_duplicates=_near_duplicates(pipeline, names),
         evaluation=_evaluation_facts(pipeline, names),
         ranking_weights=_weight_facts(pipeline, names),
         documents={name: counts for name in names if (counts := document_facts(pipeline, name))},
@@ -154,6 +156,14 @@ def document_facts(pipeline: Pipeline, collection: str) -> dict[str, int]:
         }
     except TableError:
         return {}
+
+
+def _near_duplicates(pipeline: Pipeline, names: Sequence[str]) -> dict[str, int]:
+    found = {}
+    for name in names:
+        with suppress(TableError):  # a damaged table is named where it is counted
+            found[name] = count_duplicates(pipeline.store, name)
+    return found
 
 
 def _evaluation_facts(pipeline: Pipeline, names: Sequence[str]) -> dict[str, Any]:

@@ -50,15 +50,15 @@ DAMAGED = "damaged"
 def progress() -> Iterator[ProgressReport]:
     """A progress bar per stage and collection on standard error, and the present step; gone when the context ends."""
     described = TextColumn("{task.description}", markup=False)
-    columns = (described, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (described, BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[pages]}"), TimeElapsedColumn())
     # The stream of now: while steps run, another one stands in its place.
     stderr = console(sys.stderr)
     # Each refresh is half a percent of a core; where nobody sees them, there are none.
     bars = Progress(*columns, console=stderr, transient=True, refresh_per_second=5, disable=not stderr.is_terminal)
-    step = bars.add_task("starting", total=None)
+    step = bars.add_task("starting", total=None, pages="")
     tasks: dict[tuple[str, str], TaskID] = {}
 
-    def report(stage: str, collection: str, done: int, total: int) -> None:
+    def report(stage: str, collection: str, done: int, total: int, pages: int = 0) -> None:
         if not total:
             if not done:
                 bars.reset(step, description=f"{stage} {plain(collection)}")
@@ -66,8 +66,8 @@ def progress() -> Iterator[ProgressReport]:
             return
         key = (stage, collection)
         if key not in tasks:
-            tasks[key] = bars.add_task(plain(f"{stage:<7} {collection}"), total=total)
-        bars.update(tasks[key], completed=done, total=total)
+            tasks[key] = bars.add_task(plain(f"{stage:<7} {collection}"), total=total, pages="")
+        bars.update(tasks[key], completed=done, total=total, pages=f"{pages} pages" if pages else "")
 
     # Not as a context: an interrupt of its own start would leave it drawing below what is said then.
     try:
@@ -165,6 +165,9 @@ def show_hits(hits: Sequence[Hit], query: str) -> None:
         ranks = f"dense {hit.dense_rank or '-'}, sparse {hit.sparse_rank or '-'}, fused {hit.fused_rank}"
         say(styled(f"   score {hit.score:.3f} ({ranks}), characters {hit.start}-{hit.end}", "dim"))
         say("   ", highlighted(hit.snippet, words, "bold cyan"))
+        if hit.near_duplicates:
+            documents = "document" if hit.near_duplicates == 1 else "documents"
+            say(styled(f"   and {hit.near_duplicates} near-equal {documents}; --all shows them", "dim"))
         say()
     if not hits:
         say("nothing found")

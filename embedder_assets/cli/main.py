@@ -103,8 +103,9 @@ def _query(_: click.Context, parameter: click.Parameter, value: str) -> str:
 @click.argument("query", callback=_query)
 @_COLLECTIONS
 @click.option("--top", default=5, show_default=True, type=click.IntRange(1, 100), help="Hits to show.")
+@click.option("--all", "show_all", is_flag=True, help="Show near-equal documents too, not the best of them alone.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
-def search(query: str, names: tuple[str, ...], top: int, as_json: bool) -> None:
+def search(query: str, names: tuple[str, ...], top: int, show_all: bool, as_json: bool) -> None:
     """Search the tables: dense and sparse, fused, then reranked."""
     from embedder_assets.retrieval.search import Search
     from embedder_assets.run_context import Pipeline
@@ -114,7 +115,8 @@ def search(query: str, names: tuple[str, ...], top: int, as_json: bool) -> None:
     require_models(settings)
     pipeline = Pipeline(settings)
     try:
-        hits = Search(pipeline.store, pipeline.triton, pipeline.settings, names, warn).search(query, top)
+        searcher = Search(pipeline.store, pipeline.triton, pipeline.settings, names, warn)
+        hits = searcher.search(query, top, collapse=not show_all)
     finally:
         pipeline.close()
     if as_json:

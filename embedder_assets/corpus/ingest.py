@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Set
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain
@@ -32,7 +33,7 @@ from embedder_assets.tables.store import TableStore
 DOCUMENTS, ISSUES, METADATA_FIELDS = "documents", "document_issues", "metadata_fields"
 # Also what a kill can cost at most, and about what is in memory.
 ROWS_PER_STAGED_FILE = 4096
-CHARACTERS_PER_STAGED_FILE = 16_000_000
+CHARACTERS_PER_STAGED_FILE = 4_000_000
 STILL_THERE = "The earlier version stays in the tables."
 VERSION = ["doc_id", "source_sha256", "extraction"]
 KEY = ["doc_id", "content_sha256"]
@@ -77,7 +78,8 @@ class Ingest:
         store: The tables.
         settings: The resolved settings.
         collection: The collection.
-        progress: Given the sources that are done, and their number, which is 0 where it is not known.
+        progress: Given the sources that are done, their number, which is 0 where it is not known, and the pages of
+            those that were read.
     """
 
     def __init__(
@@ -85,7 +87,7 @@ class Ingest:
         store: TableStore,
         settings: Settings,
         collection: Collection,
-        progress: Callable[[int, int], None] = lambda *_: None,
+        progress: Callable[[int, int, int], None] = lambda *_: None,
     ) -> None:
         self._store = store
         self._settings = settings
@@ -170,17 +172,19 @@ class Ingest:
             listing=listing,
             progress=self._progress,
         )
-        for source, item in sources:
-            if isinstance(item, DocumentIssue):
-                scan.issue(source, item)
-            elif isinstance(item, Document) and source not in unchanged and source not in waiting:
-                scan.document(source, item)
-            elif item is None and source in bad:
-                scan.known_issues.append(source.doc_id)
-            else:
-                scan.known(source, staged=source not in unchanged)
-                if item is None:
-                    scan.unread.append(source.doc_id)
+        # Closed: its processes end with the run, whatever ends it.
+        with closing(sources):
+            for source, item in sources:
+                if isinstance(item, DocumentIssue):
+                    scan.issue(source, item)
+                elif isinstance(item, Document) and source not in unchanged and source not in waiting:
+                    scan.document(source, item)
+                elif item is None and source in bad:
+                    scan.known_issues.append(source.doc_id)
+                else:
+                    scan.known(source, staged=source not in unchanged)
+                    if item is None:
+                        scan.unread.append(source.doc_id)
         scan.finish()
         return scan
 

@@ -5,6 +5,7 @@ How the rankings become one is in ``fusion_score``; how much the dense part coun
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
@@ -134,6 +135,12 @@ class FuseStage:
         list_failures(self._store, collection, "fuse", self._failures(encoder))
         self._store.replace("fused_candidates", collection, rows)
         return rows
+
+    def at_depth(self, depth: int) -> FuseStage:
+        """The same with another number of chunks from each ranking."""
+        twin = copy.copy(self)
+        twin._depth = depth
+        return twin
 
     def encoder(self, meter: StageMeter, cache: QueryEmbeddingCache | None = None) -> QueryEncoder:
         """What asks the models about queries for ``rank``."""

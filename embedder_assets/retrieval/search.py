@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import polars as pl
 
+from embedder_assets.corpus.near_duplicates import group_members
 from embedder_assets.embedding.fallback import Fallback
 from embedder_assets.embedding.keys import ModelVersion
 from embedder_assets.errors import InferenceError, StorageError, TableError, unknown_collection
@@ -24,6 +27,12 @@ from embedder_assets.settings import Settings
 from embedder_assets.tables.store import TableStore
 from embedder_assets.telemetry.stage_record import StageMeter
 
+# Of near-equal documents, passages that have this share of the shorter one's words in common say the same.
+SAME_PASSAGE = 0.8
+# Where near-duplicates fill the candidates, so many times as many are looked at, and so often at most.
+DEEPER, MOST_LOOKS = 8, 3
+_WORD = re.compile(r"\w+")
+
 
 @dataclass(frozen=True)
 class Hit:
@@ -36,6 +45,7 @@ class Hit:
         text: The whole chunk.
         snippet: The passage of the chunk that says most about the query.
         state: ``newest``; ``earlier`` or ``partial`` where no run has updated the collection yet.
+        near_duplicates: Documents that are nearly the same and whose passage is not shown, since this one says it.
     """
 
     rank: int
@@ -53,6 +63,7 @@ class Hit:
     fused_rank: int
     cross_encoder_score: float | None
     state: State
+    near_duplicates: int
 
 
 class Search:
@@ -94,8 +105,14 @@ class Search:
                 raise unknown_collection(name, available, "no rows in the table 'chunks'")
         found = self._views(store, models, list(dict.fromkeys(collections)) or available)
         self._chunks = pl.concat(
-            [each.chunks.drop("content_sha256").with_columns(state=pl.lit(each.state)) for each in found]
+            [
+                each.chunks.drop("content_sha256")
+                .join(_groups(store, each.name), on="doc_id", how="left", maintain_order="left")
+                .with_columns(state=pl.lit(each.state))
+                for each in found
+            ]
         )
+        self._has_groups = self._chunks["group"].null_count() < self._chunks.height
         self._position = row_by_id(self._chunks["chunk_id"])
         self._fuse = FuseStage(store, triton, settings, models)
         dense = [[block for each in found for block in each.dense[at]] for at in range(len(models.dense))]
@@ -134,18 +151,40 @@ class Search:
             self._warn(note)
         return found
 
-    def search(self, query: str, top: int) -> list[Hit]:
+    def search(self, query: str, top: int, *, collapse: bool = True) -> list[Hit]:
         """The best chunks for a query, best first.
+
+        Args:
+            query: What a user types.
+            top: How many.
+            collapse: Whether passages of near-equal documents that say the same are shown once, the best of them.
 
         Raises:
             InferenceError: All models fail on this query.
         """
+        collapse = collapse and self._has_groups
+        depth = self._settings.candidate_depth
+        hits = self._candidates(query, depth, top, collapse=collapse)
+        for _ in range(MOST_LOOKS - 1):
+            if not hits["near_duplicates"].sum() or hits.height >= top or depth >= self._chunks.height:
+                break
+            depth *= DEEPER
+            hits = self._candidates(query, depth, top, collapse=collapse)
+        if self._rerank is not None:
+            depth = self._settings.rerank_depth
+            # As in the tables: what the model was not asked about keeps its place behind the others.
+            hits = pl.concat([self._reranked(self._rerank, hits.head(depth)), hits.slice(depth)], how="diagonal")
+        return [_hit(row, query) for row in hits.head(top).iter_rows(named=True)]
+
+    def _candidates(self, query: str, depth: int, top: int, *, collapse: bool) -> pl.DataFrame:
+        """The best chunks by the fused rankings, so many of each, as rows that ``_hit`` takes."""
+        fuse = self._fuse.at_depth(depth)
         lexical = self._fallback("sparse" in self._settings.fallback, "a lexical query stands in for the sparse model")
-        encoder = self._fuse.encoder(StageMeter("fuse", []))
+        encoder = fuse.encoder(StageMeter("fuse", []))
         queries = pl.DataFrame({"query_id": [""], "text": [query]})
         with ThreadPoolExecutor(1) as executor:
-            candidates = self._fuse.candidates(self._index, queries, encoder, lexical, executor)
-        fused = self._fuse.fuse(candidates, self._dense_weight)
+            candidates = fuse.candidates(self._index, queries, encoder, lexical, executor)
+        fused = fuse.fuse(candidates, self._dense_weight)
         if encoder.failed and not fused.height:
             raise InferenceError(
                 "the query",
@@ -153,7 +192,8 @@ class Search:
                 got=encoder.failed[0][2],
                 remedy="Other texts are answered: ask in other words.",
             )
-        best = fused.head(max(top, self._settings.rerank_depth))
+        wanted = max(top, self._settings.rerank_depth)
+        best = fused if collapse else fused.head(wanted)
         rows = self._chunks[[self._position[chunk] for chunk in best["chunk_id"]]]
         hits = (
             best.drop("chunk_id")
@@ -164,13 +204,11 @@ class Search:
                 fused_rank="rank",
                 fused_score="score",
                 cross_encoder_score=pl.lit(None, pl.Float64),
+                near_duplicates=pl.lit(0),
             )
         )
-        if self._rerank is not None:
-            depth = self._settings.rerank_depth
-            # As in the tables: what the model was not asked about keeps its place behind the others.
-            hits = pl.concat([self._reranked(self._rerank, hits.head(depth)), hits.slice(depth)], how="diagonal")
-        return [_hit(row, query) for row in hits.head(top).iter_rows(named=True)]
+        # Before the reranker, so that copies do not fill what it is asked about.
+        return _collapsed(hits, query).head(wanted) if collapse else hits
 
     def _reranked(self, stage: RerankStage, pairs: pl.DataFrame) -> pl.DataFrame:
         vectors = self._index.vectors(0, pairs["chunk_id"])
@@ -181,6 +219,55 @@ class Search:
 
     def _fallback(self, allowed: bool, what: str) -> Fallback:
         return Fallback(allowed, lambda reason, message: self._warn(f"{what} ({reason}): {message}"))
+
+
+def _groups(store: TableStore, collection: str) -> pl.DataFrame:
+    """Columns doc_id and group of the documents that have near-duplicates; a group is of one collection."""
+    return group_members(store, collection).select(
+        "doc_id", group=pl.concat_str(pl.lit(collection), "representative", separator="\x1f")
+    )
+
+
+@dataclass
+class _Shown:
+    """A hit of a group, and the documents whose passage it stands for."""
+
+    row: int
+    doc_id: str
+    words: set[str]
+    collapsed: set[str] = field(default_factory=set)
+
+
+def _collapsed(hits: pl.DataFrame, query: str) -> pl.DataFrame:
+    """Hits without those of near-equal documents that say what a better one says; adds how many documents that are.
+
+    A passage that has a word of the query which the better one lacks says something else: among invoices that differ in
+    their number alone, the one that was asked for is found.
+    """
+    asked = _words(query)
+    shown: dict[str, list[_Shown]] = defaultdict(list)
+    kept: list[int] = []
+    for row, (group, doc_id, text) in enumerate(hits.select("group", "doc_id", "text").iter_rows()):
+        if group is not None:
+            words = _words(text)
+            same = (each for each in shown[group] if each.doc_id != doc_id and _says_the_same(words, each, asked))
+            if (better := next(same, None)) is not None:
+                better.collapsed.add(doc_id)
+                continue
+            shown[group].append(_Shown(row, doc_id, words))
+        kept.append(row)
+    counts = {each.row: len(each.collapsed) for group in shown.values() for each in group}
+    return hits[kept].with_columns(near_duplicates=pl.Series([counts.get(row, 0) for row in kept], dtype=pl.Int32))
+
+
+def _says_the_same(words: set[str], better: _Shown, asked: set[str]) -> bool:
+    if not asked & words <= better.words:
+        return False
+    return len(words & better.words) >= SAME_PASSAGE * min(len(words), len(better.words))
+
+
+def _words(text: str) -> set[str]:
+    return set(_WORD.findall(text.casefold()))
 
 
 def _hit(row: dict[str, object], query: str) -> Hit:

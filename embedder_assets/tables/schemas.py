@@ -72,6 +72,18 @@ SCHEMAS: dict[str, Schema] = {
         "part": _TEXT,
         "count": _COUNT,
     },
+    # One row per document. `representative` is the first document, by doc_id, of those that say nearly the same, itself
+    # where there is no other; `similarity`, from 0 to 1, is to that one. `signature` is a MinHash of the text, 128
+    # little-endian words of 32 bits, `signing` identifies how it was made.
+    "near_duplicates": {
+        "collection": _TEXT,
+        "doc_id": _TEXT,
+        "content_sha256": _TEXT,
+        "representative": _TEXT,
+        "similarity": _REAL,
+        "signing": _TEXT,
+        "signature": pl.Binary(),
+    },
     # `start` and `end` are character offsets into the document's text; `chunking` identifies how it was cut. `context`
     # is what a dense model may read in front of the text, `title` is the document's; both null where no model asks.
     "chunks": {

@@ -29,22 +29,23 @@ class LoggedProgress:
         self._work: tuple[str, str] | None = None
         self._began, self._done_before = 0.0, 0
 
-    def __call__(self, stage: str, collection: str, done: int, total: int) -> None:
-        """Takes the items done and the items in all; 0 in all where that is not known."""
+    def __call__(self, stage: str, collection: str, done: int, total: int, pages: int = 0) -> None:
+        """Takes the items done, the items in all (0 where that is not known) and the pages of those done."""
         now = time.monotonic()
         if now - self._shown < SHOWN_EVERY_S and done != total:
             return
         self._shown = now
-        self._report(stage, collection, done, total)
+        self._report(stage, collection, done, total, pages)
         if (stage, collection) != self._work:
             # What the first report has done already may have been there before.
             self._work, self._began, self._done_before = (stage, collection), now, done
         if now >= self._due:
             self._due = now + EVERY_S
-            self._log(one_line(f"{stage} {collection}: {self._words(done, total, now - self._began)}"))
+            self._log(one_line(f"{stage} {collection}: {self._words(done, total, pages, now - self._began)}"))
 
-    def _words(self, done: int, total: int, seconds: float) -> str:
+    def _words(self, done: int, total: int, pages: int, seconds: float) -> str:
         words = f"{done} of {total} done" if total else f"{done} done"
+        words += f" ({pages} pages)" if pages else ""
         rate = (done - self._done_before) / seconds if seconds else 0.0
         if rate > 0:
             words += f", {rate:.3g} per second"

@@ -8,7 +8,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -21,11 +21,15 @@ MitigationKind = Literal["batch_halved", "batch_recovered", "item_failed", Recov
 # Bounds a record however many requests a stage sends.
 REQUESTS_TRACED = 500
 
-# Called with stage, collection, items done, items in all; 0 in all where that is not known yet.
-ProgressReport = Callable[[str, str, int, int], None]
+
+class ProgressReport(Protocol):
+    """Shows how far a stage is."""
+
+    def __call__(self, stage: str, collection: str, done: int, total: int, pages: int = 0) -> None:
+        """Takes the items done, the items in all (0 where that is not known yet) and the pages of those done."""
 
 
-def ignore_progress(stage: str, collection: str, done: int, total: int) -> None:
+def ignore_progress(stage: str, collection: str, done: int, total: int, pages: int = 0) -> None:
     """Reports progress to nobody."""
 
 

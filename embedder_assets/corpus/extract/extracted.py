@@ -58,15 +58,20 @@ class Extracted:
     plain: bool = False
 
     def to_frames(self) -> list[bytes]:
-        """This as JSON, and the bytes of each attachment: what one process sends to another."""
-        values = asdict(replace(self, attachments=())) | {"attachments": [each.name for each in self.attachments]}
-        return [json.dumps(values).encode(), *(each.data for each in self.attachments)]
+        """This as JSON, as UTF-8 the text, and the bytes of each attachment: what one process sends to another."""
+        frames = [self.text.encode(), *(each.data for each in self.attachments)]
+        names = [each.name for each in self.attachments]
+        values = asdict(replace(self, text="", attachments=())) | {
+            "attachments": names,
+            "sizes": list(map(len, frames)),
+        }
+        return [json.dumps(values).encode(), *frames]
 
     @classmethod
-    def from_frames(cls, values: dict[str, Any], files: list[bytes]) -> Extracted:
+    def from_frames(cls, values: dict[str, Any], text: bytes, files: list[bytes]) -> Extracted:
         """The reverse: ``values`` is the JSON, ``files`` the bytes of the attachments."""
         return cls(
-            values["text"],
+            text.decode(),
             values["title"],
             values["metadata"],
             tuple(Omission(**each) for each in values["omissions"]),

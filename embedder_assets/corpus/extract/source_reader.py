@@ -50,12 +50,14 @@ def read_sources(
         return
     with ExtractorPool(limits) as pool:
         reader = FileReader(collection, read_options(collection)[0], limits, pool)
-        pages = 0
+        pages, shown = 0, 0
         for found in reader.read(listing.sources, known):
             yield found
             pages += len(found[1].pages) if isinstance(found[1], Document) else 0
             progress(reader.done, len(listing.sources), pages)
-        progress(reader.done, len(listing.sources), pages)
+            shown = reader.done
+        if reader.done > shown:  # the last rows of a file are read before the file is done
+            progress(reader.done, len(listing.sources), pages)
 
 
 def _read_rows(collection: Collection, file: SourceFile, limits: DocumentLimits, known: Known) -> Iterator[Read]:

@@ -280,6 +280,10 @@ class Manifest(Section):
     status: Literal["succeeded", "failed", "unknown"] = Field(description="`unknown` only of v4.0.")
     collections: list[str]
     chunk_count: NonNegativeInt
+    near_duplicates: dict[str, NonNegativeInt] | None = Field(
+        None,
+        description="Of each collection, the documents that say nearly what another one says; that one not counted.",
+    )
     feature_toggles: FeatureToggles
     dense_run: DenseRun | None = None
     sparse_run: SparseRun | None = None

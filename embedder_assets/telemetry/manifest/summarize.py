@@ -48,6 +48,7 @@ class RunFacts:
     succeeded: bool
     collections: list[str]
     chunk_count: int
+    near_duplicates: dict[str, int] = field(default_factory=dict)
     evaluation: dict[str, Any] = field(default_factory=dict)
     ranking_weights: dict[str, Any] = field(default_factory=dict)
     documents: dict[str, Any] = field(default_factory=dict)
@@ -84,6 +85,7 @@ def summarize_run(settings: Settings, records: Sequence[StageRecord], facts: Run
             status="succeeded" if facts.succeeded else "failed",
             collections=facts.collections,
             chunk_count=facts.chunk_count,
+            near_duplicates=facts.near_duplicates or None,
             feature_toggles=feature_toggles(settings),
             dense_run=stage_section(DenseRun, by_stage.get("dense")),
             sparse_run=stage_section(SparseRun, by_stage.get("sparse")),

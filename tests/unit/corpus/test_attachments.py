@@ -50,7 +50,7 @@ def test_attachments_are_documents_of_their_own(read, store, put):
 def test_unchanged_mail_keeps_its_attachments_unread(read, store, put, monkeypatch):
     put()
     read()
-    monkeypatch.setattr("embedder_assets.corpus.extract.source_reader._Files._extracted", _refused)
+    monkeypatch.setattr("embedder_assets.corpus.extract.isolated.ExtractorPool.submit", _refused)
     outcome = read()
     assert (outcome.extracted, outcome.deleted, outcome.kept, doc_ids(store)) == (0, 0, 0, ALL)
 

@@ -39,18 +39,18 @@ def extracted(monkeypatch) -> list[str]:
 
 def test_every_source_is_counted(folder, store, tmp_path):
     write(folder, a="one", b="two", c="three")
-    seen: list[tuple[int, int]] = []
+    seen: list[tuple[int, int, int]] = []
     settings, collection = make_settings(tmp_path / "home"), Collection("kb", folder, True)
     for _ in range(2):  # what has not changed is counted too
         Ingest(store, settings, collection, lambda *counts: seen.append(counts)).run()
-    assert seen == [(1, 3), (2, 3), (3, 3)] * 2
+    assert seen == [(1, 3, 0), (2, 3, 0), (3, 3, 0)] * 2
 
 
 def test_rows_of_one_file_have_no_total(folder, store, tmp_path):
     (folder / "corpus.jsonl").write_text('{"_id": "1", "text": "one"}\n{"_id": "2", "text": "two"}', "utf-8")
-    seen: list[tuple[int, int]] = []
+    seen: list[tuple[int, int, int]] = []
     Ingest(store, make_settings(tmp_path), Collection("kb", folder, True), lambda *counts: seen.append(counts)).run()
-    assert seen == [(1, 0), (2, 0)]
+    assert seen == [(1, 0, 0), (2, 0, 0)]
 
 
 # What changed

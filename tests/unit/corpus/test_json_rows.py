@@ -114,7 +114,7 @@ def test_object_without_text_lists_its_fields(collection):
 def test_lists_beside_the_text_are_named(collection):
     found = document(collection, "a.json", json.dumps({"text": "words", "log": [{"at": 1}], "acl": [{"odd": 1}]}))
     assert [(each["part"], each["count"]) for each in found.omissions] == [("field", 1)]
-    assert json.loads(found.metadata) == {"acl": [{"odd": 1}]}  # what it means is for others to say
+    assert json.loads(found.source_metadata) == {"acl": [{"odd": 1}]}  # what it means is for others to say
 
 
 @pytest.mark.parametrize("content", ['"a text"', '["a", "text"]', '﻿"a text"'])

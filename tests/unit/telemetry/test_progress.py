@@ -73,6 +73,15 @@ def test_rate_counts_what_this_step_has_done(clock: Clock) -> None:
     assert said == ["dense kb: 9060 of 10000 done, 2 per second, about 7 min 50 s remaining"]
 
 
+def test_pages_are_named_where_they_are_known(clock: Clock) -> None:
+    said: list[str] = []
+    report = LoggedProgress(ignore_progress, said.append)
+    for done in range(32):
+        report("documents", "kb", done, 100, 7 * done)
+        clock.now += 1
+    assert said == ["documents kb: 30 of 100 done (210 pages), 1 per second, about 1 min 10 s remaining"]
+
+
 def test_each_collection_has_a_rate_of_its_own(clock: Clock) -> None:
     said = logged(clock, [(1.0, "quick", 1000, 1000), (1.0, "slow", 0, 50), (30.0, "slow", 3, 50)])
     assert said == ["dense slow: 3 of 50 done, 0.1 per second, about 7 min 50 s remaining"]
@@ -93,11 +102,11 @@ def test_durations_in_two_units(seconds: float, words: str) -> None:
 
 
 def test_many_reports_cost_next_to_nothing() -> None:
-    shown: list[tuple[str, str, int, int]] = []
+    shown: list[tuple[str, str, int, int, int]] = []
     report = LoggedProgress(lambda *state: shown.append(state), lambda _: None)
     for done in range(1, 100_001):
         report("documents", "kb", done, 100_000)
-    assert shown[-1] == ("documents", "kb", 100_000, 100_000)
+    assert shown[-1] == ("documents", "kb", 100_000, 100_000, 0)
     assert len(shown) < 1000
 
 

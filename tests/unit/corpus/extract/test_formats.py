@@ -6,7 +6,7 @@ import pytest
 
 from embedder_assets.corpus.collections import Collection
 from embedder_assets.corpus.document import MEDIA_TYPES
-from embedder_assets.corpus.extract import Document, DocumentIssue, formats, read_sources, safe_open, file_reader
+from embedder_assets.corpus.extract import Document, DocumentIssue, file_reader, formats, read_sources, safe_open
 from embedder_assets.corpus.json_rows import JSON_SUFFIXES
 from embedder_assets.errors import DocumentError
 from tests.support.corpora.extraction import document, issue, limits, read, word

@@ -51,7 +51,7 @@ def test_headers_and_body_become_text(collection):
         "Ada",
     ]
     assert (found.title, found.media_type) == ("Prüfung", "text/plain")
-    assert json.loads(found.metadata) == {
+    assert json.loads(found.source_metadata) == {
         "created": "2024-05-06T10:00:00+02:00",
         "from": "Ada <ada@example.org>",
         "to": ["bob@example.org"],
@@ -224,7 +224,7 @@ def test_outlook_html_is_markdown(collection):
 def test_outlook_headers_are_used(collection):
     headers = "From: Eve <eve@b.c>\r\nMessage-ID: <9@b.c>\r\nContent-Type: multipart/mixed\r\n\r\n"
     (found,) = read(collection, msg(p0037="s", p1000="words", p007D=headers, p0C1A="other"), "a.msg")
-    assert json.loads(found.metadata) == {"from": "Eve <eve@b.c>", "message_id": "<9@b.c>", "thread": "<9@b.c>"}
+    assert json.loads(found.source_metadata) == {"from": "Eve <eve@b.c>", "message_id": "<9@b.c>", "thread": "<9@b.c>"}
 
 
 def test_outlook_body_in_rtf_alone_is_named(collection):

@@ -107,7 +107,7 @@ def test_notebook_is_markdown_with_fenced_code(collection):
     found = document(collection, "a.ipynb", notebook(*cells))
     assert found.text == "Intro\n## Flow of the pump\n\n```julia\n# no heading\nx = 1\n```\n"
     assert found.title == "Flow of the pump"
-    assert json.loads(found.metadata) == {"programming_language": "julia", "kernel": "Julia 1.9"}
+    assert json.loads(found.source_metadata) == {"programming_language": "julia", "kernel": "Julia 1.9"}
 
 
 def test_outputs_are_kept_as_text(collection):
@@ -170,7 +170,7 @@ def test_broken_notebook_is_an_issue(collection, content):
 def test_source_code_is_plain_text(collection):
     found = document(collection, "pump.PY", "# not a heading\n\nx = 1\n")
     assert (found.text, found.title, found.media_type) == ("# not a heading\n\nx = 1\n", "pump", "text/plain")
-    assert json.loads(found.metadata) == {"programming_language": "python"}
+    assert json.loads(found.source_metadata) == {"programming_language": "python"}
 
 
 def test_minified_lines_are_left_out(collection):
