@@ -91,7 +91,6 @@ class Ingest:
         self._progress = progress
         self._name = collection.name
         self._staging = store.local_staging(DOCUMENTS, self._name, "sources")
-        self._metadata = MetadataResolver(collection)
 
     def run(self) -> IngestOutcome:
         """Extracts what changed, and publishes it in one commit.
@@ -103,6 +102,7 @@ class Ingest:
         """
         earlier = self._store.read(DOCUMENTS, self._name, [*VERSION, "content_sha256", "omissions"])
         listing = list_sources(self._collection, set(earlier["doc_id"]))
+        self._metadata = MetadataResolver(self._collection, listed=listing.is_listed)
         scan = self._scan(earlier, listing)
         absent = earlier.filter(~pl.col("doc_id").is_in(pl.Series(scan.seen, dtype=pl.String).implode()))
         gone = self._gone(absent, scan, listing)
@@ -113,7 +113,10 @@ class Ingest:
         )
         replaced = earlier.join(scan.changed, on="doc_id", how="semi")
         kept = earlier.join(pl.concat([gone, replaced]), on="doc_id", how="anti")
-        other_metadata = self._resolve_metadata(kept, scan.changed)
+        # Where the folder cannot be listed nothing is known of it, and all stays as it is.
+        other_metadata, fields = kept.select(KEY).clear(), self._store.read(METADATA_FIELDS, self._name)
+        if listing.is_listed:
+            other_metadata, fields = self._resolve_metadata(kept, scan.changed), self._metadata.fields()
         issues, new_issues = self._issues(scan, listing, earlier, kept)
         self._store.replace(ISSUES, self._name, issues)
         unusable = issues.filter(~pl.col("kind").is_in(list(NOTICES)))
@@ -125,7 +128,7 @@ class Ingest:
             chain(self._added(scan.changed), self._with_new_metadata(other_metadata)),
             pl.concat([gone.select(KEY), replaced.select(KEY), other_metadata]),
         )
-        self._store.replace(METADATA_FIELDS, self._name, self._metadata.fields())
+        self._store.replace(METADATA_FIELDS, self._name, fields)
         self._staging.clear()
         return IngestOutcome(
             rows=self._store.count(DOCUMENTS, self._name),
@@ -136,7 +139,7 @@ class Ingest:
             issues=issues,
             new_issues=new_issues,
             metadata_changed=other_metadata.height,
-            fields=self._metadata.fields(),
+            fields=fields,
         )
 
     def _scan(self, earlier: pl.DataFrame, listing: Listing) -> _IngestScan:
@@ -240,7 +243,10 @@ class Ingest:
             .join(since, on=key, how="left", nulls_equal=True)
             .with_columns(pl.col("first_seen").fill_null(datetime.now(UTC)))
         )
-        carried = before.filter(pl.col("path").is_in(scan.known_issues), pl.col("kind") != PARTIAL)
+        stays = pl.col("path").is_in(scan.known_issues)
+        if not listing.is_listed:
+            stays |= pl.col("kind").is_in(list(NOTICES))
+        carried = before.filter(stays, pl.col("kind") != PARTIAL)
         issues = pl.concat([rows.select(list(SCHEMAS[ISSUES])), carried]).sort(key)
         return issues, issues.join(before, on=key, how="anti", nulls_equal=True)
 
