@@ -7,6 +7,7 @@ corrected: a mistake closes and never opens.
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -57,10 +58,10 @@ class MetadataRules:
             ValueError: The glob is no pattern.
         """
         number = len(self._rules)
-        folder = glob.removesuffix("/**")
+        folder = re.sub(r"/(?:\*\*)?$", "", glob) if is_anchored(glob) else glob
         # Looked up, and not tried one after the other: there may be a line for each document, or for each folder.
-        if is_literal(glob):
-            (self._paths if is_anchored(glob) else self._names)[glob.strip("/")].append(number)
+        if is_literal(glob) and not glob.endswith("/"):
+            (self._paths if is_anchored(glob) else self._names)[glob.removeprefix("/")].append(number)
         elif folder.strip("/") and folder != glob and is_literal(folder):
             self._folders[folder.strip("/")].append(number)
         else:
