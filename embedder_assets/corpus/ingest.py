@@ -95,7 +95,6 @@ class Ingest:
         self._progress = progress
         self._name = collection.name
         self._staging = store.local_staging(DOCUMENTS, self._name, "sources")
-        self._metadata = MetadataResolver(collection)
 
     def run(self) -> IngestOutcome:
         """Extracts what changed, and publishes it in one commit.
@@ -108,6 +107,7 @@ class Ingest:
         earlier = self._store.read(DOCUMENTS, self._name, [*VERSION, "content_sha256", "omissions", "source"])
         earlier = earlier.with_columns(pl.col("source").fill_null(pl.col("doc_id")))
         listing = list_sources(self._collection, {*earlier["doc_id"], *earlier["source"]})
+        self._metadata = MetadataResolver(self._collection, listed=listing.is_listed)
         scan = self._scan(earlier, listing)
         unseen = earlier.filter(~_is_one_of("doc_id", scan.seen))
         absent = unseen.filter(~_is_one_of("source", scan.unread))
@@ -119,7 +119,10 @@ class Ingest:
         )
         replaced = earlier.join(scan.changed, on="doc_id", how="semi")
         kept = earlier.join(pl.concat([gone, replaced]), on="doc_id", how="anti")
-        other_metadata = self._resolve_metadata(kept, scan.changed)
+        # Where the folder cannot be listed nothing is known of it, and all stays as it is.
+        other_metadata, fields = kept.select(KEY).clear(), self._store.read(METADATA_FIELDS, self._name)
+        if listing.is_listed:
+            other_metadata, fields = self._resolve_metadata(kept, scan.changed), self._metadata.fields()
         issues, new_issues = self._issues(scan, listing, earlier, kept)
         self._store.replace(ISSUES, self._name, issues)
         unusable = issues.filter(~pl.col("kind").is_in(list(NOTICES)))
@@ -131,7 +134,7 @@ class Ingest:
             chain(self._added(scan.changed), self._with_new_metadata(other_metadata)),
             pl.concat([gone.select(KEY), replaced.select(KEY), other_metadata]),
         )
-        self._store.replace(METADATA_FIELDS, self._name, self._metadata.fields())
+        self._store.replace(METADATA_FIELDS, self._name, fields)
         self._staging.clear()
         return IngestOutcome(
             rows=self._store.count(DOCUMENTS, self._name),
@@ -142,7 +145,7 @@ class Ingest:
             issues=issues,
             new_issues=new_issues,
             metadata_changed=other_metadata.height,
-            fields=self._metadata.fields(),
+            fields=fields,
         )
 
     def _scan(self, earlier: pl.DataFrame, listing: Listing) -> _IngestScan:
@@ -264,10 +267,12 @@ class Ingest:
         )
         same = set(earlier.filter(_is_one_of("source", scan.unread))["source_sha256"])
         unread, known = set(scan.unread), set(scan.known_issues)
+        unlisted = set() if listing.is_listed else set(NOTICES)
         carried = _where(
             before,
             [
-                kind != PARTIAL and (path in known or (digest in same and not unread.isdisjoint(_files_of(path))))
+                kind != PARTIAL
+                and (path in known or kind in unlisted or (digest in same and not unread.isdisjoint(_files_of(path))))
                 for path, kind, digest in before.select("path", "kind", "source_sha256").iter_rows()
             ],
         )

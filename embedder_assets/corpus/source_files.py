@@ -61,6 +61,11 @@ class Listing:
     about: list[str] = field(default_factory=list)
     is_beir: bool = False
 
+    @property
+    def is_listed(self) -> bool:
+        """Whether the collection's own folder could be listed."""
+        return all(issue.path != "." for issue in self.issues)
+
     def unknown_formats(self) -> Iterator[dict[str, object]]:
         """An issue for each suffix that has no format: path, kind, message, part, count."""
         for suffix, count in sorted(self.ignored.most_common(_MOST_SUFFIXES)):

@@ -21,7 +21,8 @@ from tests.support.homes import differences
 # Keys that no two rows of a table may share.
 KEYS = {
     "documents": ["doc_id"],
-    "document_issues": ["path"],
+    "document_issues": ["path", "kind", "part"],
+    "metadata_fields": ["field"],
     "chunks": ["chunk_id"],
     "dense_embeddings": ["chunk_id", "model"],
     "sparse_embeddings": ["chunk_id", "model"],

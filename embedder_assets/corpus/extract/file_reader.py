@@ -1,4 +1,4 @@
-"""Reads the files of a collection. A file is a document or holds several, as a mail with attachments and rows of JSON."""
+"""Reads the files of a collection: a file is a document or holds several, as mails with attachments and JSON rows do."""
 
 from __future__ import annotations
 

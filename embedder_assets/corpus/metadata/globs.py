@@ -39,7 +39,7 @@ def compile_glob(glob: str) -> re.Pattern[str]:
         else:
             text += _name(part) + ("/" if at < len(parts) else "")
     try:
-        return re.compile(rf"{text}(?:/.*)?", re.DOTALL)
+        return re.compile(text + ("/.+" if glob.endswith("/") else "(?:/.*)?"), re.DOTALL)
     except re.error as error:
         raise ValueError(f"a pattern of paths ({error})") from error
 

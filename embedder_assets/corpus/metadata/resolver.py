@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from embedder_assets.corpus.collection_options import read_options
+from embedder_assets.corpus.collection_options import CollectionOptions, read_options
 from embedder_assets.corpus.collections import Collection
 from embedder_assets.corpus.metadata.fields import FieldCounts
-from embedder_assets.corpus.metadata.rules import BAD_METADATA, read_rules
+from embedder_assets.corpus.metadata.rules import BAD_METADATA, MetadataRules, read_rules
 from embedder_assets.corpus.metadata.values import ACL, Fields, clean, to_json
 from embedder_assets.sanitize import one_line
 from embedder_assets.tables.schemas import SCHEMAS
@@ -25,14 +25,19 @@ _OTHERS = ("…", "more fields have values that metadata cannot have")
 
 
 class MetadataResolver:
-    """Merges what sources say with ``metadata.jsonl`` and ``collection.toml`` of their collection."""
+    """Merges what sources say with ``metadata.jsonl`` and ``collection.toml`` of their collection.
 
-    def __init__(self, collection: Collection) -> None:
+    Args:
+        collection: The collection.
+        listed: Whether its folder could be listed; where not, its files are not asked for.
+    """
+
+    def __init__(self, collection: Collection, *, listed: bool = True) -> None:
         self._collection = collection.name
-        options, self._issues = read_options(collection)
+        options, issues = read_options(collection) if listed else (CollectionOptions(), [])
         self._public = options.public
-        self._rules, issues = read_rules(collection)
-        self._issues += issues
+        self._rules, more = read_rules(collection) if listed else (MetadataRules(), [])
+        self._issues = [*issues, *more]
         self._counts = FieldCounts()
         self._refused: Counter[tuple[str, str]] = Counter()
         self._examples: dict[tuple[str, str], str] = {}

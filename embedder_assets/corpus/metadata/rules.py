@@ -7,6 +7,7 @@ corrected: a mistake closes and never opens.
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -46,6 +47,7 @@ class MetadataRules:
         self._rules: list[_Rule] = []
         self._matched = bytearray()
         self._paths: dict[str, list[int]] = defaultdict(list)
+        self._folders: dict[str, list[int]] = defaultdict(list)
         self._names: dict[str, list[int]] = defaultdict(list)
         self._patterns: list[tuple[int, Any]] = []
 
@@ -56,8 +58,12 @@ class MetadataRules:
             ValueError: The glob is no pattern.
         """
         number = len(self._rules)
-        if is_literal(glob):
-            (self._paths if is_anchored(glob) else self._names)[glob.strip("/")].append(number)
+        folder = re.sub(r"/(?:\*\*)?$", "", glob) if is_anchored(glob) else glob
+        # Looked up, and not tried one after the other: there may be a line for each document, or for each folder.
+        if is_literal(glob) and not glob.endswith("/"):
+            (self._paths if is_anchored(glob) else self._names)[glob.removeprefix("/")].append(number)
+        elif folder.strip("/") and folder != glob and is_literal(folder):
+            self._folders[folder.strip("/")].append(number)
         else:
             self._patterns.append((number, compile_glob(glob)))
             self._paths[glob].append(number)  # a name with brackets in it stands for itself too
@@ -72,6 +78,8 @@ class MetadataRules:
         found = {number for number, pattern in self._patterns if pattern.fullmatch(doc_id)}
         if self._paths:
             found.update(number for end in [*ends, None] for number in self._paths.get(doc_id[:end], ()))
+        if self._folders:
+            found.update(number for end in ends for number in self._folders.get(doc_id[:end], ()))
         if self._names:
             found.update(number for name in doc_id.split("/") for number in self._names.get(name, ()))
         for number in sorted(found):

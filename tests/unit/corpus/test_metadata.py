@@ -249,6 +249,21 @@ def test_rules_that_cannot_be_read_close(read, folder, store):
     assert issues(outcome) == [("metadata.jsonl", "bad_metadata")]
 
 
+def test_a_folder_that_cannot_be_listed_keeps_its_metadata(read, folder, store):
+    write(folder, a="one")
+    (folder / "collection.toml").write_text("public = true\n")
+    rules(folder, {"glob": "*", "x": 1}, {"glob": "gone", "y": 1})
+    before = read()
+    folder.chmod(0)
+    with permissions_count():
+        outcome = read()
+    folder.chmod(0o700)
+    assert (metadata(store), public(store)) == ({"a.md": {"x": 1}}, {"a.md": True})
+    assert outcome.fields.equals(before.fields)
+    assert issues(outcome) == [(".", "unreadable"), ("metadata.jsonl:2", "metadata_unmatched")]
+    assert read().metadata_changed == 0
+
+
 def test_public_follows_its_file(read, folder, store):
     write(folder, a="one", b="two")
     rules(folder, {"glob": "b.md", "acl": ["g"]})

@@ -21,6 +21,12 @@ PATHS = ["a.md", "manuals/a.pdf", "manuals/deep/b.pdf", "x/manuals/c.pdf", "data
         ("manuals/*.pdf", "1"),
         ("manuals/**/*.pdf", "12"),
         ("manuals/**", "12"),
+        ("/manuals/**", "12"),
+        ("manuals/a.pdf/**", ""),
+        ("manuals/a**", "1"),
+        ("a.md/", ""),
+        ("mail.eml/", "5"),
+        ("mail.eml/**", "5"),
         ("manuals/", "123"),
         ("/manuals", "12"),
         ("manuals", "123"),
@@ -28,6 +34,7 @@ PATHS = ["a.md", "manuals/a.pdf", "manuals/deep/b.pdf", "x/manuals/c.pdf", "data
         ("**/manuals/**", "123"),
         ("**/*.pdf", "1235"),
         ("**", "012345"),
+        ("/**", "012345"),
         ("*", "012345"),
         ("?.md", "0"),
         ("[a-c].*", "0123"),
@@ -68,6 +75,7 @@ def test_rules_with_names_of_files_are_looked_up():
     rules = MetadataRules()
     for number in range(20_000):
         rules.add(number, f"folder/{number}.md", {"x": number})
+        rules.add(number, f"folder{number}/**", {"x": number})
     start = time.perf_counter()
     assert all(next(rules.fields_of(f"folder/{number}.md")) == {"x": number} for number in range(20_000))
     assert time.perf_counter() - start < 5
