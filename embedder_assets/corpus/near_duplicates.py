@@ -35,7 +35,7 @@ _SEED = 1
 _WORD = re.compile(r"\w+")
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 # Texts that are looked at together; a vocabulary is kept for so many.
-_TEXTS_PER_BATCH = 256
+_TEXTS_PER_BATCH = 1024
 
 Signatures = npt.NDArray[np.uint32]  # [documents, SIGNATURE_LENGTH]
 
@@ -135,23 +135,23 @@ def _shingles(text: str, vocabulary: _Vocabulary) -> npt.NDArray[np.uint64]:
 
 
 def _signed(store: TableStore, collection: str, missing: pl.DataFrame) -> Iterator[pl.DataFrame]:
-    """Rows without a group for documents that have none, a frame per file of the table."""
+    """Rows without a group for documents that have none."""
     if not missing.height:
         return
     wanted = pl.col("content_sha256").is_in(missing["content_sha256"].unique().implode())
     for frame in store.batches(DOCUMENTS, collection, ["collection", "doc_id", "content_sha256", "text"], where=wanted):
         rows = _wanted(frame).join(missing, on=KEY, how="semi", maintain_order="left")
-        found = [signatures(some["text"].to_list()) for some in rows.iter_slices(_TEXTS_PER_BATCH)]
-        values = [row.astype("<u4").tobytes() for some in found for row in some]
-        yield (
-            rows.drop("text")
-            .with_columns(
-                representative=pl.lit(None, pl.String),
-                similarity=pl.lit(None, pl.Float64),
-                signature=pl.Series(values, dtype=pl.Binary),
+        for some in rows.iter_slices(_TEXTS_PER_BATCH):
+            values = [row.astype("<u4").tobytes() for row in signatures(some["text"].to_list())]
+            yield (
+                some.drop("text")
+                .with_columns(
+                    representative=pl.lit(None, pl.String),
+                    similarity=pl.lit(None, pl.Float64),
+                    signature=pl.Series(values, dtype=pl.Binary),
+                )
+                .select(list(SCHEMAS[NEAR_DUPLICATES]))
             )
-            .select(list(SCHEMAS[NEAR_DUPLICATES]))
-        )
 
 
 def _regroup(store: TableStore, collection: str) -> None:
