@@ -29,8 +29,8 @@ SCHEMAS: dict[str, Schema] = {
     # One row per document; `text` is what was extracted, Markdown where the format has structure. `source_sha256` is
     # the digest of the bytes it was extracted from (a file, or a line of corpus.jsonl), `extraction` identifies how.
     # `metadata` is a JSON object, `public` whether all may see a document without an `acl`, `pages` has the character
-    # offset of each page, `omissions` what the text lacks; `source` is the path of the file that it was in, which for a
-    # document that is a file of its own is `doc_id`.
+    # offset of each page, `omissions` what the text lacks; `source` is the path of the file that it was in: `doc_id`,
+    # unless it is an attachment of a mail or a row of JSON.
     "documents": {
         "collection": _TEXT,
         "doc_id": _TEXT,

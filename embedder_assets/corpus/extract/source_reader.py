@@ -3,40 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import PurePosixPath
 
 from embedder_assets.corpus.beir import BeirRow, read_rows
 from embedder_assets.corpus.collection_options import CollectionOptions, JsonFields, read_options
-from embedder_assets.corpus.collections import COLLECTION_OPTIONS, Collection
-from embedder_assets.corpus.document import CONTAINERS, PLAIN, Document, DocumentIssue
-from embedder_assets.corpus.extract.extracted import Extracted, Omission
-from embedder_assets.corpus.extract.formats import ISOLATED, empty, extract, finished, media_type
+from embedder_assets.corpus.collections import Collection
+from embedder_assets.corpus.document import CONTAINERS, Document, DocumentIssue
+from embedder_assets.corpus.extract.extracted import Extracted
+from embedder_assets.corpus.extract.formats import ISOLATED, extract, media_type
 from embedder_assets.corpus.extract.isolated import IsolatedExtractor
+from embedder_assets.corpus.extract.json_reader import JsonReader
 from embedder_assets.corpus.extract.limits import DocumentLimits
-from embedder_assets.corpus.extract.mail import MAX_ATTACHMENTS
-from embedder_assets.corpus.extract.plain import decode
+from embedder_assets.corpus.extract.mail.attachments import AttachmentRoom, attached
 from embedder_assets.corpus.extract.safe_open import open_source, read_bytes
-from embedder_assets.corpus.json_rows import (
-    JSON_SUFFIXES,
-    ROW_SUFFIXES,
-    BadRow,
-    JsonRow,
-    extracted_json,
-    is_lines,
-    parse,
-    rows_of_array,
-    rows_of_lines,
-)
+from embedder_assets.corpus.json_rows import JSON_SUFFIXES, ROW_SUFFIXES
 from embedder_assets.corpus.source_files import Listing, SourceFile, list_sources
 from embedder_assets.errors import CorpusError, DocumentError
 
 # Raise it when what is extracted from the same bytes changes: every document is then extracted anew.
 EXTRACTION_VERSION = "2"
-MAX_MAIL_LEVELS = 5
 
 
 @dataclass(frozen=True)
@@ -125,31 +113,6 @@ def _row_document(collection: Collection, row: BeirRow) -> Document:
     return Document(collection.name, row.row_id, text, "text/plain", row.size_bytes, row.title or row.row_id)
 
 
-def _attached(extracted: Extracted, mails: Sequence[str]) -> Extracted:
-    """The same, with the mail that it is attached to; ``mails`` are those that it is in, from the outermost on."""
-    return replace(extracted, metadata=extracted.metadata | {"attached_to": mails[-1]}) if mails else extracted
-
-
-@dataclass
-class _Room:
-    """How many attachments of one file may still be read, also those of mails that are attached."""
-
-    left: int
-
-    def take(self, extracted: Extracted, level: int) -> Extracted:
-        """The same with those attachments alone that there is room for; the others are an omission."""
-        kept = extracted.attachments[: self.left] if level < MAX_MAIL_LEVELS else ()
-        self.left -= len(kept)
-        lost = len(extracted.attachments) - len(kept)
-        if not lost:
-            return extracted
-        why = f"{lost} deeper than {MAX_MAIL_LEVELS} mails in each other, or beyond {MAX_ATTACHMENTS} in one file."
-        before = [each for each in extracted.omissions if each.part == "attachment"]
-        count, detail = lost + sum(each.count for each in before), " ".join([*(each.detail for each in before), why])
-        others = [each for each in extracted.omissions if each not in before]
-        return replace(extracted, attachments=kept, omissions=(*others, Omission("attachment", count, detail)))
-
-
 @dataclass(frozen=True)
 class _Files:
     """Reads the files of a collection."""
@@ -164,16 +127,14 @@ class _Files:
         thing = f"{self.collection.name}/{file.doc_id}"
         source = Source(file.doc_id, None, self._rules(".jsonl"))
         try:
-            self._refuse_unknown_fields(thing)
             with open_source(self.collection, file.path, thing) as lines:
-                empty_file = True
-                for row in rows_of_lines(file.doc_id, lines, self.options.json, self.limits.document_bytes):
-                    empty_file = False
-                    yield self._row(source, row, known)
-            if empty_file:
-                raise empty(thing)
+                yield from self._json.lines(source, lines, known)
         except DocumentError as error:
             yield source, DocumentIssue.from_error(self.collection.name, file.doc_id, error)
+
+    @property
+    def _json(self) -> JsonReader:
+        return JsonReader(self.collection, self.limits, self.options, self._document, self._refused)
 
     def read(self, file: SourceFile, known: Known) -> list[Read]:
         """The source that a file is and what it holds, then what is attached to it; None where nobody needs that."""
@@ -187,7 +148,7 @@ class _Files:
         for source in (found, self._refused(found)):
             if known(source):
                 return [(source, None)]
-        return list(self._documents(found, data, _Room(MAX_ATTACHMENTS)))
+        return list(self._documents(found, data, AttachmentRoom()))
 
     def _rules(self, suffix: str) -> str:
         """Identifies how a file is read; of JSON also which fields are what."""
@@ -195,71 +156,28 @@ class _Files:
             return EXTRACTION_VERSION
         return f"{EXTRACTION_VERSION}+{hashlib.sha256(repr(self.options.json).encode()).hexdigest()[:8]}"
 
-    def _refuse_unknown_fields(self, thing: str) -> None:
-        """By other fields, what was read would get other ids, and the earlier documents would look deleted."""
-        if not self.options.valid:
-            raise DocumentError(
-                thing,
-                kind="unreadable",
-                expected=f"{COLLECTION_OPTIONS}, which may say what its fields are, to be right",
-                got="one that cannot be used",
-                remedy=f"Correct {COLLECTION_OPTIONS}.",
-            )
-
     def _refused(self, source: Source) -> Source:
         """A source that cannot be used: other limits may let it pass."""
         return replace(source, extraction=refused_by(self.limits))
 
-    def _documents(self, source: Source, data: bytes, room: _Room, mails: tuple[str, ...] = ()) -> Iterator[Read]:
+    def _documents(
+        self, source: Source, data: bytes, room: AttachmentRoom, mails: tuple[str, ...] = ()
+    ) -> Iterator[Read]:
         """What some bytes hold, and what the files hold that are attached to it, in ``mails`` that are attached."""
         suffix = PurePosixPath(source.doc_id).suffix.lower()
         try:
             if suffix in JSON_SUFFIXES:
-                yield from self._json(source, suffix, data, mails)
+                yield from self._json.documents(source, suffix, data, mails)
                 return
             extracted = self._extracted(suffix, data, f"{self.collection.name}/{source.doc_id}")
             extracted = room.take(extracted, level=len(mails))
-            yield source, self._document(source, _attached(extracted, mails), len(data))
+            yield source, self._document(source, attached(extracted, mails), len(data))
         except DocumentError as error:
             yield self._refused(source), DocumentIssue.from_error(self.collection.name, source.doc_id, error)
             return
         for file in extracted.attachments:
             part = replace(source, doc_id=f"{source.doc_id}/{file.name}", file=source.file or source.doc_id)
             yield from self._documents(part, file.data, room, (*mails, source.doc_id))
-
-    def _json(self, source: Source, suffix: str, data: bytes, mails: tuple[str, ...]) -> Iterator[Read]:
-        """The documents in JSON: an object, or each object of an array or on a line."""
-        thing, fields = f"{self.collection.name}/{source.doc_id}", self.options.json
-        self._refuse_unknown_fields(thing)
-        if suffix in ROW_SUFFIXES or is_lines(data):
-            rows = rows_of_lines(source.doc_id, io.BytesIO(data), fields, self.limits.document_bytes)
-        else:
-            values = parse(thing, decode(data, thing))
-            if not isinstance(values, list) or not any(isinstance(each, dict) for each in values):
-                extracted = finished(extracted_json(thing, values, fields), PLAIN, thing, self.limits)
-                yield source, self._document(source, _attached(extracted, mails), len(data))
-                return
-            rows = rows_of_array(source.doc_id, values, fields)
-        for row in rows:
-            yield self._row(source, row, mails=mails)
-
-    def _row(
-        self, source: Source, row: JsonRow | BadRow, known: Known = lambda _: False, mails: tuple[str, ...] = ()
-    ) -> Read:
-        """A row of a file; its digest is its own where the file, which is not read as a whole, has none."""
-        try:
-            if isinstance(row, BadRow):
-                raise row.error
-            sha256, file = source.sha256 or row.sha256, source.file or source.doc_id
-            found = replace(source, doc_id=f"{source.doc_id}/{row.row_id}", sha256=sha256, file=file)
-            if known(found):
-                return found, None
-            extracted = finished(row.extracted(), PLAIN, row.place, self.limits)
-            title = extracted.title or (row.row_id if row.is_named else PurePosixPath(source.doc_id).stem)
-            return found, self._document(found, _attached(replace(extracted, title=title), mails), row.size_bytes)
-        except DocumentError as error:
-            refused = self._refused(source) if source.sha256 else source
-            return refused, DocumentIssue.from_error(self.collection.name, row.place, error)
 
     def _extracted(self, suffix: str, data: bytes, thing: str) -> Extracted:
         if suffix in ISOLATED:
