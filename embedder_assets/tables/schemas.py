@@ -30,8 +30,8 @@ SCHEMAS: dict[str, Schema] = {
     # the digest of the bytes it was extracted from (a file, or a line of corpus.jsonl), `extraction` identifies how.
     # `metadata` is a JSON object: `source_metadata`, which is what the source says of itself, with what the collection
     # adds. `public` is whether all may see a document without an `acl`, `pages` has the character offset of each page,
-    # `omissions` what the text lacks; `source` is the path of the file that it was in, which for a document that is a
-    # file of its own is `doc_id`.
+    # `omissions` what the text lacks; `source` is the path of the file that it was in, `doc_id`, unless it
+    # is an attachment of a mail or a row of JSON.
     "documents": {
         "collection": _TEXT,
         "doc_id": _TEXT,

@@ -1,45 +1,33 @@
-"""Reads the files of a collection: a file is a document or holds several, as mails with attachments and JSON rows do."""
+"""Reads the files of a collection: each is a document, or holds several, as a mail or a file of JSON may."""
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any
 
 from embedder_assets.corpus.collection_options import CollectionOptions, JsonFields
-from embedder_assets.corpus.collections import COLLECTION_OPTIONS, Collection
-from embedder_assets.corpus.document import PLAIN, Document, DocumentIssue
+from embedder_assets.corpus.collections import Collection
+from embedder_assets.corpus.document import Document, DocumentIssue
 from embedder_assets.corpus.extract import source as versions
-from embedder_assets.corpus.extract.extracted import Extracted, Omission
-from embedder_assets.corpus.extract.formats import ISOLATED, empty, extract, finished, media_type
+from embedder_assets.corpus.extract.extracted import Extracted
+from embedder_assets.corpus.extract.formats import ISOLATED, extract, media_type
 from embedder_assets.corpus.extract.isolated import ExtractorPool
+from embedder_assets.corpus.extract.json_reader import JsonReader
 from embedder_assets.corpus.extract.limits import DocumentLimits
-from embedder_assets.corpus.extract.mail import MAX_ATTACHMENTS
-from embedder_assets.corpus.extract.plain import decode
+from embedder_assets.corpus.extract.mail.attachments import AttachmentRoom, attached
 from embedder_assets.corpus.extract.safe_open import open_source, read_bytes
 from embedder_assets.corpus.extract.source import Known, Read, Source, refused_by
-from embedder_assets.corpus.json_rows import (
-    JSON_SUFFIXES,
-    ROW_SUFFIXES,
-    BadRow,
-    JsonRow,
-    extracted_json,
-    is_lines,
-    parse,
-    rows_of_array,
-    rows_of_lines,
-)
+from embedder_assets.corpus.json_rows import JSON_SUFFIXES, ROW_SUFFIXES
 from embedder_assets.corpus.metadata.values import ACL, closes, stated
 from embedder_assets.corpus.source_files import SourceFile
 from embedder_assets.errors import DocumentError
 
-MAX_MAIL_LEVELS = 5
 # Text is read in this process first: less of it than this does not repay the start of others.
 TEXT_HERE_S = 2.0
 # Files that may wait behind one that takes long.
@@ -52,33 +40,13 @@ _METADATA_PARTS = (_FRONT_MATTER, "metadata field")
 _FRONT_MATTER_CHARS = 100_000
 
 
-@dataclass
-class _Room:
-    """How many attachments of one file may still be read, also those of mails that are attached."""
-
-    left: int = MAX_ATTACHMENTS
-
-    def take(self, extracted: Extracted, level: int) -> Extracted:
-        """The same with those attachments alone that there is room for; the others are an omission."""
-        kept = extracted.attachments[: self.left] if level < MAX_MAIL_LEVELS else ()
-        self.left -= len(kept)
-        lost = len(extracted.attachments) - len(kept)
-        if not lost:
-            return extracted
-        why = f"{lost} deeper than {MAX_MAIL_LEVELS} mails in each other, or beyond {MAX_ATTACHMENTS} in one file."
-        before = [each for each in extracted.omissions if each.part == "attachment"]
-        count, detail = lost + sum(each.count for each in before), " ".join([*(each.detail for each in before), why])
-        others = [each for each in extracted.omissions if each not in before]
-        return replace(extracted, attachments=kept, omissions=(*others, Omission("attachment", count, detail)))
-
-
 @dataclass(frozen=True)
 class _Submitted:
     """What the pool reads: a file, or an attachment in ``mails``, which are those that it is in, from the outermost."""
 
     source: Source
     size_bytes: int
-    room: _Room
+    room: AttachmentRoom
     mails: tuple[str, ...] = ()
 
 
@@ -108,6 +76,7 @@ class FileReader:
         self._pool = pool
         self._text_s = 0.0
         self._pending: deque[_Pending] = deque()
+        self._json_reader = JsonReader(collection, limits, options, self._document)
 
     def read(self, files: Iterable[SourceFile], known: Known) -> Iterator[Read]:
         """Each source that a file is and what it holds, in order; None where nobody needs that.
@@ -137,7 +106,7 @@ class FileReader:
             return self._counted([self._issue(Source(file.doc_id, None, ""), error)])
         if (answer := self._match(found, known)) is not None:
             return self._counted([(answer, None)])
-        return self._submit(found, data, _Room())
+        return self._submit(found, data, AttachmentRoom())
 
     def _open(self, file: SourceFile) -> tuple[Source, bytes]:
         thing = f"{self._collection.name}/{file.doc_id}"
@@ -160,7 +129,7 @@ class FileReader:
             return rules
         return f"{rules}+{hashlib.sha256(repr(self._options.json).encode()).hexdigest()[:8]}"
 
-    def _submit(self, source: Source, data: bytes, room: _Room, mails: tuple[str, ...] = ()) -> _Pending:
+    def _submit(self, source: Source, data: bytes, room: AttachmentRoom, mails: tuple[str, ...] = ()) -> _Pending:
         suffix = PurePosixPath(source.doc_id).suffix.lower()
         if suffix in JSON_SUFFIXES:
             return self._json(source, data, mails)
@@ -169,7 +138,7 @@ class FileReader:
             self._pool.submit(suffix, data, thing)
             return _Submitted(source, len(data), room, mails)
         try:
-            extracted = _attached(self._extract_here(suffix, data, thing), mails)
+            extracted = attached(self._extract_here(suffix, data, thing), mails)
             found: Read = (source, self._document(source, extracted, len(data)))
         except DocumentError as error:
             found = self._issue(source, error)
@@ -190,7 +159,7 @@ class FileReader:
         source, mails = pending.source, pending.mails
         try:
             extracted = pending.room.take(self._pool.take(), level=len(mails))
-            yield source, self._document(source, _attached(extracted, mails), pending.size_bytes)
+            yield source, self._document(source, attached(extracted, mails), pending.size_bytes)
         except DocumentError as error:
             yield self._issue(source, error)
             return
@@ -205,17 +174,10 @@ class FileReader:
 
     def _lines(self, file: SourceFile, known: Known) -> Iterator[Read]:
         """The documents on the lines of a file, one of them in memory at a time."""
-        thing = f"{self._collection.name}/{file.doc_id}"
         source = Source(file.doc_id, None, self._rules(".jsonl", author=self._options.author))
         try:
-            self._refuse_unknown_fields(thing)
-            with open_source(self._collection, file.path, thing) as lines:
-                empty_file = True
-                for row in rows_of_lines(file.doc_id, lines, self._options.json, self._limits.document_bytes):
-                    empty_file = False
-                    yield self._row(source, row, known)
-            if empty_file:
-                raise empty(thing)
+            with open_source(self._collection, file.path, f"{self._collection.name}/{file.doc_id}") as lines:
+                yield from self._json_reader.lines(source, lines, known)
         except DocumentError as error:
             yield source, DocumentIssue.from_error(self._collection.name, file.doc_id, error)
         self.done += 1
@@ -234,52 +196,11 @@ class FileReader:
             yield from self._json(found, data)
 
     def _json(self, source: Source, data: bytes, mails: tuple[str, ...] = ()) -> Iterator[Read]:
-        """The documents in JSON: an object, or each object of an array or on a line."""
-        thing, fields = f"{self._collection.name}/{source.doc_id}", self._options.json
+        suffix = PurePosixPath(source.doc_id).suffix.lower()
         try:
-            self._refuse_unknown_fields(thing)
-            if PurePosixPath(source.doc_id).suffix.lower() in ROW_SUFFIXES or is_lines(data):
-                rows = rows_of_lines(source.doc_id, io.BytesIO(data), fields, self._limits.document_bytes)
-            else:
-                values = parse(thing, decode(data, thing))
-                if not isinstance(values, list) or not any(isinstance(each, dict) for each in values):
-                    extracted = finished(extracted_json(thing, values, fields), PLAIN, thing, self._limits)
-                    yield source, self._document(source, _attached(extracted, mails), len(data))
-                    return
-                rows = rows_of_array(source.doc_id, values, fields)
-            for row in rows:
-                yield self._row(source, row, mails=mails)
+            yield from self._json_reader.documents(source, suffix, data, mails)
         except DocumentError as error:
             yield self._issue(source, error)
-
-    def _row(
-        self, source: Source, row: JsonRow | BadRow, known: Known = lambda _: False, mails: tuple[str, ...] = ()
-    ) -> Read:
-        """A row of a file; its digest is its own where the file, which is not read as a whole, has none."""
-        try:
-            if isinstance(row, BadRow):
-                raise row.error
-            sha256, file = source.sha256 or row.sha256, source.file or source.doc_id
-            found = replace(source, doc_id=f"{source.doc_id}/{row.row_id}", sha256=sha256, file=file)
-            if known(found):
-                return found, None
-            extracted = finished(row.extracted(), PLAIN, row.place, self._limits)
-            title = extracted.title or (row.row_id if row.is_named else PurePosixPath(source.doc_id).stem)
-            return found, self._document(found, _attached(replace(extracted, title=title), mails), row.size_bytes)
-        except DocumentError as error:
-            issue = DocumentIssue.from_error(self._collection.name, row.place, error)
-            return replace(source, extraction=refused_by(self._limits)) if source.sha256 else source, issue
-
-    def _refuse_unknown_fields(self, thing: str) -> None:
-        """By other fields, what was read would get other ids, and the earlier documents would look deleted."""
-        if not self._options.valid:
-            raise DocumentError(
-                thing,
-                kind="unreadable",
-                expected=f"{COLLECTION_OPTIONS}, which may say what its fields are, to be right",
-                got="one that cannot be used",
-                remedy=f"Correct {COLLECTION_OPTIONS}.",
-            )
 
     def _issue(self, source: Source, error: DocumentError) -> Read:
         """A source that cannot be used: other limits may let it pass."""
@@ -298,11 +219,6 @@ class FileReader:
             extracted.pages,
             [asdict(each) for each in extracted.omissions],
         )
-
-
-def _attached(extracted: Extracted, mails: Sequence[str]) -> Extracted:
-    """The same, with the mail that it is attached to."""
-    return replace(extracted, metadata=extracted.metadata | {"attached_to": mails[-1]}) if mails else extracted
 
 
 def _stated(extracted: Extracted, options: CollectionOptions) -> dict[str, Any]:

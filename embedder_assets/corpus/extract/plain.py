@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 from pathlib import PurePosixPath
 
 from embedder_assets.corpus.document import CODE_LANGUAGES
@@ -17,6 +18,7 @@ _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_CODING = re.compile(rb"coding[=:]\s*([-\w.]+)")  # PEP 263, which Emacs and Vim understand too
 _MAX_CODE_LINE_CHARS = 5000
 _SAMPLE_BYTES = 8192
 _CONTROL_BYTES = bytes(byte for byte in range(32) if byte not in b"\t\n\v\f\r\x1b")
@@ -30,7 +32,8 @@ def extract_plain(data: bytes, thing: str, _limits: DocumentLimits) -> Extracted
 
 def extract_code(data: bytes, thing: str, _limits: DocumentLimits) -> Extracted:
     """Take source code as it is, without lines so long that nobody has written them: minified code, and data."""
-    lines = decode(data, thing).splitlines(keepends=True)
+    declared = _CODING.search(b"\n".join(data[:_SAMPLE_BYTES].splitlines()[:2]))
+    lines = decode(data, thing, declared[1].decode() if declared else None).splitlines(keepends=True)
     written = [line for line in lines if len(line) <= _MAX_CODE_LINE_CHARS]
     if any(map(str.strip, lines)) and not any(map(str.strip, written)):
         raise DocumentError(

@@ -138,7 +138,10 @@ class MailText:
             return
         text = self._decoded(part)
         if content_type == "text/html":
-            self.add_text(markdown_of_html(text, self._thing, self._limits), is_markdown=True)
+            try:
+                self.add_text(markdown_of_html(text, self._thing, self._limits), is_markdown=True)
+            except DocumentError:  # too deep; another version of the text may be there
+                self._counts["part of a mail"] += 1
         elif content_type == "text/calendar":
             self.add_text(_calendar(text))
         else:

@@ -83,6 +83,12 @@ def test_last_alternative_with_text_is_taken(collection, html, taken):
     assert found.text.split("\n\n", 1)[1].strip() == taken
 
 
+def test_html_that_is_too_deep_leaves_the_text(collection):
+    plain, page = "Content-Type: text/plain\n\nthe text", f"Content-Type: text/html\n\n{'<div>' * 5000}deep"
+    (found,) = read(collection, multipart("alternative", plain, page))
+    assert ("the text" in found.text, parts(found)) == (True, {"part of a mail": 1})
+
+
 def test_invitation_is_text(collection):
     event = "SUMMARY:Test of the pump\\, part\r\n  two\r\nDTSTART;TZID=Europe/Berlin:20240506T103000\r\nEND:VEVENT"
     calendar = f"Content-Type: text/calendar; method=REQUEST\n\n{event}"

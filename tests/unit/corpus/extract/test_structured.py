@@ -173,6 +173,15 @@ def test_source_code_is_plain_text(collection):
     assert json.loads(found.source_metadata) == {"programming_language": "python"}
 
 
+def test_code_may_declare_its_encoding(collection):
+    found = document(collection, "a.py", "# -*- coding: latin-1 -*-\nx = 'Größe'\n".encode("latin-1"))
+    assert "x = 'Größe'" in found.text
+
+
+def test_code_without_its_encoding_is_an_issue(collection):
+    assert issue(collection, "a.py", "x = 'Größe'\n".encode("latin-1")).kind == "not_utf8"
+
+
 def test_minified_lines_are_left_out(collection):
     found = document(collection, "a.js", "// written\n" + "x=1;" * 2000 + "\nf();\n")
     assert found.text == "// written\nf();\n"
