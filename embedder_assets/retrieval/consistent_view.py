@@ -20,7 +20,7 @@ from embedder_assets.embedding.failures import TABLE as ISSUES
 from embedder_assets.embedding.failures import known_failures
 from embedder_assets.embedding.keys import KEY, ModelVersion, is_of
 from embedder_assets.errors import IncompleteTableError, StorageError, TableError
-from embedder_assets.retrieval.exact_index import ChunkIndex, DenseBlock, SparseBlock
+from embedder_assets.retrieval.exact_index import ChunkIndex, DenseBlock, SparseVectors
 from embedder_assets.retrieval.fusion import RetrievalModels
 from embedder_assets.retrieval.hnsw_index import HnswIndex, HnswIndexStage, usable_index
 from embedder_assets.settings import Settings
@@ -44,6 +44,7 @@ class CollectionView:
         chunks: The collection's chunks, as in their table.
         dense: For each dense model the blocks of its vectors.
         sparse: The same of the sparse rows; None where that stage is off.
+        tables: What they were read from.
         state: ``newest``; ``earlier`` where the newest rows are incomplete; ``partial`` where chunks are left out.
         note: A sentence that says why, where it is not the newest state.
     """
@@ -51,7 +52,8 @@ class CollectionView:
     name: str
     chunks: pl.DataFrame
     dense: list[list[DenseBlock]]
-    sparse: list[SparseBlock] | None
+    sparse: list[SparseVectors] | None
+    tables: TableStore
     state: State = "newest"
     note: str | None = None
 
@@ -176,7 +178,8 @@ class _Reader:
             exact = ChunkIndex.of_tables(store, [self.collection], [model], [], excluded)
             dense.append([index] if index is not None else list(exact.dense[0]))
         rest = ChunkIndex.of_tables(store, [self.collection], [], self.models.sparse_sources, excluded)
-        return CollectionView(self.collection, chunks, dense, None if rest.sparse is None else list(rest.sparse))
+        sparse = None if rest.sparse is None else list(rest.sparse)
+        return CollectionView(self.collection, chunks, dense, sparse, store)
 
     def missing(self, store: TableStore) -> pl.DataFrame:
         """The keys of the chunks that lack a vector of some model which is not known to fail on them."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import polars as pl
 
@@ -14,6 +14,8 @@ from embedder_assets.errors import InferenceError, StorageError, TableError, unk
 from embedder_assets.retrieval.consistent_view import CollectionView, State, consistent_view
 from embedder_assets.retrieval.cross_validation import formula_of, weights_of
 from embedder_assets.retrieval.exact_index import ChunkIndex, row_by_id
+from embedder_assets.retrieval.filter.chunk_filter import ChunkFilter
+from embedder_assets.retrieval.filter.permissions import groups_of
 from embedder_assets.retrieval.fusion import FuseStage, RetrievalModels
 from embedder_assets.retrieval.fusion_score import DENSE_WEIGHT
 from embedder_assets.retrieval.ranking_weights import mean_weights
@@ -36,6 +38,7 @@ class Hit:
         text: The whole chunk.
         snippet: The passage of the chunk that says most about the query.
         state: ``newest``; ``earlier`` or ``partial`` where no run has updated the collection yet.
+        metadata: Of the document, where the search has a filter or ``Search.with_metadata`` has read it.
     """
 
     rank: int
@@ -53,6 +56,7 @@ class Hit:
     fused_rank: int
     cross_encoder_score: float | None
     state: State
+    metadata: Mapping[str, object] = field(default_factory=dict)
 
 
 class Search:
@@ -100,8 +104,10 @@ class Search:
         self._fuse = FuseStage(store, triton, settings, models)
         dense = [[block for each in found for block in each.dense[at]] for at in range(len(models.dense))]
         sparse = [block for each in found for block in each.sparse or []] if models.sparse_sources else None
+        collections_read = [(each.name, each.tables, each.chunks.height) for each in found]
         del found
         self._index = ChunkIndex.in_memory(dense, sparse)
+        self._filter = ChunkFilter(store, collections_read, self._chunks, self._position, self._index)
         self._rerank = None
         names = self._chunks["collection"].unique().to_list()
         self._dense_weight = mean_weights(store, names, "fuse", {"dense": DENSE_WEIGHT})["dense"]
@@ -134,17 +140,33 @@ class Search:
             self._warn(note)
         return found
 
-    def search(self, query: str, top: int) -> list[Hit]:
-        """The best chunks for a query, best first.
+    def search(
+        self, query: str, top: int, *, where: str | None = None, allow: Iterable[str] | None = None
+    ) -> list[Hit]:
+        """The best chunks for a query, best first, as if the collections held only what the filter keeps.
+
+        Args:
+            query: The question.
+            top: How many hits at most.
+            where: A condition on the documents' fields, see docs/how-to/filter-and-permissions.md.
+            allow: The groups of a reader, who is shown what they may see; by default everything is searched.
 
         Raises:
+            FilterError: The condition cannot be read, or does not fit the fields.
             InferenceError: All models fail on this query.
+            TableError: The documents cannot be read, and there is a filter.
         """
+        index, groups = self._index, groups_of(allow)
+        is_filtered = where is not None or groups is not None
+        if is_filtered:
+            index = self._filter.index(where, groups)
+            if index.empty:
+                return []
         lexical = self._fallback("sparse" in self._settings.fallback, "a lexical query stands in for the sparse model")
         encoder = self._fuse.encoder(StageMeter("fuse", []))
         queries = pl.DataFrame({"query_id": [""], "text": [query]})
         with ThreadPoolExecutor(1) as executor:
-            candidates = self._fuse.candidates(self._index, queries, encoder, lexical, executor)
+            candidates = self._fuse.candidates(index, queries, encoder, lexical, executor)
         fused = self._fuse.fuse(candidates, self._dense_weight)
         if encoder.failed and not fused.height:
             raise InferenceError(
@@ -170,7 +192,17 @@ class Search:
             depth = self._settings.rerank_depth
             # As in the tables: what the model was not asked about keeps its place behind the others.
             hits = pl.concat([self._reranked(self._rerank, hits.head(depth)), hits.slice(depth)], how="diagonal")
-        return [_hit(row, query) for row in hits.head(top).iter_rows(named=True)]
+        found = [_hit(row, query) for row in hits.head(top).iter_rows(named=True)]
+        return self.with_metadata(found) if is_filtered else found
+
+    def with_metadata(self, hits: Sequence[Hit]) -> list[Hit]:
+        """Hits of this search with the metadata of their documents.
+
+        Raises:
+            TableError: The documents cannot be read.
+        """
+        metadata = self._filter.metadata([hit.chunk_id for hit in hits])
+        return [replace(hit, metadata=each) for hit, each in zip(hits, metadata, strict=True)]
 
     def _reranked(self, stage: RerankStage, pairs: pl.DataFrame) -> pl.DataFrame:
         vectors = self._index.vectors(0, pairs["chunk_id"])
@@ -184,5 +216,5 @@ class Search:
 
 
 def _hit(row: dict[str, object], query: str) -> Hit:
-    values = {name: row[name] for name in Hit.__dataclass_fields__ if name != "snippet"}
+    values = {name: row[name] for name in Hit.__dataclass_fields__ if name not in ("snippet", "metadata")}
     return Hit(**values, snippet=snippet(str(row["text"]), query))  # type: ignore[arg-type]
