@@ -10,9 +10,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from embedder_assets.retrieval.exact_index import ChunkIndex
+from embedder_assets.retrieval.filter.conditions import Condition
 from embedder_assets.retrieval.filter.documents import DOCUMENTS, ChunkDocuments, FieldColumns
 from embedder_assets.retrieval.filter.filtered_index import all_blocks, filtered_index
-from embedder_assets.retrieval.filter.grammar import parse
 from embedder_assets.tables.store import TableStore
 
 # Filters whose chunks are remembered: an application asks by the same few again and again.
@@ -61,7 +61,7 @@ class ChunkFilter:
             TableError: The documents cannot be read.
         """
         if where is not None:
-            parse(where)  # what cannot be read is refused before the documents are read
+            _parse(where)  # what cannot be read is refused before the documents are read
         self._refresh()
         return self._cached(where, groups)
 
@@ -98,7 +98,7 @@ class ChunkFilter:
         fields = self._fields(groups)
         masks = [each.mask for each in fields]
         if where is not None:
-            condition = parse(where)
+            condition = _parse(where)
             # A collection of which nothing may be seen says nothing, not even that a field is of another type.
             masks = [
                 mask & condition.evaluate(each).fill_null(value=False) if mask.any() else mask
@@ -117,3 +117,10 @@ class ChunkFilter:
             [np.fromiter(map(self._position.__getitem__, block.chunks["chunk_id"]), np.int64) for block in blocks]
             for blocks in all_blocks(self._index)
         ]
+
+
+def _parse(where: str) -> Condition:
+    # Its parser takes a tenth of a second to load, which a search without a condition does not need.
+    from embedder_assets.retrieval.filter.grammar import parse
+
+    return parse(where)

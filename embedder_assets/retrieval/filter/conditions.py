@@ -243,7 +243,7 @@ def _fitting(value: Value, name: Name, kind: FieldType, columns: Columns) -> obj
     raise value.place.error(
         expected=f"{_EXPECTED[kind]}: '{name.text}' is a field of type {kind} in collection '{columns.collection}'",
         got=f"the {value.kind} {value.text}" if value.kind != "text" else f"the text '{value.text}'",
-        remedy="Write a text in quotes." if kind == "text" else "Write it as in the documents, or name other fields.",
+        remedy=f"{'Write it in quotes' if kind == 'text' else 'Write such a value'}, or search other collections only.",
     )
 
 
