@@ -54,7 +54,7 @@ def exhaustive(search, query: str, kept: set[tuple[str, str]], depth: int) -> li
     fuse, queries = search._fuse, pl.DataFrame({"query_id": [""], "text": [query]})
     models, encoder = (
         fuse._models,
-        fuse.encoder(__import__("tests.support.factories", fromlist=["x"]).make_meter("fuse")),
+        fuse.encoder(make_meter("fuse")),
     )
     everything = search._chunks.height
 
