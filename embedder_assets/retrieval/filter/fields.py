@@ -93,7 +93,8 @@ def type_of(value: object) -> FieldType | None:
     if isinstance(value, bool):
         return "boolean"
     if isinstance(value, int | float):
-        return "number" if math.isfinite(value) else None
+        number = _float(value)
+        return None if number is None or not math.isfinite(number) else "number"
     if isinstance(value, str):
         return "time" if moment(value) else "text"
     return "list" if isinstance(value, list) else None
@@ -109,10 +110,10 @@ def common_type(values: Iterable[object]) -> FieldType | None:
 
 
 def element(value: object) -> str:
-    """An element of a list as a text that only equal elements have: 5 and 5.0 are equal, 1 and true are not."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        value = _float(value)
-    return json.dumps(value, sort_keys=True)
+    """An element of a list as a text that only equal ones have: 5 is 5.0, 1 is not true, a list in it is nothing."""
+    if isinstance(value, list | dict):
+        return ""
+    return json.dumps(_float(value) if isinstance(value, int) and not isinstance(value, bool) else value)
 
 
 def _typed(value: object, kind: FieldType) -> object:
@@ -120,7 +121,8 @@ def _typed(value: object, kind: FieldType) -> object:
     if kind == "time":
         return moment(value) if isinstance(value, str) else None
     if kind == "text":
-        return value if isinstance(value, str) else None
+        # JSON can hold half of a character.
+        return value.encode("utf-8", "replace").decode() if isinstance(value, str) else None
     if type_of(value) != kind:
         return None
     if isinstance(value, list):

@@ -90,7 +90,12 @@ def parse(expression: str) -> Condition:
         FilterError: It is not in the language.
     """
     try:
+        expression.encode()
         tree = _parser().parse(expression)
+    except UnicodeEncodeError as error:
+        raise Place(expression, error.start).error(
+            expected="characters", got="half of one", remedy="Check the terminal's encoding."
+        ) from None
     except UnexpectedInput as error:
         raise _syntax_error(expression, error) from None
     try:
