@@ -30,7 +30,7 @@ from embedder_assets.tables.store import TableStore
 
 State = Literal["newest", "earlier", "partial"]
 Versions = Mapping[str, int | None]
-CHUNKS, DENSE, SPARSE = "chunks", "dense_embeddings", "sparse_embeddings"
+DOCUMENTS, CHUNKS, DENSE, SPARSE = "documents", "chunks", "dense_embeddings", "sparse_embeddings"
 # How many changes of the chunks a search goes back at most: each look reads the keys of a collection.
 MAX_CHANGES_BACK = 50
 
@@ -117,8 +117,10 @@ def earlier_states(store: TableStore, collection: str) -> Iterator[tuple[Version
         dense, sparse = (_made_before(changes[table], following) for table in (DENSE, SPARSE))
         for pair in itertools.product(dense, sparse):
             issues = [made.made_from[ISSUES] for made in pair if made and ISSUES in made.made_from]
+            cut_from = {name: version for name, version in commit.made_from.items() if name == DOCUMENTS}
             yield (
                 {
+                    **cut_from,
                     CHUNKS: commit.until,
                     **{table: made.until if made else None for table, made in zip((DENSE, SPARSE), pair, strict=True)},
                     ISSUES: max(issues, default=None),

@@ -132,7 +132,9 @@ class FieldColumns:
         metadata = documents.metadata
         self._metadata = [(each or {}) if seen else {} for each, seen in zip(metadata, self._visible, strict=True)]
         self._types = documents.types if visible is None else {}
-        known.update(self._types, *({n for n, value in each.items() if value is not None} for each in self._metadata))
+        known.update(self._types)
+        for each in self._metadata:
+            known.update(field for field, value in each.items() if value is not None)
 
     @property
     def mask(self) -> pl.Series:

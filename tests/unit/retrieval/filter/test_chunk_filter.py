@@ -8,7 +8,10 @@ import polars as pl
 import pytest
 
 from embedder_assets.errors import FilterError
+from embedder_assets.retrieval.consistent_view import needed_versions
 from embedder_assets.retrieval.fusion_score import convex_combination, merge_rankings
+from embedder_assets.tables import maintenance
+from embedder_assets.tables.history import commits_of, restore
 from embedder_assets.tables.schemas import SCHEMAS
 from tests.support.factories import make_meter
 from tests.support.filtered_search import TYPES, Library, Page, keeps, random_filter, random_pages
@@ -221,3 +224,28 @@ def test_chunks_of_an_earlier_text_have_its_metadata(small):
     assert found_in_kb(small, "year = 1999") == {"b.md"}
     small.embed()
     assert found_in_kb(small, "year = 1999") == {"a.md", "b.md"}
+
+
+def test_maintenance_keeps_the_documents_of_earlier_chunks(small, monkeypatch):
+    small.pages[0].texts, small.pages[0].metadata = ["red cherry"], {"year": 1999}
+    small.describe()
+    small.cut()
+    monkeypatch.setattr(maintenance, "SHORTEST_HOURS", 0)
+    for _ in range(2):
+        maintenance.maintain(small.store, 0, needed=lambda: needed_versions(small.store))
+        assert found_in_kb(small, "year = 2020") == {"a.md"}
+    small.embed()
+    assert "documents" not in needed_versions(small.store)
+
+
+def test_restored_chunks_have_the_newest_metadata_of_their_text(small):
+    small.pages[0].texts = ["red cherry"]
+    small.describe()
+    small.cut()
+    small.embed()
+    (_, earlier, *_) = commits_of(small.store, "chunks", "kb")
+    restore(small.store, "chunks", earlier.version, "kb")
+    small.embed()
+    # The restored chunk of the earlier text does not say what it was cut from.
+    assert found_in_kb(small, "year is null") == {"a.md"}
+    assert found_in_kb(small, "`two words` = 'x'") == {"b.md"}
