@@ -228,7 +228,8 @@ def _compared(word: str, value: Any, wanted: Any, kind: str) -> bool | None:
     if not isinstance(value, python) or (isinstance(value, bool) and kind != "boolean"):
         return None
     if word == "holds" and kind == "list":
-        return any(type(each) is type(wanted) and each == wanted for each in value)
+        written = str(wanted).lower() if isinstance(wanted, bool) else str(wanted)
+        return written in value or any(type(each) is type(wanted) and each == wanted for each in value)
     if word == "holds":
         return wanted in value
     if word in ("in", "not in"):

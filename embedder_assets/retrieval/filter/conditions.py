@@ -170,8 +170,10 @@ class Containment:
         if column.type is None:
             return column.values
         if column.type == "list":
-            wanted = self.value.text if self.value.kind == "time" else self.value.value
-            return column.values.list.contains(element(wanted))
+            # A list may have been made a list of texts: a number is found as one, too.
+            written = column.values.list.contains(element(self.value.text))
+            typed = self.value.kind in ("number", "boolean")
+            return written | column.values.list.contains(element(self.value.value)) if typed else written
         if column.type != "text":
             raise _misfit(self.name, column.type, columns, "a comparison", "Only lists and texts contain something.")
         return column.values.str.contains(str(_fitting(self.value, self.name, "text", columns)), literal=True)

@@ -13,8 +13,8 @@ from typing import Literal, get_args
 
 import polars as pl
 
-FieldType = Literal["text", "number", "time", "boolean", "list"]
-FIELD_TYPES: tuple[str, ...] = get_args(FieldType)
+FieldType = Literal["text", "time", "number", "boolean", "list"]
+FIELD_TYPES: tuple[FieldType, ...] = get_args(FieldType)
 # A date at least: a year alone is a number, and `datetime.fromisoformat` takes more than people mean by a time.
 _TIME = re.compile(r"\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}.*)?", re.DOTALL)
 _DATE_LENGTH = len("2020-01-31")
@@ -101,12 +101,9 @@ def type_of(value: object) -> FieldType | None:
 
 
 def common_type(values: Iterable[object]) -> FieldType | None:
-    """The type that most values of a field have; text where some texts are times and at least as many are not."""
+    """The type that most values of a field have; of types that equally many have, the first of ``FIELD_TYPES``."""
     counts = Counter(kind for kind in map(type_of, values) if kind)
-    times, texts = counts.pop("time", 0), counts.pop("text", 0)
-    if times or texts:
-        counts["time" if times > texts else "text"] = times + texts
-    return max(counts, key=lambda kind: (counts[kind], kind), default=None)
+    return min(counts, key=lambda kind: (-counts[kind], FIELD_TYPES.index(kind)), default=None)
 
 
 def element(value: object) -> str:
