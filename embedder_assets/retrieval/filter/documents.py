@@ -159,8 +159,7 @@ class FieldColumns:
         if own in _OF_CHUNKS and own in chunks.columns:
             return Column.of(chunks[own].to_list(), _OF_CHUNKS[own])
         if own in _OF_DOCUMENTS:
-            values = rows[own].zip_with(self._visible, pl.Series([None], dtype=pl.String))
-            return Column.of(values.to_list(), _OF_DOCUMENTS[own]).gather(self._documents.row)
+            return Column.of(rows[own].to_list(), _OF_DOCUMENTS[own]).gather(self._documents.row)
         field = self._field(name)
         of_rows = [metadata.get(field) for metadata in self._metadata]
         kind = self._types.get(field)

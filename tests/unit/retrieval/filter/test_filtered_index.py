@@ -100,11 +100,12 @@ def test_large_share_of_a_graph_is_searched_in_the_graph(monkeypatch):
     search = HnswIndex.search
     monkeypatch.setattr(HnswIndex, "search", lambda *given: asked.append(given[2]) or search(*given))
     kept = kept_share(CHUNKS, 0.5)
-    found = restricted(index, kept).rank_dense(0, queries(), 10)
-    # How the graph was built differs from time to time: one query may need a second try.
-    assert asked in ([30], [30, 60])
-    assert recall(found, in_memory(rows[kept]).rank_dense(0, queries(), 10)) >= 0.95
-    assert found["rank"].max() == 10
+    found, exact = (each.rank_dense(0, queries(), 50) for each in (restricted(index, kept), in_memory(rows[kept])))
+    # How the graph was built differs from time to time: a query may need a second try.
+    assert asked in ([149], [149, 298])
+    assert found.height == exact.height
+    # At least what the graph finds of all chunks.
+    assert recall(found, exact.filter(pl.col("rank") <= 10)) >= 0.95
 
 
 def test_chunks_far_from_the_query_are_found_too(monkeypatch):

@@ -6,11 +6,13 @@ import json
 import random
 from dataclasses import replace
 
+import polars as pl
 import pytest
 
 from embedder_assets.errors import FilterError
 from embedder_assets.retrieval.filter.permissions import groups_of, may_see
 from embedder_assets.retrieval.search import Search
+from embedder_assets.tables.schemas import SCHEMAS
 from tests.support.filtered_search import Library, Page
 
 FINANCE = frozenset({"group:finance"})
@@ -147,9 +149,22 @@ def test_errors_name_only_fields_that_a_reader_may_see(library):
 def test_type_of_a_field_does_not_tell_of_hidden_documents(tmp_path):
     pages = [Page(f"{n}.md", [f"red {n}"], {"acl": ["hr"], "size": f"text {n}"}) for n in range(5)]
     library = Library(tmp_path, [*pages, Page("open.md", ["red apple"], {"size": 7}, public=True)])
-    assert library.found("size = 7", []) == {"open.md"}
-    with pytest.raises(FilterError, match="type text"):
-        library.found("size = 7")
+    declared = [("kb", "size", "text", 6, 1), ("kb", "secret", "text", 0, 0)]
+    for rows in ([], declared):
+        frame = pl.DataFrame(rows, SCHEMAS["metadata_fields"], orient="row")
+        library.store.replace("metadata_fields", "kb", frame)
+        assert library.found("size = 7", []) == {"open.md"}
+        with pytest.raises(FilterError, match="type text"):
+            library.found("size = 7")
+        with pytest.raises(FilterError) as raised:
+            library.found("secre = 7", [])
+        assert "secret" not in str(raised.value)
+
+
+def test_reader_who_sees_nothing_gets_no_error_either(library):
+    library.pages[0].public = False
+    library.describe()
+    assert library.found("budget >= 5", ["group:none"]) == library.found("doc_id = 5", []) == set()
 
 
 GROUPS = ("a", "b", "c", "A", "ab", "group:a")
