@@ -9,11 +9,14 @@ import pytest
 
 from embedder_assets.errors import FilterError
 from embedder_assets.retrieval.consistent_view import needed_versions
+from embedder_assets.retrieval.exact_index import ExactBlock
+from embedder_assets.retrieval.fusion import FuseStage, RetrievalModels
 from embedder_assets.retrieval.fusion_score import convex_combination, merge_rankings
+from embedder_assets.retrieval.hnsw_index import HnswIndex, HnswIndexStage, usearch_installed
 from embedder_assets.tables import maintenance
 from embedder_assets.tables.history import commits_of, restore
 from embedder_assets.tables.schemas import SCHEMAS
-from tests.support.factories import make_meter
+from tests.support.factories import make_meter, make_queries
 from tests.support.filtered_search import TYPES, Library, Page, keeps, random_filter, random_pages
 
 QUERIES = ("red apple", "torque of a pump", "oil")
@@ -249,3 +252,23 @@ def test_restored_chunks_have_the_newest_metadata_of_their_text(small):
     # The restored chunk of the earlier text does not say what it was cut from.
     assert found_in_kb(small, "year is null") == {"a.md"}
     assert found_in_kb(small, "`two words` = 'x'") == {"b.md"}
+
+
+@pytest.mark.skipif(not usearch_installed(), reason="needs the extra 'approximate'")
+def test_one_percent_of_a_large_collection_is_found_exactly(tmp_path):
+    pages = [Page(f"d{at:04}.md", [f"text {at} of many", f"more {at}"], {"part": at % 100}) for at in range(1000)]
+    library = Library(tmp_path, pages, enable_rerank=False, approximate_above=1)
+    queries = [f"question {number}" for number in range(30)]
+    library.store.replace("queries", "kb", make_queries(*queries))
+    models = RetrievalModels.of(library.settings, library.triton)
+    FuseStage(library.store, library.triton, library.settings, models).run("kb", make_meter("fuse"))
+    assert HnswIndexStage(library.store, library.settings).run("kb", models.dense)
+    search = library.search()
+    library.settings = library.settings.model_copy(update={"approximate_above": 0})
+    exact = library.search()
+    assert [type(search._index.dense[0][0]), type(exact._index.dense[0][0])] == [HnswIndex, ExactBlock]
+    for number, query in enumerate(queries):
+        where = f"part = {number}"
+        found = search.search(query, 10, where=where)
+        assert len(found) == 10
+        assert found == exact.search(query, 10, where=where)
