@@ -163,7 +163,7 @@ class FieldColumns:
         field = self._field(name)
         of_rows = [metadata.get(field) for metadata in self._metadata]
         kind = self._types.get(field)
-        column = Column.of(of_rows, kind if kind in FIELD_TYPES else common_type(of_rows))  # type: ignore[arg-type]
+        column = Column.of(of_rows, kind if kind in FIELD_TYPES else common_type(of_rows))
         return column.gather(self._documents.row)
 
     def _field(self, name: Name) -> str:
