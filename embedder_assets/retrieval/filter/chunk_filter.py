@@ -95,10 +95,9 @@ class ChunkFilter:
 
     def _masks(self, where: str | None, groups: frozenset[str] | None) -> list[NDArray[np.bool_]]:
         """Of each collection which of its chunks are kept."""
-        fields = self._fields(groups)
-        masks = [each.mask for each in fields]
+        masks = [each.mask(groups) for each in self._documents]
         if where is not None:
-            condition = _parse(where)
+            condition, fields = _parse(where), self._fields(groups)
             # A collection of which nothing may be seen says nothing, not even that a field is of another type.
             masks = [
                 mask & condition.evaluate(each).fill_null(value=False) if mask.any() else mask
@@ -108,7 +107,7 @@ class ChunkFilter:
 
     def _fields_of(self, groups: frozenset[str] | None) -> list[FieldColumns]:
         known: set[str] = set()
-        return [FieldColumns(each, None if groups is None else each.visible(groups), known) for each in self._documents]
+        return [FieldColumns(each, groups, known) for each in self._documents]
 
     @functools.cached_property
     def _block_rows(self) -> list[list[NDArray[np.int64]]]:

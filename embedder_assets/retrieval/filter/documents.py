@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import polars as pl
@@ -16,7 +16,7 @@ import polars as pl
 from embedder_assets.errors import StorageError, TableError, did_you_mean
 from embedder_assets.retrieval.filter.conditions import Name
 from embedder_assets.retrieval.filter.fields import FIELD_TYPES, Column, FieldType, common_type
-from embedder_assets.retrieval.filter.permissions import may_see
+from embedder_assets.retrieval.filter.permissions import may_see, readers_of
 from embedder_assets.tables.history import commits_of
 from embedder_assets.tables.store import TableStore
 
@@ -99,18 +99,30 @@ class ChunkDocuments:
         row = self.row[chunk]
         return {} if row is None else _parsed(self.rows["metadata"][row]) or {}
 
-    def visible(self, groups: frozenset[str]) -> list[bool]:
-        """Which rows a reader may see; an earlier version of a document only if they may see the newest one too."""
+    @functools.cached_property
+    def _readers(self) -> list[tuple[frozenset[str] | None, ...]]:
+        """Of each row the readers of that version of the document, and of the newest one."""
         newest = {
-            doc_id: may_see(groups, _parsed(text), public)
+            doc_id: readers_of(_parsed(text), public)
             for doc_id, text, public in self.newest.select("doc_id", "metadata", "public").iter_rows()
         }
+        rows = zip(self.metadata, self.rows.select("doc_id", "public", "current").iter_rows(), strict=True)
         return [
-            may_see(groups, metadata, public) and (current or newest.get(doc_id, False))
-            for metadata, (doc_id, public, current) in zip(
-                self.metadata, self.rows.select("doc_id", "public", "current").iter_rows(), strict=True
-            )
+            (readers_of(metadata, public), *([] if current else [newest.get(doc_id, frozenset())]))
+            for metadata, (doc_id, public, current) in rows
         ]
+
+    def visible(self, groups: frozenset[str] | None) -> pl.Series:
+        """Which rows a reader may see; None may see all. Of an earlier version the newest one has to allow it too."""
+        if groups is None:
+            return pl.repeat(value=True, n=self.rows.height, dtype=pl.Boolean, eager=True)
+        return pl.Series([all(may_see(groups, each) for each in of_row) for of_row in self._readers], dtype=pl.Boolean)
+
+    def mask(self, groups: frozenset[str] | None) -> pl.Series:
+        """Which chunks a reader may see; one whose document is not known only who may see all."""
+        if groups is None:
+            return pl.repeat(value=True, n=self.chunks.height, dtype=pl.Boolean, eager=True)
+        return self.visible(groups).gather(self.row).fill_null(value=False)
 
 
 class FieldColumns:
@@ -118,30 +130,21 @@ class FieldColumns:
 
     Args:
         documents: Of the chunks.
-        visible: Which rows of the documents count; all by default. Nothing that is said here tells of the others.
+        groups: Of the reader, as of ``ChunkDocuments.visible``. Nothing that is said here tells of other documents.
         known: Names of the fields of all collections that are searched; those of this one are added.
     """
 
-    def __init__(self, documents: ChunkDocuments, visible: Sequence[bool] | None, known: set[str]) -> None:
+    def __init__(self, documents: ChunkDocuments, groups: frozenset[str] | None, known: set[str]) -> None:
         self.collection = documents.collection
         self._documents = documents
-        self._all = visible is None
         self._known = known
         self._columns: dict[str, Column] = {}
-        self._visible = pl.Series([True] * documents.rows.height if visible is None else visible, dtype=pl.Boolean)
-        metadata = documents.metadata
-        self._metadata = [(each or {}) if seen else {} for each, seen in zip(metadata, self._visible, strict=True)]
-        self._types = documents.types if visible is None else {}
+        visible = documents.visible(groups)
+        self._metadata = [(each or {}) if seen else {} for each, seen in zip(documents.metadata, visible, strict=True)]
+        self._types = documents.types if groups is None else {}
         known.update(self._types)
         for each in self._metadata:
             known.update(field for field, value in each.items() if value is not None)
-
-    @property
-    def mask(self) -> pl.Series:
-        """Of each chunk whether it counts: all of them where nobody is excluded."""
-        if self._all:
-            return pl.repeat(value=True, n=self._documents.chunks.height, dtype=pl.Boolean, eager=True)
-        return self._visible.gather(self._documents.row).fill_null(value=False)
 
     def column(self, name: Name) -> Column:
         """A field with a row per chunk.

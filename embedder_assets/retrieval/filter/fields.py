@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import functools
 import math
 import re
 from collections import Counter
@@ -46,7 +46,7 @@ class Column:
 
     Attributes:
         type: None where no document has the field.
-        values: Text, float64, boolean, instants in UTC, or lists of JSON texts; null where a document lacks the field,
+        values: Text, float64, boolean, instants in UTC, or lists of ``element``; null where a document lacks the field,
             and where its value is of another type.
         present: Whether there is a value, of whatever type.
         is_day: Of a time: whether it is a whole day.
@@ -75,6 +75,7 @@ class Column:
         return Column(self.type, values, present.fill_null(value=False), days.fill_null(value=False))
 
 
+@functools.lru_cache(maxsize=10_000)
 def moment(text: str) -> Moment | None:
     """A time as ISO 8601 has it, a date at least; None for any other text."""
     if not _TIME.fullmatch(text):
@@ -108,9 +109,11 @@ def common_type(values: Iterable[object]) -> FieldType | None:
 
 def element(value: object) -> str:
     """An element of a list as a text that only equal ones have: 5 is 5.0, 1 is not true, a list in it is nothing."""
+    if isinstance(value, str):
+        return f'"{_whole(value)}'
     if isinstance(value, list | dict):
         return ""
-    return json.dumps(_float(value) if isinstance(value, int) and not isinstance(value, bool) else value)
+    return str(_float(value)) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
 
 
 def _typed(value: object, kind: FieldType) -> object:
@@ -118,8 +121,7 @@ def _typed(value: object, kind: FieldType) -> object:
     if kind == "time":
         return moment(value) if isinstance(value, str) else None
     if kind == "text":
-        # JSON can hold half of a character.
-        return value.encode("utf-8", "replace").decode() if isinstance(value, str) else None
+        return _whole(value) if isinstance(value, str) else None
     if type_of(value) != kind:
         return None
     if isinstance(value, list):
@@ -132,3 +134,8 @@ def _float(value: object) -> float | None:
         return float(value)  # type: ignore[arg-type]
     except OverflowError:
         return None
+
+
+def _whole(text: str) -> str:
+    """A text that UTF-8 can hold: JSON can have half of a character."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from embedder_assets.errors import FilterError
-from embedder_assets.retrieval.filter.permissions import groups_of, may_see
+from embedder_assets.retrieval.filter.permissions import groups_of, may_see, readers_of
 from embedder_assets.retrieval.search import Search
 from embedder_assets.tables.schemas import SCHEMAS
 from tests.support.filtered_search import Library, Page
@@ -43,14 +43,14 @@ FINANCE = frozenset({"group:finance"})
     ],
 )
 def test_rule(metadata, public, seen):
-    assert may_see(FINANCE, metadata, public) is seen
+    assert may_see(FINANCE, readers_of(metadata, public)) is seen
 
 
 def test_no_group_and_no_permissions_are_different():
     assert groups_of(None) is None
     assert groups_of([]) == groups_of([""]) == frozenset()
     assert groups_of("group:finance") == FINANCE
-    assert not may_see(frozenset(), {"acl": [""]}, True)
+    assert not may_see(groups_of([""]), readers_of({"acl": [""]}, True))
 
 
 def acl_library(tmp_path) -> Library:
