@@ -5,6 +5,8 @@ from __future__ import annotations
 import operator
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from embedder_assets.errors import FilterError
 from embedder_assets.retrieval.filter.conditions import (
@@ -115,3 +117,17 @@ def test_long_filters_are_shown_around_the_place():
     _, shown, caret = str(raised.value).split("\n")
     assert len(shown) < 110
     assert shown[len(caret) - 1] == "!"
+
+
+PIECES = ("a", "`b c`", "=", "!=", "<=", "in", "not", "and", "or", "is", "null", "contains", "(", ")", ",", "'x'", '"')
+MORE_PIECES = ("5", "-1e3", "2024-05-01", "2024-05-01T", "true", "'", "`", "\\", "\x00", "é", "\ud800", "#", "--", ";")
+
+
+@given(st.text() | st.lists(st.sampled_from(PIECES + MORE_PIECES), max_size=12).map(" ".join))
+def test_any_text_is_read_or_refused_with_its_place(text):
+    try:
+        parse(text)
+    except FilterError as error:
+        _, shown, caret = str(error).split("\n")
+        assert caret.strip() == "^"
+        assert shown.startswith("  ")
