@@ -109,6 +109,18 @@ class ModelLoadError(InferenceError):
     """Triton runs, and cannot load a model."""
 
 
+class FilterError(EmbedderError):
+    """A filter of a search cannot be read, or does not fit the fields of the documents.
+
+    Args:
+        pointer: Two lines below the message: the filter, and a caret below the place.
+    """
+
+    def __init__(self, thing: str, *, pointer: str = "", **parts: str) -> None:
+        super().__init__(thing, **parts)
+        self.args = ("\n".join([str(self), pointer]) if pointer else str(self),)
+
+
 class TableError(EmbedderError):
     """A table is missing or does not hold what its reader needs."""
 

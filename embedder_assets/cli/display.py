@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -43,6 +44,8 @@ TABLES = {
 }
 ISSUES_SHOWN = 10
 FIELDS_SHOWN = 12
+# Characters of a value of a document's metadata.
+VALUE_SHOWN = 60
 DAMAGED = "damaged"
 
 
@@ -164,6 +167,9 @@ def show_hits(hits: Sequence[Hit], query: str) -> None:
         say(styled(f"{hit.rank}. {place}", "bold"))
         ranks = f"dense {hit.dense_rank or '-'}, sparse {hit.sparse_rank or '-'}, fused {hit.fused_rank}"
         say(styled(f"   score {hit.score:.3f} ({ranks}), characters {hit.start}-{hit.end}", "dim"))
+        if hit.metadata:
+            fields = ", ".join(f"{name}: {_shown(value)}" for name, value in hit.metadata.items())
+            say(styled(f"   {fields}", "dim"))
         say("   ", highlighted(hit.snippet, words, "bold cyan"))
         if hit.near_duplicates:
             documents = "document" if hit.near_duplicates == 1 else "documents"
@@ -171,6 +177,12 @@ def show_hits(hits: Sequence[Hit], query: str) -> None:
         say()
     if not hits:
         say("nothing found")
+
+
+def _shown(value: object) -> str:
+    """A value of a document's metadata: JSON where it is no text, and at most so many characters."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= VALUE_SHOWN else f"{text[:VALUE_SHOWN]}…"
 
 
 def show_baselines(baselines: Sequence[Baseline]) -> None:

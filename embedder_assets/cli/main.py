@@ -99,14 +99,37 @@ def _query(_: click.Context, parameter: click.Parameter, value: str) -> str:
     return value
 
 
+def _groups(_: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...] | None:
+    """The groups of a reader; None where the option is not given."""
+    if not all(values):
+        raise click.BadParameter("a group is empty; name one, or leave the option out to search all", param=parameter)
+    return values or None
+
+
 @main.command()
 @click.argument("query", callback=_query)
 @_COLLECTIONS
 @click.option("--top", default=5, show_default=True, type=click.IntRange(1, 100), help="Hits to show.")
+@click.option("--where", metavar="FILTER", help="Only documents whose fields meet this condition.")
+@click.option(
+    "--allow",
+    multiple=True,
+    metavar="GROUP",
+    callback=_groups,
+    help="Only what this group may see, by the field `acl`; may be repeated. Without it no permission is applied.",
+)
 @click.option("--all", "show_all", is_flag=True, help="Show near-equal documents too, not the best of them alone.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
-def search(query: str, names: tuple[str, ...], top: int, show_all: bool, as_json: bool) -> None:
-    """Search the tables: dense and sparse, fused, then reranked."""
+def search(query: str, names: tuple[str, ...], top: int, as_json: bool, **options: Any) -> None:
+    r"""Search the tables: dense and sparse, fused, then reranked.
+
+    \b
+    embedder search "a leaking seal" --where 'product = "pump" and year >= 2020'
+    embedder search "payment terms" --where "keywords contains 'tax'" --allow group:finance
+
+    A filter compares fields of the documents (= != < <= > >=, in (…), contains, is null) and joins conditions with and,
+    or, not and parentheses.
+    """
     from embedder_assets.retrieval.search import Search
     from embedder_assets.run_context import Pipeline
     from embedder_assets.serving.models.configured import require_models
@@ -115,8 +138,10 @@ def search(query: str, names: tuple[str, ...], top: int, show_all: bool, as_json
     require_models(settings)
     pipeline = Pipeline(settings)
     try:
-        searcher = Search(pipeline.store, pipeline.triton, pipeline.settings, names, warn)
-        hits = searcher.search(query, top, collapse=not show_all)
+        searched = Search(pipeline.store, pipeline.triton, pipeline.settings, names, warn)
+        hits = searched.search(query, top, collapse=not options.pop("show_all"), **options)
+        if as_json:
+            hits = searched.with_metadata(hits)
     finally:
         pipeline.close()
     if as_json:

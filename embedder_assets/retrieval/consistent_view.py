@@ -20,7 +20,7 @@ from embedder_assets.embedding.failures import TABLE as ISSUES
 from embedder_assets.embedding.failures import known_failures
 from embedder_assets.embedding.keys import KEY, ModelVersion, is_of
 from embedder_assets.errors import IncompleteTableError, StorageError, TableError
-from embedder_assets.retrieval.exact_index import ChunkIndex, DenseBlock, SparseBlock
+from embedder_assets.retrieval.exact_index import ChunkIndex, DenseBlock, SparseVectors
 from embedder_assets.retrieval.fusion import RetrievalModels
 from embedder_assets.retrieval.hnsw_index import HnswIndex, HnswIndexStage, usable_index
 from embedder_assets.settings import Settings
@@ -30,7 +30,7 @@ from embedder_assets.tables.store import TableStore
 
 State = Literal["newest", "earlier", "partial"]
 Versions = Mapping[str, int | None]
-CHUNKS, DENSE, SPARSE = "chunks", "dense_embeddings", "sparse_embeddings"
+DOCUMENTS, CHUNKS, DENSE, SPARSE = "documents", "chunks", "dense_embeddings", "sparse_embeddings"
 # How many changes of the chunks a search goes back at most: each look reads the keys of a collection.
 MAX_CHANGES_BACK = 50
 
@@ -44,6 +44,7 @@ class CollectionView:
         chunks: The collection's chunks, as in their table.
         dense: For each dense model the blocks of its vectors.
         sparse: The same of the sparse rows; None where that stage is off.
+        tables: What they were read from.
         state: ``newest``; ``earlier`` where the newest rows are incomplete; ``partial`` where chunks are left out.
         note: A sentence that says why, where it is not the newest state.
     """
@@ -51,7 +52,8 @@ class CollectionView:
     name: str
     chunks: pl.DataFrame
     dense: list[list[DenseBlock]]
-    sparse: list[SparseBlock] | None
+    sparse: list[SparseVectors] | None
+    tables: TableStore
     state: State = "newest"
     note: str | None = None
 
@@ -115,8 +117,10 @@ def earlier_states(store: TableStore, collection: str) -> Iterator[tuple[Version
         dense, sparse = (_made_before(changes[table], following) for table in (DENSE, SPARSE))
         for pair in itertools.product(dense, sparse):
             issues = [made.made_from[ISSUES] for made in pair if made and ISSUES in made.made_from]
+            cut_from = {name: version for name, version in commit.made_from.items() if name == DOCUMENTS}
             yield (
                 {
+                    **cut_from,
                     CHUNKS: commit.until,
                     **{table: made.until if made else None for table, made in zip((DENSE, SPARSE), pair, strict=True)},
                     ISSUES: max(issues, default=None),
@@ -176,7 +180,8 @@ class _Reader:
             exact = ChunkIndex.of_tables(store, [self.collection], [model], [], excluded)
             dense.append([index] if index is not None else list(exact.dense[0]))
         rest = ChunkIndex.of_tables(store, [self.collection], [], self.models.sparse_sources, excluded)
-        return CollectionView(self.collection, chunks, dense, None if rest.sparse is None else list(rest.sparse))
+        sparse = None if rest.sparse is None else list(rest.sparse)
+        return CollectionView(self.collection, chunks, dense, sparse, store)
 
     def missing(self, store: TableStore) -> pl.DataFrame:
         """The keys of the chunks that lack a vector of some model which is not known to fail on them."""

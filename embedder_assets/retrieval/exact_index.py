@@ -103,7 +103,7 @@ class ExactBlock(Block[NDArray[np.float32]]):
 
     def search(self, queries: NDArray[np.float32], depth: int) -> tuple[NDArray[Any], NDArray[Any]]:
         """As ``DenseBlock``."""
-        return _top(queries @ self.vectors.T, depth, ROUNDING)
+        return highest(queries @ self.vectors.T, depth, ROUNDING)
 
     def vectors_at(self, rows: NDArray[Any]) -> NDArray[np.float32]:
         """As ``DenseBlock``."""
@@ -111,14 +111,38 @@ class ExactBlock(Block[NDArray[np.float32]]):
         return vectors
 
 
+class SparseVectors(Protocol):
+    """Some chunks with a sparse vector each."""
+
+    @property
+    def chunks(self) -> pl.DataFrame:
+        """Columns chunk_id and content_sha256."""
+
+    @property
+    def vectors(self) -> csr_array:
+        """float32 [chunks, vocabulary]."""
+
+    def scores(self, queries: csr_array) -> NDArray[np.float32]:
+        """Products with queries of [queries, any vocabulary]: [queries, chunks]."""
+
+
 @dataclass(frozen=True)
 class SparseBlock(Block["csr_array"]):
-    """Some chunks with a sparse vector each."""
+    """The same with all of its vectors in memory."""
 
     @functools.cached_property
     def inverted_index(self) -> csr_array:
         """The same entries by vocabulary entry, [vocabulary, chunks]: a query looks only at the terms that it has."""
         return self.vectors.T.tocsr()
+
+    def scores(self, queries: csr_array) -> NDArray[np.float32]:
+        """As ``SparseVectors``."""
+        # Terms that no chunk has cannot match. A slice is a copy, so none is taken of all rows.
+        known = queries[:, : self.vectors.shape[1]]
+        width = known.shape[1]
+        index = self.inverted_index if width == self.vectors.shape[1] else self.inverted_index[:width]
+        scores: NDArray[np.float32] = (known @ index).toarray()
+        return scores
 
 
 @dataclass(frozen=True)
@@ -131,7 +155,7 @@ class ChunkIndex:
     """
 
     dense: Sequence[Iterable[DenseBlock]]
-    sparse: Iterable[SparseBlock] | None
+    sparse: Iterable[SparseVectors] | None
 
     @classmethod
     def of_tables(
@@ -182,7 +206,7 @@ class ChunkIndex:
         return not dense and not any(block.chunks.height for block in self.sparse or [])
 
     @classmethod
-    def in_memory(cls, dense: Sequence[list[DenseBlock]], sparse: list[SparseBlock] | None) -> ChunkIndex:
+    def in_memory(cls, dense: Sequence[list[DenseBlock]], sparse: list[SparseVectors] | None) -> ChunkIndex:
         """An index for many searches: every model's exact blocks as one, and none of them is left in its list."""
         return cls([_joined_dense(blocks) for blocks in dense], None if sparse is None else _joined_sparse(sparse))
 
@@ -222,17 +246,9 @@ class ChunkIndex:
         """Chunks by dot product, those without a common term left out. Columns as ``rank_dense``."""
         best = TopK(depth)
         for block in self.sparse or []:
-            # Terms that no chunk has cannot match. A slice is a copy, so none is taken of all rows.
-            known = queries[:, : block.vectors.shape[1]]
-            inverted_index = (
-                block.inverted_index
-                if known.shape[1] == block.vectors.shape[1]
-                else block.inverted_index[: known.shape[1]]
-            )
             for start in range(0, queries.shape[0], QUERY_BLOCK):
-                some = known[start : start + QUERY_BLOCK]
-                scores = (some @ inverted_index).toarray()
-                row, chunk = _top(scores, depth, 0.0)
+                scores = block.scores(queries[start : start + QUERY_BLOCK])
+                row, chunk = highest(scores, depth, 0.0)
                 matches = scores[row, chunk] > 0
                 row, chunk = row[matches], chunk[matches]
                 best.add(start + row, block.chunks[chunk], scores[row, chunk].astype(np.float64))
@@ -311,7 +327,7 @@ def _incomplete(table: str, collection: str, model: ModelVersion, missing: pl.Da
     return IncompleteTableError(
         f"table '{table}', collection '{collection}'",
         expected=f"a row of model '{model.name}' with fingerprint {model.fingerprint} for each chunk",
-        got=f"none for {missing.height} of them at least, for example {missing['chunk_id'].sort()[0]}",
+        got=f"none for {missing.height} of them at least",
         remedy="Run `embedder run` for this collection with this model"
         + (", or set EMBEDDER_ENABLE_SPARSE=false." if table == "sparse_embeddings" else "."),
     )
@@ -348,7 +364,7 @@ def _joined_dense(blocks: list[DenseBlock]) -> list[DenseBlock]:
     return [ExactBlock(chunks, vectors), *graphs]
 
 
-def _joined_sparse(blocks: list[SparseBlock]) -> list[SparseBlock]:
+def _joined_sparse(blocks: list[SparseVectors]) -> list[SparseBlock]:
     """One block of all, if there is any."""
     from scipy.sparse import csr_array, vstack
 
@@ -360,7 +376,7 @@ def _joined_sparse(blocks: list[SparseBlock]) -> list[SparseBlock]:
     return [SparseBlock(pl.concat([block.chunks for block in blocks]), vstack(parts, "csr"))]
 
 
-def _top(scores: NDArray[np.float32], depth: int, rounding: float) -> tuple[NDArray[Any], NDArray[Any]]:
+def highest(scores: NDArray[np.float32], depth: int, rounding: float) -> tuple[NDArray[Any], NDArray[Any]]:
     """Row and column of the scores of each row that may be among the ``depth`` largest, any order, with all ties."""
     depth = min(depth, scores.shape[1])
     if not depth:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import re
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import polars as pl
 
-from embedder_assets.corpus.near_duplicates import group_members
 from embedder_assets.embedding.fallback import Fallback
 from embedder_assets.embedding.keys import ModelVersion
 from embedder_assets.errors import InferenceError, StorageError, TableError, unknown_collection
+from embedder_assets.retrieval.collapse import collapsed, groups_in
 from embedder_assets.retrieval.consistent_view import CollectionView, State, consistent_view
 from embedder_assets.retrieval.cross_validation import formula_of, weights_of
 from embedder_assets.retrieval.exact_index import ChunkIndex, row_by_id
+from embedder_assets.retrieval.filter.chunk_filter import ChunkFilter
+from embedder_assets.retrieval.filter.permissions import groups_of
 from embedder_assets.retrieval.fusion import FuseStage, RetrievalModels
 from embedder_assets.retrieval.fusion_score import DENSE_WEIGHT
 from embedder_assets.retrieval.ranking_weights import mean_weights
@@ -27,11 +27,8 @@ from embedder_assets.settings import Settings
 from embedder_assets.tables.store import TableStore
 from embedder_assets.telemetry.stage_record import StageMeter
 
-# Of near-equal documents, passages that have this share of the shorter one's words in common say the same.
-SAME_PASSAGE = 0.8
 # Where near-duplicates fill the candidates, so many times as many are looked at, and so often at most.
 DEEPER, MOST_LOOKS = 8, 3
-_WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True)
@@ -46,6 +43,7 @@ class Hit:
         snippet: The passage of the chunk that says most about the query.
         state: ``newest``; ``earlier`` or ``partial`` where no run has updated the collection yet.
         near_duplicates: Documents that are nearly the same and whose passage is not shown, since this one says it.
+        metadata: Of the document, where the search has a filter or ``Search.with_metadata`` has read it.
     """
 
     rank: int
@@ -64,6 +62,7 @@ class Hit:
     cross_encoder_score: float | None
     state: State
     near_duplicates: int
+    metadata: Mapping[str, object] = field(default_factory=dict)
 
 
 class Search:
@@ -107,7 +106,7 @@ class Search:
         self._chunks = pl.concat(
             [
                 each.chunks.drop("content_sha256")
-                .join(_groups(store, each.name), on="doc_id", how="left", maintain_order="left")
+                .join(groups_in(store, each.name), on="doc_id", how="left", maintain_order="left")
                 .with_columns(state=pl.lit(each.state))
                 for each in found
             ]
@@ -117,8 +116,10 @@ class Search:
         self._fuse = FuseStage(store, triton, settings, models)
         dense = [[block for each in found for block in each.dense[at]] for at in range(len(models.dense))]
         sparse = [block for each in found for block in each.sparse or []] if models.sparse_sources else None
+        collections_read = [(each.name, each.tables, each.chunks.height) for each in found]
         del found
         self._index = ChunkIndex.in_memory(dense, sparse)
+        self._filter = ChunkFilter(store, collections_read, self._chunks, self._position, self._index)
         self._rerank = None
         names = self._chunks["collection"].unique().to_list()
         self._dense_weight = mean_weights(store, names, "fuse", {"dense": DENSE_WEIGHT})["dense"]
@@ -151,39 +152,70 @@ class Search:
             self._warn(note)
         return found
 
-    def search(self, query: str, top: int, *, collapse: bool = True) -> list[Hit]:
-        """The best chunks for a query, best first.
+    def search(
+        self,
+        query: str,
+        top: int,
+        *,
+        where: str | None = None,
+        allow: Iterable[str] | None = None,
+        collapse: bool = True,
+    ) -> list[Hit]:
+        """The best chunks for a query, best first, as if the collections held only what the filter keeps.
 
         Args:
-            query: What a user types.
-            top: How many.
+            query: The question.
+            top: How many hits at most.
+            where: A condition on the documents' fields, see docs/how-to/filter-and-permissions.md.
+            allow: The groups of a reader, who is shown what they may see; by default everything is searched.
             collapse: Whether passages of near-equal documents that say the same are shown once, the best of them.
 
         Raises:
+            FilterError: The condition cannot be read, or does not fit the fields.
             InferenceError: All models fail on this query.
+            TableError: The documents cannot be read, and there is a filter.
         """
-        collapse = collapse and self._has_groups
-        depth = self._settings.candidate_depth
-        hits = self._candidates(query, depth, top, collapse=collapse)
-        for _ in range(MOST_LOOKS - 1):
-            if not hits["near_duplicates"].sum() or hits.height >= top or depth >= self._chunks.height:
-                break
-            depth *= DEEPER
-            hits = self._candidates(query, depth, top, collapse=collapse)
+        index, groups = self._index, groups_of(allow)
+        is_filtered = where is not None or groups is not None
+        if is_filtered:
+            index = self._filter.index(where, groups)
+            if index.empty:
+                return []
+        hits = self._candidates(index, query, top, collapse=collapse and self._has_groups)
         if self._rerank is not None:
             depth = self._settings.rerank_depth
             # As in the tables: what the model was not asked about keeps its place behind the others.
             hits = pl.concat([self._reranked(self._rerank, hits.head(depth)), hits.slice(depth)], how="diagonal")
-        return [_hit(row, query) for row in hits.head(top).iter_rows(named=True)]
+        found = [_hit(row, query) for row in hits.head(top).iter_rows(named=True)]
+        return self.with_metadata(found) if is_filtered else found
 
-    def _candidates(self, query: str, depth: int, top: int, *, collapse: bool) -> pl.DataFrame:
-        """The best chunks by the fused rankings, so many of each, as rows that ``_hit`` takes."""
+    def with_metadata(self, hits: Sequence[Hit]) -> list[Hit]:
+        """Hits of this search with the metadata of their documents.
+
+        Raises:
+            TableError: The documents cannot be read.
+        """
+        metadata = self._filter.metadata([hit.chunk_id for hit in hits])
+        return [replace(hit, metadata=each) for hit, each in zip(hits, metadata, strict=True)]
+
+    def _candidates(self, index: ChunkIndex, query: str, top: int, *, collapse: bool) -> pl.DataFrame:
+        """The best chunks by the fused rankings, as rows that ``_hit`` takes; near-duplicates do not fill them."""
+        depth = self._settings.candidate_depth
+        hits = self._ranked(index, query, depth, top, collapse=collapse)
+        for _ in range(MOST_LOOKS - 1):
+            if not hits["near_duplicates"].sum() or hits.height >= top or depth >= self._chunks.height:
+                break
+            depth *= DEEPER
+            hits = self._ranked(index, query, depth, top, collapse=collapse)
+        return hits
+
+    def _ranked(self, index: ChunkIndex, query: str, depth: int, top: int, *, collapse: bool) -> pl.DataFrame:
         fuse = self._fuse.at_depth(depth)
         lexical = self._fallback("sparse" in self._settings.fallback, "a lexical query stands in for the sparse model")
         encoder = fuse.encoder(StageMeter("fuse", []))
         queries = pl.DataFrame({"query_id": [""], "text": [query]})
         with ThreadPoolExecutor(1) as executor:
-            candidates = fuse.candidates(self._index, queries, encoder, lexical, executor)
+            candidates = fuse.candidates(index, queries, encoder, lexical, executor)
         fused = fuse.fuse(candidates, self._dense_weight)
         if encoder.failed and not fused.height:
             raise InferenceError(
@@ -208,7 +240,7 @@ class Search:
             )
         )
         # Before the reranker, so that copies do not fill what it is asked about.
-        return _collapsed(hits, query).head(wanted) if collapse else hits
+        return collapsed(hits, query).head(wanted) if collapse else hits
 
     def _reranked(self, stage: RerankStage, pairs: pl.DataFrame) -> pl.DataFrame:
         vectors = self._index.vectors(0, pairs["chunk_id"])
@@ -221,55 +253,6 @@ class Search:
         return Fallback(allowed, lambda reason, message: self._warn(f"{what} ({reason}): {message}"))
 
 
-def _groups(store: TableStore, collection: str) -> pl.DataFrame:
-    """Columns doc_id and group of the documents that have near-duplicates; a group is of one collection."""
-    return group_members(store, collection).select(
-        "doc_id", group=pl.concat_str(pl.lit(collection), "representative", separator="\x1f")
-    )
-
-
-@dataclass
-class _Shown:
-    """A hit of a group, and the documents whose passage it stands for."""
-
-    row: int
-    doc_id: str
-    words: set[str]
-    collapsed: set[str] = field(default_factory=set)
-
-
-def _collapsed(hits: pl.DataFrame, query: str) -> pl.DataFrame:
-    """Hits without those of near-equal documents that say what a better one says; adds how many documents that are.
-
-    A passage that has a word of the query which the better one lacks says something else: among invoices that differ in
-    their number alone, the one that was asked for is found.
-    """
-    asked = _words(query)
-    shown: dict[str, list[_Shown]] = defaultdict(list)
-    kept: list[int] = []
-    for row, (group, doc_id, text) in enumerate(hits.select("group", "doc_id", "text").iter_rows()):
-        if group is not None:
-            words = _words(text)
-            same = (each for each in shown[group] if each.doc_id != doc_id and _says_the_same(words, each, asked))
-            if (better := next(same, None)) is not None:
-                better.collapsed.add(doc_id)
-                continue
-            shown[group].append(_Shown(row, doc_id, words))
-        kept.append(row)
-    counts = {each.row: len(each.collapsed) for group in shown.values() for each in group}
-    return hits[kept].with_columns(near_duplicates=pl.Series([counts.get(row, 0) for row in kept], dtype=pl.Int32))
-
-
-def _says_the_same(words: set[str], better: _Shown, asked: set[str]) -> bool:
-    if not asked & words <= better.words:
-        return False
-    return len(words & better.words) >= SAME_PASSAGE * min(len(words), len(better.words))
-
-
-def _words(text: str) -> set[str]:
-    return set(_WORD.findall(text.casefold()))
-
-
 def _hit(row: dict[str, object], query: str) -> Hit:
-    values = {name: row[name] for name in Hit.__dataclass_fields__ if name != "snippet"}
+    values = {name: row[name] for name in Hit.__dataclass_fields__ if name not in ("snippet", "metadata")}
     return Hit(**values, snippet=snippet(str(row["text"]), query))  # type: ignore[arg-type]
