@@ -1,0 +1,158 @@
+"""What the conversion of one page knows of it, and how it walks through the elements."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from selectolax.lexbor import LexborHTMLParser, LexborNode
+
+from embedder_assets.corpus.extract.extracted import Omission
+from embedder_assets.corpus.extract.limits import DocumentLimits, too_deep
+
+TEXT = "-text"
+HEADINGS = {f"h{level}" for level in range(1, 7)}
+INVISIBLE = {"script", "style", "template", "head", "title", "link", "meta", "base", "datalist", "noframes", "-comment"}
+_BLOCKS = {
+    *HEADINGS, "address", "article", "aside", "blockquote", "body", "caption", "center", "dd", "details", "dialog", "dir",
+    "div", "dl", "dt", "fieldset", "figcaption", "figure", "footer", "form", "header", "hgroup", "hr", "html", "legend",
+    "li", "listing", "main", "menu", "nav", "ol", "optgroup", "p", "plaintext", "pre", "search", "section", "summary",
+    "table", "tbody", "td", "tfoot", "th", "thead", "tr", "ul", "xmp",
+}  # fmt: skip
+_SPACES = re.compile(r"[ \t\n\r\f\xa0]+")
+_SOFT_HYPHEN = "\u00ad"
+_MAX_DETAIL_NAMES = 3
+
+
+@dataclass
+class Context:
+    """One page.
+
+    Attributes:
+        thing: The name of the document for messages.
+        limits: What it may cost.
+        blocks: Ids of the elements that are blocks or hold one.
+        skipped: Ids of the elements that are no content.
+        omitted: What is left out, by kind of part: a short name for each.
+        abbreviations: Those whose long form the text has already.
+    """
+
+    thing: str
+    limits: DocumentLimits
+    blocks: set[int] = field(default_factory=set)
+    skipped: set[int] = field(default_factory=set)
+    omitted: dict[str, list[str]] = field(default_factory=dict)
+    abbreviations: set[str] = field(default_factory=set)
+
+    def omit(self, part: str, name: str | None = None) -> None:
+        """Counts one part that is not in the text."""
+        self.omitted.setdefault(part, []).append(name or "")
+
+    def omissions(self) -> tuple[Omission, ...]:
+        """All that was left out."""
+        return tuple(Omission(part, len(names), _detail(names)) for part, names in self.omitted.items())
+
+    def children(self, node: LexborNode) -> Iterator[LexborNode]:
+        """What is in an element and content."""
+        child = node.first_child
+        while child is not None:
+            if child.mem_id not in self.skipped and (child.tag not in INVISIBLE or _is_formula(child)):
+                yield child
+            child = child.next
+
+    def is_block(self, node: LexborNode) -> bool:
+        """Say whether an element begins a line of its own, or holds one that does."""
+        return node.mem_id in self.blocks
+
+    def is_shown(self, node: LexborNode) -> bool:
+        """Say whether an element and all around it are content."""
+        above: LexborNode | None = node
+        while above is not None and above.mem_id not in self.skipped:
+            above = above.parent
+        return above is None
+
+    def runs(self, node: LexborNode) -> Iterator[list[LexborNode] | LexborNode]:
+        """The blocks in an element, and between them what flows in lines."""
+        line: list[LexborNode] = []
+        for child in self.children(node):
+            if not self.is_block(child):
+                line.append(child)
+                continue
+            if line:
+                yield line
+                line = []
+            yield child
+        if line:
+            yield line
+
+    def text(self, node: LexborNode) -> str:
+        """The text in an element, as one line."""
+        return " ".join("".join(self._texts(node)).split())
+
+    def _texts(self, node: LexborNode) -> Iterator[str]:
+        if node.tag == TEXT:
+            yield collapse(node.text_content or "")
+            return
+        if node.tag in _BLOCKS or node.tag == "br":
+            yield " "
+        for child in self.children(node):
+            yield from self._texts(child)
+        if node.tag in _BLOCKS:
+            yield " "
+
+
+def parse(html: str, thing: str, limits: DocumentLimits) -> tuple[LexborHTMLParser, Context]:
+    """Parse a page as browsers do.
+
+    Raises:
+        DocumentError: With kind ``too_deep``: the conversion calls itself for each level.
+    """
+    tree = LexborHTMLParser(html)
+    context = Context(thing, limits)
+    for node, depth in walk(tree):
+        if depth > limits.nesting:
+            raise too_deep(thing, limits.nesting, "more elements in each other")
+        if node.tag in _BLOCKS:
+            _mark(node, context.blocks)
+    return tree, context
+
+
+def walk(tree: LexborHTMLParser) -> Iterator[tuple[LexborNode, int]]:
+    """Each node below the root in the order of the page, with its depth."""
+    node, depth = tree.root, 0
+    while node is not None:
+        yield node, depth
+        inner = node.first_child
+        if inner is not None:
+            node, depth = inner, depth + 1
+            continue
+        while node is not None and node.next is None:
+            node, depth = node.parent, depth - 1
+        node = node.next if node is not None else None
+
+
+def collapse(text: str) -> str:
+    """Text as a browser shows it: each run of spaces and line ends is one space."""
+    return _SPACES.sub(" ", text.replace(_SOFT_HYPHEN, ""))
+
+
+def attribute(node: LexborNode, name: str) -> str:
+    """An attribute of an element, empty where it has none."""
+    return (node.attrs.get(name) or "").strip()
+
+
+def _is_formula(node: LexborNode) -> bool:
+    return node.tag == "script" and attribute(node, "type").startswith("math/tex")  # MathJax 2
+
+
+def _mark(node: LexborNode | None, blocks: set[int]) -> None:
+    while node is not None and node.tag != "svg" and node.mem_id not in blocks:
+        blocks.add(node.mem_id)
+        node = node.parent
+
+
+def _detail(names: list[str]) -> str:
+    known = list(dict.fromkeys(name[:80] for name in names if name))
+    more = ", …" if len(known) > _MAX_DETAIL_NAMES else ""
+    return f"{', '.join(known[:_MAX_DETAIL_NAMES])}{more}."[:300] if known else ""
