@@ -12,7 +12,7 @@ from embedder_assets.corpus.extract.extracted import Extracted
 from embedder_assets.corpus.extract.html import extract_html
 from embedder_assets.corpus.extract.limits import DocumentLimits, over_limit, too_deep, too_long
 from embedder_assets.corpus.extract.pdf import extract_pdf
-from embedder_assets.corpus.extract.plain import extract_plain
+from embedder_assets.corpus.extract.plain import extract_plain, lone_surrogate
 from embedder_assets.corpus.extract.rst import extract_rst
 from embedder_assets.corpus.markdown import Heading, TooManyStepsError, headings
 from embedder_assets.errors import DocumentError
@@ -63,9 +63,7 @@ def _finished(extracted: Extracted, media_type: str, thing: str, limits: Documen
     if not text.strip():
         raise empty(thing)
     if has_lone_surrogates(text) or has_lone_surrogates(extracted.title):
-        got = "a lone surrogate (U+D800 to U+DFFF)"
-        remedy = "Remove the reference to that character."
-        raise DocumentError(thing, kind="not_utf8", expected="text that UTF-8 can hold", got=got, remedy=remedy)
+        raise lone_surrogate(thing)
     if media_type == "text/plain":
         return replace(extracted, text=text)
     _refuse_deep_markdown(text, thing, limits.markdown_nesting)

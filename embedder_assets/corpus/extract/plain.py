@@ -59,8 +59,8 @@ def decode(data: bytes, thing: str, declared_encoding: str | None = None) -> str
 def codec_of(label: str) -> str | None:
     """The codec for what browsers read under a label of an encoding; None if they know none of that name.
 
-    ``gb2312`` means GB 18030 to them, ``iso-8859-1`` means windows-1252, and ``utf-16``, where it can be read as letters,
-    means UTF-8 (https://encoding.spec.whatwg.org).
+    ``gb2312`` means GB 18030 to them, ``iso-8859-1`` means windows-1252, and ``utf-16``, where it can be read as
+    letters, means UTF-8 (https://encoding.spec.whatwg.org).
     """
     encoding = webencodings.lookup(label)
     if encoding is None:
@@ -81,6 +81,13 @@ def _decode_as_declared(data: bytes, thing: str, label: str) -> str:
         return data.decode(codec)
     except UnicodeDecodeError as error:
         raise _not_decodable(thing, error.start, f"{label} ({codec})") from error
+
+
+def lone_surrogate(thing: str) -> DocumentError:
+    """The error of text that names half of a character, which no table can hold."""
+    got = "a lone surrogate (U+D800 to U+DFFF)"
+    remedy = "Remove the reference to that character."
+    return DocumentError(thing, kind="not_utf8", expected="text that UTF-8 can hold", got=got, remedy=remedy)
 
 
 def _looks_binary(sample: bytes) -> bool:

@@ -194,7 +194,7 @@ def _item(blocks: list[Block], marker: tuple[str, str]) -> str:
 def _numbering(node: LexborNode) -> tuple[int, int]:
     if node.tag != "ol" or "reversed" not in node.attrs:
         return _number(node, "start", 1), 1
-    return _number(node, "start", len(node.css(":scope > li")) or 1), -1
+    return _number(node, "start", sum(child.tag == "li" for child in node.iter())), -1
 
 
 def _number(node: LexborNode, name: str, otherwise: int) -> int:

@@ -21,8 +21,8 @@ _CONSENT = re.compile(r"cookie|consent|gdpr|onetrust|didomi|usercentrics|trustar
 _NEWSLETTER = re.compile(r"newsletter|subscri|sign-?up|mailing-?list", re.IGNORECASE)
 _SHARE = re.compile(r"\b(?:share|sharing|social|addthis|sharedaddy)", re.IGNORECASE)
 _LINK_LIST = re.compile(
-    r"breadcrumb|related|recommend|read-?next|more-?(?:stories|posts|articles)|trending|pagination|\bpager|prev-?next|"
-    r"post-?nav|side-?(?:bar|nav)|\btoc\b|table-of-contents|nav-?bar|top-?bar|\bmenu|footer|tag-?(?:list|cloud)",
+    r"\bnav|breadcrumb|related|recommend|read-?next|more-?(?:stories|posts|articles)|trending|pagination|\bpager|prev-?next|"
+    r"side-?(?:bar|nav)|\btoc\b|table-of-contents|top-?bar|\bmenu|footer|tag-?(?:list|cloud)",
     re.IGNORECASE,
 )
 _SKIP_LINK = re.compile(r"\bskip", re.IGNORECASE)
@@ -32,6 +32,7 @@ _TOGGLE = re.compile(r"accordion|collaps|expand|toggle|faq|question|\btab\b", re
 _TOOL = re.compile(r"\bnav|menu|hamburger|copy|clipboard|close|dismiss|share|search|theme", re.IGNORECASE)
 _TITLED = {"summary", "dt", "label", "legend", "th", "td", *HEADINGS}
 _LINK_SHARE = 0.6  # of the characters of a list of links
+_LINK_SHARE_BELOW_TITLE = 0.3  # of a menu that has the name of the site as a heading
 _MAX_BANNER_CHARS = 2000
 _MAX_LABEL_CHARS = 60  # beside the links of a share bar
 _MAX_TIMES_MAIN = 5  # how much text a page may have, compared with its main part
@@ -44,7 +45,9 @@ def find_boilerplate(tree: LexborHTMLParser, context: Context) -> None:
     for node in tree.css("noscript"):
         if _ENABLE_SCRIPTS.search(context.text(node)):
             _skip(node, context)
-    for node in tree.css("[class], [id], [role], [aria-label], dialog, footer, aside, body > div, body > section"):
+    for node in tree.css(
+        "[class], [id], [role], [aria-label], dialog, header, footer, aside, body > div, body > section"
+    ):
         if node.tag not in _PAGE_PARTS and _is_boilerplate(node, context):
             _skip(node, context)
     for node in tree.css("button"):
@@ -67,7 +70,7 @@ def _skip(node: LexborNode, context: Context) -> None:
     """Never what holds the content: a tag that is not closed would take the rest of the page with it."""
     if node.css_first("main, [role=main], article") is not None:
         return
-    if node.css_first("h1") is None or _link_share(node, context) >= _LINK_SHARE:
+    if node.css_first("h1") is None or _link_share(node, context) >= _LINK_SHARE_BELOW_TITLE:
         context.skipped.add(node.mem_id)
 
 
@@ -75,16 +78,21 @@ def _is_boilerplate(node: LexborNode, context: Context) -> bool:
     names = " ".join(attribute(node, name) for name in ("class", "id", "aria-label"))
     if node.tag == "a":
         return _SKIP_LINK.search(names) is not None and attribute(node, "href").startswith("#")
-    is_page_footer = node.tag == "footer" and not _is_inside(node, {"main", "article", "blockquote", "figure"})
-    if is_page_footer or not context.is_block(node):
-        return is_page_footer
-    if _LINK_LIST.search(names) or node.tag in {"footer", "aside"}:
+    if node.tag == "footer" and _nearest(node, {"main", "article", "blockquote", "figure"}) is None:
+        return True
+    if not context.is_block(node) or (node.tag == "header" and node.css_first(_ANY_HEADING) is not None):
+        return False
+    if _LINK_LIST.search(names) or node.tag in {"header", "footer", "aside"}:
         return _link_share(node, context) >= _LINK_SHARE
+    return _is_box(node, names, context) or _asks_for_consent(node, names, context)
+
+
+def _is_box(node: LexborNode, names: str, context: Context) -> bool:
+    """Say whether it is a bar to share the page or a box to subscribe to something."""
     if _SHARE.search(names):
         return 0 < _link_chars(node, context) >= len(context.text(node)) - _MAX_LABEL_CHARS
-    if _NEWSLETTER.search(names):
-        return node.css_first("form, input") is not None and len(context.text(node)) <= _MAX_BANNER_CHARS
-    return _asks_for_consent(node, names, context)
+    is_form = _NEWSLETTER.search(names) is not None and node.css_first("form, input") is not None
+    return is_form and len(context.text(node)) <= _MAX_BANNER_CHARS
 
 
 def _asks_for_consent(node: LexborNode, names: str, context: Context) -> bool:
@@ -92,7 +100,7 @@ def _asks_for_consent(node: LexborNode, names: str, context: Context) -> bool:
     is_named = _CONSENT.search(names) is not None
     if not (is_dialog or is_named or _is_at_top(node)) or node.css_first(_CONTROLS) is None:
         return False
-    if not is_dialog and _is_inside(node, {"main", "article"}) and node.css_first(_ANY_HEADING) is not None:
+    if not is_dialog and _nearest(node, {"main", "article"}) is not None and node.css_first(_ANY_HEADING) is not None:
         return False  # a section about cookies
     text = context.text(node)
     return len(text) <= _MAX_BANNER_CHARS and (is_named or _CONSENT.search(text) is not None)
@@ -101,7 +109,8 @@ def _asks_for_consent(node: LexborNode, names: str, context: Context) -> bool:
 def _is_title(button: LexborNode, context: Context) -> bool:
     """Say whether a button is the title of what it opens, or at least says a sentence."""
     names = " ".join(attribute(button, name) for name in ("class", "id", "aria-label"))
-    if _is_inside(button, _TITLED):
+    titled = _nearest(button, _TITLED)
+    if titled is not None and len(context.text(titled)) == len(context.text(button)):
         return True
     if _TOOL.search(names) or "aria-haspopup" in button.attrs:
         return False
@@ -114,11 +123,11 @@ def _is_at_top(node: LexborNode) -> bool:
     return node.parent is not None and node.parent.tag == "body"
 
 
-def _is_inside(node: LexborNode, tags: set[str]) -> bool:
+def _nearest(node: LexborNode, tags: set[str]) -> LexborNode | None:
     above = node.parent
     while above is not None and above.tag not in tags:
         above = above.parent
-    return above is not None
+    return above
 
 
 def _link_share(node: LexborNode, context: Context) -> float:

@@ -8,18 +8,22 @@ from dataclasses import dataclass, field
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
+from embedder_assets.corpus.document import has_lone_surrogates
 from embedder_assets.corpus.extract.extracted import Omission
 from embedder_assets.corpus.extract.limits import DocumentLimits, too_deep
+from embedder_assets.corpus.extract.plain import lone_surrogate
 
 TEXT = "-text"
 HEADINGS = {f"h{level}" for level in range(1, 7)}
 INVISIBLE = {"script", "style", "template", "head", "title", "link", "meta", "base", "datalist", "noframes", "-comment"}
+# fmt: off
 _BLOCKS = {
-    *HEADINGS, "address", "article", "aside", "blockquote", "body", "caption", "center", "dd", "details", "dialog", "dir",
-    "div", "dl", "dt", "fieldset", "figcaption", "figure", "footer", "form", "header", "hgroup", "hr", "html", "legend",
-    "li", "listing", "main", "menu", "nav", "ol", "optgroup", "p", "plaintext", "pre", "search", "section", "summary",
-    "table", "tbody", "td", "tfoot", "th", "thead", "tr", "ul", "xmp",
-}  # fmt: skip
+    *HEADINGS, "address", "article", "aside", "blockquote", "body", "caption", "center", "dd", "details", "dialog",
+    "dir", "div", "dl", "dt", "fieldset", "figcaption", "figure", "footer", "form", "header", "hgroup", "hr", "html",
+    "legend", "li", "listing", "main", "menu", "nav", "ol", "optgroup", "p", "plaintext", "pre", "search", "section",
+    "summary", "table", "tbody", "td", "tfoot", "th", "thead", "tr", "ul", "xmp",
+}
+# fmt: on
 _SPACES = re.compile(r"[ \t\n\r\f\xa0]+")
 _SOFT_HYPHEN = "\u00ad"
 _MAX_DETAIL_NAMES = 3
@@ -106,8 +110,10 @@ def parse(html: str, thing: str, limits: DocumentLimits) -> tuple[LexborHTMLPars
     """Parse a page as browsers do.
 
     Raises:
-        DocumentError: With kind ``too_deep``: the conversion calls itself for each level.
+        DocumentError: With kind ``too_deep``, since the conversion calls itself for each level, or ``not_utf8``.
     """
+    if has_lone_surrogates(html):
+        raise lone_surrogate(thing)
     tree = LexborHTMLParser(html)
     context = Context(thing, limits)
     for node, depth in walk(tree):

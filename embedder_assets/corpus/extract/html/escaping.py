@@ -41,10 +41,22 @@ def escape_heading(text: str) -> str:
     """Escape the one line of a heading if it would be read as other words than it has."""
     if _HEADING_MARKUP.search(text) is None:
         return text
-    read = headings(f"# {text}\n")
-    if [heading.title for heading in read] == [" ".join(text[:_TITLE_CHARS].split())]:
+    if _read_back(text) == [text[:_TITLE_CHARS].split()]:
         return text
-    return _HEADING_MARKUP.sub(r"\\\g<0>", text)
+    marks = set(_HEADING_MARKUP.findall(text))
+    for mark in sorted(marks):
+        if _read_back(_escaped(text, marks - {mark}))[:1] == [text[:_TITLE_CHARS].split()]:
+            marks.remove(mark)
+    return _escaped(text, marks)
+
+
+def _escaped(text: str, marks: set[str]) -> str:
+    return "".join(f"\\{character}" if character in marks else character for character in text)
+
+
+def _read_back(heading: str) -> list[list[str]]:
+    """The words of each heading in what is to be one."""
+    return [found.title.split() for found in headings(f"# {heading}\n")]
 
 
 def _escape_line(line: str, also: re.Pattern[str] | None = None) -> str:

@@ -24,7 +24,11 @@ _TICKS = re.compile(r"`+")
 _NO_TARGET = re.compile(r"\s*(?:#|javascript:|data:|blob:|about:|tel:|$)", re.IGNORECASE)
 _TARGET_MARKUP = re.compile(r"[\s()<>\\]+")
 _TINY_PIXELS = 3  # a picture that counts visits
-_SINGLE_SPACE = re.compile(r" {2,}")
+_SPACES = re.compile(r" {2,}")
+# The value of a field stands between these; what is in front of it is its label. Text of a page has no NUL.
+_VALUE, _VALUE_END = "\0", "\1"
+_VALUE_MARKS = re.compile("[\0\1]")
+_LABELLED_VALUE = re.compile(r"([\w)])\s*\0")
 _LINE_END = re.compile(r" *\n[ \n]*")
 
 
@@ -42,7 +46,8 @@ class Inline:
 
     def line(self, nodes: Iterable[LexborNode]) -> str:
         """The text of some nodes that follow each other, with a line end where the page breaks the line."""
-        return _LINE_END.sub("\n", _SINGLE_SPACE.sub(" ", self._all(nodes))).strip()
+        text = _VALUE_MARKS.sub("", _LABELLED_VALUE.sub(r"\1: ", self._all(nodes)))
+        return _LINE_END.sub("\n", _SPACES.sub(" ", text)).strip()
 
     def children(self, node: LexborNode) -> str:
         """The text inside an element."""
@@ -107,13 +112,11 @@ class Inline:
         return _raised("_", text, before, _first_character_after(node)) if _needs_mark(text) else text
 
     def _is_footnote(self, node: LexborNode) -> bool:
-        inside = node.css_first("a[href*='#']")
-        outside = node.parent
-        if outside is not None and outside.tag == "a" and "#" in attribute(outside, "href"):
+        around = node.parent if node.prev is None and node.next is None else None
+        if around is not None and around.tag == "a" and "#" in attribute(around, "href"):
             return True
-        return (
-            inside is not None or _FOOTNOTE.search(f"{attribute(node, 'class')} {attribute(node, 'role')}") is not None
-        )
+        names = f"{attribute(node, 'class')} {attribute(node, 'role')}"
+        return node.css_first("a[href*='#']") is not None or _FOOTNOTE.search(names) is not None
 
     def _link(self, node: LexborNode) -> str:
         inner, href = self._inner(node), attribute(node, "href")
@@ -129,7 +132,7 @@ class Inline:
     def _picture(self, node: LexborNode) -> str:
         described = [attribute(node, name) for name in ("alt", "aria-label", "title")]
         text = next(filter(None, described), "")
-        if not text and node.attrs.get("alt") is None and not _is_decoration(node):
+        if not text and node.attrs.get("alt") is None and not (_is_decoration(node) or _has_caption(node)):
             self._context.omit("image without description", _file_name(attribute(node, "src")))
         return collapse(text)
 
@@ -142,8 +145,8 @@ class Inline:
     def _lost(self, node: LexborNode) -> str:
         if not _is_decoration(node):
             sources = [attribute(each, "src") for each in (node, *node.css("source[src]"))]
-            name = attribute(node, "title") or next(map(_file_name, filter(None, sources)), "")
-            self._context.omit(_LOST[node.tag or ""], name)
+            source = next(filter(None, sources), "").partition("?")[0]
+            self._context.omit(_LOST[node.tag or ""], attribute(node, "title") or source)
         return ""
 
     def _fallback(self, node: LexborNode) -> str:
@@ -183,21 +186,20 @@ class Inline:
             return " [x] " if "checked" in node.attrs else " [ ] "
         if kind == "image":
             return self._picture(node)
-        return "" if kind in _VALUELESS else self._value(node, value)
+        return "" if kind in _VALUELESS else self._value(value)
 
     def _text_area(self, node: LexborNode) -> str:
-        return self._value(node, node.text())
+        return self._value(node.text())
 
     def _choice(self, node: LexborNode) -> str:
         options = node.css("option[selected]") or node.css("option")
-        return self._value(node, ", ".join(filter(None, (self._context.text(option) for option in options))))
+        return self._value(", ".join(filter(None, (self._context.text(option) for option in options))))
 
-    def _value(self, node: LexborNode, value: str) -> str:
+    def _value(self, value: str) -> str:
         text = collapse(value).strip()
         if not text:
             return ""
-        label = collapse(node.prev.text() if node.prev is not None else _last_character(node)).strip()
-        return f": {text} " if label[-1:].isalnum() else f" {text} "
+        return f" {_VALUE}{text} {_VALUE_END}"
 
 
 def _around(inner: str, mark: str, end: str | None = None) -> str:
@@ -241,6 +243,13 @@ def _is_decoration(node: LexborNode) -> bool:
     tiny = any(size.isdecimal() and int(size) <= _TINY_PIXELS for size in sizes)
     hidden = "display:none" in attribute(node, "style").replace(" ", "") or attribute(node, "aria-hidden") == "true"
     return tiny or hidden or attribute(node, "role") in {"presentation", "none"} or "hidden" in node.attrs
+
+
+def _has_caption(picture: LexborNode) -> bool:
+    above = picture.parent
+    while above is not None and above.tag in {"a", "picture", "div"}:
+        above = above.parent
+    return above is not None and above.tag == "figure" and above.css_first("figcaption") is not None
 
 
 def _file_name(source: str) -> str:

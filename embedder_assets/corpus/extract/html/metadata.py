@@ -47,20 +47,17 @@ def page_metadata(tree: LexborHTMLParser) -> dict[str, Value]:
 
 
 def page_title(tree: LexborHTMLParser, main: LexborNode | None, context: Context) -> tuple[str, LexborNode | None]:
-    """The title that a page states, and the heading outside the main part that states it, if one does.
+    """The title that a page states, and the heading that states it, if one does.
 
     In this order: the first ``<h1>`` of the main part, one outside of it that is not the name of the site, ``<title>``
     without the name of the site, ``og:title``.
     """
     stated = _stated(tree)
     site = _first(stated, ("og:site_name", "application-name")) or ""
-    inside = [node for node in (main.css("h1") if main is not None else []) if context.is_shown(node)]
-    for heading in inside:
-        if text := context.text(heading):
-            return text, None
-    for heading in tree.css("h1"):
+    inside = main.css("h1") if main is not None else []
+    for heading in [*inside, *tree.css("h1")]:
         text = context.text(heading)
-        if text and context.is_shown(heading) and text != site and not _leads_home(heading):
+        if text and text != site and context.is_shown(heading) and not _leads_home(heading):
             return text, heading
     titles = [context.text(node) for node in tree.css("title") if node.parent is None or node.parent.tag != "svg"]
     og_title = _first(stated, ("og:title",)) or ""
