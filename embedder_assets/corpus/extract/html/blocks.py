@@ -11,6 +11,7 @@ from embedder_assets.corpus.extract.html.context import HEADINGS, TEXT, Context,
 from embedder_assets.corpus.extract.html.escaping import escape_heading, escape_paragraph
 from embedder_assets.corpus.extract.html.inline import Inline
 from embedder_assets.corpus.extract.html.tables import layout_cells, read_table
+from embedder_assets.corpus.extract.limits import too_long
 from embedder_assets.corpus.extract.markdown_table import markdown_table
 
 _ANY_HEADING = ", ".join(sorted(HEADINGS))
@@ -88,18 +89,22 @@ def _opened(blocks: list[Block], *, at_top: bool, level: int = 0) -> list[Block]
     stand under it.
     """
     opened: list[Block] = []
-    for index, block in enumerate(blocks):
+    # A run of details has one form: from its end, whether a heading follows it or nothing.
+    before_heading, follows = [], at_top
+    for block in reversed(blocks):
+        follows = follows if block.kind == "details" else at_top and block.kind == "heading"
+        before_heading.append(follows)
+    for block, is_heading in zip(blocks, reversed(before_heading), strict=True):
         if block.kind != "details":
             level = block.level or level
             opened.append(block)
             continue
-        after = next((other.kind for other in blocks[index + 1 :] if other.kind != "details"), "heading")
         below = min(level + 1, _DEEPEST_HEADING)
-        if at_top and after == "heading":
+        if is_heading:
             opened.append(Block(f"{'#' * below} {escape_heading(block.text)}", "heading", below))
         else:
             opened += _bold(block.text)
-        opened += _opened(block.inside, at_top=at_top and after == "heading", level=below)
+        opened += _opened(block.inside, at_top=is_heading, level=below)
     return opened
 
 
@@ -170,6 +175,7 @@ def _list(node: LexborNode, context: Context) -> list[Block]:
         return _blocks(node, context)
     number, step = _numbering(node)
     items: list[str] = []
+    chars = 0
     for child in context.children(node):
         if child.tag == TEXT:
             continue
@@ -178,6 +184,9 @@ def _list(node: LexborNode, context: Context) -> list[Block]:
         if blocks:
             items.append(_item(blocks, _marker(node, number)))
         number += step if child.tag == "li" else 0
+        chars += len(items[-1]) if items else 0
+        if chars > context.limits.text_chars:  # each level indents the text again
+            raise too_long(context.thing, context.limits)
     return [Block("\n".join(items), "list")] if items else []
 
 

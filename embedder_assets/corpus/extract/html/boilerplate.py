@@ -35,6 +35,7 @@ _LINK_SHARE = 0.6  # of the characters of a list of links
 _LINK_SHARE_BELOW_TITLE = 0.3  # of a menu that has the name of the site as a heading
 _MAX_BANNER_CHARS = 2000
 _MAX_LABEL_CHARS = 60  # beside the links of a share bar
+_MAX_MAINS = 5  # a page has one
 _MAX_TIMES_MAIN = 5  # how much text a page may have, compared with its main part
 
 
@@ -61,7 +62,7 @@ def find_boilerplate(tree: LexborHTMLParser, context: Context) -> None:
 def main_part(tree: LexborHTMLParser, context: Context) -> LexborNode | None:
     """The element that holds the content of a page: its main part, unless most of the text is elsewhere."""
     body = tree.body
-    mains = [(len(context.text(node)), node) for node in tree.css("main, [role=main]")]
+    mains = [(len(context.text(node)), node) for node in tree.css("main, [role=main]")[:_MAX_MAINS]]
     length, main = max(mains, key=lambda each: each[0], default=(0, None))
     return main if body is None or len(context.text(body)) <= _MAX_TIMES_MAIN * length else body
 
@@ -90,27 +91,28 @@ def _is_boilerplate(node: LexborNode, context: Context) -> bool:
 def _is_box(node: LexborNode, names: str, context: Context) -> bool:
     """Say whether it is a bar to share the page or a box to subscribe to something."""
     if _SHARE.search(names):
-        return 0 < _link_chars(node, context) >= len(context.text(node)) - _MAX_LABEL_CHARS
+        chars, link_chars = context.size(node)
+        return 0 < link_chars >= chars - _MAX_LABEL_CHARS
     is_form = _NEWSLETTER.search(names) is not None and node.css_first("form, input") is not None
-    return is_form and len(context.text(node)) <= _MAX_BANNER_CHARS
+    return is_form and context.size(node)[0] <= _MAX_BANNER_CHARS
 
 
 def _asks_for_consent(node: LexborNode, names: str, context: Context) -> bool:
     is_dialog = node.tag == "dialog" or attribute(node, "role") in _DIALOG_ROLES
     is_named = _CONSENT.search(names) is not None
-    if not (is_dialog or is_named or _is_at_top(node)) or node.css_first(_CONTROLS) is None:
+    is_small = context.size(node)[0] <= _MAX_BANNER_CHARS
+    if not (is_small and (is_dialog or is_named or _is_at_top(node))) or node.css_first(_CONTROLS) is None:
         return False
     if not is_dialog and _nearest(node, {"main", "article"}) is not None and node.css_first(_ANY_HEADING) is not None:
         return False  # a section about cookies
-    text = context.text(node)
-    return len(text) <= _MAX_BANNER_CHARS and (is_named or _CONSENT.search(text) is not None)
+    return is_named or _CONSENT.search(context.text(node)) is not None
 
 
 def _is_title(button: LexborNode, context: Context) -> bool:
     """Say whether a button is the title of what it opens, or at least says a sentence."""
     names = " ".join(attribute(button, name) for name in ("class", "id", "aria-label"))
     titled = _nearest(button, _TITLED)
-    if titled is not None and len(context.text(titled)) == len(context.text(button)):
+    if titled is not None and context.size(titled)[0] == context.size(button)[0]:
         return True
     if _TOOL.search(names) or "aria-haspopup" in button.attrs:
         return False
@@ -131,8 +133,5 @@ def _nearest(node: LexborNode, tags: set[str]) -> LexborNode | None:
 
 
 def _link_share(node: LexborNode, context: Context) -> float:
-    return _link_chars(node, context) / (len(context.text(node)) or 1)
-
-
-def _link_chars(node: LexborNode, context: Context) -> int:
-    return sum(len(context.text(link)) for link in node.css("a, button"))
+    chars, link_chars = context.size(node)
+    return link_chars / (chars or 1)

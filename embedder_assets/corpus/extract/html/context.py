@@ -24,6 +24,7 @@ _BLOCKS = {
     "summary", "table", "tbody", "td", "tfoot", "th", "thead", "tr", "ul", "xmp",
 }
 # fmt: on
+_LINKS = {"a", "button"}
 _SPACES = re.compile(r"[ \t\n\r\f\xa0]+")
 _SOFT_HYPHEN = "\u00ad"
 _MAX_DETAIL_NAMES = 3
@@ -38,6 +39,8 @@ class Context:
         limits: What it may cost.
         blocks: Ids of the elements that are blocks or hold one.
         skipped: Ids of the elements that are no content.
+        sizes: How many characters that are no spaces an element holds, and how many of them in links and buttons, by
+            its id: of blocks, links and buttons.
         omitted: What is left out, by kind of part: a short name for each.
         abbreviations: Those whose long form the text has already.
     """
@@ -46,6 +49,7 @@ class Context:
     limits: DocumentLimits
     blocks: set[int] = field(default_factory=set)
     skipped: set[int] = field(default_factory=set)
+    sizes: dict[int, tuple[int, int]] = field(default_factory=dict)
     omitted: dict[str, list[str]] = field(default_factory=dict)
     abbreviations: set[str] = field(default_factory=set)
 
@@ -90,20 +94,25 @@ class Context:
         if line:
             yield line
 
+    def size(self, node: LexborNode) -> tuple[int, int]:
+        """Characters in a block, a link or a button, and how many of them in links and buttons."""
+        return self.sizes.get(node.mem_id, (0, 0))
+
     def text(self, node: LexborNode) -> str:
         """The text in an element, as one line."""
-        return " ".join("".join(self._texts(node)).split())
+        parts: list[str] = []
+        self._collect(node, parts)
+        return " ".join("".join(parts).split())
 
-    def _texts(self, node: LexborNode) -> Iterator[str]:
+    def _collect(self, node: LexborNode, parts: list[str]) -> None:
         if node.tag == TEXT:
-            yield collapse(node.text_content or "")
+            parts.append(collapse(node.text_content or ""))
             return
-        if node.tag in _BLOCKS or node.tag == "br":
-            yield " "
+        apart = " " if node.tag in _BLOCKS or node.tag == "br" else ""
+        parts.append(apart)
         for child in self.children(node):
-            yield from self._texts(child)
-        if node.tag in _BLOCKS:
-            yield " "
+            self._collect(child, parts)
+        parts.append(apart)
 
 
 def parse(html: str, thing: str, limits: DocumentLimits) -> tuple[LexborHTMLParser, Context]:
@@ -116,26 +125,35 @@ def parse(html: str, thing: str, limits: DocumentLimits) -> tuple[LexborHTMLPars
         raise lone_surrogate(thing)
     tree = LexborHTMLParser(html)
     context = Context(thing, limits)
-    for node, depth in walk(tree):
-        if depth > limits.nesting:
-            raise too_deep(thing, limits.nesting, "more elements in each other")
-        if node.tag in _BLOCKS:
-            _mark(node, context.blocks)
+    _measure(tree.root, context)
     return tree, context
 
 
-def walk(tree: LexborHTMLParser) -> Iterator[tuple[LexborNode, int]]:
-    """Each node below the root in the order of the page, with its depth."""
-    node, depth = tree.root, 0
+def _measure(root: LexborNode | None, context: Context) -> None:
+    """Look once at each node: how deep it lies, whether it is a block, how much text it holds."""
+    node, above = root, list[tuple[LexborNode, int, int]]()
+    chars = link_chars = links = 0
     while node is not None:
-        yield node, depth
+        tag = node.tag
+        if tag == TEXT and (not above or above[-1][0].tag not in INVISIBLE):
+            length = len("".join((node.text_content or "").split()))
+            chars, link_chars = chars + length, link_chars + (length if links else 0)
+        if tag in _BLOCKS:
+            _mark(node, context.blocks)
         inner = node.first_child
         if inner is not None:
-            node, depth = inner, depth + 1
+            above.append((node, chars, link_chars))
+            links += tag in _LINKS
+            if len(above) > context.limits.nesting + 1:
+                raise too_deep(context.thing, context.limits.nesting, "more elements in each other")
+            node = inner
             continue
-        while node is not None and node.next is None:
-            node, depth = node.parent, depth - 1
-        node = node.next if node is not None else None
+        while node.next is None and above:
+            node, chars_before, link_chars_before = above.pop()
+            links -= node.tag in _LINKS
+            if node.tag in _LINKS or node.mem_id in context.blocks:
+                context.sizes[node.mem_id] = chars - chars_before, link_chars - link_chars_before
+        node = node.next
 
 
 def collapse(text: str) -> str:
