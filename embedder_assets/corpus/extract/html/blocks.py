@@ -196,8 +196,8 @@ def _item(blocks: list[Block], marker: tuple[str, str]) -> str:
         first = blocks[0] if blocks[0].kind == "paragraph" else Block("")
         blocks = [Block(f"{label} {first.text}".rstrip()), *(blocks[1:] if first.text else blocks)]
     inner = [replace(block, kind="inner list") if block.kind == "list" else block for block in blocks]
-    indented = _joined(inner).replace("\n", "\n" + " " * len(mark))
-    return mark + re.sub(r"\n +(?=\n)", "\n", indented)
+    line_end = "\n" + " " * len(mark)
+    return mark + _joined(inner).replace("\n", line_end).replace(f"{line_end}\n", "\n\n")
 
 
 def _numbering(node: LexborNode) -> tuple[int, int]:

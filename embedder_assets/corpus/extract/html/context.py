@@ -24,6 +24,24 @@ _BLOCKS = {
     "summary", "table", "tbody", "td", "tfoot", "th", "thead", "tr", "ul", "xmp",
 }
 # fmt: on
+# That no other element closes. Beyond so many the parser takes seconds.
+_CONTAINERS = (
+    "div",
+    "section",
+    "article",
+    "aside",
+    "blockquote",
+    "center",
+    "details",
+    "dl",
+    "fieldset",
+    "figure",
+    "main",
+    "nav",
+    "ol",
+    "ul",
+)
+_MOST_OPEN = 10_000
 _LINKS = {"a", "button"}
 _SPACES = re.compile(r"[ \t\n\r\f\xa0]+")
 _SOFT_HYPHEN = "\u00ad"
@@ -123,10 +141,24 @@ def parse(html: str, thing: str, limits: DocumentLimits) -> tuple[LexborHTMLPars
     """
     if has_lone_surrogates(html):
         raise lone_surrogate(thing)
+    _refuse_unclosed(html, thing, limits)
     tree = LexborHTMLParser(html)
     context = Context(thing, limits)
     _measure(tree.root, context)
     return tree, context
+
+
+def _refuse_unclosed(html: str, thing: str, limits: DocumentLimits) -> None:
+    """Before the parser sees it: its time grows with the square of how deep blocks lie in each other."""
+    page = html.lower()
+    for tag in _CONTAINERS:
+        if page.count(f"<{tag}") <= _MOST_OPEN:
+            continue
+        depth = 0
+        for found in re.finditer(f"<(/?){tag}", page):
+            depth = depth + 1 if not found[1] else max(depth - 1, 0)
+            if depth > _MOST_OPEN:
+                raise too_deep(thing, limits.nesting, f"more than {_MOST_OPEN:,} <{tag}> that are open at once")
 
 
 def _measure(root: LexborNode | None, context: Context) -> None:
