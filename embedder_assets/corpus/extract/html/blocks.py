@@ -49,8 +49,7 @@ def _blocks(node: LexborNode, context: Context) -> list[Block]:
     blocks: list[Block] = []
     for run in context.runs(node):
         if isinstance(run, list):
-            text = Inline(context).line(run)
-            blocks += [Block(text)] if text else []
+            blocks += map(Block, Inline(context).paragraphs(run))
         else:
             blocks += _block(run, context)
     return blocks
@@ -254,7 +253,7 @@ def _terms(node: LexborNode, context: Context) -> list[LexborNode]:
 
 
 def _defined(term: str, said: list[Block]) -> list[Block]:
-    colon = "" if term.endswith(":") else ":"
+    colon = "" if term.endswith((":", "?", "!", ".")) else ":"
     if len(said) == 1 and said[0].kind == "paragraph":
         return [Block(f"{term}{colon} {said[0].text}")]
     return [Block(f"{term}{colon}"), *said]

@@ -54,8 +54,8 @@ def find_boilerplate(tree: LexborHTMLParser, context: Context) -> None:
     for node in tree.css("button"):
         if not _is_title(node, context):
             _skip(node, context)
-    for node in tree.css("[aria-hidden=true]"):
-        if not context.is_block(node):  # an icon, or a second copy for the eye; a closed panel is hidden as well
+    for node in tree.css("[aria-hidden=true], [hidden], [style*='display:none'], [style*='display: none']"):
+        if not context.is_block(node):  # an icon, or a second copy; a closed panel is hidden as well, and is content
             _skip(node, context)
 
 

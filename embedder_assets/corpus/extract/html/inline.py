@@ -29,6 +29,7 @@ _SPACES = re.compile(r" {2,}")
 _VALUE, _VALUE_END = "\0", "\1"
 _VALUE_MARKS = re.compile("[\0\1]")
 _LABELLED_VALUE = re.compile(r"([\w)])\s*\0")
+_EMPTY_LINE = re.compile(r"\n *\n")
 _LINE_END = re.compile(r" *\n[ \n]*")
 
 
@@ -46,8 +47,11 @@ class Inline:
 
     def line(self, nodes: Iterable[LexborNode]) -> str:
         """The text of some nodes that follow each other, with a line end where the page breaks the line."""
-        text = _VALUE_MARKS.sub("", _LABELLED_VALUE.sub(r"\1: ", self._all(nodes)))
-        return _LINE_END.sub("\n", _SPACES.sub(" ", text)).strip()
+        return _tidy(self._all(nodes))
+
+    def paragraphs(self, nodes: Iterable[LexborNode]) -> list[str]:
+        """The same, cut where the page leaves a line empty."""
+        return list(filter(None, map(_tidy, _EMPTY_LINE.split(self._all(nodes)))))
 
     def children(self, node: LexborNode) -> str:
         """The text inside an element."""
@@ -95,17 +99,21 @@ class Inline:
         text = self.children(node)
         before = _last_character(node)
         bare = text.strip("[]()")
-        if text and self._is_footnote(node):
+        if text and (self._is_footnote(node) or text == f"[{bare}]"):
             return f"[{bare}]" if _has_word(text) else ""
         if before.isdigit() and _ORDINAL.fullmatch(text):
             return text
         if before.isalpha() and bare in _TRADEMARKS:
             return _TRADEMARKS[bare]
+        if _is_fraction(node, node.next and node.next.next):
+            return f" {text}" if before.isdigit() else text
         return _raised("^", text, before, _first_character_after(node)) if _needs_mark(text) else text
 
     def _subscript(self, node: LexborNode) -> str:
         text = self.children(node)
         before = _last_character(node)
+        if _is_fraction(node.prev and node.prev.prev, node):
+            return text
         # As chemists write a formula without subscripts: H2O, Ca(OH)2.
         if text.isdigit() and (before.isalpha() or before in ")]"):
             return text
@@ -202,6 +210,18 @@ class Inline:
         return f" {_VALUE}{text} {_VALUE_END}"
 
 
+def _tidy(text: str) -> str:
+    marked = _VALUE_MARKS.sub("", _LABELLED_VALUE.sub(r"\1: ", text))
+    return _LINE_END.sub("\n", _SPACES.sub(" ", marked)).strip()
+
+
+def _is_fraction(above: LexborNode | None, below: LexborNode | None) -> bool:
+    """Say whether two elements are the numbers of a fraction: raised, a stroke, lowered."""
+    if above is None or below is None or (above.tag, below.tag) != ("sup", "sub") or above.next is None:
+        return False
+    return collapse(above.next.text()).strip() in {"/", "\u2044"}
+
+
 def _around(inner: str, mark: str, end: str | None = None) -> str:
     """Put marks around text, with its outer spaces outside of them, since a mark counts only next to a word."""
     core = inner.strip()
@@ -212,7 +232,8 @@ def _around(inner: str, mark: str, end: str | None = None) -> str:
 
 
 def _raised(mark: str, text: str, before: str, after: str) -> str:
-    alone = _ONE_WORD.fullmatch(text) and not (before.strip() and after.isalnum())
+    has_base = before.isalnum() or before in {")", "]"}
+    alone = _ONE_WORD.fullmatch(text) and not (has_base and after.isalnum())
     return f"{mark}{text}" if alone else f"{mark}({text})"
 
 

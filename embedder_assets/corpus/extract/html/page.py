@@ -43,8 +43,7 @@ def convert_html(html: str, thing: str, limits: DocumentLimits) -> Extracted:
     """The same, with what is not in the text."""
     tree, context = parse(html, thing, limits)
     context.skipped.update(node.mem_id for node in tree.css(f"{NAVIGATION}, button"))
-    main = tree.css_first("main") or tree.body
-    text = markdown_of(main, context) if main is not None else ""
+    text = markdown_of(tree.body, context) if tree.body is not None else ""
     return Extracted(f"{text}\n", omissions=context.omissions())
 
 

@@ -101,6 +101,7 @@ def _cells(row: LexborNode, context: Context) -> Iterator[LexborNode]:
 
 def _place(table: LexborNode, context: Context, starts: set[int]) -> Iterator[_Row]:
     """Put each cell in its column (HTML standard, 4.9.12.1); ``starts`` gets the columns in which a text begins."""
+    has_head = any(child.tag == "thead" for child in context.children(table))
     section, from_above, chars = 0, dict[int, tuple[int, str]](), 0
     for part, row in _rows(table, context):
         if part.mem_id != section:  # a cell ends with its section
@@ -124,7 +125,8 @@ def _place(table: LexborNode, context: Context, starts: set[int]) -> Iterator[_R
         if chars > context.limits.text_chars:
             raise too_long(context.thing, context.limits)
         tags = {cell.tag for cell in cells}
-        yield _Row(part.tag == "thead" or tags == {"th"}, part.tag == "thead" or "th" in tags, texts)
+        is_head = part.tag == "thead" or (tags == {"th"} and not has_head)
+        yield _Row(is_head, is_head or "th" in tags, texts)
 
 
 def _span(cell: LexborNode, name: str, most: int) -> int:

@@ -35,6 +35,13 @@ def test_header_of_two_rows_becomes_one():
     assert found == "Sales\n\n" + table("| Region | 2025 Q1 | 2025 Q2 |", "| North | 5 | 6 |")
 
 
+def test_group_below_a_head_stays_a_row():
+    found = text(
+        "<table><thead><tr><td>&nbsp;<th>2025</thead><tr><th colspan=2>Pumps<tr><th>Flow<td>5<tr><th>Head<td>3</table>"
+    )
+    assert found == table("|  | 2025 |", "| Pumps | Pumps |", "| Flow | 5 |", "| Head | 3 |")
+
+
 def test_title_over_all_columns_is_a_caption():
     found = text("<table><tr><th colspan=2>Torques<tr><th>Bolt<th>Nm<tr><td>M4<td>3</table>")
     assert found == "Torques\n\n" + table("| Bolt | Nm |", "| M4 | 3 |")
