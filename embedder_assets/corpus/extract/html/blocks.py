@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 from selectolax.lexbor import LexborNode
@@ -16,7 +17,6 @@ from embedder_assets.corpus.extract.markdown_table import markdown_table
 
 _ANY_HEADING = ", ".join(sorted(HEADINGS))
 _LISTS = {"ul", "ol", "menu", "dir"}
-_CODE_BLOCKS = {"pre", "listing", "xmp", "plaintext"}
 _FENCE = re.compile(r"^`{3,}", re.MULTILINE)
 _LANGUAGE = re.compile(r"(?:^|\s)(?:language|lang|highlight(?:-source)?)-([\w+#.-]+)")
 _ROMAN = ((10, "x"), (9, "ix"), (5, "v"), (4, "iv"), (1, "i"))
@@ -56,19 +56,9 @@ def _blocks(node: LexborNode, context: Context) -> list[Block]:
 
 
 def _block(node: LexborNode, context: Context) -> list[Block]:
-    tag = node.tag or ""
-    if tag in HEADINGS or attribute(node, "role") == "heading":
+    if attribute(node, "role") == "heading":
         return _heading(node, context)
-    if tag in _LISTS:
-        return _list(node, context)
-    if tag in _CODE_BLOCKS:
-        return _code(node, context)
-    writer = {"table": _table, "blockquote": _quote, "dl": _definitions, "details": _details}.get(tag)
-    if writer is not None:
-        return writer(node, context)
-    if tag == "summary":
-        return _bold(Inline(context).children(node))
-    return _blocks(node, context)
+    return _WRITERS.get(node.tag or "", _blocks)(node, context)
 
 
 def _joined(blocks: list[Block]) -> str:
@@ -118,6 +108,11 @@ def _heading(node: LexborNode, context: Context) -> list[Block]:
 
 def _bold(text: str) -> list[Block]:
     return [Block(f"**{text.replace('**', '')}**")] if text else []
+
+
+def _deleted(node: LexborNode, context: Context) -> list[Block]:
+    blocks = _blocks(node, context)
+    return [replace(block, text=f"~~{block.text}~~") if block.kind == "paragraph" else block for block in blocks]
 
 
 def _table(node: LexborNode, context: Context) -> list[Block]:
@@ -173,30 +168,36 @@ def _list(node: LexborNode, context: Context) -> list[Block]:
     if node.css_first(_ANY_HEADING) is not None:  # cards: a heading in a list would be none
         return _blocks(node, context)
     number, step = _numbering(node)
-    items: list[str] = []
-    chars = 0
-    for child in context.children(node):
-        if child.tag == TEXT:
+    items: list[tuple[tuple[str, str], list[Block]]] = []
+    for run in context.runs(node):
+        if isinstance(run, list):
+            blocks = [Block(text) for text in Inline(context).paragraphs(run)]
+        elif run.tag in _LISTS and items:  # belongs to the item above it
+            items[-1][1].extend(_block(run, context))
             continue
-        number = _number(child, "value", number)
-        blocks = _opened(_block(child, context) if child.tag in _LISTS else _blocks(child, context), at_top=False)
+        else:
+            number = _number(run, "value", number)
+            blocks = _block(run, context) if run.tag in _LISTS else _blocks(run, context)
         if blocks:
-            items.append(_item(blocks, _marker(node, number)))
-        number += step if child.tag == "li" else 0
-        chars += len(items[-1]) if items else 0
+            items.append((_marker(node, number), blocks))
+        number += 0 if isinstance(run, list) else step
+    return [Block("\n".join(_items(items, context)), "list")] if items else []
+
+
+def _items(items: list[tuple[tuple[str, str], list[Block]]], context: Context) -> Iterator[str]:
+    chars = 0
+    for (mark, label), blocks in items:
+        opened = _opened(blocks, at_top=False)
+        if label:
+            first = opened[0] if opened[0].kind == "paragraph" else Block("")
+            opened = [Block(f"{label} {first.text}".rstrip()), *(opened[1:] if first.text else opened)]
+        inner = [replace(block, kind="inner list") if block.kind == "list" else block for block in opened]
+        line_end = "\n" + " " * len(mark)
+        item = mark + _joined(inner).replace("\n", line_end).replace(f"{line_end}\n", "\n\n")
+        chars += len(item)
         if chars > context.limits.text_chars:  # each level indents the text again
             raise too_long(context.thing, context.limits)
-    return [Block("\n".join(items), "list")] if items else []
-
-
-def _item(blocks: list[Block], marker: tuple[str, str]) -> str:
-    mark, label = marker
-    if label:
-        first = blocks[0] if blocks[0].kind == "paragraph" else Block("")
-        blocks = [Block(f"{label} {first.text}".rstrip()), *(blocks[1:] if first.text else blocks)]
-    inner = [replace(block, kind="inner list") if block.kind == "list" else block for block in blocks]
-    line_end = "\n" + " " * len(mark)
-    return mark + _joined(inner).replace("\n", line_end).replace(f"{line_end}\n", "\n\n")
+        yield item
 
 
 def _numbering(node: LexborNode) -> tuple[int, int]:
@@ -239,7 +240,7 @@ def _definitions(node: LexborNode, context: Context) -> list[Block]:
         if child.tag == "dt":
             terms.append(Inline(context).children(child).replace("\n", " "))
             continue
-        said = _blocks(child, context)
+        said = [Block(context.text(child))] if child.tag == TEXT else _blocks(child, context)
         term, terms = ", ".join(filter(None, terms)), []
         blocks += _defined(term, said) if term else said
     return blocks + [Block(term) for term in terms if term]
@@ -249,7 +250,7 @@ def _terms(node: LexborNode, context: Context) -> list[LexborNode]:
     found = []
     for child in context.children(node):
         found += _terms(child, context) if child.tag == "div" else [child]
-    return [child for child in found if child.tag != TEXT]
+    return [child for child in found if child.tag != TEXT or context.text(child)]
 
 
 def _defined(term: str, said: list[Block]) -> list[Block]:
@@ -267,3 +268,22 @@ def _details(node: LexborNode, context: Context) -> list[Block]:
     context.skipped.add(summary.mem_id)
     inside = _blocks(node, context)
     return [Block(text, "details", inside=inside)] if text else inside
+
+
+def _summary(node: LexborNode, context: Context) -> list[Block]:
+    if node.css_first(_ANY_HEADING) is not None:
+        return _blocks(node, context)
+    return _bold(Inline(context).children(node))
+
+
+_WRITERS: dict[str, Callable[[LexborNode, Context], list[Block]]] = {
+    **dict.fromkeys(HEADINGS, _heading),
+    **dict.fromkeys(_LISTS, _list),
+    **dict.fromkeys(("pre", "listing", "xmp", "plaintext"), _code),
+    **dict.fromkeys(("del", "s", "strike"), _deleted),
+    "blockquote": _quote,
+    "details": _details,
+    "dl": _definitions,
+    "summary": _summary,
+    "table": _table,
+}

@@ -18,6 +18,7 @@ _CONTROLS = "button, [role=button], input, a[class*=btn], a[class*=button], a[cl
 _PAGE_PARTS = {"html", "head", "body", "main", "article"}
 _ANY_HEADING = ", ".join(sorted(HEADINGS))
 _CONSENT = re.compile(r"cookie|consent|gdpr|onetrust|didomi|usercentrics|trustarc", re.IGNORECASE)
+_COOKIES = re.compile(r"cookie|gdpr|dsgvo|rgpd|trackers", re.IGNORECASE)
 _NEWSLETTER = re.compile(r"newsletter|subscri|sign-?up|mailing-?list", re.IGNORECASE)
 _SHARE = re.compile(r"\b(?:share|sharing|social|addthis|sharedaddy)", re.IGNORECASE)
 _LINK_LIST = re.compile(
@@ -98,14 +99,15 @@ def _is_box(node: LexborNode, names: str, context: Context) -> bool:
 
 
 def _asks_for_consent(node: LexborNode, names: str, context: Context) -> bool:
+    if context.size(node)[0] > _MAX_BANNER_CHARS:
+        return False
     is_dialog = node.tag == "dialog" or attribute(node, "role") in _DIALOG_ROLES
     is_named = _CONSENT.search(names) is not None
-    is_small = context.size(node)[0] <= _MAX_BANNER_CHARS
-    if not (is_small and (is_dialog or is_named or _is_at_top(node))) or node.css_first(_CONTROLS) is None:
+    if not (is_dialog or is_named or _is_small_at_top(node, context)) or node.css_first(_CONTROLS) is None:
         return False
     if not is_dialog and _nearest(node, {"main", "article"}) is not None and node.css_first(_ANY_HEADING) is not None:
         return False  # a section about cookies
-    return is_named or _CONSENT.search(context.text(node)) is not None
+    return _COOKIES.search(names + context.text(node)) is not None
 
 
 def _is_title(button: LexborNode, context: Context) -> bool:
@@ -121,8 +123,9 @@ def _is_title(button: LexborNode, context: Context) -> bool:
     return bool(opens) or text.endswith(("?", "\uff1f")) or text.count(" ") >= 3
 
 
-def _is_at_top(node: LexborNode) -> bool:
-    return node.parent is not None and node.parent.tag == "body"
+def _is_small_at_top(node: LexborNode, context: Context) -> bool:
+    body = node.parent
+    return body is not None and body.tag == "body" and 2 * context.size(node)[0] < context.size(body)[0]
 
 
 def _nearest(node: LexborNode, tags: set[str]) -> LexborNode | None:

@@ -20,7 +20,7 @@ INVISIBLE = {"script", "style", "template", "head", "title", "link", "meta", "ba
 _BLOCKS = {
     *HEADINGS, "address", "article", "aside", "blockquote", "body", "caption", "center", "dd", "details", "dialog",
     "dir", "div", "dl", "dt", "fieldset", "figcaption", "figure", "footer", "form", "header", "hgroup", "hr", "html",
-    "legend", "li", "listing", "main", "menu", "nav", "ol", "optgroup", "p", "plaintext", "pre", "search", "section",
+    "legend", "li", "listing", "main", "menu", "nav", "ol", "p", "plaintext", "pre", "search", "section",
     "summary", "table", "tbody", "td", "tfoot", "th", "thead", "tr", "ul", "xmp",
 }
 # fmt: on
@@ -42,6 +42,7 @@ _CONTAINERS = (
     "ul",
 )
 _MOST_OPEN = 10_000
+_SELF_CONTAINED = {"svg", "math", "video", "audio", "select"}  # in a line, whatever is inside
 _LINKS = {"a", "button"}
 _SPACES = re.compile(r"[ \t\n\r\f\xa0]+")
 _SOFT_HYPHEN = "\u00ad"
@@ -203,7 +204,7 @@ def _is_formula(node: LexborNode) -> bool:
 
 
 def _mark(node: LexborNode | None, blocks: set[int]) -> None:
-    while node is not None and node.tag != "svg" and node.mem_id not in blocks:
+    while node is not None and node.tag not in _SELF_CONTAINED and node.mem_id not in blocks:
         blocks.add(node.mem_id)
         node = node.parent
 

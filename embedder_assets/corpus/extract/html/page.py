@@ -23,6 +23,8 @@ def extract_html(data: bytes, thing: str, limits: DocumentLimits) -> Extracted:
     html, undecodable = decode_page(data, thing)
     tree, context = parse(html, thing, limits)
     find_boilerplate(tree, context)
+    for component in tree.css("template[shadowrootmode]"):
+        context.omit("shadow root", component.parent.tag if component.parent is not None else None)
     main = main_part(tree, context)
     title, heading = page_title(tree, main, context)
     # A title that stands in front of the main part belongs to the text, with what stands next to it.

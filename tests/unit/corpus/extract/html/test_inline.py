@@ -68,10 +68,13 @@ def test_values_of_a_form_are_text():
     <p><label>Unit <select><option>bar<option selected>MPa</select></label></p>
     <p><label>Colour: <select><option>red<option>blue</select></label></p>
     <p><input type=checkbox checked> Sealed <input type=radio> Open</p>
+    <p><select><optgroup label=a><option>1</optgroup><optgroup label=b><option selected>2</optgroup></select></p>
     <p>Notes <textarea>two
     lines</textarea></p><input type=hidden value=token><input type=password value=secret>
     <input type=submit value=Send></form>"""
-    assert text(form) == "Name: Ann Lee\n\nUnit: MPa\n\nColour: red, blue\n\n[x] Sealed [ ] Open\n\nNotes: two lines"
+    assert (
+        text(form) == "Name: Ann Lee\n\nUnit: MPa\n\nColour: red, blue\n\n[x] Sealed [ ] Open\n\n2\n\nNotes: two lines"
+    )
 
 
 @pytest.mark.parametrize(
@@ -87,6 +90,8 @@ def test_values_of_a_form_are_text():
         ("<video src=a.mp4>No video</video><audio src=b></audio>", {"video": 1, "audio": 1}),
         ("<object data=a.swf></object><object data=b>The words</object>", {"embedded object": 1}),
         ("<canvas></canvas>", {"canvas": 1}),
+        ("<div><video src=a><p>No video</p></video></div>", {"video": 1}),
+        ("<x-card><template shadowrootmode=open><p>x</template></x-card>", {"shadow root": 1}),
         ("<script>x()</script><style>x{}</style>", {}),
     ],
 )
