@@ -41,8 +41,8 @@ class Block:
 
 
 def markdown_of(node: LexborNode, context: Context) -> str:
-    """What is in an element, as Markdown."""
-    return _joined(_opened(_blocks(node, context), at_top=True))
+    """An element as Markdown."""
+    return _joined(_opened(_block(node, context), at_top=True))
 
 
 def _blocks(node: LexborNode, context: Context) -> list[Block]:

@@ -53,25 +53,35 @@ def page_title(tree: LexborHTMLParser, main: LexborNode | None, context: Context
     without the name of the site, ``og:title``.
     """
     stated = _stated(tree)
-    site = _first(stated, ("og:site_name", "application-name")) or ""
-    inside = main.css("h1") if main is not None else []
-    for heading in [*inside, *tree.css("h1")]:
-        text = context.text(heading)
-        if text and text != site and context.is_shown(heading) and not _leads_home(heading):
-            return text, heading
-    titles = [context.text(node) for node in tree.css("title") if node.parent is None or node.parent.tag != "svg"]
     og_title = _first(stated, ("og:title",)) or ""
+    titles = (context.text(node) for node in tree.css("title") if node.parent is None or node.parent.tag != "svg")
     title = next(filter(None, titles), og_title)
-    return _without_site(title, site, {og_title, *(context.text(node) for node in tree.css("h2"))}), None
+    sites = {_first(stated, ("og:site_name", "application-name")) or ""}
+    inside = main.css("h1") if main is not None else []
+    for heading in inside:
+        text = context.text(heading)
+        if text and text not in sites and context.is_shown(heading) and not _leads_home(heading):
+            return text, heading
+    outside = [node for node in tree.css("h1") if context.text(node) and context.is_shown(node)]
+    sites |= {context.text(node) for node in outside if _leads_home(node)}
+    parts = _SITE_SEPARATOR.split(title)
+    below = {context.text(node).casefold() for node in (main.css("h2") if main is not None else [])}
+    if any(part.casefold() in below for part in parts):
+        sites.update(parts[1:][-1:])  # a generator puts the name of the book above every page and behind every title
+    for heading in outside:
+        if context.text(heading) not in sites:
+            return context.text(heading), heading
+    return _without_site(title, sites, {og_title, *(context.text(node) for node in tree.css("h2"))}), None
 
 
-def _without_site(title: str, site: str, headings: set[str]) -> str:
+def _without_site(title: str, sites: set[str], headings: set[str]) -> str:
     """Cut the name of the site off, where the page says elsewhere what is the one and what the other."""
     parts = _SITE_SEPARATOR.split(title)
-    for part in (parts[0], parts[-1]) if len(parts) > 1 else ():
-        if part in headings:
-            return part
-    if site and len(parts) > 1 and site in {parts[0], parts[-1]}:
+    ends = (parts[0], parts[-1]) if len(parts) > 1 else ()
+    stated = next((part for part in ends if part and part in headings), None)
+    if stated is not None:
+        return stated
+    for site in filter(None, sites.intersection(ends)):
         start, end = (len(site), None) if parts[0] == site else (0, -len(site))
         return title[start:end].strip(" |-\u2013—·•«»:")
     return title

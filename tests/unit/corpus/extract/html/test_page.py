@@ -75,6 +75,21 @@ def test_name_of_the_site_is_no_title():
     assert page("<title>A - B</title><p>x").title == "A - B"
 
 
+def test_name_of_a_book_above_its_pages_is_no_title():
+    found = page(
+        "<title>Owning - The Book of Pumps</title><div><h1>The Book of Pumps</h1></div>"
+        f"<main><h2>Owning</h2><p>{LONG}</p></main>"
+    )
+    assert found.title == "Owning"
+    assert found.text.startswith("## Owning")
+
+
+def test_heading_that_stands_alone_before_main_is_text():
+    found = page(f"<title>Acme | Pumps</title><div><h1>Pumps</h1></div><main><p>{LONG}</p></main>")
+    assert found.title == "Pumps"
+    assert found.text.startswith("# Pumps\n\nOperators")
+
+
 def test_title_of_social_networks_is_the_last_resort():
     assert page('<meta property="og:title" content="Keys"><p>x').title == "Keys"
     assert page("<svg><title>Icon</title></svg><p>x").title == ""
