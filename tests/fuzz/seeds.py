@@ -82,7 +82,12 @@ HTML = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Site
 <table><thead><tr><th colspan="2">k</th></tr></thead><tbody><tr><td>v</td><td>w</td></tr></tbody></table>
 <pre><code>x = 1
 </code></pre><blockquote><p>quoted</blockquote><img src="x" alt="picture"><!-- no --><script>x()</script>
-<svg><path d="M0 0"/></svg><dl><dt>t<dd>d</dl></main></body></html>"""
+<svg><path d="M0 0"/><text>s</text></svg><dl><dt>t<dd>d</dl><details><summary>q</summary>a</details><p>10<sup>6</sup>
+H<sub>2</sub>O <math><msup><mi>x</mi><mn>2</mn></msup></math> <ruby>a<rt>b</rt></ruby> # 1. <a href="#n">n</a></p>
+<form><label>n <input value="v"></label><select><option selected>o</select><button aria-expanded=true>b</button></form>
+<div class="cookie" role="dialog">cookies <button>ok</button></div><table><tr><td rowspan=2>a<td>b<tr><td>c</table>
+<script type="application/ld+json">{"datePublished": "2024-01-01", "author": [{"name": "n"}]}</script></main></body>
+</html>"""
 ROWS: list[dict[str, object]] = [
     {"_id": "1", "title": "Title", "text": "Some words"},
     {"_id": 2, "title": "", "text": 'Gr\u00fc\u00dfe \U0001f600 \\ "quoted"'},
@@ -249,6 +254,14 @@ WORDS: dict[str, list[bytes]] = {
         b"<br>",
         b"<blockquote>",
         b"<h9>",
+        b"<td rowspan=65534 colspan=1000>",
+        b"<meta charset=gb2312>",
+        b"<details><summary>",
+        b"<select><option>",
+        b"<math><mfrac>",
+        b"<svg><foreignObject>",
+        b"<sup>",
+        b" aria-hidden=true class=cookie>",
     ],
     ".pdf": [
         b"0 0 R",

@@ -13,7 +13,7 @@ from embedder_assets.corpus.extract.html import extract_html
 from embedder_assets.corpus.extract.limits import DocumentLimits, over_limit, too_deep, too_long
 from embedder_assets.corpus.extract.mail import extract_eml, extract_msg
 from embedder_assets.corpus.extract.pdf import extract_pdf
-from embedder_assets.corpus.extract.plain import extract_code, extract_plain
+from embedder_assets.corpus.extract.plain import extract_code, extract_plain, lone_surrogate
 from embedder_assets.corpus.extract.rst import extract_rst
 from embedder_assets.corpus.extract.structured import extract_csv, extract_notebook
 from embedder_assets.corpus.markdown import Heading, TooManyStepsError, headings
@@ -81,9 +81,7 @@ def finished(extracted: Extracted, media_type: str, thing: str, limits: Document
     if not text.strip():
         raise empty(thing)
     if has_lone_surrogates(text) or has_lone_surrogates(extracted.title):
-        got = "a lone surrogate (U+D800 to U+DFFF)"
-        remedy = "Remove the reference to that character."
-        raise DocumentError(thing, kind="not_utf8", expected="text that UTF-8 can hold", got=got, remedy=remedy)
+        raise lone_surrogate(thing)
     if media_type == PLAIN:
         return replace(extracted, text=text)
     _refuse_deep_markdown(text, thing, limits.markdown_nesting)

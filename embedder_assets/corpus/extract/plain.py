@@ -6,6 +6,8 @@ import codecs
 import re
 from pathlib import PurePosixPath
 
+import webencodings
+
 from embedder_assets.corpus.document import CODE_LANGUAGES
 from embedder_assets.corpus.extract.extracted import Extracted, Omission
 from embedder_assets.corpus.extract.limits import DocumentLimits
@@ -20,6 +22,8 @@ _BYTE_ORDER_MARKS = (
 )
 _CODING = re.compile(rb"coding[=:]\s*([-\w.]+)")  # PEP 263, which Emacs and Vim understand too
 _MAX_CODE_LINE_CHARS = 5000
+# Where the standard means another codec than Python's of that name.
+_OTHERWISE = {"gbk": "gb18030", "utf-16-le": "utf-8", "utf-16-be": "utf-8", "x-user-defined": "cp1252"}
 _SAMPLE_BYTES = 8192
 _CONTROL_BYTES = bytes(byte for byte in range(32) if byte not in b"\t\n\v\f\r\x1b")
 _MAX_CONTROL_SHARE = 0.03  # bytes at random have a tenth, text in any 8-bit encoding has none
@@ -55,7 +59,7 @@ def decode(data: bytes, thing: str, declared_encoding: str | None = None) -> str
     Args:
         data: The whole file.
         thing: The name of the document for messages.
-        declared_encoding: What the file itself says that it is, tried where it is not UTF-8.
+        declared_encoding: The label of what the file itself says that it is, tried where it is not UTF-8.
 
     Raises:
         DocumentError: With kind ``binary`` or ``not_utf8``.
@@ -76,13 +80,38 @@ def decode(data: bytes, thing: str, declared_encoding: str | None = None) -> str
     return text
 
 
-def _decode_as_declared(data: bytes, thing: str, declared_encoding: str) -> str:
+def codec_of(label: str) -> str | None:
+    """The codec for what browsers read under a label of an encoding; None if they know none of that name.
+
+    ``gb2312`` means GB 18030 to them, ``iso-8859-1`` means windows-1252, and ``utf-16``, where it can be read as
+    letters, means UTF-8 (https://encoding.spec.whatwg.org).
+    """
+    encoding = webencodings.lookup(label)
+    if encoding is None:
+        return None
+    # Browsers refuse the old encodings that switch between alphabets; a file does no harm in them.
+    name = label.strip() if encoding.name == "replacement" else encoding.codec_info.name
     try:
-        return data.decode(declared_encoding)
+        return _OTHERWISE.get(name) or codecs.lookup(name).name
+    except LookupError:
+        return None
+
+
+def _decode_as_declared(data: bytes, thing: str, label: str) -> str:
+    codec = codec_of(label)
+    if codec is None:
+        raise _not_decodable(thing, 0, f"{label} (an unknown encoding)")
+    try:
+        return data.decode(codec)
     except UnicodeDecodeError as error:
-        raise _not_decodable(thing, error.start, declared_encoding) from error
-    except LookupError as error:
-        raise _not_decodable(thing, 0, f"{declared_encoding} (an unknown encoding)") from error
+        raise _not_decodable(thing, error.start, f"{label} ({codec})") from error
+
+
+def lone_surrogate(thing: str) -> DocumentError:
+    """The error of text that names half of a character, which no table can hold."""
+    got = "a lone surrogate (U+D800 to U+DFFF)"
+    remedy = "Remove the reference to that character."
+    return DocumentError(thing, kind="not_utf8", expected="text that UTF-8 can hold", got=got, remedy=remedy)
 
 
 def _looks_binary(sample: bytes) -> bool:

@@ -194,6 +194,10 @@ DOCUMENTS = [
     Hostile("deep.docx", "too_deep", of(word(nested_tables(300)))),
     Hostile("truncated.docx", "unreadable_docx", of(word(paragraph("x"))[:-30])),
     Hostile("deep.html", "too_deep", of("<div>" * 100_000 + "x")),
+    Hostile(
+        "spans.html", "too_long", of("<table><th><tr><th rowspan=60000 colspan=1000>" + "x" * 400 + "<tr>" * 60_000)
+    ),
+    Hostile("lists.html", "too_long", of("<ul><li>" * 120 + "x<br>" * 100_000)),
     Hostile("quoting.html", "too_deep", of("<blockquote>" * 100 + "x")),
     Hostile("references.html", AS_IT_IS, of("<p>words &#xD800; &#0; &#x110000; &bogus; &#99999999999;")),
     Hostile("quotes.md", "too_deep", of(">" * 100_000 + " x")),

@@ -110,6 +110,8 @@ def test_every_limit_that_refused_a_document_is_named(ingested):
         "huge.docx": "200 MB when unpacked",
         "deep.docx": levels,
         "deep.html": levels,
+        "spans.html": "20,000,000 characters of text",
+        "lists.html": "20,000,000 characters of text",
         "deep.rst": levels,
         "quoting.html": marks,
         "quotes.md": marks,
