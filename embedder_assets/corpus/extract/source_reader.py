@@ -15,6 +15,7 @@ from embedder_assets.corpus.extract.extracted import Extracted
 from embedder_assets.corpus.extract.formats import ISOLATED, extract
 from embedder_assets.corpus.extract.isolated import IsolatedExtractor
 from embedder_assets.corpus.extract.limits import DocumentLimits
+from embedder_assets.corpus.extract.markup.embedded_data import leave_out_embedded_data
 from embedder_assets.corpus.extract.safe_open import read_bytes
 from embedder_assets.corpus.source_files import Listing, SourceFile, list_sources
 from embedder_assets.errors import CorpusError, DocumentError
@@ -93,7 +94,16 @@ def _read_rows(collection: Collection, source: SourceFile, limits: DocumentLimit
 
 def _row_document(collection: Collection, row: BeirRow) -> Document:
     text = "\n\n".join(part for part in (row.title, row.text) if part.strip())
-    return Document(collection.name, row.row_id, text, "text/plain", row.size_bytes, row.title or row.row_id)
+    found = leave_out_embedded_data(Extracted(text))
+    return Document(
+        collection.name,
+        row.row_id,
+        found.text,
+        "text/plain",
+        row.size_bytes,
+        row.title or row.row_id,
+        omissions=[asdict(each) for each in found.omissions],
+    )
 
 
 @dataclass(frozen=True)
