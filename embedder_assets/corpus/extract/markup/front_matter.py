@@ -12,7 +12,7 @@ import json
 import math
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, time
 from typing import Any
@@ -231,4 +231,4 @@ def _of_unknown_tag(loader: Any, node: Any) -> Any:
     return loader.construct_scalar(node) if isinstance(node.value, str) else object()
 
 
-_PARSERS = {"yaml": _yaml, "toml": tomllib.loads, "json": json.loads}
+_PARSERS: dict[str, Callable[[str], Any]] = {"yaml": _yaml, "toml": tomllib.loads, "json": json.loads}

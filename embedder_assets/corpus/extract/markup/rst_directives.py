@@ -224,9 +224,10 @@ def _tolerant(name: str) -> type[Directive]:
                 found = self.all_text()
             elif not base.has_content:
                 found += self.parsed()
-            if found and isinstance(found[0], nodes.Admonition):
-                found[0].children[1:1] = words  # below its name
-                return found
+            for admonition in found[:1]:
+                if isinstance(admonition, nodes.Admonition) and isinstance(admonition, nodes.Element):
+                    admonition[1:1] = words  # below its name
+                    return found
             return [*words, *found]
 
     return Tolerant
