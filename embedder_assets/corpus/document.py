@@ -12,8 +12,11 @@ DOCX_MEDIA_TYPE = "application/vnd.openxmlformats-officedocument.wordprocessingm
 MEDIA_TYPES = {
     ".md": "text/markdown",
     ".markdown": "text/markdown",
+    ".mdx": "text/mdx",
     ".txt": "text/plain",
     ".rst": "text/x-rst",
+    ".adoc": "text/asciidoc",
+    ".asciidoc": "text/asciidoc",
     ".html": "text/html",
     ".htm": "text/html",
     ".pdf": "application/pdf",

@@ -11,8 +11,10 @@ from embedder_assets.corpus.extract.docx import extract_docx
 from embedder_assets.corpus.extract.extracted import Extracted
 from embedder_assets.corpus.extract.html import extract_html
 from embedder_assets.corpus.extract.limits import DocumentLimits, over_limit, too_deep, too_long
+from embedder_assets.corpus.extract.markup.asciidoc import extract_asciidoc
 from embedder_assets.corpus.extract.markup.embedded_data import is_nothing_but_data, leave_out_embedded_data
 from embedder_assets.corpus.extract.markup.markdown import extract_markdown
+from embedder_assets.corpus.extract.markup.mdx import extract_mdx
 from embedder_assets.corpus.extract.markup.rst import extract_rst
 from embedder_assets.corpus.extract.pdf import extract_pdf
 from embedder_assets.corpus.extract.plain import empty, extract_plain
@@ -24,8 +26,11 @@ Extractor = Callable[[bytes, str, DocumentLimits], Extracted]
 EXTRACTORS: dict[str, Extractor] = {
     ".md": extract_markdown,
     ".markdown": extract_markdown,
+    ".mdx": extract_mdx,
     ".txt": extract_plain,
     ".rst": extract_rst,
+    ".adoc": extract_asciidoc,
+    ".asciidoc": extract_asciidoc,
     ".html": extract_html,
     ".htm": extract_html,
     ".pdf": extract_pdf,

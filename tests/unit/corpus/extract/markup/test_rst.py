@@ -8,10 +8,8 @@ import textwrap
 
 import pytest
 
-from embedder_assets.corpus.extract import DocumentLimits
 from embedder_assets.corpus.extract.formats import extract
 from tests.support.corpora.extraction import document
-from tests.support.factories import make_settings
 
 
 def test_restructuredtext_becomes_markdown(collection, capfd):
@@ -63,11 +61,6 @@ def said(limits, source: str) -> str:
     """The text of a document, and what its omissions say; without the process that other tests read it in."""
     found = extract(".rst", source.encode(), "a.rst", limits)
     return "\n".join([found.text, *(f"{each.part} {each.count} {each.detail}" for each in found.omissions)])
-
-
-@pytest.fixture(scope="module")
-def limits(tmp_path_factory) -> DocumentLimits:
-    return DocumentLimits.of(make_settings(tmp_path_factory.mktemp("home")))
 
 
 @pytest.mark.parametrize(
