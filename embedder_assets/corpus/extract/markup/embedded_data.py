@@ -41,9 +41,7 @@ _DEFINITION = re.compile(rf"^[ \t>]{{0,20}}\[([^\[\]\n]{{1,200}})\]:{_TARGET}(?:
 _REFERENCE = re.compile(r"!\[([^\[\]\n]{0,1000})\](?:\[([^\[\]\n]{0,200})\])?(?!\()")
 
 _RUN = re.compile(rf"(?<![\w+/=-])[\w+/-]{{{_MIN_BLOB_CHARS},}}={{0,2}}", re.ASCII)
-_LINES = re.compile(
-    r"(?:^[ \t>|]{0,40}(?:[A-Za-z0-9+/]{40,128}|[A-Za-z0-9_-]{40,128})={0,2}[ \t]*(?:\n|\Z)){2,}", re.MULTILINE
-)
+_LINES = re.compile(r"(?:^[ \t>|]{0,40}[A-Za-z0-9+/]{40,128}={0,2}[ \t]*(?:\n|\Z)){2,}", re.MULTILINE)
 _LAST_LINE = re.compile(r"[ \t>|]{0,40}[\w+/-]{1,128}={1,2}[ \t]*(?=\n|\Z)", re.ASCII)
 _HEX = re.compile(r"[0-9a-fA-F]+")
 _DIGEST_CHARS = {32, 40, 48, 56, 64, 96, 128}

@@ -66,6 +66,7 @@ def test_pictures_by_reference(collection):
         "\n".join(hashlib.sha256(bytes([n])).hexdigest() for n in range(9)),
         "/".join(["Some2Folder", "usr9", "Lib"] * 20),
         "-".join(["Some2Title", "of9", "It"] * 20),
+        "_RNvNvXs2_C7mycrateINtC7mycrate3FoopEINtNtC3std7convert4FrompE4from3MSG\n" * 3,
         "x" * 500,
         "-" * 300,
         f"|{'-' * 200}|{'-' * 200}|",
