@@ -18,7 +18,7 @@ _HEADER = re.compile(
     r"%header\b|%.*%header\b|\boptions?\s*=\s*\"?[^\"\]]*\bheader\b|\bopts\s*=\s*\"?[^\"\]]*\bheader\b"
 )
 _SEPARATORS = {",": ",", ":": ":"}
-_MAX_CELLS = 200_000
+_MAX_CELLS, _MAX_COLUMNS = 200_000, 500
 
 
 def table_of_lines(lines: list[str], mark: str, attributes: str, inline: Callable[[str], str]) -> str:
@@ -31,7 +31,7 @@ def table_of_lines(lines: list[str], mark: str, attributes: str, inline: Callabl
         inline: Turns the text of a cell into Markdown.
     """
     if separator := _SEPARATORS.get(mark):
-        rows = [[inline(cell) for cell in row] for row in csv.reader(lines, delimiter=separator) if row]
+        rows = [[inline(cell) for cell in row] for row in _separated(lines, separator) if row]
     else:
         body = "\n".join(lines)
         first = _CELL.search(body)
@@ -40,6 +40,13 @@ def table_of_lines(lines: list[str], mark: str, attributes: str, inline: Callabl
         if above:
             return f"{above}\n\n{_markdown(rows, lines, attributes)}"
     return _markdown(rows, lines, attributes)
+
+
+def _separated(lines: list[str], separator: str) -> list[list[str]]:
+    try:
+        return list(csv.reader(lines, delimiter=separator))
+    except csv.Error:  # a field without an end
+        return [[line] for line in lines]
 
 
 def _markdown(rows: list[list[str]], lines: list[str], attributes: str) -> str:
@@ -55,12 +62,13 @@ def _width(lines: list[str], attributes: str) -> int:
     """The number of columns: what ``cols`` says, or the cells of the first line."""
     if found := _COLUMNS.search(attributes):
         width = 0
-        for column in next(filter(None, found.groups())).replace(";", ",").split(","):
+        for column in next(filter(None, found.groups()), "").replace(";", ",").split(","):
             times = re.match(r"\s*(\d+)\*", column)
             width += int(times[1]) if times else 1
-        return max(width, 1)
+        return min(max(width, 1), _MAX_COLUMNS)
     first = next((line for line in lines if line.strip()), "")
-    return max(sum(int(cell["times"] or cell["across"] or 1) for cell in _CELL.finditer(first)), 1)
+    width = sum(int(cell["times"] or cell["across"] or 1) for cell in _CELL.finditer(first))
+    return min(max(width, 1), _MAX_COLUMNS)
 
 
 def _rows(body: str, width: int, inline: Callable[[str], str]) -> list[list[str]]:
@@ -75,7 +83,8 @@ def _rows(body: str, width: int, inline: Callable[[str], str]) -> list[list[str]
         for _ in range(int(mark["times"] or 1)):
             while (row, column) in grid:
                 row, column = (row, column + 1) if column + 1 < width else (row + 1, 0)
-            for down in range(int(mark["down"] or 1) if mark["span"] else 1):
+            spans = mark["span"] and len(grid) < _MAX_CELLS
+            for down in range(int(mark["down"] or 1) if spans else 1):
                 grid.update({(row + down, column + right): text for right in range(min(across, width - column))})
     height = max((at for at, _ in grid), default=-1) + 1
     return [[grid.get((at, right), "") for right in range(width)] for at in range(height)]

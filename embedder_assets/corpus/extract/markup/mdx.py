@@ -18,7 +18,8 @@ _MODULE = re.compile(
     r"(import)\s+(?:[\w*${},\s]{1,2000}?\bfrom\s*)?['\"]|(export)\s+(?:const|let|var|function|async|class|default|\{|\*)"
 )
 _STRING = re.compile(r"\{\s*(?:\"([^\"{}\n]*)\"|'([^'{}\n]*)'|`([^`{}]*)`)\s*\}")
-_CODE_OR_COMMENT = re.compile(r"(?P<code>(`+)(?!`)[^\n]*?(?<!`)\2(?!`))|\{\s*/\*(?:[^*]|\*(?!/))*+\*/\s*\}")
+_CODE_OR_COMMENT = re.compile(r"(?P<code>(`+)(?!`)[^\n]{0,2000}?(?<!`)\2(?!`))|\{\s{0,20}/\*")
+_COMMENT_END = re.compile(r"\*/\s*\}")
 _TAG = re.compile(r"</?(?:[A-Za-z][\w.:-]*(?=[\s/>])|(?=>))")
 _ATTRIBUTE = re.compile(r"([\w-]+)\s*=\s*(?:\{\s*)?(?:\"([^\"]*)\"|'([^']*)'|`([^`]*)`)")
 # Attributes that people read.
@@ -79,8 +80,16 @@ def _depth(line: str) -> int:
 def _without_jsx(text: str) -> str:
     parts, done = [], 0
     for found in _CODE_OR_COMMENT.finditer(text):
+        if found.start() < done:
+            continue
+        end = found.end()
+        if not found["code"]:
+            closing = _COMMENT_END.search(text, end)
+            if not closing:
+                break
+            end = closing.end()
         parts += [_without_tags(text[done : found.start()]), found["code"] or ""]
-        done = found.end()
+        done = end
     return _BLANK_LINES.sub("\n\n", "".join([*parts, _without_tags(text[done:])]))
 
 
