@@ -40,19 +40,21 @@ _REFERENCE = re.compile(r"\{([\w-]+)\}")
 _INLINE: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = (
     (re.compile(r"<<([^,<>\n]*)(?:,([^<>\n]*))?>>"), lambda m: m[2] or m[1].lstrip("#")),
     (
-        re.compile(r"\[\[[^\[\]\n]*\]\]|\(\(\([^()\n]*\)\)\)|\b(?:indexterm:|icon:[\w-]+)\[[^\]\n]{0,999}\]"),
+        re.compile(r"\[\[[^\[\]\n]*\]\]|\(\(\([^()\n]*\)\)\)|\b(?:indexterm:|icon:[\w-]+)\[[^\[\]\n]{0,999}\]"),
         lambda _: "",
     ),
     (re.compile(r"\(\(([^()\n]+)\)\)"), lambda m: m[1]),
-    (re.compile(r"\bxref:([^\s\[\]]*)\[([^\]\n]{0,999})\]"), lambda m: m[2] or m[1]),
+    (re.compile(r"\bxref:([^\s\[\]]{0,2000})\[([^\[\]\n]{0,999})\]"), lambda m: m[2] or m[1]),
     (
-        re.compile(r"(?:\blink:([^\s\[\]]+)|\b((?:https?|ftp|mailto):[^\s\[\]<>]+))\[([^\]\n]{0,999})\]"),
+        re.compile(
+            r"(?:\blink:([^\s\[\]]{1,2000})|\b((?:https?|ftp|mailto):[^\s\[\]<>]{1,2000}))\[([^\[\]\n]{0,999})\]"
+        ),
         lambda m: _link(m[3], m[1] or m[2]),
     ),
-    (re.compile(r"\b(?:image|kbd|btn|pass):[^\s\[\]]*\[([^\]\n]{0,999})\]"), lambda m: _first(m[1])),
-    (re.compile(r"[ \t]*\bfootnote:[\w-]*\[([^\]\n]{0,9999})\]"), lambda m: f" ({m[1]})"),
-    (re.compile(r"\bmenu:([^\[\]\n]{1,200})\[([^\]\n]{0,999})\]"), lambda m: " > ".join(filter(None, m.groups()))),
-    (re.compile(r"\b(?:stem|latexmath|asciimath):\[([^\]\n]{0,9999})\]"), lambda m: f"${m[1]}$"),
+    (re.compile(r"\b(?:image|kbd|btn|pass):[^\s\[\]]*\[([^\[\]\n]{0,999})\]"), lambda m: _first(m[1])),
+    (re.compile(r"[ \t]*\bfootnote:[\w-]*\[((?:[^\[\]\n]|\[[^\[\]\n]{0,300}\]){0,999})\]"), lambda m: f" ({m[1]})"),
+    (re.compile(r"\bmenu:([^\[\]\n]{1,200})\[([^\[\]\n]{0,999})\]"), lambda m: " > ".join(filter(None, m.groups()))),
+    (re.compile(r"\b(?:stem|latexmath|asciimath):\[([^\[\]\n]{0,9999})\]"), lambda m: f"${m[1]}$"),
     (re.compile(r"(?:\[[^\[\]\n]*\])?(?<![\w#&])##?([^\s#](?:[^#\n]*[^\s#])?)##?(?!\w)"), lambda m: m[1]),
     (re.compile(r"`\+([^`\n]+)\+`"), lambda m: f"`{m[1]}`"),
     (re.compile(r"(?<![\w+`])\+(\S[^+\n]*)\+(?![\w+`])"), lambda m: m[1]),

@@ -28,6 +28,7 @@ _WORDS = re.compile(
 )
 _BLANK_LINES = re.compile(r"\n(?:[ \t]*\n){2,}")
 _MAX_TAG_CHARS = 20_000
+_MAX_UNCLOSED = 200  # a text with more of them has no tags
 
 
 def extract_mdx(data: bytes, thing: str, limits: DocumentLimits) -> Extracted:
@@ -95,9 +96,15 @@ def _without_jsx(text: str) -> str:
 
 def _without_tags(text: str) -> str:
     text = _STRING.sub(lambda string: string[1] or string[2] or string[3] or "", text)
-    parts, done = [], 0
+    parts, done, unclosed = [], 0, 0
     for tag in _TAG.finditer(text):
-        if tag.start() < done or not (end := _end_of_tag(text, tag.end())):
+        if tag.start() < done:
+            continue
+        end = _end_of_tag(text, tag.end())
+        unclosed += not end
+        if unclosed > _MAX_UNCLOSED:
+            break
+        if not end:
             continue
         spoken = [
             words for name, *values in _ATTRIBUTE.findall(text[tag.end() : end]) if (words := _spoken(name, values))

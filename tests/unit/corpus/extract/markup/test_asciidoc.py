@@ -62,6 +62,7 @@ The {product} and {unknown}.
         ("See <<oil,the oil>>, <<care>>, xref:b.adoc#x[B page].", "See the oil, care, B page."),
         ("https://x.org[X^] and link:a.html[the *a*]", "[X](https://x.org) and [the *a*](a.html)"),
         ("kbd:[Ctrl+C] in menu:File[Save as].footnote:[Or not.]", "Ctrl+C in File > Save as. (Or not.)"),
+        ("Oil.footnote:[See https://x.org[X].]", "Oil. (See [X](https://x.org).)"),
         ("A #mark# and [.red]##marked##, issue #12 and #13", "A mark and marked, issue #12 and #13"),
         ("`+a{b}+`, +lit+, stem:[x^2], pass:[raw]", "`a{b}`, lit, $x^2$, raw"),
         ("((term)) (((hidden)))", "term"),
