@@ -20,6 +20,15 @@ from uuid import UUID, uuid5
 from semantic_text_splitter import MarkdownSplitter, TextSplitter
 
 from embedder_assets.chunking.packing import ChunkLimits, Span, join_small, pack_sections, windows
+from embedder_assets.chunking.table_header import (
+    Table,
+    affordable,
+    find_tables,
+    pack_rows,
+    row_spans,
+    runs_in_tables,
+    table_of,
+)
 from embedder_assets.corpus.document import Document
 from embedder_assets.corpus.markdown import HEADING_SEPARATOR, HeadingSection, line_starts, parse_blocks, sections
 from embedder_assets.errors import SettingsError
@@ -40,9 +49,10 @@ _Splitter = MarkdownSplitter | TextSplitter
 
 @dataclass(frozen=True)
 class Chunk:
-    """A part of a document: ``document.text[start:end] == text``; ``token_count`` includes the special tokens.
+    """A part of a document: ``document.text[start:end] == text``.
 
-    ``title`` and ``context`` are for ``ContextChunker`` to set.
+    ``token_count`` includes the special tokens and the header row of the table that the text continues. ``title`` and
+    ``context`` are for ``ContextChunker`` to set.
     """
 
     collection: str
@@ -57,6 +67,7 @@ class Chunk:
     content_sha256: str
     title: str | None = None
     context: str | None = None
+    table_header: str | None = None
 
 
 class Chunker:
@@ -101,11 +112,54 @@ class Chunker:
         outline = outline or outline_of(document)
         splitter: _Splitter = self._plain if document.media_type == PLAIN else self._markdown
         spans = self._spans(text, outline, splitter)
+        headers: list[str | None] = [None] * len(spans)
+        if splitter is self._markdown and (tables := affordable(find_tables(text), self._token_counts, self._limits)):
+            spans, headers = self._with_table_headers(text, spans, tables)
         headings = _heading_paths(outline, spans)
         return [
-            _chunk(document, index, span, span.tokens + self._special_tokens, heading)
-            for index, (span, heading) in enumerate(zip(spans, headings, strict=True))
+            _chunk(document, index, replace(span, tokens=span.tokens + self._special_tokens), heading, header)
+            for index, (span, heading, header) in enumerate(zip(spans, headings, headers, strict=True))
         ]
+
+    def _with_table_headers(
+        self, text: str, spans: list[Span], tables: list[Table]
+    ) -> tuple[list[Span], list[str | None]]:
+        """Cuts the rows of tables finer where the header would not fit, and counts it with each that it goes to."""
+        cut: list[Span] = []
+        for table, run in runs_in_tables(spans, tables):
+            cut += self._rows_with_room(text, table, run) if table else run
+        headers = [table.header if (table := table_of(tables, span.start)) else None for span in cut]
+        wanted = [at for at, header in enumerate(headers) if header]
+        whole = self._token_counts([f"{headers[at]}\n{text[cut[at].start : cut[at].end]}" for at in wanted])
+        for at, tokens in zip(wanted, whole, strict=True):
+            if tokens <= self._limits.tokens:
+                cut[at] = replace(cut[at], tokens=tokens)
+            else:  # a tokenizer that does not count parts as it counts the whole
+                headers[at] = None
+        return cut, headers
+
+    def _rows_with_room(self, text: str, table: Table, run: list[Span]) -> list[Span]:
+        limits = ChunkLimits(self._limits.tokens - table.header_tokens, self._limits.chars - len(table.header))
+        if all(map(limits.allow, run)):
+            return run
+        start, end = run[0].start, run[-1].end
+        rows: list[Span] = []
+        for row in self._counted(text, row_spans(text, start, min(table.end, end))):
+            rows += [row] if limits.allow(row) else self._split_row(text, row, limits)
+        packed = pack_rows(rows, limits)
+        # What stands below the table needs no header.
+        below = self._counted(text, [Span(table.end, end, 0)] if end > table.end else [])
+        if (
+            below
+            and packed
+            and limits.allow(joined := Span(packed[-1].start, end, packed[-1].tokens + below[0].tokens))
+        ):
+            packed, below = [*packed[:-1], joined], []
+        return self._counted(text, _trimmed(text, [*packed, *below]))
+
+    def _split_row(self, text: str, row: Span, limits: ChunkLimits) -> list[Span]:
+        splitter = TextSplitter.from_huggingface_tokenizer(self._tokenizer, limits.tokens)
+        return self._counted(text, self._pieces(splitter, text, row, limits.chars))
 
     def _spans(self, text: str, outline: list[HeadingSection], splitter: _Splitter) -> list[Span]:
         heading_starts = {section.start for section in outline[1:]}
@@ -210,7 +264,7 @@ def _shared_start(paths: list[tuple[str, ...]]) -> tuple[str, ...]:
     return shared
 
 
-def _chunk(document: Document, index: int, span: Span, token_count: int, heading: str) -> Chunk:
+def _chunk(document: Document, index: int, span: Span, heading: str, table_header: str | None) -> Chunk:
     text = document.text[span.start : span.end]
     return Chunk(
         collection=document.collection,
@@ -220,7 +274,18 @@ def _chunk(document: Document, index: int, span: Span, token_count: int, heading
         text=text,
         start=span.start,
         end=span.end,
-        token_count=token_count,
+        token_count=span.tokens,
         heading=heading,
-        content_sha256=hashlib.sha256(text.encode("utf-8")).hexdigest(),
+        content_sha256=content_digest(text, table_header),
+        table_header=table_header,
     )
+
+
+def content_digest(text: str, table_header: str | None = None, context: str | None = None) -> str:
+    """SHA-256 of what the models read of a chunk: two texts have one digest only if every model reads the same.
+
+    The separators are not the line ends of what is read: a text that begins with the words of a context or a header is
+    another one to a model that reads no context.
+    """
+    read = f"{table_header}\x1e{text}" if table_header else text
+    return hashlib.sha256((f"{context}\x1f{read}" if context else read).encode()).hexdigest()

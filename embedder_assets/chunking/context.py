@@ -8,12 +8,11 @@ says its title; one that is not is cut a little finer, so that each chunk has ro
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from embedder_assets.chunking.chunker import Chunk, Chunker, outline_of
+from embedder_assets.chunking.chunker import Chunk, Chunker, content_digest, outline_of
 from embedder_assets.corpus.document import Document
 from embedder_assets.corpus.markdown import HEADING_SEPARATOR, HeadingSection
 from embedder_assets.serving.models.tokenization import load_tokenizer
@@ -71,8 +70,7 @@ class ContextChunker:
         context = context[: kept[-1][1]].rstrip(HEADING_SEPARATOR) if kept else ""
         if not context:
             return chunk
-        # No line end between them: a chunk whose own text begins with these words is another one to the sparse model.
-        digest = hashlib.sha256(f"{context}\x1f{chunk.text}".encode()).hexdigest()
+        digest = content_digest(chunk.text, chunk.table_header, context)
         return replace(chunk, context=context, content_sha256=digest)
 
     def _offsets(self, text: str) -> list[tuple[int, int]]:

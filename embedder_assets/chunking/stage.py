@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 DOCUMENTS, CHUNKS = "documents", "chunks"
 # Raise it when the chunker's rules change: every document is then cut anew.
-CHUNKER_VERSION = "1"
+CHUNKER_VERSION = "2"
 # Also what a kill can cost at most.
 ROWS_PER_STAGED_FILE = 16_384
 # A display costs as much as a small document.

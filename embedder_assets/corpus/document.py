@@ -34,8 +34,11 @@ Not of what is written for machines, or looks rather than says something: style 
 MEDIA_TYPES = {
     ".md": "text/markdown",
     ".markdown": "text/markdown",
+    ".mdx": "text/mdx",
     ".txt": "text/plain",
     ".rst": "text/x-rst",
+    ".adoc": "text/asciidoc",
+    ".asciidoc": "text/asciidoc",
     ".html": "text/html",
     ".htm": "text/html",
     ".pdf": "application/pdf",

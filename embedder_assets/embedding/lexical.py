@@ -21,6 +21,7 @@ import numpy as np
 import polars as pl
 
 from embedder_assets.embedding.keys import KEY, MODEL_KEY, ModelVersion, is_of
+from embedder_assets.embedding.passage import PASSAGE, passages
 from embedder_assets.errors import ModelBuildError
 from embedder_assets.serving.models.description import load_description
 from embedder_assets.settings import Settings
@@ -203,14 +204,14 @@ def _look(store: TableStore, collection: str, model: ModelVersion, stand_in: Mod
 
 def _rows(store: TableStore, encoder: LexicalEncoder, collection: str, found: _Found) -> pl.DataFrame:
     """The lexical rows that a range misses."""
-    texts = store.read("chunks", collection, [*KEY, "text"], where=found.part.rows)
+    texts = store.read("chunks", collection, [*KEY, *PASSAGE], where=found.part.rows)
     missing = texts.join(found.missing, on=KEY, how="semi")
     return missing.select(
         *KEY,
         collection=pl.lit(collection),
         model=pl.lit(encoder.model.name),
         model_fingerprint=pl.lit(encoder.model.fingerprint),
-    ).hstack(encoder.passages(missing["text"].to_list()))
+    ).hstack(encoder.passages(passages(missing, context=False).to_list()))
 
 
 def _tokenizer_file(settings: Settings) -> Path:

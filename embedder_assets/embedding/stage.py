@@ -20,10 +20,10 @@ import polars as pl
 from embedder_assets.embedding.failures import list_failures
 from embedder_assets.embedding.keys import KEY, MODEL_KEY
 from embedder_assets.embedding.lexical import LEXICAL
+from embedder_assets.embedding.passage import PASSAGE, passages
 from embedder_assets.errors import InferenceError, TableError
 from embedder_assets.serving.client.grpc import Answer, Outputs
 from embedder_assets.serving.client.session import TritonSession
-from embedder_assets.serving.models.description import CONTEXT_SEPARATOR
 from embedder_assets.settings import Settings
 from embedder_assets.tables.digest_ranges import FULL_RANGE, DigestRange, digest_ranges
 from embedder_assets.tables.schemas import SCHEMAS, Schema
@@ -31,8 +31,6 @@ from embedder_assets.tables.staging import Staging
 from embedder_assets.tables.store import TableStore
 from embedder_assets.telemetry.stage_record import StageMeter
 
-# The columns that a passage is made from.
-PASSAGE = ["context", "text"]
 # Also what a crash can cost at most.
 REQUESTS_PER_STAGED_FILE = 4
 _FAILED: Schema = {name: pl.String() for name in (*MODEL_KEY, "message")}
@@ -347,12 +345,6 @@ class EmbeddingStage:
     def _staging(self, collection: str, encoder: Encoder) -> Staging:
         """Where a model's computed rows wait."""
         return self._store.staging(self._table, collection, encoder.fingerprint)
-
-
-def passages(chunks: pl.DataFrame, *, context: bool) -> pl.Series:
-    """What a model reads of chunks, with their context in front or without it: columns of ``PASSAGE``."""
-    columns = PASSAGE if context else PASSAGE[-1:]
-    return chunks.select(pl.concat_str(columns, separator=CONTEXT_SEPARATOR, ignore_nulls=True)).to_series()
 
 
 def _own(encoder: Encoder) -> pl.Expr:

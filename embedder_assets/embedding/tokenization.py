@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from embedder_assets.embedding.stage import PASSAGE, passages
+from embedder_assets.embedding.passage import PASSAGE, passages
 from embedder_assets.errors import ModelBuildError
 from embedder_assets.serving.client.session import TritonSession
 from embedder_assets.serving.models.description import Role

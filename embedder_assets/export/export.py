@@ -122,7 +122,7 @@ class ExportStage:
         """The chunks that have all vectors, with these as columns, one frame per range of digests."""
         for part in self._ranges(collection):
             chunks = self._store.read("chunks", collection, where=part.rows).drop(
-                "document_sha256", "chunking", "title", "context"
+                "document_sha256", "chunking", "title", "context", "table_header"
             )
             chunks = self._with_metadata(collection, chunks)
             for table, models in self._sources():

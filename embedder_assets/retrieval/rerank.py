@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from embedder_assets.embedding.dense import as_matrix
 from embedder_assets.embedding.fallback import Fallback
 from embedder_assets.embedding.keys import ModelVersion
+from embedder_assets.embedding.passage import PASSAGE, passages
 from embedder_assets.errors import InferenceError
 from embedder_assets.retrieval.cross_validation import (
     formula_of,
@@ -122,8 +123,8 @@ class RerankStage:
         A pair on which the model fails, though it is alone, has no logit, and is scored by the other terms.
 
         Args:
-            pairs: Columns query_id, chunk_id, query_text, text, token_count, fused_rank, and any others. Where there is
-                a cross_encoder_score already, the model is not asked.
+            pairs: Columns query_id, chunk_id, query_text, table_header, text, token_count, fused_rank, and any others.
+                Where there is a cross_encoder_score already, the model is not asked.
             vectors: Unit vectors of the passages by the first dense model, float32 [rows of ``pairs``, dimension]; NaN
                 where that model failed on a passage.
             formula: Of the final score.
@@ -146,7 +147,7 @@ class RerankStage:
         # The longest first: what remains at the end is short, so no core waits long for another.
         unscored = unscored.sort("token_count", descending=True, maintain_order=True)
         frames = list(unscored.iter_slices(self._batch_size))
-        requests = (list(frame.select("query_text", "text").iter_rows()) for frame in frames)
+        requests = (list(zip(frame["query_text"], passages(frame, context=False), strict=True)) for frame in frames)
         errors: list[InferenceError] = []
         done = 0
         answers = self._triton.infer_many(self._model, requests, observer=meter)
@@ -165,7 +166,7 @@ class RerankStage:
     def pairs(self, collection: str, fused: pl.DataFrame) -> pl.DataFrame:
         """Fused candidates with their texts, as ``rerank`` takes them, in the order of query and rank."""
         wanted = pl.col("chunk_id").is_in(fused["chunk_id"].unique().implode())
-        columns = ["chunk_id", "text", "token_count", "content_sha256"]
+        columns = ["chunk_id", "table_header", "text", "token_count", "content_sha256"]
         chunks = self._store.read("chunks", collection, columns, where=wanted)
         queries = with_digest(self._store.read("queries", collection, ["query_id", "text"]))
         queries = queries.rename({"text": "query_text", "content_sha256": "query_sha256"})
@@ -217,7 +218,7 @@ def pair_sample(store: TableStore, collection: str, reranked: pl.DataFrame, size
     """
     some = reranked.sort("content_sha256", "query_sha256").unique(PAIR, keep="first", maintain_order=True).head(size)
     wanted = pl.col("chunk_id").is_in(some["chunk_id"].unique().implode())
-    chunks = store.read("chunks", collection, ["chunk_id", "text"], where=wanted)
+    chunks = store.read("chunks", collection, ["chunk_id", *PASSAGE], where=wanted)
     queries = store.read("queries", collection, ["query_id", "text"]).rename({"text": "query_text"})
     pairs = some.select("query_id", "chunk_id").join(queries, on="query_id").join(chunks, on="chunk_id")
-    return list(pairs.select("query_text", "text").iter_rows())
+    return list(zip(pairs["query_text"], passages(pairs, context=False), strict=True))

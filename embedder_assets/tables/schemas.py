@@ -86,6 +86,7 @@ SCHEMAS: dict[str, Schema] = {
     },
     # `start` and `end` are character offsets into the document's text; `chunking` identifies how it was cut. `context`
     # is what a dense model may read in front of the text, `title` is the document's; both null where no model asks.
+    # `table_header` is the header row of the table that the text continues, which all models read in front of it.
     "chunks": {
         "collection": _TEXT,
         "doc_id": _TEXT,
@@ -101,6 +102,7 @@ SCHEMAS: dict[str, Schema] = {
         "chunking": _TEXT,
         "title": _TEXT,
         "context": _TEXT,
+        "table_header": _TEXT,
     },
     # `embedding` has unit length.
     "dense_embeddings": {**_EMBEDDING_KEY, "embedding": pl.List(pl.Float32)},

@@ -41,6 +41,60 @@ x = 1
 Setext
 ======
 """
+MDX = """---
+title: Page
+tags: [a, b]
+---
+import Tabs from './tabs'
+
+export const meta = {
+  a: 1,
+}
+
+# Title {#id}
+
+<Tabs label="One two">
+  Inside `code` {/* comment */} and {'words'}.
+</Tabs>
+"""
+ASCIIDOC = """= Title
+Jo Smith <jo@example.org>
+v1.0, 2024-03-05
+:name: value
+
+Words with {name}, <<id,a link>>, kbd:[Ctrl], https://example.org[site] and footnote:[a note].
+
+[[id]]
+== Section
+
+NOTE: Mind it.
+
+* one
+** two
+. three
+
+Term:: meaning
+
+[%header,cols="1,2"]
+|===
+|A |B
+
+2+|wide
+.2+|tall |b
+|c
+|===
+
+[source,python]
+----
+x = 1
+----
+
+////
+comment
+////
+
+include::other.adoc[]
+"""
 RST = """
 Title
 =====
@@ -165,7 +219,9 @@ def outlook() -> bytes:
 
 SEEDS: dict[str, bytes] = {
     ".md": MARKDOWN.encode(),
+    ".mdx": MDX.encode(),
     ".rst": RST.encode(),
+    ".adoc": ASCIIDOC.encode(),
     ".html": HTML.encode(),
     ".pdf": pdf(),
     ".docx": word(),
@@ -219,7 +275,39 @@ WORDS: dict[str, list[bytes]] = {
         *(b"Content-Transfer-Encoding: base64\n", b"Content-Disposition: attachment\n", b"begin 644 x\n"),
     ],
     ".msg": [b"\xff\xff\xff\xff", b"\xfe\xff\xff\xff", b"\0\0\0\0", b"_\0_\0a\0t\0", b"\x01\0\0\0", b"3\x007\0"],
-    ".md": [b"> ", b"- ", b"1. ", b"# ", b"```", b"<!--", b"|", b"[", b"](", b"\t", b"---\n", b"***", b"&#x0;", b"\r"],
+    ".mdx": [
+        b"import x from 'y'\n",
+        b"export const x = {\n",
+        b"{/*",
+        b"*/}",
+        b"<A b={",
+        b"</A>",
+        b"<>",
+        b"`",
+        b"---\n",
+    ],
+    ".adoc": [b"|===\n", b"----\n", b"////\n", b"====\n", b"2+|", b".9+|", b"[%header]\n", b":a: {a}\n", b"[[", b"<<"],
+    ".md": [
+        b"---\na: ",
+        b"+++\n",
+        b"data:image/png;base64,",
+        b"{#",
+        b"{{<",
+        b"> ",
+        b"- ",
+        b"1. ",
+        b"# ",
+        b"```",
+        b"<!--",
+        b"|",
+        b"[",
+        b"](",
+        b"\t",
+        b"---\n",
+        b"***",
+        b"&#x0;",
+        b"\r",
+    ],
     ".rst": [
         b".. ",
         b"::\n\n",

@@ -59,6 +59,7 @@ def make_chunks(*texts: str, doc_id: str = "a.md", collection: str = "kb") -> pl
                 "chunking": "test",
                 "title": None,
                 "context": None,
+                "table_header": None,
             }
         )
         start += len(text) + 2

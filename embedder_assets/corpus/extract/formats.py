@@ -12,9 +12,13 @@ from embedder_assets.corpus.extract.extracted import Extracted
 from embedder_assets.corpus.extract.html import extract_html
 from embedder_assets.corpus.extract.limits import DocumentLimits, over_limit, too_deep, too_long
 from embedder_assets.corpus.extract.mail import extract_eml, extract_msg
+from embedder_assets.corpus.extract.markup.asciidoc import extract_asciidoc
+from embedder_assets.corpus.extract.markup.embedded_data import is_nothing_but_data, leave_out_embedded_data
+from embedder_assets.corpus.extract.markup.markdown import extract_markdown
+from embedder_assets.corpus.extract.markup.mdx import extract_mdx
+from embedder_assets.corpus.extract.markup.rst import extract_rst
 from embedder_assets.corpus.extract.pdf import extract_pdf
-from embedder_assets.corpus.extract.plain import extract_code, extract_plain, lone_surrogate
-from embedder_assets.corpus.extract.rst import extract_rst
+from embedder_assets.corpus.extract.plain import empty, extract_code, extract_plain, lone_surrogate
 from embedder_assets.corpus.extract.structured import extract_csv, extract_notebook
 from embedder_assets.corpus.markdown import Heading, TooManyStepsError, headings
 from embedder_assets.errors import DocumentError
@@ -22,10 +26,13 @@ from embedder_assets.errors import DocumentError
 Extractor = Callable[[bytes, str, DocumentLimits], Extracted]
 
 EXTRACTORS: dict[str, Extractor] = {
-    ".md": extract_plain,
-    ".markdown": extract_plain,
+    ".md": extract_markdown,
+    ".markdown": extract_markdown,
+    ".mdx": extract_mdx,
     ".txt": extract_plain,
     ".rst": extract_rst,
+    ".adoc": extract_asciidoc,
+    ".asciidoc": extract_asciidoc,
     ".html": extract_html,
     ".htm": extract_html,
     ".pdf": extract_pdf,
@@ -37,8 +44,9 @@ EXTRACTORS: dict[str, Extractor] = {
     ".msg": extract_msg,
     **dict.fromkeys(CODE_LANGUAGES, extract_code),
 }
-ISOLATED = {suffix for suffix, extractor in EXTRACTORS.items() if extractor not in (extract_plain, extract_code)}
-"""What a library parses that may hang, crash or fill the memory; text is only decoded."""
+_TEXT_ONLY = (extract_plain, extract_markdown, extract_code)
+ISOLATED = {suffix for suffix, extractor in EXTRACTORS.items() if extractor not in _TEXT_ONLY}
+"""What a library parses that may hang, crash or fill the memory; text is only decoded, and front matter is small."""
 
 # Block quotes and lists that begin on one line lie in each other. ``- - -`` without text is a rule.
 _MARKS = re.compile(r"^(?:[ \t]*(?:>|[-+*](?=[ \t])|\d{1,9}[.)](?=[ \t])))+", re.MULTILINE)
@@ -76,20 +84,24 @@ def finished(extracted: Extracted, media_type: str, thing: str, limits: Document
         DocumentError: It is empty, or goes beyond a limit.
     """
     text = extracted.text.replace("\r\n", "\n").replace("\r", "\n")
+    extracted = leave_out_embedded_data(replace(extracted, text=text))
+    text = extracted.text
     if len(text) > limits.text_chars:
         raise too_long(thing, limits)
     if not text.strip():
         raise empty(thing)
+    if is_nothing_but_data(text):
+        raise empty(thing, "nothing but embedded data")
     if has_lone_surrogates(text) or has_lone_surrogates(extracted.title):
         raise lone_surrogate(thing)
     if media_type == PLAIN:
-        return replace(extracted, text=text)
+        return extracted
     _refuse_deep_markdown(text, thing, limits.markdown_nesting)
     # Also where the title is known: the stage that chunks the text parses it again, without a limit.
     first_heading = next(
         (heading.title for heading in _headings(text, thing, limits.markdown_steps) if heading.title), ""
     )
-    return replace(extracted, text=text, title=extracted.title or first_heading)
+    return replace(extracted, title=extracted.title or first_heading)
 
 
 def _headings(text: str, thing: str, most_steps: int) -> list[Heading]:
@@ -111,12 +123,6 @@ def _refuse_deep_markdown(text: str, thing: str, limit: int) -> None:
                 expected=f"at most {limit} block quotes and lists in each other",
                 got=f"a line that begins {depth} of them",
             )
-
-
-def empty(thing: str) -> DocumentError:
-    """The error of a document without text."""
-    remedy = "Fill the file or remove it."
-    return DocumentError(thing, kind="empty", expected="some text", got="nothing but whitespace", remedy=remedy)
 
 
 def unreadable(thing: str, got: str) -> DocumentError:

@@ -12,10 +12,10 @@ from embedder_assets.corpus.collection_options import CollectionOptions
 from embedder_assets.corpus.collections import COLLECTION_OPTIONS, Collection
 from embedder_assets.corpus.document import PLAIN, Document, DocumentIssue
 from embedder_assets.corpus.extract.extracted import Extracted
-from embedder_assets.corpus.extract.formats import empty, finished
+from embedder_assets.corpus.extract.formats import finished
 from embedder_assets.corpus.extract.limits import DocumentLimits
 from embedder_assets.corpus.extract.mail.attachments import attached
-from embedder_assets.corpus.extract.plain import decode
+from embedder_assets.corpus.extract.plain import decode, empty
 from embedder_assets.corpus.extract.source import Known, Read, Source, refused_by
 from embedder_assets.corpus.json_rows import (
     ROW_SUFFIXES,

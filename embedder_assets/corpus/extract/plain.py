@@ -1,4 +1,4 @@
-"""Markdown and plain text, taken as they are; and the decoding that all text formats share."""
+"""Plain text, taken as it is; and the decoding that all text formats share."""
 
 from __future__ import annotations
 
@@ -78,6 +78,12 @@ def decode(data: bytes, thing: str, declared_encoding: str | None = None) -> str
     if "\0" in text:
         raise _binary(thing, f"a NUL at character {text.index(chr(0))}")
     return text
+
+
+def empty(thing: str, got: str = "nothing but whitespace") -> DocumentError:
+    """The error of a document without text."""
+    remedy = "Fill the file or remove it."
+    return DocumentError(thing, kind="empty", expected="some text", got=got, remedy=remedy)
 
 
 def codec_of(label: str) -> str | None:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import IO
 
 from embedder_assets.corpus.collections import Collection
-from embedder_assets.corpus.extract.formats import empty, unreadable
+from embedder_assets.corpus.extract.formats import unreadable
 from embedder_assets.corpus.extract.limits import MB, over_limit
+from embedder_assets.corpus.extract.plain import empty
 from embedder_assets.corpus.paths import is_long, open_file
 from embedder_assets.corpus.source_files import corpus_dir_of, refuse_outside
 

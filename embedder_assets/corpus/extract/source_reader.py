@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Generator, Iterator
+from dataclasses import asdict
 
 from embedder_assets.corpus.beir import BeirRow, read_rows
 from embedder_assets.corpus.collection_options import read_options
 from embedder_assets.corpus.collections import Collection
 from embedder_assets.corpus.document import PLAIN, Document, DocumentIssue
 from embedder_assets.corpus.extract import source as versions
+from embedder_assets.corpus.extract.extracted import Extracted
 from embedder_assets.corpus.extract.file_reader import FileReader
 from embedder_assets.corpus.extract.isolated import ExtractorPool
 from embedder_assets.corpus.extract.limits import DocumentLimits
+from embedder_assets.corpus.extract.markup.embedded_data import leave_out_embedded_data
 from embedder_assets.corpus.extract.source import Known, Read, Source
 from embedder_assets.corpus.source_files import Listing, SourceFile, list_sources
 from embedder_assets.errors import CorpusError
@@ -75,5 +78,14 @@ def _read_rows(collection: Collection, file: SourceFile, limits: DocumentLimits,
 
 def _row_document(collection: Collection, row: BeirRow) -> Document:
     text = "\n\n".join(part for part in (row.title, row.text) if part.strip())
-    title = row.title or row.row_id
-    return Document(collection.name, row.row_id, text, PLAIN, row.size_bytes, title, json.dumps(row.metadata))
+    found = leave_out_embedded_data(Extracted(text))
+    return Document(
+        collection.name,
+        row.row_id,
+        found.text,
+        PLAIN,
+        row.size_bytes,
+        row.title or row.row_id,
+        json.dumps(row.metadata),
+        omissions=[asdict(each) for each in found.omissions],
+    )

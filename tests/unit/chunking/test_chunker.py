@@ -71,7 +71,8 @@ def check(text: str, chunks: list[Chunk], max_tokens: int = MAX_TOKENS) -> None:
         assert chunk.chunk_index == index
         assert chunk.text == text[chunk.start : chunk.end]
         assert chunk.text.strip()
-        assert chunk.token_count == len(tokenizer.encode(chunk.text).ids) <= max_tokens
+        read = f"{chunk.table_header}\n{chunk.text}" if chunk.table_header else chunk.text
+        assert chunk.token_count == len(tokenizer.encode(read).ids) <= max_tokens
         assert len(chunk.text) <= 16 * max_tokens
         assert not text[end : chunk.start].strip()
         assert chunk.start >= end
@@ -90,6 +91,7 @@ MARKDOWN_MARKS = [
     "> ",
     "    ",
     "| a | b |\n",
+    "|---|---|\n",
     "---\n",
     "===\n",
     "[x](y)",
@@ -149,9 +151,9 @@ def test_chunk_begins_at_a_heading_with_its_path(chunker):
     assert all(chunk.text.startswith("#") for chunk in chunks)
 
 
-def test_headings_in_code_quotes_front_matter_are_ignored(chunker):
-    text = "---\ntitle: x\n---\n\n# Real\n\n```sh\n# comment\n```\n\n> # quoted\n\n    # indented\n\nword"
-    assert {chunk.heading for chunk in chunker.chunk(document(text))} == {"", "Real"}
+def test_headings_in_code_and_quotes_are_ignored(chunker):
+    text = "# Real\n\n```sh\n# comment\n```\n\n> # quoted\n\n    # indented\n\nword"
+    assert {chunk.heading for chunk in chunker.chunk(document(text))} == {"Real"}
 
 
 def test_underlined_headings_count(chunker):

@@ -186,3 +186,23 @@ def test_a_model_without_context_reads_the_text(store, embed_chunks):
     triton = FakeTriton()
     embed_chunks(with_context("Whales", None), triton)
     assert set(triton.texts) == {"one"}
+
+
+def below_header(*texts: str) -> pl.DataFrame:
+    """Chunks of which the last continues a table."""
+    headers = [*[None] * (len(texts) - 1), "| Bolt | Torque |"]
+    return make_chunks(*texts).with_columns(pl.Series("table_header", headers, pl.String))
+
+
+@pytest.mark.parametrize("encoder", [None, SparseEncoder(SPARSE, "sparse-1")])
+def test_every_model_reads_the_table_header(embed_chunks, encoder):
+    triton = FakeTriton()
+    embed_chunks(below_header("words", "| M8 | 25 |"), triton, encoder=encoder)
+    assert sorted(triton.texts) == ["words", "| Bolt | Torque |\n| M8 | 25 |"]
+
+
+def test_context_stands_above_the_table_header(embed_chunks):
+    triton = FakeTriton()
+    triton.with_context.add(DENSE)
+    embed_chunks(below_header("| M8 | 25 |").with_columns(context=pl.lit("Bolts")), triton)
+    assert triton.texts == ["Bolts\n| Bolt | Torque |\n| M8 | 25 |"]

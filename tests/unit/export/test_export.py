@@ -174,6 +174,13 @@ def test_disabled_stage_is_not_exported(materialize):
     assert "indices" not in pl.read_parquet(outcome.folder / "chunks.parquet").columns
 
 
+def test_export_has_texts_without_table_headers(materialize):
+    outcome = materialize(chunks=make_chunks(*TEXTS).with_columns(table_header=pl.lit("| Bolt |")))
+    exported = pl.read_parquet(outcome.folder / "chunks.parquet")
+    assert sorted(exported["text"]) == sorted(TEXTS)
+    assert not {"title", "context", "table_header"} & set(exported.columns)
+
+
 def test_export_removes_files_of_killed_export(materialize):
     folder = materialize().folder
     (folder / "manifest.json").unlink()  # what a killed export has done first

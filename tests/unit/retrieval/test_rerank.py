@@ -253,3 +253,14 @@ def test_sample_of_pairs_has_their_texts(store, tmp_path):
         store, "kb", rows, 2
     )
     assert len(pair_sample(store, "kb", rows, 2)) == 2
+
+
+def test_the_model_reads_the_table_header(store, tmp_path):
+    header = pl.when(pl.col("text") == "nothing").then(pl.lit("| reset | password |"))
+    store.replace("chunks", "kb", make_chunks(*TEXTS).with_columns(table_header=header))
+    triton = FakeTriton(ScoreFormula(cross_encoder=100, agreement=0))
+    rows = run(store, triton, tmp_path)
+    assert ("reset password", "| reset | password |\nnothing") in triton.requests[0]
+    assert rows.filter(chunk_id=chunk_id("a.md", 0))["cross_encoder_score"].to_list() == [2.0]
+    read = dict(pair_sample(store, "kb", rows, 10))
+    assert set(read) == {"reset password"}

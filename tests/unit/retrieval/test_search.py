@@ -152,3 +152,17 @@ def test_fallback_of_the_reranker_learns_nothing(world):
     world.triton.broken = {}
     world.rank("kb")
     assert read_weights(world.store, "kb", "rerank").queries == COUNT
+
+
+def test_a_row_is_found_by_its_column_and_shown_as_it_is(tmp_path):
+    world = World(tmp_path)
+    world.add("kb", 0)
+    chunks = [make_chunks(f"row{at} | {at}", doc_id=f"d{at}.md") for at in range(9)]
+    header = pl.when(pl.col("text").str.starts_with("row7")).then(pl.lit("article torque"))
+    world.store.replace("chunks", "kb", pl.concat(chunks).with_columns(table_header=header))
+    for encoder in (DenseEncoder(DENSE, "dense-1"), SparseEncoder(SPARSE, "sparse-1")):
+        EmbeddingStage(world.store, world.triton, world.settings, [encoder]).run("kb", make_meter("dense"))
+    hits = Search(world.store, world.triton, world.settings, ["kb"]).search("torque", 9)
+    (found,) = [hit for hit in hits if hit.sparse_rank]
+    assert (found.doc_id, found.text, found.snippet) == ("d7.md", "row7 | 7", "row7 | 7")
+    assert found.cross_encoder_score == 1.0

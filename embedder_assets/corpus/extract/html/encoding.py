@@ -29,7 +29,7 @@ def decode_page(data: bytes, thing: str) -> tuple[str, tuple[Omission, ...]]:
     Raises:
         DocumentError: With kind ``binary`` or ``not_utf8``.
     """
-    label = _declared_label(data)
+    label = declared_label(data)
     codec = codec_of(label) if label else None
     if codec in _SEVEN_BITS and data.isascii():
         return _replacing(data, codec)
@@ -44,7 +44,8 @@ def decode_page(data: bytes, thing: str) -> tuple[str, tuple[Omission, ...]]:
         return text, omissions
 
 
-def _declared_label(data: bytes) -> str | None:
+def declared_label(data: bytes) -> str | None:
+    """The encoding that a page says it is in, as it writes it."""
     found = _DECLARED.search(_COMMENT.sub(b"", data[:_DECLARATION_BYTES]))
     return (found[1] or found[2]).decode("ascii", "replace") if found else None
 

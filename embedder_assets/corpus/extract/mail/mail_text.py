@@ -13,6 +13,7 @@ from pathlib import PurePosixPath
 from embedder_assets.corpus.document import MEDIA_TYPES, PLAIN
 from embedder_assets.corpus.extract.extracted import Attachment, Extracted, Omission
 from embedder_assets.corpus.extract.html import markdown_of_html
+from embedder_assets.corpus.extract.html.encoding import declared_label
 from embedder_assets.corpus.extract.limits import DocumentLimits
 from embedder_assets.corpus.extract.mail.headers import (
     MAX_HEADER_CHARS,
@@ -151,9 +152,7 @@ class MailText:
         data = payload_of(part)
         declared = _parameter(part, "charset", "content-type") or None
         if declared is None and part.get_content_type() == "text/html":
-            from bs4.dammit import EncodingDetector
-
-            declared = EncodingDetector.find_declared_encoding(data, is_html=True)
+            declared = declared_label(data)
         text, lost = decode_leniently(data, declared)
         if lost:
             self._counts["character in an unknown encoding"] += lost
