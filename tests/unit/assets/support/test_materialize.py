@@ -104,14 +104,14 @@ def test_unreadable_queries_stay_and_the_others_are_ranked(world, problem):
 
 
 def test_late_error_fails_only_its_collection(world, monkeypatch):
-    real = beir._lines
+    real = beir.read_lines
 
     def broken(file, limit):
         if BAD in file.name:
             raise OSError(5, "Input/output error")
         return real(file, limit)
 
-    monkeypatch.setattr(beir, "_lines", broken)
+    monkeypatch.setattr(beir, "read_lines", broken)
     (world.folder(GOOD) / "queries.jsonl").write_text('{"_id": "new", "text": "sea"}', "utf-8")
     result = world.run(queries)
     (problem,) = problems(result.all_events)
