@@ -35,7 +35,8 @@ _SEED = 1
 _WORD = re.compile(r"\w+")
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 # Texts that are looked at together; a vocabulary is kept for so many.
-_TEXTS_PER_BATCH = 1024
+_TEXTS_PER_BATCH = 256
+_PIECE_CHARACTERS, _MOST_WORDS = 1_000_000, 500_000
 
 Signatures = npt.NDArray[np.uint32]  # [documents, SIGNATURE_LENGTH]
 
@@ -124,14 +125,22 @@ class _Vocabulary(dict[str, int]):
 
 def _shingles(text: str, vocabulary: _Vocabulary) -> npt.NDArray[np.uint64]:
     """A hash of each sequence of words; of a text that is shorter than one, of the whole text."""
-    words = np.array([vocabulary[word] for word in _WORD.findall(text.casefold())], dtype=np.uint64)
+    folded = text.casefold()
+    pieces = [np.zeros(0, np.uint64)]
+    # Piece by piece: the words of a text of 20 million characters are half a gigabyte.
+    for start in range(0, len(folded), _PIECE_CHARACTERS):
+        found = [vocabulary[word] for word in _WORD.findall(folded, start, start + _PIECE_CHARACTERS)]
+        pieces.append(np.array(found, dtype=np.uint64))
+        if len(vocabulary) > _MOST_WORDS:
+            vocabulary.clear()
+    words = np.concatenate(pieces)
     length = min(WORDS_PER_SHINGLE, words.size)
     count = words.size - length + 1 if length else 0
-    found = np.zeros(count, dtype=np.uint64)
+    shingles = np.zeros(count, dtype=np.uint64)
     for at in range(length):
-        found = (found ^ words[at : at + count]) * _MULTIPLIER
-        found ^= found >> np.uint64(29)
-    return found
+        shingles = (shingles ^ words[at : at + count]) * _MULTIPLIER
+        shingles ^= shingles >> np.uint64(29)
+    return shingles
 
 
 def _signed(store: TableStore, collection: str, missing: pl.DataFrame) -> Iterator[pl.DataFrame]:

@@ -203,3 +203,15 @@ def test_thousand_copies_cost_little(store):
     texts = {f"d{number:04}": f"{prose(1, 100)} {number}" for number in range(1000)}
     assert update(store, **texts).duplicates == 999
     assert pl.Series(list(groups(store).values())).n_unique() == 1
+
+
+def test_long_text_is_signed_piece_by_piece(monkeypatch):
+    text = prose(1, 3000)
+    (whole,) = signatures([text])
+    monkeypatch.setattr(near_duplicates, "_PIECE_CHARACTERS", 1000)
+    monkeypatch.setattr(near_duplicates, "_MOST_WORDS", 10)
+    (pieces,) = signatures([text])
+    # A word that a cut divides is another one.
+    assert (whole == pieces).mean() > 0.95
+    monkeypatch.setattr(near_duplicates, "_PIECE_CHARACTERS", len(text))
+    assert (signatures([text])[0] == whole).all()
