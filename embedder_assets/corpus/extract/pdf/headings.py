@@ -16,6 +16,7 @@ Bookmarks = dict[int, dict[str, int]]
 """For each page the titles of the bookmarks that point to it, with their level (outermost: 1)."""
 
 _MOST_LINES = 3  # of one heading
+_LEADING = 1.6  # of a heading of several lines, in font sizes
 _LARGER = 1.15  # than the text
 _LONGEST = 150
 _MOST_LEVELS = 4
@@ -74,10 +75,7 @@ def _runs_of_size(lines: Sequence[Line], levels: dict[float, int]) -> list[tuple
     while number < len(lines):
         level, count = levels.get(_rounded(lines[number]), 0), 1
         if level:
-            same = (_rounded(line) == _rounded(lines[number]) for line in lines[number + 1 : number + _MOST_LINES + 1])
-            for each in same:
-                if not each:
-                    break
+            while number + count < len(lines) and _goes_on(*lines[number + count - 1 : number + count + 1]):
                 count += 1
             text = " ".join(line.text for line in lines[number : number + count])
             if count > _MOST_LINES or len(text) > _LONGEST or not _LETTERS.search(text) or not lines[number].upright:
@@ -85,6 +83,12 @@ def _runs_of_size(lines: Sequence[Line], levels: dict[float, int]) -> list[tuple
         found.append((level, count))
         number += count
     return found
+
+
+def _goes_on(line: Line, following: Line) -> bool:
+    """Whether a heading goes on in the next line."""
+    step = line.base - following.base
+    return _rounded(line) == _rounded(following) and 0 < step < _LEADING * line.size
 
 
 def _rounded(line: Line) -> float:

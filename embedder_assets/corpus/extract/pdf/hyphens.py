@@ -15,19 +15,15 @@ from embedder_assets.corpus.extract.pdf.page_lines import HYPHEN_AT_LINE_END, SO
 _ENDS = (HYPHEN_AT_LINE_END, SOFT_HYPHEN, "-")
 _WORD = re.compile(r"[^\W_]+(?:[-'\u2019][^\W_]+)*")
 _BEFORE = re.compile(r"[^\W_]+(?:[-'\u2019][^\W_]+)*$")
-_AND = frozenset("and|or|to|und|oder|bis|et|ou|y|o|e|og|eller|och|en|of|in".split("|"))
-# English compounds, by the part before or after their hyphen.
-_FIRST = re.compile(
-    "well|self|non|quasi|semi|all|ex|co|long|short|high|low|full|half|part|real|near|far|multi|cross|user|state|mid|end|"
-    "open|closed|third|first|second|two|three|four|five|six|seven|eight|nine|ten|one|single|double|triple"
-)
+_AND = re.compile("and|or|to|und|oder|bis|et|ou|y|o|e|og|eller|och|en|of|in")
+# Parts of English compounds in front of a word, and behind one: neither is a part of many longer words.
+_FIRST = re.compile("well|self|non|quasi|cross|long|short|real|high|low|full|open|closed|two|three|third")
 _SECOND = re.compile(
-    "based|driven|oriented|specific|related|friendly|free|level|term|time|known|defined|aware|independent|dependent|"
-    "party|scale|sized|sided|side|line|end|house|wide|only|like|type|quality|purpose|effective|efficient|ready|in|out|"
-    "up|down|off|on|by|to|through|of|art|date|hand|readable|writable|facing|bound|intensive"
+    "based|driven|oriented|specific|related|friendly|free|level|known|defined|aware|(in)?dependent|scale|sized|sided|"
+    "only|quality|purpose|effective|efficient|ready|readable|writable|facing|intensive|up|off|by|of|on"
 )
-# After one of the first parts these end a longer word: high-er, real-ity, self-ish.
-_ENDING = re.compile("(ish|ing|ity|ness|ly|less|ers?|est|e?d|es|is[mt]s?|i[sz]e[ds]?|able|ments?|ward)")
+# These end a longer word: real-istic, short-ening.
+_ENDING = re.compile("ing|ings|ness|less|ened|ening|est|istic(ally)?|ity|i[sz]e[ds]?|able|ments?|ward|light(s|ed)?")
 
 
 def is_broken(line: str) -> bool:
@@ -59,24 +55,24 @@ class Hyphens:
         if not before or not after:
             return "-\n"
         left, right = before[0], after[0]
-        if right.casefold() in _AND and self._words[f"{left}-{right}".casefold()] == 0:
+        if _AND.fullmatch(right.casefold()) and self._words[f"{left}-{right}".casefold()] == 0:
             return "-\n" if "-" not in left else "-"
         return "-" if self._keeps(left, right) else ""
 
     def _keeps(self, left: str, right: str) -> bool:
         first = right.partition("-")[0]
-        if any(map(str.isdigit, left[-1] + right[0])):
-            return True
-        shouted = left.isupper() and right.isupper() and len(left) > 1
-        if not shouted and (right[0].isupper() or (left.isupper() and len(left) > 1)):
+        all_capitals = left.isupper() and right.isupper()
+        capital = right[0].isupper() or (left.isupper() and len(left) > 1)
+        if left[-1].isdigit() or right[0].isdigit() or (capital and not all_capitals):
             return True
         hyphenated, joined = (self._words[f"{left}{between}{right}".casefold()] for between in ("-", ""))
         if hyphenated != joined:
             return hyphenated > joined
         # A typesetter leaves no single letter behind.
-        if "-" in left or len(left) == 1 or len(first) == 1:
-            return True
+        if "-" in left + right or min(len(left), len(first)) == 1:
+            return not self._words[f"{left.rpartition('-')[2]}{first}".casefold()]
         left, first = left.casefold(), first.casefold()
-        if _FIRST.fullmatch(left) or _SECOND.fullmatch(first):
-            return not _ENDING.fullmatch(first)
-        return len(left) > 3 and len(first) > 3 and min(self._words[left], self._words[first]) > 0
+        if _FIRST.fullmatch(left):
+            return len(first) > 3 and not _ENDING.fullmatch(first)
+        both = min(self._words[left], self._words[first])
+        return len(left) > 3 and bool(_SECOND.fullmatch(first) or (len(first) > 3 and both))

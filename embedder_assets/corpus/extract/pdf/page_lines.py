@@ -32,6 +32,7 @@ _UNREADABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffd\uffff\ue000-\uf8ff]"
 _DAMAGED_WORD = re.compile(r"[^\s\ufffe]*\ufffd[^\s\ufffe]*")
 _WORD_START = re.compile(r"(?<!\S)\S")
 _MAYBE_RAISED = re.compile(r"(?<=\S)[-\u2212+]?\d+")
+_BULLET = re.compile("[\u00b7\u2022\u25aa\u25cf\u25a0\u25e6\u2023\u27a4\u2043\u25ab\u25cb\uf0b7\uf0a7\u2013-]")
 # Bullets and ticks of the fonts Symbol and Wingdings, which have a private place in Unicode.
 _SYMBOLS = {0xF0B7: "\u2022", 0xF0A7: "\u25aa", 0xF06C: "\u25cf", 0xF06E: "\u25a0", 0xF0D8: "\u27a4", 0xF0FC: "\u2713"}
 _SYMBOLS |= {0xF020: " ", 0xF02D: "-", 0xF0A8: "\u25fb", 0xF0FE: "\u2611", 0xF06F: "\u25a1", 0xF0E0: "\u2192"}
@@ -41,6 +42,8 @@ _PLAIN = {**_SYMBOLS, **_LIGATURES, **_HYPHENS}
 
 _WIDE_GAP = 1.5  # between two cells, in font sizes
 _SAME_LINE = 0.35  # what the baselines of one line differ by at most, in font sizes
+_BULLET_GAP = 4  # between a bullet and its item, in font sizes
+_MOST_BULLETS = 200  # of a page: each is looked for in all its lines
 _SPACE_WIDTH = 0.15  # at least, in font sizes
 _RAISED = 0.2  # how much higher a superscript stands at least, in font sizes
 _SMALLER = 0.9  # how large it is at most, of what it follows
@@ -83,7 +86,8 @@ class PageLines:
 def page_lines(textpage: PdfTextPage, height: float) -> PageLines:
     """Read the lines of a page."""
     reader = _Reader(textpage)
-    return PageLines(_columns_apart(_on_one_line(list(reader.lines()))), height, reader.fonts)
+    lines = _bullets_beside(_on_one_line(list(reader.lines())))
+    return PageLines(_columns_apart(lines), height, reader.fonts)
 
 
 def line_of(parts: list[Line]) -> Line:
@@ -283,6 +287,27 @@ def _joined(before: Line, line: Line) -> Line:
     space = "" if first.left - last.right < _SPACE_WIDTH * line.size or first.text[:1] == " " else " "
     both = replace(line_of([last, first]), text=f"{last.text}{space}{first.text}", cells=())
     return line_of([*before.parts[:-1], both, *line.parts[1:]])
+
+
+def _bullets_beside(lines: list[Line]) -> list[Line]:
+    """Put bullets that were drawn apart from their items in front of them."""
+    bullets = [line for line in lines if _BULLET.fullmatch(line.text.strip()) and line.upright]
+    for bullet in bullets[:_MOST_BULLETS]:
+        beside = [
+            (line.left, number)
+            for number, line in enumerate(lines)
+            if 0 < line.left - bullet.right < _BULLET_GAP * line.size and _is_beside(bullet, line)
+        ]
+        if beside:
+            number = min(beside)[1]
+            item = lines[number]
+            joined = replace(line_of([bullet, item]), text=f"{bullet.text.strip()} {item.text}", cells=())
+            lines = [line for line in [*lines[:number], joined, *lines[number + 1 :]] if line is not bullet]
+    return lines
+
+
+def _is_beside(bullet: Line, line: Line) -> bool:
+    return line.upright and abs(bullet.base - line.base) < _SAME_LINE * line.size
 
 
 def _columns_apart(lines: list[Line]) -> list[Line]:

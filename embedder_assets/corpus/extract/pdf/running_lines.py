@@ -101,7 +101,7 @@ def _templates(line: Line, number: int) -> set[str]:
     Only a cell of its own ("The manual        12") or a line that says nothing else can be a page number.
     """
     texts = [" ".join(part.text.split()) for part in line.parts]
-    found = {" ".join(sorted(texts))}
+    found = {"".join("".join(sorted(texts)).split())}  # letters that were set apart are not always read as one word
     for position, text in enumerate(texts):
         for match in _NUMBER.finditer(text):
             value = _value(match[0])

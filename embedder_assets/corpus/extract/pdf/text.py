@@ -12,7 +12,9 @@ from embedder_assets.corpus.extract.pdf.hyphens import Hyphens, is_broken
 from embedder_assets.corpus.extract.pdf.page_lines import HYPHEN_AT_LINE_END, SOFT_HYPHEN, Line
 
 _LOOKS_LIKE_MARKDOWN = re.compile(r"^(?=#{1,6}(?:\s|$)|=+\s*$|-+\s*$|```|~~~)")
-_BULLET = re.compile("^[\u2022\u25aa\u25cf\u25a0\u25e6\u2023\u27a4\u2043\u25ab\u25cb]\\s+")
+_BULLET = re.compile("^[\u00b7\u2022\u25aa\u25cf\u25a0\u25e6\u2023\u27a4\u2043\u25ab\u25cb]\\s+")
+# Where a narrow space after a quotation was taken for none.
+_AFTER_QUOTATION = re.compile("(\u201c[^\u201c\u201d]+\u201d|\u2018[^\u2018\u2019\\s]+\u2019)(?=[^\\W_]{2})")
 _DOT_LEADERS = re.compile(r"(?: ?\.){5,}")
 _WIDE_PITCH = 1.35  # between two paragraphs, of the usual distance of two lines of the page
 _WIDE_LEADING = 1.5  # and in font sizes
@@ -70,7 +72,7 @@ def _tidy(text: str) -> str:
     text = _BULLET.sub("- ", text.strip())
     end = text[-1:] if text.endswith((SOFT_HYPHEN, HYPHEN_AT_LINE_END)) else ""
     text = text.replace(SOFT_HYPHEN, "").replace(HYPHEN_AT_LINE_END, "")
-    return _DOT_LEADERS.sub(" ...", text) + end
+    return _DOT_LEADERS.sub(" ...", _AFTER_QUOTATION.sub(r"\1 ", text)) + end
 
 
 def _usual_pitch(lines: Sequence[Line]) -> float:
