@@ -42,7 +42,8 @@ _Splitter = MarkdownSplitter | TextSplitter
 class Chunk:
     """A part of a document: ``document.text[start:end] == text``; ``token_count`` includes the special tokens.
 
-    ``title`` and ``context`` are for ``ContextChunker`` to set.
+    ``title`` and ``context`` are for ``ContextChunker`` to set. ``page`` and ``last_page`` are those on which the chunk
+    begins and ends, from 1; None in a document without pages.
     """
 
     collection: str
@@ -57,6 +58,8 @@ class Chunk:
     content_sha256: str
     title: str | None = None
     context: str | None = None
+    page: int | None = None
+    last_page: int | None = None
 
 
 class Chunker:
@@ -223,4 +226,6 @@ def _chunk(document: Document, index: int, span: Span, token_count: int, heading
         token_count=token_count,
         heading=heading,
         content_sha256=hashlib.sha256(text.encode("utf-8")).hexdigest(),
+        page=bisect_right(document.pages, span.start) or None,
+        last_page=bisect_right(document.pages, span.end - 1) or None,
     )

@@ -153,11 +153,18 @@ def show_hits(hits: Sequence[Hit], query: str) -> None:
         place = f"{hit.collection}/{hit.doc_id}" + (f"  {hit.heading}" if hit.heading else "")
         say(styled(f"{hit.rank}. {place}", "bold"))
         ranks = f"dense {hit.dense_rank or '-'}, sparse {hit.sparse_rank or '-'}, fused {hit.fused_rank}"
-        say(styled(f"   score {hit.score:.3f} ({ranks}), characters {hit.start}-{hit.end}", "dim"))
+        place = f"{_pages(hit)}characters {hit.start}-{hit.end}"
+        say(styled(f"   score {hit.score:.3f} ({ranks}), {place}", "dim"))
         say("   ", highlighted(hit.snippet, words, "bold cyan"))
         say()
     if not hits:
         say("nothing found")
+
+
+def _pages(hit: Hit) -> str:
+    if hit.page is None:
+        return ""
+    return f"page {hit.page}, " if hit.page == hit.last_page else f"pages {hit.page}-{hit.last_page}, "
 
 
 def show_baselines(baselines: Sequence[Baseline]) -> None:

@@ -70,6 +70,7 @@ SCHEMAS: dict[str, Schema] = {
     },
     # `start` and `end` are character offsets into the document's text; `chunking` identifies how it was cut. `context`
     # is what a dense model may read in front of the text, `title` is the document's; both null where no model asks.
+    # `page` and `last_page` are the pages, from 1, on which the chunk begins and ends; null for formats without pages.
     "chunks": {
         "collection": _TEXT,
         "doc_id": _TEXT,
@@ -85,6 +86,8 @@ SCHEMAS: dict[str, Schema] = {
         "chunking": _TEXT,
         "title": _TEXT,
         "context": _TEXT,
+        "page": _COUNT,
+        "last_page": _COUNT,
     },
     # `embedding` has unit length.
     "dense_embeddings": {**_EMBEDDING_KEY, "embedding": pl.List(pl.Float32)},

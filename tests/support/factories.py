@@ -59,6 +59,8 @@ def make_chunks(*texts: str, doc_id: str = "a.md", collection: str = "kb") -> pl
                 "chunking": "test",
                 "title": None,
                 "context": None,
+                "page": None,
+                "last_page": None,
             }
         )
         start += len(text) + 2

@@ -66,6 +66,9 @@ def _finished(extracted: Extracted, media_type: str, thing: str, limits: Documen
         got = "a lone surrogate (U+D800 to U+DFFF)"
         remedy = "Remove the reference to that character."
         raise DocumentError(thing, kind="not_utf8", expected="text that UTF-8 can hold", got=got, remedy=remedy)
+    if "\r\n" in extracted.text:
+        pages = tuple(start - extracted.text.count("\r\n", 0, start) for start in extracted.pages)
+        extracted = replace(extracted, pages=pages)
     if media_type == "text/plain":
         return replace(extracted, text=text)
     _refuse_deep_markdown(text, thing, limits.markdown_nesting)

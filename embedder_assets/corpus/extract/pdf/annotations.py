@@ -35,10 +35,14 @@ _LONGEST_NAME = 80
 
 @dataclass
 class Losses:
-    """What of the annotations is not in the text: how often each kind, and the names of embedded files."""
+    """What of the annotations is not in the text: how often each kind, and the names of embedded files.
+
+    ``fields`` is how many fields there are; a form in XFA alone has none.
+    """
 
     counts: Counter[str] = field(default_factory=Counter)
     files: list[str] = field(default_factory=list)
+    fields: int = 0
 
 
 class Annotations:
@@ -89,6 +93,7 @@ class Annotations:
         return None
 
     def _field(self, annotation: Any) -> _Note | None:
+        self.losses.fields += 1
         kind = raw.FPDFAnnot_GetFormFieldType(self._form, annotation)
         name = self._of_field(raw.FPDFAnnot_GetFormFieldName, annotation)
         label = self._of_field(raw.FPDFAnnot_GetFormFieldAlternateName, annotation) or _spoken(name)

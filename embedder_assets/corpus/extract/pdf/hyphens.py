@@ -1,7 +1,7 @@
 """Hyphens at line ends: a word that was broken is joined, one that is written with a hyphen keeps it.
 
-A PDF does not say which is which, apart from soft hyphens. The document itself often does, because it has the word
-elsewhere; capitals, digits and the parts of usual English compounds decide the rest.
+A PDF does not say which is which, and pdfium does not say which hyphens were soft ones. The document itself often
+does, because it has the word elsewhere; capitals, digits and the parts of usual English compounds decide the rest.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
-from embedder_assets.corpus.extract.pdf.page_lines import HYPHEN_AT_LINE_END, SOFT_HYPHEN
+from embedder_assets.corpus.extract.pdf.page_lines import HYPHEN_AT_LINE_END
 
-_ENDS = (HYPHEN_AT_LINE_END, SOFT_HYPHEN, "-")
+_ENDS = (HYPHEN_AT_LINE_END, "-")
 _WORD = re.compile(r"[^\W_]+(?:[-'\u2019][^\W_]+)*")
 _BEFORE = re.compile(r"[^\W_]+(?:[-'\u2019][^\W_]+)*$")
 _AND = re.compile("and|or|to|und|oder|bis|et|ou|y|o|e|og|eller|och|en|of|in")
@@ -49,8 +49,6 @@ class Hyphens:
 
     def joint(self, line: str, following: str) -> str:
         """What stands between a line without its hyphen and the next: nothing, the hyphen, or hyphen and line end."""
-        if line.endswith(SOFT_HYPHEN):
-            return ""
         before, after = _BEFORE.search(line[:-1]), _WORD.match(following)
         if not before or not after:
             return "-\n"

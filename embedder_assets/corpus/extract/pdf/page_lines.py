@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from pypdfium2 import PdfTextPage
 
 HYPHEN_AT_LINE_END = "\ufffe"  # pdfium's sign for a hyphen after which a word goes on
-SOFT_HYPHEN = "\u00ad"
 
 UNREADABLE = "\ufffd"
 
@@ -37,7 +36,7 @@ _BULLET = re.compile("[\u00b7\u2022\u25aa\u25cf\u25a0\u25e6\u2023\u27a4\u2043\u2
 _SYMBOLS = {0xF0B7: "\u2022", 0xF0A7: "\u25aa", 0xF06C: "\u25cf", 0xF06E: "\u25a0", 0xF0D8: "\u27a4", 0xF0FC: "\u2713"}
 _SYMBOLS |= {0xF020: " ", 0xF02D: "-", 0xF0A8: "\u25fb", 0xF0FE: "\u2611", 0xF06F: "\u25a1", 0xF0E0: "\u2192"}
 _LIGATURES = {0xFB00 + n: text for n, text in enumerate(("ff", "fi", "fl", "ffi", "ffl", "st", "st"))}
-_HYPHENS = {0x2010: "-", 0x2011: "-"}
+_HYPHENS = {0x2010: "-", 0x2011: "-", 0xAD: ""}
 _PLAIN = {**_SYMBOLS, **_LIGATURES, **_HYPHENS}
 
 _WIDE_GAP = 1.5  # between two cells, in font sizes
@@ -47,6 +46,7 @@ _MOST_BULLETS = 200  # of a page: each is looked for in all its lines
 _SPACE_WIDTH = 0.15  # at least, in font sizes
 _RAISED = 0.2  # how much higher a superscript stands at least, in font sizes
 _SMALLER = 0.9  # how large it is at most, of what it follows
+_COLUMN_LEADING = 2.5  # between two lines of columns at most, in font sizes
 _LEAST_ROWS, _LEAST_WORDS, _LEAST_FILL = 5, 3, 0.6  # of columns: less is a table
 
 
@@ -153,8 +153,6 @@ class _Reader:
         kept = self._text[start:end]
         if raised:
             kept = "".join(("^" if n in raised else "") + self._text[n] for n in range(start, end))
-        if kept.endswith(HYPHEN_AT_LINE_END) and self._is_soft(self._index(end - 1)):
-            kept = kept[:-1] + SOFT_HYPHEN
         if any("\ud800" <= character <= "\udfff" for character in kept):
             kept = kept.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "ignore")
         return _DAMAGED_WORD.sub("", kept).translate(_PLAIN)
@@ -243,14 +241,6 @@ class _Reader:
         raw.FPDFText_GetLooseCharBox(self._page, index, box)
         return box.left, box.bottom, box.right, box.top
 
-    def _is_soft(self, index: int) -> bool:
-        """Whether the hyphen at a line end is U+00AD, which pdfium does not say."""
-        drawn = raw.FPDFText_GetTextObject(self._page, index)
-        length = raw.FPDFTextObj_GetText(drawn, self._page, None, 0) if drawn else 0
-        buffer = ctypes.create_string_buffer(length)
-        raw.FPDFTextObj_GetText(drawn, self._page, ctypes.cast(buffer, ctypes.POINTER(ctypes.c_ushort)), length)
-        return buffer.raw.decode("utf-16-le", "ignore").rstrip("\0 ").endswith(SOFT_HYPHEN)
-
     def _font(self, index: int) -> str:
         length = raw.FPDFText_GetFontInfo(self._page, index, None, 0, None)
         buffer = ctypes.create_string_buffer(length)
@@ -276,7 +266,7 @@ def _continues(before: Line, line: Line) -> bool:
         and line.upright
         and abs(before.base - line.base) < _SAME_LINE * min(before.size, line.size)
         and line.left > before.right - 0.5 * line.size
-        and not before.text.endswith((HYPHEN_AT_LINE_END, SOFT_HYPHEN))
+        and not before.text.endswith(HYPHEN_AT_LINE_END)
     )
 
 
@@ -317,7 +307,7 @@ def _columns_apart(lines: list[Line]) -> list[Line]:
     gutter = (-math.inf, math.inf)
     for line in lines:
         narrowed = _gutter(line, gutter)
-        if narrowed and run:
+        if narrowed and run and run[-1].base - line.base < _COLUMN_LEADING * line.size:
             gutter = narrowed
             run.append(line)
             continue

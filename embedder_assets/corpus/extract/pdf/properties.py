@@ -44,7 +44,7 @@ def properties(pdf: PdfDocument, data: bytes) -> tuple[str, dict[str, Value]]:
     if _LANGUAGE.fullmatch(language):
         fields["language"] = language
     for field, date in (("created", "creationdate"), ("modified", "moddate")):
-        if when := _iso_date(stated[date]) or _xmp_date(told.get(field, "")):
+        if when := iso_date(stated[date]) or _xmp_date(told.get(field, "")):
             fields[field] = when
     keywords = [word.strip() for word in re.split("[,;\n]", stated["keywords"] or told.get("keywords", ""))]
     if any(keywords):
@@ -56,7 +56,7 @@ def properties(pdf: PdfDocument, data: bytes) -> tuple[str, dict[str, Value]]:
     return "" if _FILE_NAME_TITLE.search(title) else title, fields
 
 
-def _iso_date(text: str) -> str:
+def iso_date(text: str) -> str:
     """A date as PDF writes it (``D:20240131094500+01'00'``) in ISO 8601, as exact as it is; empty if it is none."""
     found = _DATE.fullmatch(text.strip().rstrip("'"))
     if not found:

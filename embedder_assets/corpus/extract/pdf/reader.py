@@ -121,7 +121,8 @@ def _omissions(pdf: PdfDocument, pages: _Pages, losses: Losses) -> Iterator[Omis
     if files := losses.files:
         detail = f"{_names(files)}. Save them from a PDF viewer into the corpus folder to have them read."
         yield Omission("embedded file", len(files), detail)
-    if pdf.get_formtype() == raw.FORMTYPE_XFA_FULL:
+    kind = pdf.get_formtype()
+    if kind == raw.FORMTYPE_XFA_FULL or (kind == raw.FORMTYPE_XFA_FOREGROUND and not losses.fields):
         yield Omission("XFA form", 1, "Its values are not in its pages. Print it to a new PDF in Adobe Reader.")
     if scripts := raw.FPDFDoc_GetJavaScriptActionCount(pdf):
         yield Omission("script", scripts)

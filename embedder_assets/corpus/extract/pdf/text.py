@@ -9,7 +9,7 @@ from itertools import pairwise
 from statistics import median
 
 from embedder_assets.corpus.extract.pdf.hyphens import Hyphens, is_broken
-from embedder_assets.corpus.extract.pdf.page_lines import HYPHEN_AT_LINE_END, SOFT_HYPHEN, Line
+from embedder_assets.corpus.extract.pdf.page_lines import HYPHEN_AT_LINE_END, Line
 
 _LOOKS_LIKE_MARKDOWN = re.compile(r"^(?=#{1,6}(?:\s|$)|=+\s*$|-+\s*$|```|~~~)")
 _BULLET = re.compile("^[\u00b7\u2022\u25aa\u25cf\u25a0\u25e6\u2023\u27a4\u2043\u25ab\u25cb]\\s+")
@@ -38,8 +38,8 @@ def text_of(pages: Sequence[Sequence[Line]], levels: Sequence[Sequence[tuple[int
         pages: The lines of each page.
         levels: For each page the level of the heading that begins at a line, 0 for none, and how many lines it takes.
     """
-    pieces = [piece for number, lines in enumerate(pages) for piece in _pieces(number, lines, levels[number])]
-    hyphens = Hyphens(piece.text for piece in pieces)
+    hyphens = Hyphens(line.text for lines in pages for line in lines)
+    pieces = [piece for number, lines in enumerate(pages) for piece in _pieces(number, lines, levels[number], hyphens)]
     parts: list[str] = []
     starts: list[int] = []
     length = 0
@@ -57,11 +57,15 @@ def text_of(pages: Sequence[Sequence[Line]], levels: Sequence[Sequence[tuple[int
     return text, starts + [len(text)] * (len(pages) - len(starts))
 
 
-def _pieces(page: int, lines: Sequence[Line], levels: Sequence[tuple[int, int]]) -> Iterator[_Piece]:
+def _pieces(page: int, lines: Sequence[Line], levels: Sequence[tuple[int, int]], hyphens: Hyphens) -> Iterator[_Piece]:
     usual = _usual_pitch(lines)
     number = 0
     for level, count in levels:
-        text = " ".join(_tidy(line.text) for line in lines[number : number + count])
+        text = _tidy(lines[number].text)
+        for line in lines[number + 1 : number + count]:
+            following = _tidy(line.text)
+            joint = hyphens.joint(text, following).replace("\n", " ") if is_broken(text) else " "
+            text = (text[:-1] if is_broken(text) else text) + joint + following
         if text:
             gap = number > 0 and _is_gap(lines[number - 1], lines[number], usual)
             yield _Piece(page, text, level, gap)
@@ -70,9 +74,7 @@ def _pieces(page: int, lines: Sequence[Line], levels: Sequence[tuple[int, int]])
 
 def _tidy(text: str) -> str:
     text = _BULLET.sub("- ", text.strip())
-    end = text[-1:] if text.endswith((SOFT_HYPHEN, HYPHEN_AT_LINE_END)) else ""
-    text = text.replace(SOFT_HYPHEN, "").replace(HYPHEN_AT_LINE_END, "")
-    return _DOT_LEADERS.sub(" ...", _AFTER_QUOTATION.sub(r"\1 ", text)) + end
+    return _DOT_LEADERS.sub(" ...", _AFTER_QUOTATION.sub(r"\1 ", text))
 
 
 def _usual_pitch(lines: Sequence[Line]) -> float:
@@ -104,9 +106,10 @@ def _text(piece: _Piece | None, between: str) -> str:
     """A piece in front of what follows: its last hyphen is in ``between`` where a word goes on."""
     if piece is None:
         return ""
-    if not is_broken(piece.text):
-        return piece.text
-    return piece.text[:-1] + ("-" if between.startswith("\n") and not piece.text.endswith(SOFT_HYPHEN) else "")
+    text = piece.text
+    if is_broken(text):
+        text = text[:-1] + ("-" if between.startswith("\n") else "")
+    return text.replace(HYPHEN_AT_LINE_END, "-")
 
 
 def _written(piece: _Piece, *, at_line_start: bool) -> _Piece:
