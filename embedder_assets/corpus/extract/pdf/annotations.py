@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pypdfium2 import raw
 
-from embedder_assets.corpus.extract.pdf.page_lines import Line, line_of
+from embedder_assets.corpus.extract.pdf.page_lines import Line, line_of, within_reach
 
 if TYPE_CHECKING:
     from pypdfium2 import PdfPage, PdfTextPage
@@ -184,7 +184,8 @@ def _distance(line: Line, box: tuple[float, float, float, float]) -> float:
 def _rect(annotation: Any) -> tuple[float, float, float, float]:
     rect = raw.FS_RECTF()
     raw.FPDFAnnot_GetRect(annotation, rect)
-    xs, ys = sorted((rect.left, rect.right)), sorted((rect.bottom, rect.top))
+    xs = sorted(map(within_reach, (rect.left, rect.right)))
+    ys = sorted(map(within_reach, (rect.bottom, rect.top)))
     return xs[0], ys[0], xs[1], ys[1]
 
 

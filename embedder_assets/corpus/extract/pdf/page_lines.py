@@ -39,6 +39,7 @@ _LIGATURES = {0xFB00 + n: text for n, text in enumerate(("ff", "fi", "fl", "ffi"
 _HYPHENS = {0x2010: "-", 0x2011: "-", 0xAD: ""}
 _PLAIN = {**_SYMBOLS, **_LIGATURES, **_HYPHENS}
 
+_FAR_OFF = 1e6  # points
 _WIDE_GAP = 1.5  # between two cells, in font sizes
 _SAME_LINE = 0.35  # what the baselines of one line differ by at most, in font sizes
 _BULLET_GAP = 4  # between a bullet and its item, in font sizes
@@ -104,6 +105,11 @@ def line_of(parts: list[Line]) -> Line:
     return Line(text, *box, longest.base, longest.size, longest.upright, tuple(parts) if len(parts) > 1 else ())
 
 
+def within_reach(points: float) -> float:
+    """A coordinate, or 0 for one that is no number or far off every page: a file may say anything."""
+    return points if abs(points) < _FAR_OFF else 0.0
+
+
 class _Style(NamedTuple):
     """Of a printed line: font size in points, whether it stands upright, positions of raised digits."""
 
@@ -146,7 +152,7 @@ class _Reader:
         if not text.strip():
             return None
         lefts, bottoms, rights, tops = zip(*(self._rects(start, end) or [(0.0,) * 4]), strict=True)
-        base = self._origin(self._index(self._middle(start, end)))[1]
+        base = within_reach(self._origin(self._index(self._middle(start, end)))[1])
         return Line(text, min(lefts), min(bottoms), max(rights), max(tops), base, style.size, style.upright)
 
     def _clean(self, start: int, end: int, raised: set[int]) -> str:
@@ -197,10 +203,10 @@ class _Reader:
         """Left, bottom, right and top of what was drawn at once."""
         first, last = self._index(start), self._index(end - 1)
         left, top, right, bottom = (ctypes.c_double() for _ in range(4))
-        found = []
+        found: list[tuple[float, ...]] = []
         for number in range(raw.FPDFText_CountRects(self._page, first, last - first + 1)):
             raw.FPDFText_GetRect(self._page, number, left, top, right, bottom)
-            found.append((left.value, bottom.value, right.value, top.value))
+            found.append(tuple(within_reach(each.value) for each in (left, bottom, right, top)))
         return found
 
     def _size(self, index: int) -> tuple[float, bool]:
@@ -208,7 +214,8 @@ class _Reader:
         matrix = raw.FS_MATRIX()
         raw.FPDFText_GetMatrix(self._page, index, matrix)
         scale = math.hypot(matrix.c, matrix.d) or 1.0
-        return max(raw.FPDFText_GetFontSize(self._page, index) * scale, 1.0), abs(matrix.b) < abs(matrix.a)
+        size = within_reach(raw.FPDFText_GetFontSize(self._page, index) * scale)
+        return max(size, 1.0), abs(matrix.b) < abs(matrix.a)
 
     def _origin(self, index: int) -> tuple[float, float]:
         x, y = ctypes.c_double(), ctypes.c_double()

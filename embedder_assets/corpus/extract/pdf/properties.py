@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING
+from xml.etree import ElementTree
 
-from lxml import etree
 from pypdfium2 import raw
 
 from embedder_assets.corpus.extract.extracted import Value
@@ -63,7 +63,8 @@ def iso_date(text: str) -> str:
         return ""
     numbers = [int(part) for part in found.groups()[:6] if part]
     try:
-        when = datetime(*(numbers + [1, 1, 1][len(numbers) :]))
+        year, month, day, hour, minute, second = numbers + [1, 1, 1, 0, 0, 0][len(numbers) :]
+        when = datetime(year, month, day, hour, minute, second)
         if found[7]:
             when = when.replace(tzinfo=UTC)
         elif found[8]:
@@ -89,19 +90,19 @@ def _xmp(data: bytes) -> dict[str, str]:
     if not found or len(found[-1]) > _MOST_XMP:
         return {}
     try:
-        tree = etree.fromstring(found[-1], etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False))
-    except etree.XMLSyntaxError:
+        tree = ElementTree.fromstring(found[-1])  # it begins at its root, so it declares no entities
+    except ElementTree.ParseError:
         return {}
     fields = {name: _xmp_text(tree, tag) for name, tag in _NAMES.items()}
     fields["keywords"] = fields["keywords"] or ",".join(_items(tree, _SUBJECT))
     return {name: _NOT_TEXT.sub("", text) for name, text in fields.items() if text}
 
 
-def _xmp_text(tree: etree._Element, tag: str) -> str:
+def _xmp_text(tree: ElementTree.Element, tag: str) -> str:
     """The first item of a property, or its text, which may be an attribute of its description too."""
     attributes = (element.get(tag) for element in tree.iter("{http://www.w3.org/1999/02/22-rdf-syntax-ns#}Description"))
     return next(iter(_items(tree, tag)), "") or next(filter(None, attributes), "").strip()
 
 
-def _items(tree: etree._Element, tag: str) -> list[str]:
+def _items(tree: ElementTree.Element, tag: str) -> list[str]:
     return [text.strip() for element in tree.iter(tag) for text in element.itertext() if text.strip()]

@@ -81,7 +81,8 @@ def test_glyphs_without_names_are_no_letters(collection):
     content = b"BT /F1 12 Tf 72 700 Td (A readable line) Tj 0 -20 Td /F2 12 Tf (abab abba) Tj ET"
     font = (
         b"<</Type/Font/Subtype/Type3/FontBBox[0 0 750 750]/FontMatrix[.001 0 0 .001 0 0]"
-        b"/CharProcs<</g1 7 0 R/g2 7 0 R>>/Encoding<</Differences[97/g1/g2]>>/FirstChar 97/LastChar 98/Widths[1000 1000]/Resources<<>>>>"
+        b"/CharProcs<</g1 7 0 R/g2 7 0 R>>"
+        b"/Encoding<</Differences[97/g1/g2]>>/FirstChar 97/LastChar 98/Widths[1000 1000]/Resources<<>>>>"
     )
     glyph = stream(b"1000 0 0 0 750 750 d1 0 0 750 750 re f")
     found = document(collection, "a.pdf", one_page(content, font, glyph, resources=b"/F2 6 0 R"))
