@@ -99,7 +99,7 @@ def pdf() -> bytes:
         canvas.drawString(400, 726, "in a second cell")
         canvas.acroForm.textfield(name=f"who{page}", value="M. Sample", x=200, y=736, width=90, height=14)
         canvas.acroForm.checkbox(name=f"paid{page}", checked=True, x=72, y=700, size=14)
-        canvas.freeTextAnnotation("A note", Rect=(72, 600, 200, 620))
+        canvas.freeTextAnnotation("A note", DA="/Helv 12 Tf", Rect=(72, 600, 200, 620))
         canvas.showPage()
     canvas.save()
     return file.getvalue()
