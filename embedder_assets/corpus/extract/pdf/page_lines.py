@@ -124,11 +124,14 @@ class _Reader:
     def __init__(self, textpage: PdfTextPage) -> None:
         self._page = textpage.raw
         text = textpage.get_text_range(errors="surrogatepass")
-        if any(character > "\uffff" for character in text):
+        if max(text, default="") > "\uffff":
             text = "".join(map(chr, memoryview(text.encode("utf-16-le", "surrogatepass")).cast("H")))
         self._text = text
         self.fonts: set[str] = set()
-        self._mark_unreadable(textpage.count_chars())
+        count = textpage.count_chars()
+        # Else pdfium left some characters out of the text, and positions are no longer those of the characters.
+        self._is_whole = count == len(text)
+        self._mark_unreadable(count)
 
     def lines(self) -> Iterator[Line]:
         for found in _PRINTED_LINE.finditer(self._text):
@@ -159,7 +162,7 @@ class _Reader:
         kept = self._text[start:end]
         if raised:
             kept = "".join(("^" if n in raised else "") + self._text[n] for n in range(start, end))
-        if any("\ud800" <= character <= "\udfff" for character in kept):
+        if max(kept) >= "\ud800":
             kept = kept.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "ignore")
         return _DAMAGED_WORD.sub("", kept).translate(_PLAIN)
 
@@ -171,7 +174,7 @@ class _Reader:
         """
         marked = {found.start() for found in _UNREADABLE.finditer(self._text)}
         starts = (self._index(found.start()) for found in _WORD_START.finditer(self._text))
-        if count != len(self._text) or any(self._is_unmapped(index) for index in starts):
+        if not self._is_whole or any(self._is_unmapped(index) for index in starts):
             for index in range(count):
                 if self._is_unmapped(index):
                     marked.update(self._near(index))
@@ -196,6 +199,8 @@ class _Reader:
         return next((n for n in range(middle, end) if not self._text[n].isspace()), start)
 
     def _index(self, position: int) -> int:
+        if self._is_whole:
+            return position
         index: int = raw.FPDFText_GetCharIndexFromTextIndex(self._page, position)
         return max(index, 0)
 
