@@ -30,7 +30,7 @@ _COMMENTS = {
 _HIDDEN = raw.FPDF_ANNOT_FLAG_HIDDEN | raw.FPDF_ANNOT_FLAG_NOVIEW
 _SPOKEN_NAME = re.compile(r"[^\W\d_]{3,}[\w .-]*")
 _MOST_PLACED = 1000  # notes and values of a page that are put beside their label; more than that is no form
-_LONGEST_NAME = 80
+_LABEL_GAP = 40  # points between a tick and its label
 
 
 @dataclass
@@ -76,7 +76,7 @@ class Annotations:
         kind = raw.FPDFAnnot_GetSubtype(annotation)
         contents = _string(annotation, b"Contents")
         if kind == raw.FPDF_ANNOT_WIDGET:
-            return self._field(annotation) if self._form else None
+            return self._field(annotation) if self._form else _loose_field(annotation)
         if kind in _TYPED and not raw.FPDFAnnot_GetFlags(annotation) & _HIDDEN:
             text = contents or (_string(annotation, b"Name") if kind == raw.FPDF_ANNOT_STAMP else "")
             return _Note(text, "", _rect(annotation)) if text else None
@@ -99,8 +99,9 @@ class Annotations:
         label = self._of_field(raw.FPDFAnnot_GetFormFieldAlternateName, annotation) or _spoken(name)
         if kind in _TICKS:
             text = "[x]" if raw.FPDFAnnot_IsChecked(self._form, annotation) else "[ ]"
-            option = self._of_field(raw.FPDFAnnot_GetFormFieldExportValue, annotation)
-            key = f"{name} {option}" if kind == raw.FPDF_FORMFIELD_RADIOBUTTON else name
+            option, key = self._of_field(raw.FPDFAnnot_GetFormFieldExportValue, annotation), name
+            if kind == raw.FPDF_FORMFIELD_RADIOBUTTON:
+                key, label = f"{name} {option}", option or label
         elif kind == raw.FPDF_FORMFIELD_TEXTFIELD or kind in _CHOICES:
             text = self._chosen(annotation) if kind in _CHOICES else ""
             text, key = text or self._of_field(raw.FPDFAnnot_GetFormFieldValue, annotation), name
@@ -138,11 +139,19 @@ class _Note:
     is_tick: bool = False
 
     def line(self, *, labelled: bool = True) -> Line:
-        text = self.text
+        text = " ".join(self.text.split())
         if labelled and self.label:
             text = f"{text} {self.label}" if self.is_tick else f"{self.label.rstrip(' :')}: {text}"
         left, bottom, right, top = self.box
         return Line(text, left, bottom, right, top, bottom, min(top - bottom, 12.0) or 1.0)
+
+
+def _loose_field(annotation: Any) -> _Note | None:
+    """A field of a document that has lost its form, whose value stands in the field itself."""
+    label = _string(annotation, b"TU") or _spoken(_string(annotation, b"T"))
+    text = _string(annotation, b"V")
+    shown = text and not raw.FPDFAnnot_GetFlags(annotation) & _HIDDEN
+    return _Note(text, label, _rect(annotation)) if shown else None
 
 
 def _is_printed(note: _Note, textpage: PdfTextPage) -> bool:
@@ -162,7 +171,8 @@ def _with_note(lines: list[Line], note: _Note) -> list[Line]:
         default=None,
     )
     if near is not None:
-        beside = line_of([*lines[near].parts, note.line(labelled=False)])
+        labelled = note.is_tick and not any(_is_label(part, note.box) for part in lines[near].parts)
+        beside = line_of([*lines[near].parts, note.line(labelled=labelled)])
         return [*lines[:near], beside, *lines[near + 1 :]]
     after = next((number for number, line in enumerate(lines) if _is_below(line, note.box)), len(lines))
     return [*lines[:after], note.line(), *lines[after:]]
@@ -171,6 +181,11 @@ def _with_note(lines: list[Line], note: _Note) -> list[Line]:
 def _at_one_height(line: Line, box: tuple[float, float, float, float]) -> bool:
     shared = min(line.top, box[3]) - max(line.bottom, box[1])
     return line.upright and shared > 0.5 * min(line.top - line.bottom, box[3] - box[1]) > 0
+
+
+def _is_label(part: Line, box: tuple[float, float, float, float]) -> bool:
+    """Whether a text is close enough to a box to say what a tick in it means."""
+    return not part.text.startswith("[") and max(part.left - box[2], box[0] - part.right) < _LABEL_GAP
 
 
 def _is_below(line: Line, box: tuple[float, float, float, float]) -> bool:

@@ -49,6 +49,41 @@ def test_ticks_say_whether_they_are_set(collection):
     assert [line for line in lines if line] == expected
 
 
+def test_ticks_without_a_label_get_their_option(collection):
+    kid = b"/Subtype/Widget/Parent 10 0 R/F 4/AS/%s/AP<</N<</%s 9 0 R/Off 9 0 R>>>>/Rect[%d 695 %d 715]"
+    male, female = kid % (b"Off", b"male", 200, 215), kid % (b"female", b"female", 240, 255)
+    data = one_page(
+        b"BT /F1 12 Tf 72 700 Td (Sex:) Tj ET",
+        b"null",
+        *(b"<</Type/Annot%s>>" % each for each in (male, female)),
+        stream(b"", b"/Type/XObject/Subtype/Form/BBox[0 0 9 9]"),
+        b"<</FT/Btn/Ff 49152/T(sex)/V/female/Kids[7 0 R 8 0 R]>>",
+        page=b"/Annots[7 0 R 8 0 R]",
+        catalog=b"/AcroForm<</Fields[10 0 R]>>",
+    )
+    assert document(collection, "a.pdf", data).text == "Sex: [ ] male [x] female\n"
+
+
+@pytest.mark.parametrize("catalog", [b"", b"/AcroForm<</Fields[]>>"])
+def test_fields_without_a_form_are_read(collection, catalog):
+    field = b"<</Type/Annot%s>>" % text_field(b"who", b"M. Sample")
+    data = one_page(b"BT /F1 12 Tf 72 700 Td (Name:) Tj ET", field, page=b"/Annots[6 0 R]", catalog=catalog)
+    assert document(collection, "a.pdf", data).text == "Name: M. Sample\n"
+
+
+def test_value_of_a_parent_field_is_read(collection):
+    parent = b"<</FT/Tx/T(why)/TU(Reason for leave)/Ff 4096/V(first line\\rsecond line)/Kids[7 0 R]>>"
+    kid = b"<</Type/Annot/Subtype/Widget/Parent 6 0 R/Rect[72 500 400 600]/F 4>>"
+    data = one_page(
+        b"BT /F1 12 Tf 72 700 Td (Words) Tj ET",
+        parent,
+        kid,
+        page=b"/Annots[7 0 R]",
+        catalog=b"/AcroForm<</Fields[6 0 R]>>",
+    )
+    assert document(collection, "a.pdf", data).text == "Words\nReason for leave: first line second line\n"
+
+
 def test_choices_show_the_label_of_what_is_chosen(collection):
     options = b"/Opt[[(no) (Norway)] [(se) (Sweden)] [(fi) (Finland)]]"
     combo = b"/Subtype/Widget/FT/Ch/Ff 131072/T(land)/V(se)%s/F 4%s" % (options, BESIDE)
