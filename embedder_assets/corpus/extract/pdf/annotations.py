@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pypdfium2 import raw
 
-from embedder_assets.corpus.extract.pdf.page_lines import Line, line_of, within_reach
+from embedder_assets.corpus.extract.pdf.line import Line, line_of, within_reach
 
 if TYPE_CHECKING:
     from pypdfium2 import PdfPage, PdfTextPage

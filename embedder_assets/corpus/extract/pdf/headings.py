@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from embedder_assets.corpus.extract.pdf.page_lines import Line
+from embedder_assets.corpus.extract.pdf.line import Line
 
 if TYPE_CHECKING:
     from pypdfium2 import PdfDocument

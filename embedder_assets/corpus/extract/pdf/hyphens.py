@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
-from embedder_assets.corpus.extract.pdf.page_lines import HYPHEN_AT_LINE_END
+from embedder_assets.corpus.extract.pdf.line import HYPHEN_AT_LINE_END
 
 _ENDS = (HYPHEN_AT_LINE_END, "-")
 _WORD = re.compile(r"[^\W_]+(?:[-'\u2019][^\W_]+)*")

@@ -10,7 +10,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from embedder_assets.corpus.extract.pdf.page_lines import Line, PageLines
+from embedder_assets.corpus.extract.pdf.line import Line, PageLines
 
 _MIN_PAGES = 5
 _MOST_LINES = 3  # of a head, or of a foot

@@ -9,10 +9,10 @@ from itertools import pairwise
 from statistics import median
 
 from embedder_assets.corpus.extract.pdf.hyphens import Hyphens, is_broken
-from embedder_assets.corpus.extract.pdf.page_lines import HYPHEN_AT_LINE_END, Line
+from embedder_assets.corpus.extract.pdf.line import BULLETS, HYPHEN_AT_LINE_END, Line
 
 _LOOKS_LIKE_MARKDOWN = re.compile(r"^(?=#{1,6}(?:\s|$)|=+\s*$|-+\s*$|```|~~~)")
-_BULLET = re.compile("^[\u00b7\u2022\u25aa\u25cf\u25a0\u25e6\u2023\u27a4\u2043\u25ab\u25cb]\\s+")
+_BULLET = re.compile(rf"^[{BULLETS}]\s+")
 # Where a narrow space after a quotation was taken for none.
 _AFTER_QUOTATION = re.compile("(\u201c[^\u201c\u201d]+\u201d|\u2018[^\u2018\u2019\\s]+\u2019)(?=[^\\W_]{2})")
 _DOT_LEADERS = re.compile(r"(?: ?\.){5,}")

@@ -45,6 +45,23 @@ def test_scanned_pages_are_named_as_ranges(collection):
     assert "ocrmypdf --skip-text" in detail
 
 
+def test_scans_with_head_and_number_are_without_text(collection):
+    def page(show):
+        def draw(canvas):
+            show(canvas)
+            canvas.drawString(72, 810, "The manual of the northern plant")
+            canvas.drawString(72, 30, f"Page {canvas.getPageNumber()} of 7")
+
+        return draw
+
+    def photo(canvas):
+        canvas.drawImage(SCAN, 100, 100, 100, 100)
+
+    found = document(collection, "a.pdf", drawn(*map(page, [words, photo, scan, blank, words, words, scan])))
+    count, detail = omission(found, "page without text")
+    assert (count, detail.partition(".")[0]) == (3, "Pages 2-3, 7")
+
+
 def test_pictures_and_blank_pages_are_no_loss(collection):
     assert document(collection, "a.pdf", drawn(words, picture_with_text, blank)).omissions == []
 
