@@ -29,6 +29,7 @@ _COMMENTS = {
 }
 _HIDDEN = raw.FPDF_ANNOT_FLAG_HIDDEN | raw.FPDF_ANNOT_FLAG_NOVIEW
 _SPOKEN_NAME = re.compile(r"[^\W\d_]{3,}[\w .-]*")
+_STANDARD_STAMP = re.compile("(?:[A-Z][a-z]+)+")
 _MOST_PLACED = 1000  # notes and values of a page that are put beside their label; more than that is no form
 _LABEL_GAP = 40  # points between a tick and its label
 
@@ -78,7 +79,8 @@ class Annotations:
         if kind == raw.FPDF_ANNOT_WIDGET:
             return self._field(annotation) if self._form else _loose_field(annotation)
         if kind in _TYPED and not raw.FPDFAnnot_GetFlags(annotation) & _HIDDEN:
-            text = contents or (_string(annotation, b"Name") if kind == raw.FPDF_ANNOT_STAMP else "")
+            text = contents or (_stamped(_string(annotation, b"Name")) if kind == raw.FPDF_ANNOT_STAMP else "")
+            self.losses.counts["stamp"] += kind == raw.FPDF_ANNOT_STAMP and not text
             return _Note(text, "", _rect(annotation)) if text else None
         if kind in _COMMENTS and contents:
             self.losses.counts["comment"] += 1
@@ -202,6 +204,11 @@ def _rect(annotation: Any) -> tuple[float, float, float, float]:
     xs = sorted(map(within_reach, (rect.left, rect.right)))
     ys = sorted(map(within_reach, (rect.bottom, rect.top)))
     return xs[0], ys[0], xs[1], ys[1]
+
+
+def _stamped(name: str) -> str:
+    """The words of a standard stamp ("NotApproved"); what programs call their own ones is none."""
+    return re.sub("(?<=[a-z])(?=[A-Z])", " ", name) if _STANDARD_STAMP.fullmatch(name) else ""
 
 
 def _spoken(name: str) -> str:

@@ -48,9 +48,11 @@ def _by_title(lines: Sequence[Line], titles: dict[str, int]) -> list[tuple[int, 
     found, number = [], 0
     while number < len(lines):
         level, count = 0, 1
-        for several in range(1, _MOST_LINES + 1) if open_titles else ():
+        first = _normal(lines[number].text) if open_titles else ""
+        possible = first and any(title.startswith(first) for title in open_titles)
+        for several in range(1, _MOST_LINES + 1) if possible else ():
             text = _normal(" ".join(line.text for line in lines[number : number + several]))
-            if text in open_titles:
+            if text in open_titles and text.startswith(first):
                 level, count = open_titles.pop(text), min(several, len(lines) - number)
                 break
         found.append((level, count))

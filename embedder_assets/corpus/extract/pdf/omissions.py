@@ -19,6 +19,7 @@ _OCR = "Run OCR over it, for example: ocrmypdf {} IN.pdf OUT.pdf"
 _DETAILS = {
     "comment": "What a reviewer noted about the text.",
     "hidden form value": "The page does not show it.",
+    "stamp": "What it says is drawn.",
     "sound or film": "A recording has no text.",
 }
 _NAMED = 5  # files and fonts in a message

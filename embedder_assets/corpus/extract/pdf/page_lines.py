@@ -80,16 +80,17 @@ class _Reader:
         raised = self._raised(start, end, size) if upright and len(rects) > 1 else set()
         style = _Style(size, upright, raised)
         if not upright or not any(after[0] - rect[2] > WIDE_GAP * size for rect, after in pairwise(rects)):
-            return self._part(start, end, style)
+            return self._part(start, end, style, rects)
         cuts = [start, *self._gaps(start, end, size), end]
-        parts = [part for begin, stop in pairwise(cuts) if (part := self._part(begin, stop, style))]
+        found = (self._part(begin, stop, style, self._rects(begin, stop)) for begin, stop in pairwise(cuts))
+        parts = [part for part in found if part]
         return line_of(parts) if parts else None
 
-    def _part(self, start: int, end: int, style: _Style) -> Line | None:
+    def _part(self, start: int, end: int, style: _Style, rects: list[tuple[float, ...]]) -> Line | None:
         text = self._clean(start, end, style.raised)
         if not text.strip():
             return None
-        lefts, bottoms, rights, tops = zip(*(self._rects(start, end) or [(0.0,) * 4]), strict=True)
+        lefts, bottoms, rights, tops = zip(*(rects or [(0.0,) * 4]), strict=True)
         base = within_reach(self._origin(self._index(self._middle(start, end)))[1])
         return Line(text, min(lefts), min(bottoms), max(rights), max(tops), base, style.size, style.upright)
 

@@ -124,10 +124,12 @@ def test_empty_fields_and_buttons_say_nothing(collection):
 def test_typed_notes_and_stamps_are_text(collection):
     notes = [
         b"/Subtype/FreeText/Contents(Exit C is shut)/Rect[72 500 300 520]/F 4/DA(/Helv 12 Tf)",
-        b"/Subtype/Stamp/Name/Approved/Rect[72 400 300 420]/F 4",
+        b"/Subtype/Stamp/Name/NotApproved/Rect[72 400 300 420]/F 4",
+        b"/Subtype/Stamp/Name/#23x7f/Rect[72 350 300 370]/F 4",
         b"/Subtype/FreeText/Contents(never shown)/Rect[72 300 300 320]/F 2/DA(/Helv 12 Tf)",
     ]
-    assert document(collection, "a.pdf", annotated(*notes)).text == "Some words\nExit C is shut\nApproved\n"
+    found = document(collection, "a.pdf", annotated(*notes))
+    assert (found.text, parts(found)) == ("Some words\nExit C is shut\nNot Approved\n", {"stamp": 1})
 
 
 def test_notes_stand_where_they_are_on_the_page(collection):

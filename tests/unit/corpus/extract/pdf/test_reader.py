@@ -31,6 +31,16 @@ def test_bookmarks_become_headings(collection):
     assert [found.text[start:][:5] for start in found.pages] == ["# One", "# Two", "# Thr"]
 
 
+def test_number_above_a_heading_is_not_part_of_it(collection):
+    def draw(canvas):
+        canvas.bookmarkPage("x")
+        canvas.addOutlineEntry("1.2 Injection", "x", level=0)
+        for row, line in enumerate(["Level", "2", "1.2 Injection", "Words."]):
+            canvas.drawString(72, 700 - 20 * row, line)
+
+    assert document(collection, "a.pdf", drawn(draw)).text == "Level\n2\n\n# 1.2 Injection\n\nWords.\n"
+
+
 def test_larger_lines_are_headings_without_bookmarks(collection):
     texts = [
         (72, 780, "Pumps of the", 24),
