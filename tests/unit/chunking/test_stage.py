@@ -107,7 +107,7 @@ def test_text_renamed_to_markdown_is_chunked_as_markdown(read, folder, store, to
     assert store.read("chunks", "kb")["heading"].to_list() == ["One"]
 
 
-def test_other_pages_cut_a_document_anew_without_new_texts(read, folder, store, tokenizer, tmp_path):
+def test_moved_pages_cut_anew_without_new_texts(read, folder, store, tokenizer, tmp_path):
     write(folder, a="# One\n\nsome words\n", b="# Two\n\nother words\n")
     read()
     chunk(tmp_path / "home", tokenizer)

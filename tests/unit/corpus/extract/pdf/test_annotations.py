@@ -84,7 +84,7 @@ def test_value_of_a_parent_field_is_read(collection):
     assert document(collection, "a.pdf", data).text == "Words\nReason for leave: first line second line\n"
 
 
-def test_choices_show_the_label_of_what_is_chosen(collection):
+def test_choices_show_labels_of_chosen_options(collection):
     options = b"/Opt[[(no) (Norway)] [(se) (Sweden)] [(fi) (Finland)]]"
     combo = b"/Subtype/Widget/FT/Ch/Ff 131072/T(land)/V(se)%s/F 4%s" % (options, BESIDE)
     found = document(collection, "a.pdf", annotated(combo, text=b"Country:"))

@@ -31,7 +31,7 @@ def test_bookmarks_become_headings(collection):
     assert [found.text[start:][:5] for start in found.pages] == ["# One", "# Two", "# Thr"]
 
 
-def test_number_above_a_heading_is_not_part_of_it(collection):
+def test_number_above_a_heading_stays_apart(collection):
     def draw(canvas):
         canvas.bookmarkPage("x")
         canvas.addOutlineEntry("1.2 Injection", "x", level=0)
@@ -62,7 +62,7 @@ def test_sentence_over_a_page_break_is_one_paragraph(collection):
     assert [found.text[start:].split()[0] for start in found.pages] == ["The", "the", "A"]
 
 
-def test_offsets_are_right_after_all_that_is_left_out(collection):
+def test_offsets_are_right_after_omitted_lines(collection):
     pages = [
         [f"Body {name} mainte-", "nance\u2026", "\u2022 item"]
         for name in ("one", "two", "three", "four", "five", "six")

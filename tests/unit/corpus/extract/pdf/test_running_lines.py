@@ -50,12 +50,12 @@ def test_page_numbers_and_feet_go(collection, foot):
         lambda n: ("Draft", "Checked", "Final")[n % 3],
     ],
 )
-def test_lines_that_differ_by_more_than_a_page_number_stay(collection, head):
+def test_lines_unlike_page_numbers_stay(collection, head):
     text = document(collection, "a.pdf", paged(*BODY, head=head)).text
     assert [head(n) for n in range(1, 6) if head(n) not in text] == []
 
 
-def test_heads_go_with_a_page_number_far_beside_them(collection):
+def test_heads_with_distant_page_numbers_go(collection):
     pages = [
         [(72, HEAD, "The manual"), (500, HEAD, str(n)), *((72, 700 - 20 * row, line) for row, line in enumerate(lines))]
         for n, lines in enumerate(BODY, start=1)
