@@ -52,7 +52,8 @@ class Chunk:
     """A part of a document: ``document.text[start:end] == text``.
 
     ``token_count`` includes the special tokens and the header row of the table that the text continues. ``title`` and
-    ``context`` are for ``ContextChunker`` to set.
+    ``context`` are for ``ContextChunker`` to set. ``page`` and ``last_page`` are those on which the chunk begins and
+    ends, from 1; None in a document without pages.
     """
 
     collection: str
@@ -68,6 +69,8 @@ class Chunk:
     title: str | None = None
     context: str | None = None
     table_header: str | None = None
+    page: int | None = None
+    last_page: int | None = None
 
 
 class Chunker:
@@ -278,6 +281,8 @@ def _chunk(document: Document, index: int, span: Span, heading: str, table_heade
         heading=heading,
         content_sha256=content_digest(text, table_header),
         table_header=table_header,
+        page=bisect_right(document.pages, span.start) or None,
+        last_page=bisect_right(document.pages, span.end - 1) or None,
     )
 
 

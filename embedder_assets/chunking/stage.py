@@ -38,7 +38,7 @@ PLAIN = "text/plain"
 # What tells a row from any other that there was.
 KEY = ["chunk_id", "document_sha256", "chunking"]
 # What is cut, of a document: no more of it is read.
-_DOCUMENT = [field.name for field in fields(Document) if field.name not in {"source_metadata", "omissions", "pages"}]
+_DOCUMENT = [field.name for field in fields(Document) if field.name not in {"source_metadata", "omissions"}]
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class ChunkStage:
         Raises:
             TableError: Chunks that were cut are not staged any more. The table is as it was.
         """
-        columns = ["doc_id", "content_sha256", "media_type", TITLE]
+        columns = ["doc_id", "content_sha256", "media_type", "pages", TITLE]
         documents = self._versions(self._store.read(DOCUMENTS, collection, columns))
         cut, stale, kept = self._present(collection, documents)
         missing = documents.join(cut, on=self._version, how="anti")
@@ -102,10 +102,17 @@ class ChunkStage:
         return ChunkOutcome(self._store.count(CHUNKS, collection), missing.height, computed, stale.height)
 
     def _versions(self, documents: pl.DataFrame) -> pl.DataFrame:
-        """Rows of ``documents`` with the columns of ``VERSION``: the same text may be plain or Markdown."""
+        """Rows of ``documents`` with the columns of ``VERSION``: the same text may be plain, Markdown, or on pages."""
         is_plain = pl.col("media_type") == PLAIN
         chunking = pl.when(is_plain).then(pl.lit(self._plain)).otherwise(pl.lit(self.chunking))
-        return documents.with_columns(document_sha256=pl.col("content_sha256"), chunking=chunking)
+        rows = documents.with_columns(
+            pl.col("pages").fill_null([]), document_sha256="content_sha256", chunking=chunking
+        )
+        paged = [
+            hashlib.sha256(f"{rules} {pages}".encode()).hexdigest()[:16] if pages else rules
+            for rules, pages in zip(rows["chunking"], rows["pages"].to_list(), strict=True)
+        ]
+        return rows.with_columns(pl.Series("chunking", paged, pl.String))
 
     def _present(self, collection: str, documents: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame, int]:
         """The versions of documents that are cut, the keys of chunks that have to go, and how many stay."""

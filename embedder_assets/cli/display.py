@@ -166,7 +166,8 @@ def show_hits(hits: Sequence[Hit], query: str) -> None:
         place = f"{hit.collection}/{hit.doc_id}" + (f"  {hit.heading}" if hit.heading else "")
         say(styled(f"{hit.rank}. {place}", "bold"))
         ranks = f"dense {hit.dense_rank or '-'}, sparse {hit.sparse_rank or '-'}, fused {hit.fused_rank}"
-        say(styled(f"   score {hit.score:.3f} ({ranks}), characters {hit.start}-{hit.end}", "dim"))
+        place = f"{_pages(hit)}characters {hit.start}-{hit.end}"
+        say(styled(f"   score {hit.score:.3f} ({ranks}), {place}", "dim"))
         if hit.metadata:
             fields = ", ".join(f"{name}: {_shown(value)}" for name, value in hit.metadata.items())
             say(styled(f"   {fields}", "dim"))
@@ -183,6 +184,12 @@ def _shown(value: object) -> str:
     """A value of a document's metadata: JSON where it is no text, and at most so many characters."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= VALUE_SHOWN else f"{text[:VALUE_SHOWN]}…"
+
+
+def _pages(hit: Hit) -> str:
+    if hit.page is None:
+        return ""
+    return f"page {hit.page}, " if hit.page == hit.last_page else f"pages {hit.page}-{hit.last_page}, "
 
 
 def show_baselines(baselines: Sequence[Baseline]) -> None:

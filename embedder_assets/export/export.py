@@ -106,7 +106,7 @@ class ExportStage:
 
     def _chunk_parts(self, collection: str) -> Iterator[str]:
         """What is exported of the chunks but their vectors, which their keys stand for; one text per range."""
-        columns = [*KEY, "doc_id", "start", "end", "heading", "token_count"]
+        columns = [*KEY, "doc_id", "start", "end", "heading", "token_count", "page", "last_page"]
         for part in self._ranges(collection):
             chunks = self._with_metadata(collection, self._store.read("chunks", collection, columns, where=part.rows))
             for table, models in self._sources():
@@ -241,7 +241,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
 
 def _point_lines(chunks: pl.DataFrame, dense: dict[str, str]) -> Iterator[bytes]:
     """Points as Qdrant's upsert takes them, with named vectors; ``dense`` is name to column of the dense ones."""
-    payload = ["collection", "doc_id", "chunk_index", "heading", "start", "end", "text", "public"]
+    payload = ["collection", "doc_id", "chunk_index", "heading", "start", "end", "page", "last_page", "text", "public"]
     vectors = [pl.col(column).alias(name) for name, column in dense.items()]
     if "indices" in chunks.columns:
         vectors.append(pl.struct("indices", "values").alias("sparse"))

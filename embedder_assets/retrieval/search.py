@@ -39,6 +39,8 @@ class Hit:
         rank: From 1.
         score: Of the last stage that ran: rerank, else fusion; fusion too where the rerank model failed.
         start: Character offset of the chunk in the document's extracted text.
+        page: On which the chunk begins, from 1; None in a format without pages.
+        last_page: On which it ends.
         text: The whole chunk.
         snippet: The passage of the chunk that says most about the query.
         state: ``newest``; ``earlier`` or ``partial`` where no run has updated the collection yet.
@@ -54,6 +56,8 @@ class Hit:
     heading: str
     start: int
     end: int
+    page: int | None
+    last_page: int | None
     text: str
     snippet: str
     dense_rank: int | None

@@ -87,6 +87,7 @@ SCHEMAS: dict[str, Schema] = {
     # `start` and `end` are character offsets into the document's text; `chunking` identifies how it was cut. `context`
     # is what a dense model may read in front of the text, `title` is the document's; both null where no model asks.
     # `table_header` is the header row of the table that the text continues, which all models read in front of it.
+    # `page` and `last_page` are the pages, from 1, on which the chunk begins and ends; null for formats without pages.
     "chunks": {
         "collection": _TEXT,
         "doc_id": _TEXT,
@@ -103,6 +104,8 @@ SCHEMAS: dict[str, Schema] = {
         "title": _TEXT,
         "context": _TEXT,
         "table_header": _TEXT,
+        "page": _COUNT,
+        "last_page": _COUNT,
     },
     # `embedding` has unit length.
     "dense_embeddings": {**_EMBEDDING_KEY, "embedding": pl.List(pl.Float32)},

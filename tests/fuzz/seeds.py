@@ -150,7 +150,7 @@ ROWS: list[dict[str, object]] = [
 
 
 def pdf() -> bytes:
-    """Two pages with bookmarks, nothing of it packed, so that damage reaches what it draws."""
+    """Two pages with bookmarks, fields and notes, nothing of it packed, so that damage reaches what it draws."""
     file = io.BytesIO()
     canvas = Canvas(file, pageCompression=0, invariant=1)
     canvas.setTitle("The title")
@@ -158,7 +158,12 @@ def pdf() -> bytes:
         canvas.bookmarkPage(page)
         canvas.addOutlineEntry(page, page, level=0)
         canvas.drawString(72, 760, page)
-        canvas.drawString(72, 740, "Some words of it")
+        canvas.drawString(72, 740, "Some words of it, which go on in a well-")
+        canvas.drawString(72, 726, "known way")
+        canvas.drawString(400, 726, "in a second cell")
+        canvas.acroForm.textfield(name=f"who{page}", value="M. Sample", x=200, y=736, width=90, height=14)
+        canvas.acroForm.checkbox(name=f"paid{page}", checked=True, x=72, y=700, size=14)
+        canvas.freeTextAnnotation("A note", DA="/Helv 12 Tf", Rect=(72, 600, 200, 620))
         canvas.showPage()
     canvas.save()
     return file.getvalue()
@@ -370,6 +375,12 @@ WORDS: dict[str, list[bytes]] = {
         b"/Encrypt 1 0 R",
         b"-2147483649",
         b"/XFA",
+        b"/Annots[5 0 R]",
+        b"/FT/Ch/Opt[(a)]",
+        b"/Parent 6 0 R",
+        b" 1e38 ",
+        b"/ToUnicode 4 0 R",
+        b"/Names<</EmbeddedFiles 1 0 R>>",
     ],
     ".docx": [
         b"<w:p>",

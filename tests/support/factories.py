@@ -60,6 +60,8 @@ def make_chunks(*texts: str, doc_id: str = "a.md", collection: str = "kb") -> pl
                 "title": None,
                 "context": None,
                 "table_header": None,
+                "page": None,
+                "last_page": None,
             }
         )
         start += len(text) + 2

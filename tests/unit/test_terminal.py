@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -40,6 +41,13 @@ SPEAKERS = {"terminal.py", "serving/server/watchdog.py"}
 def hit(text: str) -> Hit:
     kinds = {"rank": 1, "score": 1.0, "start": 0, "end": 9, "dense_rank": 1, "sparse_rank": None, "fused_rank": 1}
     return Hit(**{name: kinds.get(name, text) for name in Hit.__dataclass_fields__} | {"cross_encoder_score": None})
+
+
+def test_hits_name_their_pages(capsys):
+    for pages, shown in (((12, 12), "page 12, "), ((3, 4), "pages 3-4, "), ((None, None), "")):
+        page, last_page = pages
+        display.show_hits([replace(hit("words"), page=page, last_page=last_page)], "words")
+        assert f"fused 1), {shown}characters 0-9" in capsys.readouterr().out
 
 
 def assert_harmless(printed: str) -> None:

@@ -1,4 +1,4 @@
-"""From the files of a collection to documents of Markdown or plain text: one module per format.
+"""From the files of a collection to documents of Markdown or plain text: one module per format, for PDF a folder.
 
 ``source_reader`` reads a collection and ``safe_open`` one file of it, ``formats`` has the extractor of each suffix,
 ``limits`` what a document may cost, and ``isolated`` and ``worker`` run libraries in a process of their own. Others

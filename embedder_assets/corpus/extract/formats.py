@@ -84,6 +84,9 @@ def finished(extracted: Extracted, media_type: str, thing: str, limits: Document
         DocumentError: It is empty, or goes beyond a limit.
     """
     text = extracted.text.replace("\r\n", "\n").replace("\r", "\n")
+    if "\r\n" in extracted.text:
+        pages = tuple(start - extracted.text.count("\r\n", 0, start) for start in extracted.pages)
+        extracted = replace(extracted, pages=pages)
     extracted = leave_out_embedded_data(replace(extracted, text=text))
     text = extracted.text
     if len(text) > limits.text_chars:

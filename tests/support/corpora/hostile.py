@@ -96,6 +96,24 @@ def many_pages(declared: int) -> bytes:
     return raw_pdf(catalogue, tree, "<</Type/Page/Parent 2 0 R/MediaBox[0 0 9 9]>>")
 
 
+def hostile_pdf(annotations: str = "", content: str = "BT /F1 12 Tf 72 700 Td (words) Tj ET", **catalog: str) -> bytes:
+    """A page of words; objects 6 to 9 are a field, a bookmark and a form that lead back to themselves, and a note."""
+    extra = "".join(f"/{key}{value}" for key, value in catalog.items())
+    return raw_pdf(
+        f"<</Type/Catalog/Pages 2 0 R{extra}>>",
+        "<</Type/Pages/Count 1/Kids[3 0 R]>>",
+        f"<</Type/Page/Parent 2 0 R/MediaBox[0 0 595 842]/Contents 4 0 R/Annots[{annotations}]"
+        "/Resources<</Font<</F1 5 0 R>>/XObject<</X 8 0 R>>>>>>",
+        f"<</Length {len(content)}>>\nstream\n{content}\nendstream",
+        "<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>",
+        "<</Type/Annot/Subtype/Widget/FT/Tx/T(f)/V 6 0 R/Parent 6 0 R/Kids[6 0 R 6 0 R]/Rect[0 0 9 9]>>",
+        "<</Title(words)/Dest[3 0 R/Fit]/First 7 0 R/Next 7 0 R/Last 7 0 R/Parent 7 0 R/Count 9>>",
+        "<</Type/XObject/Subtype/Form/BBox[0 0 9 9]/Resources<</XObject<</X 8 0 R>>>>/Length 5>>"
+        "\nstream\n/X Do\nendstream",
+        "<</Type/Annot/Subtype/FreeText/Contents(note)/Rect[1e38 -1e38 1e39 9]/F 4>>",
+    )
+
+
 def zip_bomb(unpacked: int) -> bytes:
     return word(paragraph(" " * unpacked))
 
@@ -229,6 +247,11 @@ DOCUMENTS = [
     Hostile("one_line.txt", AS_IT_IS, of(b"word " * 200_000)),
     Hostile("one_character.txt", "too_large", lambda path: path.write_bytes(b"x" * (50 * MB))),
     Hostile("loop.pdf", "unreadable_pdf", of(page_tree_loop())),
+    Hostile("fields.pdf", AS_IT_IS, of(hostile_pdf("6 0 R", AcroForm="<</Fields[6 0 R 6 0 R]>>"))),
+    Hostile("outline.pdf", AS_IT_IS, of(hostile_pdf(Outlines=" 7 0 R"))),
+    Hostile("forms.pdf", AS_IT_IS, of(hostile_pdf(content="BT /F1 12 Tf 9 9 Td (words) Tj ET /X Do"))),
+    Hostile("notes.pdf", AS_IT_IS, of(hostile_pdf("9 0 R " * 10_000))),
+    Hostile("far.pdf", "no_text", of(hostile_pdf(content="BT /F1 1e38 Tf 1e38 0 0 1e38 1e38 1e38 Tm (words) Tj ET"))),
     Hostile("pages.pdf", "too_many_pages", of(many_pages(100_000))),
     Hostile("encrypted.pdf", "encrypted_pdf", of(pdf(encrypt=StandardEncryption("secret", canPrint=0)))),
     Hostile("truncated.pdf", "unreadable_pdf", of(pdf()[:300])),

@@ -286,3 +286,14 @@ def test_real_documents_with_the_built_tokenizer():
     counts = [chunk.token_count for file in corpus.glob("*.md") for chunk in chunker.chunk(document(file.read_text()))]
     assert max(counts) <= 256
     assert 120 <= sum(counts) / len(counts) <= 220
+
+
+def test_chunks_know_the_pages_they_are_on(chunker):
+    text = "one two three.\n\nthe quick brown fox " + "jumps over " * 20 + "\n\nlazy dog\n"
+    paged = Document("kb", "a.pdf", text, "application/pdf", 1, "", pages=(0, 3, 3, text.index("lazy")))
+    found = chunker.chunk(paged)
+    assert (found[0].page, found[-1].last_page) == (1, 4)
+    for chunk in found:
+        assert chunk.page == max(n for n, start in enumerate(paged.pages, 1) if start <= chunk.start)
+        assert chunk.last_page == max(n for n, start in enumerate(paged.pages, 1) if start < chunk.end)
+    assert {(chunk.page, chunk.last_page) for chunk in chunker.chunk(document(text))} == {(None, None)}

@@ -107,6 +107,21 @@ def test_text_renamed_to_markdown_is_chunked_as_markdown(read, folder, store, to
     assert store.read("chunks", "kb")["heading"].to_list() == ["One"]
 
 
+def test_moved_pages_cut_anew_without_new_texts(read, folder, store, tokenizer, tmp_path):
+    write(folder, a="# One\n\nsome words\n", b="# Two\n\nother words\n")
+    read()
+    chunk(tmp_path / "home", tokenizer)
+    before = store.read("chunks", "kb").sort("doc_id")
+    assert before["page"].null_count() == 2
+    paged = pl.when(pl.col("doc_id") == "a.md").then(pl.lit([0, 7])).otherwise(pl.col("pages"))
+    store.replace("documents", "kb", store.read("documents", "kb").with_columns(pages=paged))
+    assert chunk(tmp_path / "home", tokenizer) == ChunkOutcome(rows=2, documents_cut=1, computed=1, deleted=1)
+    after = store.read("chunks", "kb").sort("doc_id")
+    assert after.select("page", "last_page").rows() == [(1, 2), (None, None)]
+    assert after.select("chunk_id", "content_sha256").equals(before.select("chunk_id", "content_sha256"))
+    assert chunk(tmp_path / "home", tokenizer).documents_cut == 0
+
+
 # Any sequence of changes
 names = st.sampled_from(["a.md", "b.md", "deep/c.md", "d.txt"])
 texts = st.sampled_from(["# One\n\nwords\n", "# Two\n\nmany more words here\n\n## Part\n\nand again\n", "plain", ""])

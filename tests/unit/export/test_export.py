@@ -146,6 +146,14 @@ def test_moved_offsets_rewrite_the_files(materialize, column):
     assert points(outcome)[0]["payload"][column] == make_chunks(*TEXTS)[column][0] + 1
 
 
+def test_pages_of_chunks_are_exported(materialize):
+    materialize()
+    outcome = materialize(chunks=make_chunks(*TEXTS).with_columns(page=pl.lit(3), last_page=pl.lit(4)))
+    assert outcome.written
+    assert {(point["payload"]["page"], point["payload"]["last_page"]) for point in points(outcome)} == {(3, 4)}
+    assert pl.read_parquet(outcome.folder / "chunks.parquet").select("page", "last_page").unique().rows() == [(3, 4)]
+
+
 @pytest.mark.parametrize("change", [{"heading": pl.lit("Manual")}, {"token_count": pl.col("token_count") + 1}])
 def test_changed_chunk_column_rewrites_the_files(materialize, change):
     materialize()

@@ -7,6 +7,7 @@ import pytest
 from embedder_assets.corpus.collections import Collection
 from embedder_assets.corpus.document import MEDIA_TYPES
 from embedder_assets.corpus.extract import Document, DocumentIssue, file_reader, formats, read_sources, safe_open
+from embedder_assets.corpus.extract.extracted import Extracted
 from embedder_assets.corpus.json_rows import JSON_SUFFIXES
 from embedder_assets.errors import DocumentError
 from tests.support.corpora.extraction import document, issue, limits, read, word
@@ -22,6 +23,14 @@ def test_markdown_is_titled_by_its_first_heading(collection):
     assert found.text == text.replace("\r\n", "\n").replace("\r", "\n")
     assert (found.title, found.media_type, found.doc_id) == ("The real title", "text/markdown", "a.md")
     assert found.size_bytes == len(text.encode())
+
+
+def test_pages_follow_replaced_line_ends(collection, monkeypatch):
+    text = "one\r\ntwo\r\n\r\nthree\rfour"
+    pages = (0, text.index("two"), text.index("three"))
+    monkeypatch.setitem(formats.EXTRACTORS, ".md", lambda *_: Extracted(text, pages=pages))
+    found = document(collection, "a.md", "x")
+    assert [found.text[start:].split()[0] for start in found.pages] == ["one", "two", "three"]
 
 
 def test_front_matter_is_no_heading(collection):
