@@ -140,7 +140,7 @@ Words.
 DOCUMENTS = [
     Hostile("bomb.docx", "too_large", lambda path: path.write_bytes(zip_bomb(30 * MB))),
     Hostile("huge.docx", "too_large", lambda path: path.write_bytes(zip_bomb(201 * MB))),
-    Hostile("zips.docx", "unreadable_docx", lambda path: path.write_bytes(zip_of_zips())),
+    Hostile("zips.docx", "unreadable_office", lambda path: path.write_bytes(zip_of_zips())),
     Hostile(
         "laughs.docx",
         "xml_entities",
@@ -152,7 +152,7 @@ DOCUMENTS = [
         of(word(paragraph("&e;"), '<!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/passwd">]>')),
     ),
     Hostile("deep.docx", "too_deep", of(word(nested_tables(300)))),
-    Hostile("truncated.docx", "unreadable_docx", of(word(paragraph("x"))[:-30])),
+    Hostile("truncated.docx", "unreadable_office", of(word(paragraph("x"))[:-30])),
     Hostile("deep.html", "too_deep", of("<div>" * 100_000 + "x")),
     Hostile("quoting.html", "too_deep", of("<blockquote>" * 100 + "x")),
     Hostile("references.html", AS_IT_IS, of("<p>words &#xD800; &#0; &#x110000; &bogus; &#99999999999;")),

@@ -33,7 +33,7 @@ def test_broken_docx_is_an_issue(collection):
     with zipfile.ZipFile(not_word, "w") as archive:
         archive.writestr("x.xml", "<x/>")
     for content in (b"no zip", whole[:-200], not_word.getvalue()):
-        assert issue(collection, "a.docx", content).kind == "unreadable_docx"
+        assert issue(collection, "a.docx", content).kind == "unreadable_office"
 
 
 def test_docx_bomb_is_an_issue(collection, monkeypatch):

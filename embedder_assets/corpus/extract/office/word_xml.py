@@ -1,0 +1,294 @@
+"""Rewrites the XML of a Word document so that mammoth, which ignores what it does not know, keeps what is shown.
+
+Equations and the values of fields and forms become text, text boxes, charts and diagrams follow their paragraph. What
+is not shown goes: deletions, hidden text, tables of contents.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
+
+from embedder_assets.corpus.extract.office.equations import MATH
+from embedder_assets.corpus.extract.office.graphics import Chart
+
+W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
+_R = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}"
+_COMPATIBILITY = "{http://schemas.openxmlformats.org/markup-compatibility/2006}"
+_W14 = "{http://schemas.microsoft.com/office/word/2010/wordml}"
+_VML, _OFFICE = "{urn:schemas-microsoft-com:vml}", "{urn:schemas-microsoft-com:office:office}"
+_DRAWING = "{http://schemas.openxmlformats.org/drawingml/2006/wordprocessingDrawing}"
+_CHART = "{http://schemas.openxmlformats.org/drawingml/2006/chart}chart"
+_DIAGRAM = "{http://schemas.openxmlformats.org/drawingml/2006/diagram}relIds"
+# Around text that stands for an equation until the Markdown is made: noncharacters, which no document holds.
+EQUATION = "\ufdd0{}\ufdd1"
+_BOXES = ("☐", "☒")
+_MOST_SKIPPED = 63  # columns of a table in Word
+_OUTLINE_LEVELS = set("012345678")  # 9 is text
+_OFF = {"0", "false", "off", "none"}
+# Elements around content that mammoth would leave out with their content.
+_WRAPPERS = {W + name for name in ("fldSimple", "bdo", "dir", "moveTo", "ins", "smartTag", "customXml")}
+_REMOVED = {W + "del": "deletion", W + "moveFrom": "deletion"}
+
+
+class WordXml:
+    """One part of a Word document (its body, its notes), which ``rewrite`` changes in place.
+
+    Attributes:
+        root: The root of the part.
+        equations: Those that are replaced by ``EQUATION`` and their number.
+        left_out: How many of which part are not in what remains.
+    """
+
+    def __init__(
+        self,
+        root: Element,
+        equations: list[Element],
+        hidden_styles: set[str],
+        read_graphic: Callable[[str], Chart | list[str] | None],
+    ) -> None:
+        """Args: ``read_graphic`` gives the chart or the diagram of a relationship."""
+        self.root = root
+        self.equations = equations
+        self.left_out: Counter[str] = Counter()
+        self._hidden_styles = hidden_styles
+        self._read_graphic = read_graphic
+        self._parents: dict[Element, Element] = {}
+
+    def rewrite(self) -> None:
+        """Does all of it."""
+        steps: tuple[Callable[[], None], ...] = (
+            self._choose_alternatives,
+            self._drop_what_is_not_shown,
+            self._replace_equations,
+            self._keep_forms,
+            self._move_graphics,
+            self._unwrap,
+            self._complete_rows,
+            self._mark_headings,
+        )
+        for step in steps:
+            self._parents = {child: parent for parent in self.root.iter() for child in parent}
+            step()
+
+    def _elements(self, *names: str) -> Iterator[Element]:
+        wanted = set(names)
+        yield from [element for element in self.root.iter() if element.tag in wanted]
+
+    def _replace(self, element: Element, others: list[Element]) -> None:
+        parent = self._parents[element]
+        at = list(parent).index(element)
+        parent[at : at + 1] = others
+        self._parents |= dict.fromkeys(others, parent)
+
+    def _choose_alternatives(self) -> None:
+        """Of the ways to write a graphic, the first one, which is the newest."""
+        for element in self._elements(_COMPATIBILITY + "AlternateContent"):
+            chosen = next((choice for choice in element if len(choice)), None)
+            self._replace(element, [] if chosen is None else list(chosen))
+
+    def _drop_what_is_not_shown(self) -> None:
+        for element in self._elements(*_REMOVED):
+            inner = element if element.tag == W + "moveFrom" else None
+            if inner is None and self._text(element):
+                self.left_out["deletion"] += 1
+            self._replace(element, [])
+        for run in self._elements(W + "r"):
+            if self._is_hidden(run):
+                self.left_out["hidden text"] += bool(self._text(run))
+                self._replace(run, [])
+        for contents in [*self._elements(W + "sdt"), *self._elements(W + "p")]:
+            if _is_table_of_contents(contents):
+                self.left_out["table of contents entry"] += len(list(contents.iter(W + "p")))
+                self._replace(contents, [])
+
+    def _is_hidden(self, run: Element) -> bool:
+        properties = run.find(W + "rPr")
+        if properties is None:
+            return False
+        if (vanish := properties.find(W + "vanish")) is not None:
+            return vanish.get(W + "val") not in _OFF
+        style = properties.find(W + "rStyle")
+        return style is not None and style.get(W + "val") in self._hidden_styles
+
+    def _text(self, element: Element) -> str:
+        return "".join(each.text or "" for each in element.iter() if each.tag in {W + "t", W + "delText"}).strip()
+
+    def _replace_equations(self) -> None:
+        for display in self._elements(MATH + "oMathPara"):
+            self._replace(display, list(display.iter(MATH + "oMath")))
+        for equation in self._elements(MATH + "oMath"):
+            if self._text_of_math(equation):
+                self.equations.append(equation)
+                self._replace(equation, [_run(EQUATION.format(len(self.equations) - 1))])
+            else:
+                self._replace(equation, [])
+
+    def _text_of_math(self, equation: Element) -> str:
+        return "".join(equation.itertext()).strip()
+
+    def _keep_forms(self) -> None:
+        for box in self._elements(_W14 + "checkbox"):
+            self._replace(box, [])  # its content has the mark that is shown
+        for data in self._elements(W + "ffData"):
+            run = self._parents[self._parents[data]]
+            if text := _form_value(data):
+                self._parents[run].insert(list(self._parents[run]).index(run), _run(text))
+            self._parents[data].remove(data)
+        for instruction in self._elements(W + "instrText"):
+            if (instruction.text or "").strip().startswith("FORM"):
+                instruction.text = ""
+        for ruby in self._elements(W + "ruby"):
+            base, reading = (self._text_below(ruby, name) for name in ("rubyBase", "rt"))
+            self._replace(ruby, [_text(f"{base} ({reading})" if reading else base)])
+        for line_break in self._elements(W + "br", W + "cr"):
+            self._replace(line_break, [Element(W + "br")])  # also one that ends a page: it ends a word
+        for tab in self._elements(W + "ptab"):
+            self._replace(tab, [Element(W + "tab")])
+
+    def _text_below(self, element: Element, name: str) -> str:
+        return "".join(self._text(each) for each in element.findall(W + name))
+
+    def _move_graphics(self) -> None:
+        for graphic in self._elements(W + "drawing", W + "pict", W + "object"):
+            host = self._paragraph_of(graphic)
+            blocks = list(self._blocks_of(graphic))
+            alternative = "" if blocks else self._alternative_text(graphic)
+            self._replace(graphic, [_text(alternative)] if alternative else [])
+            parent = self._parents[host]
+            at = list(parent).index(host) + 1
+            parent[at:at] = blocks
+            self._parents |= dict.fromkeys(blocks, parent)
+
+    def _paragraph_of(self, element: Element) -> Element:
+        while element.tag != W + "p" and self._parents.get(element) is not None:
+            element = self._parents[element]
+        return element
+
+    def _blocks_of(self, graphic: Element) -> Iterator[Element]:
+        for box in graphic.iter(W + "txbxContent"):
+            yield from box
+            box.clear()  # what is in a box inside this box comes with it
+        for element in _named(graphic, _CHART, _DIAGRAM):
+            found = self._read_graphic(element.get(_R + "id") or element.get(_R + "dm") or "")
+            if isinstance(found, Chart):
+                if found.title:
+                    yield _paragraph(found.title)
+                if found.rows:
+                    yield _table(found.rows)
+            elif found:
+                yield from map(_paragraph, found)
+            else:
+                self.left_out["chart" if element.tag == _CHART else "diagram"] += 1
+
+    def _alternative_text(self, graphic: Element) -> str:
+        ole = graphic.find(f".//{_OFFICE}OLEObject")
+        if ole is not None:
+            if (ole.get("ProgID") or "").startswith(("Equation", "Mathtype")):
+                self.left_out["equation"] += 1
+            return ""
+        names = _named(graphic, _DRAWING + "docPr", _VML + "shape", _VML + "rect")
+        text = next((found for each in names for key in ("descr", "alt", "title") if (found := each.get(key))), "")
+        pictured = any(each.tag.endswith(("}blip", "}imagedata")) for each in graphic.iter())
+        self.left_out["image without a description"] += pictured and not text
+        return f" {text} " if text else ""
+
+    def _unwrap(self) -> None:
+        for element in reversed(list(self._elements(*_WRAPPERS))):
+            self._replace(element, [each for each in element if each.tag != W + "customXmlPr"])
+
+    def _complete_rows(self) -> None:
+        """The first row of a table is its header, and rows begin and end where the table does."""
+        for table in self._elements(W + "tbl"):
+            rows = [row for row in table if row.tag == W + "tr"]
+            for row in rows:
+                _fill_row(row)
+            if rows and rows[0].find(f"{W}trPr/{W}tblHeader") is None:
+                properties = rows[0].find(W + "trPr")
+                if properties is None:
+                    properties = Element(W + "trPr")
+                    rows[0].insert(0, properties)
+                ElementTree.SubElement(properties, W + "tblHeader")
+
+    def _mark_headings(self) -> None:
+        """A paragraph with an outline level of its own gets the style of a heading."""
+        for properties in self._elements(W + "pPr"):
+            level = properties.find(W + "outlineLvl")
+            if level is not None and (number := level.get(W + "val") or "") in _OUTLINE_LEVELS:
+                for style in properties.findall(W + "pStyle"):
+                    properties.remove(style)
+                ElementTree.SubElement(properties, W + "pStyle").set(W + "val", f"Heading{min(int(number) + 1, 6)}")
+
+
+def _named(element: Element, *names: str) -> list[Element]:
+    return [each for each in element.iter() if each.tag in names]
+
+
+def _form_value(data: Element) -> str:
+    """What a field of a form shows besides its text: the mark of a box, the chosen line of a list."""
+    box = data.find(W + "checkBox")
+    if box is not None:
+        state = next((each for name in ("checked", "default") if (each := box.find(W + name)) is not None), None)
+        return _BOXES[state is not None and state.get(W + "val") not in _OFF]
+    lines = [each.get(W + "val") or "" for each in data.findall(f"{W}ddList/{W}listEntry")]
+    chosen = data.find(f"{W}ddList/{W}result")
+    number = (chosen.get(W + "val") or "0") if chosen is not None else "0"
+    return lines[int(number)] if number.isdigit() and int(number) < len(lines) else ""
+
+
+def _is_table_of_contents(element: Element) -> bool:
+    if element.tag == W + "sdt":
+        gallery = element.find(f"{W}sdtPr/{W}docPartObj/{W}docPartGallery")
+        return gallery is not None and gallery.get(W + "val") == "Table of Contents"
+    style = element.find(f"{W}pPr/{W}pStyle")
+    name = (style.get(W + "val") or "") if style is not None else ""
+    return name[:3].upper() == "TOC" and name[3:].isdigit()
+
+
+def _fill_row(row: Element) -> None:
+    properties = row.find(W + "trPr")
+    if properties is None:
+        return
+    before, after = (_skipped_cells(properties.find(W + name)) for name in ("gridBefore", "gridAfter"))
+    at = list(row).index(properties) + 1
+    row[at:at] = before
+    row.extend(after)
+
+
+def _skipped_cells(skipped: Element | None) -> list[Element]:
+    number = (skipped.get(W + "val") or "") if skipped is not None else ""
+    return [_cell("") for _ in range(min(int(number), _MOST_SKIPPED) if number.isdigit() else 0)]
+
+
+def _text(text: str) -> Element:
+    element = Element(W + "t")
+    element.text = text
+    return element
+
+
+def _run(text: str) -> Element:
+    run = Element(W + "r")
+    run.append(_text(text))
+    return run
+
+
+def _paragraph(text: str) -> Element:
+    paragraph = Element(W + "p")
+    paragraph.append(_run(text))
+    return paragraph
+
+
+def _cell(text: str) -> Element:
+    cell = Element(W + "tc")
+    cell.append(_paragraph(text))
+    return cell
+
+
+def _table(rows: list[list[str]]) -> Element:
+    table = Element(W + "tbl")
+    for values in rows:
+        row = ElementTree.SubElement(table, W + "tr")
+        row.extend(_cell(value) for value in values)
+    return table
