@@ -32,6 +32,34 @@ _RELATIONSHIPS = (
 _NUMBERED = re.compile(r"(\d+);(.*)", re.DOTALL)
 
 
+# Around the number of an equation until the Markdown is made: noncharacters, which no document holds.
+_PLACEHOLDER = "\ufdd0{}\ufdd1"
+_PLACE = re.compile(_PLACEHOLDER.format(r"(\d+)"))
+_PLACE_ALONE = re.compile(rf"^{_PLACE.pattern}$", re.MULTILINE)
+
+
+class EquationText:
+    """The equations of a document: places for them in what becomes Markdown, and their LaTeX once it is."""
+
+    def __init__(self) -> None:
+        self._equations: list[Element] = []
+
+    def placeholder(self, equation: Element) -> str:
+        """What stands for an equation (an element ``oMath``); nothing where it holds nothing."""
+        if not "".join(equation.itertext()).strip():
+            return ""
+        self._equations.append(equation)
+        return _PLACEHOLDER.format(len(self._equations) - 1)
+
+    def fill(self, parts: Sequence[str], thing: str, limits: DocumentLimits) -> list[str]:
+        """Parts of Markdown with the equations between dollar signs, two where one stands alone."""
+        latex = latex_of(self._equations, thing, limits)
+        if not latex:
+            return list(parts)
+        filled = (_PLACE_ALONE.sub(lambda found: f"$${latex[int(found[1])]}$$", part) for part in parts)
+        return [_PLACE.sub(lambda found: f"${latex[int(found[1])]}$", part) for part in filled]
+
+
 def latex_of(equations: Sequence[Element], thing: str, limits: DocumentLimits) -> list[str]:
     """The equations (``oMath`` elements) as LaTeX without dollar signs, or as their bare text where that fails.
 

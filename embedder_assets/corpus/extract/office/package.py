@@ -19,6 +19,7 @@ from embedder_assets.errors import DocumentError
 
 _OLE_SIGNATURE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _ENCRYPTED_STREAM = "EncryptedPackage".encode("utf-16-le")
+_MATH = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
 _NAMED = 5  # of the names of a part that an omission lists
 # "Strict" documents have the same elements in other namespaces.
 _STRICT, _TRANSITIONAL = b"http://purl.oclc.org/ooxml/", b"http://schemas.openxmlformats.org/"
@@ -72,10 +73,11 @@ class Package:
         return ElementTree.fromstring(self.read(name))
 
     def plain_xml(self, name: str) -> Element:
-        """The root of a part without namespaces; an attribute of relationships begins with ``r:``."""
+        """The root of a part without namespaces, but for those of math; relationships are attributes ``r:…``."""
         root = self.xml(name)
         for element in root.iter():
-            element.tag = _local(element.tag)
+            if not element.tag.startswith(_MATH):
+                element.tag = _local(element.tag)
             if any(key[0] == "{" for key in element.attrib):
                 element.attrib = _plain_attributes(element.attrib)
         return root
@@ -113,7 +115,9 @@ class Package:
         """What of any office file is not read: macros and files inside the file, ``inserted`` ones among them."""
         if any(name.endswith(("vbaProject.bin", "/script-lc.xml")) for name in self.names):
             yield Omission("macro", 1, "Macros are never run; their code is not read.")
-        inner = [name for name in self.names if "/embeddings/" in name and "/_rels/" not in name]
+        charts = [name for name in self.names if "/charts/" in name and name.endswith(".xml")]
+        charted = {target for chart in charts for target in self.related(chart, "package")}
+        inner = [name for name in self.names if "/embeddings/" in name and name not in charted]
         yield from omission("embedded file", _file_names([*inserted, *inner]), "Save it as a document of its own.")
         controls = [name for name in self.names if "/activeX/" in name and name.endswith(".xml")]
         yield from omission("form control", _file_names(controls))

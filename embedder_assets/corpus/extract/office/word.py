@@ -13,11 +13,11 @@ from xml.etree.ElementTree import Element
 from embedder_assets.corpus.extract.extracted import Extracted, Omission
 from embedder_assets.corpus.extract.html import markdown_of_html
 from embedder_assets.corpus.extract.limits import DocumentLimits
-from embedder_assets.corpus.extract.office.equations import latex_of
+from embedder_assets.corpus.extract.office.equations import EquationText
 from embedder_assets.corpus.extract.office.graphics import Chart, read_chart, read_diagram
 from embedder_assets.corpus.extract.office.package import Package, omission, open_package, texts
 from embedder_assets.corpus.extract.office.properties import core_properties
-from embedder_assets.corpus.extract.office.word_xml import EQUATION, W, WordXml
+from embedder_assets.corpus.extract.office.word_xml import W, WordXml
 
 _STYLE_MAP = """
 p[style-name='Title'] => h1:fresh
@@ -26,8 +26,6 @@ p[style-name='Source Code'] => pre:separator('\\n')
 p[style-name='HTML Preformatted'] => pre:separator('\\n')
 """
 _HEADING_LEVELS = 6  # of Markdown; Word has nine
-_EQUATION = re.compile(EQUATION.format(r"(\d+)"))
-_ALONE = re.compile(rf"^{_EQUATION.pattern}$", re.MULTILINE)
 _NOTE_REFERENCE = re.compile(r'<sup>(<a href="#(?:foot|end)note-[^"]*" id="[^"]*">\[\d+\]</a>)</sup>')
 _WAY_BACK = re.compile(r' ?<a href="#(?:foot|end)note-ref-[^"]*">↑</a>')
 _UNKNOWN = re.compile(r"An unrecognised element was ignored: .*[:}](\w+)$")
@@ -58,7 +56,7 @@ class _WordDocument:
         self._main = main
         self._thing = thing
         self._limits = limits
-        self._equations: list[Element] = []
+        self._equations = EquationText()
         self._left_out: Counter[str] = Counter()
         self._unknown: Counter[str] = Counter()
 
@@ -74,9 +72,7 @@ class _WordDocument:
                 self._unknown[unknown[1]] += 1
         html = _WAY_BACK.sub("", _NOTE_REFERENCE.sub(r"\1", result.value))
         text = markdown_of_html(html, self._thing, self._limits)
-        latex = latex_of(self._equations, self._thing, self._limits)
-        text = _ALONE.sub(lambda found: f"$${latex[int(found[1])]}$$", text)
-        return _EQUATION.sub(lambda found: f"${latex[int(found[1])]}$", text)
+        return self._equations.fill([text], self._thing, self._limits)[0]
 
     def _rewritten(self) -> bytes:
         """The document as mammoth gets it: its parts of XML, rewritten."""
@@ -142,7 +138,7 @@ class _WordDocument:
 _DETAILS = {
     "deletion": "Accept or reject the tracked changes to settle what the document says.",
     "hidden text": "It is formatted as hidden.",
-    "image without a description": "A description of the image becomes text.",
+    "image without description": "A description of the image becomes text.",
     "equation": "It is an object of an earlier equation editor; convert it in Word to have it read.",
     "table of contents entry": "The headings are in the text.",
 }

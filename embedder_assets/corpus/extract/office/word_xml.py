@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
-from embedder_assets.corpus.extract.office.equations import MATH
+from embedder_assets.corpus.extract.office.equations import MATH, EquationText
 from embedder_assets.corpus.extract.office.graphics import Chart
 
 W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
@@ -22,8 +22,6 @@ _VML, _OFFICE = "{urn:schemas-microsoft-com:vml}", "{urn:schemas-microsoft-com:o
 _DRAWING = "{http://schemas.openxmlformats.org/drawingml/2006/wordprocessingDrawing}"
 _CHART = "{http://schemas.openxmlformats.org/drawingml/2006/chart}chart"
 _DIAGRAM = "{http://schemas.openxmlformats.org/drawingml/2006/diagram}relIds"
-# Around text that stands for an equation until the Markdown is made: noncharacters, which no document holds.
-EQUATION = "\ufdd0{}\ufdd1"
 _BOXES = ("☐", "☒")
 _MOST_SKIPPED = 63  # columns of a table in Word
 _OUTLINE_LEVELS = set("012345678")  # 9 is text
@@ -38,20 +36,19 @@ class WordXml:
 
     Attributes:
         root: The root of the part.
-        equations: Those that are replaced by ``EQUATION`` and their number.
         left_out: How many of which part are not in what remains.
     """
 
     def __init__(
         self,
         root: Element,
-        equations: list[Element],
+        equations: EquationText,
         hidden_styles: set[str],
         read_graphic: Callable[[str], Chart | list[str] | None],
     ) -> None:
         """Args: ``read_graphic`` gives the chart or the diagram of a relationship."""
         self.root = root
-        self.equations = equations
+        self._equations = equations
         self.left_out: Counter[str] = Counter()
         self._hidden_styles = hidden_styles
         self._read_graphic = read_graphic
@@ -120,14 +117,8 @@ class WordXml:
         for display in self._elements(MATH + "oMathPara"):
             self._replace(display, list(display.iter(MATH + "oMath")))
         for equation in self._elements(MATH + "oMath"):
-            if self._text_of_math(equation):
-                self.equations.append(equation)
-                self._replace(equation, [_run(EQUATION.format(len(self.equations) - 1))])
-            else:
-                self._replace(equation, [])
-
-    def _text_of_math(self, equation: Element) -> str:
-        return "".join(equation.itertext()).strip()
+            placeholder = self._equations.placeholder(equation)
+            self._replace(equation, [_run(placeholder)] if placeholder else [])
 
     def _keep_forms(self) -> None:
         for box in self._elements(_W14 + "checkbox"):
@@ -192,7 +183,7 @@ class WordXml:
         names = _named(graphic, _DRAWING + "docPr", _VML + "shape", _VML + "rect")
         text = next((found for each in names for key in ("descr", "alt", "title") if (found := each.get(key))), "")
         pictured = any(each.tag.endswith(("}blip", "}imagedata")) for each in graphic.iter())
-        self.left_out["image without a description"] += pictured and not text
+        self.left_out["image without description"] += pictured and not text
         return f" {text} " if text else ""
 
     def _unwrap(self) -> None:
