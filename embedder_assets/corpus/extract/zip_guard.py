@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from contextlib import suppress
 from typing import IO
 from xml.parsers import expat
 
@@ -13,7 +14,8 @@ from embedder_assets.errors import DocumentError
 # A document may be small and repeat itself; what unpacks to less than this does no harm.
 _HARMLESS_BYTES = 10 * MB
 _MOST_ENTRIES = 20_000  # each costs a library more than its bytes
-_XML_SUFFIXES = (".xml", ".rels", ".svg", ".vml", ".opf", ".ncx", ".xhtml", ".smil")
+_XML_SUFFIXES = (".xml", ".rels", ".opf", ".ncx")
+_HTML_SUFFIXES = (".xhtml", ".html", ".htm", ".svg", ".vml")  # XML if its author was careful
 
 
 def open_checked_zip(data: bytes, thing: str, limits: DocumentLimits) -> zipfile.ZipFile:
@@ -28,8 +30,12 @@ def open_checked_zip(data: bytes, thing: str, limits: DocumentLimits) -> zipfile
     _refuse_zip_bomb(archive, thing, len(data), limits)
     for entry in archive.infolist():
         with archive.open(entry) as part:
-            if entry.filename.lower().endswith(_XML_SUFFIXES):
-                _XmlCheck(f"{thing} ({entry.filename})", limits.nesting).run(part)
+            name, check = entry.filename.lower(), _XmlCheck(f"{thing} ({entry.filename})", limits.nesting)
+            if name.endswith(_XML_SUFFIXES):
+                check.run(part)
+            elif name.endswith(_HTML_SUFFIXES):
+                with suppress(expat.ExpatError):
+                    check.run(part)
             # To its end: what unpacks to more than it states has a wrong check sum.
             while part.read(MB):
                 pass

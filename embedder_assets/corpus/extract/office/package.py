@@ -74,13 +74,7 @@ class Package:
 
     def plain_xml(self, name: str) -> Element:
         """The root of a part without namespaces, but for those of math; relationships are attributes ``r:…``."""
-        root = self.xml(name)
-        for element in root.iter():
-            if not element.tag.startswith(_MATH):
-                element.tag = _local(element.tag)
-            if any(key[0] == "{" for key in element.attrib):
-                element.attrib = _plain_attributes(element.attrib)
-        return root
+        return without_namespaces(self.xml(name))
 
     def relationships(self, name: str) -> dict[str, Relationship]:
         """The relationships of a part, by id; of the package itself for an empty name."""
@@ -178,6 +172,16 @@ def _not_a_package(data: bytes, thing: str) -> DocumentError:
     if _ENCRYPTED_STREAM in data:
         return encrypted_office(thing)
     return unreadable_office(thing, "an Office file of before 2007 (.doc, .ppt, .xls, .msg)")
+
+
+def without_namespaces(root: Element) -> Element:
+    """The same tree with plain names, but for the elements of math and the attributes of relationships."""
+    for element in root.iter():
+        if not element.tag.startswith(_MATH):
+            element.tag = _local(element.tag)
+        if any(key[0] == "{" for key in element.attrib):
+            element.attrib = _plain_attributes(element.attrib)
+    return root
 
 
 def _local(name: str) -> str:
