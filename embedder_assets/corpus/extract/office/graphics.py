@@ -49,3 +49,10 @@ def _diagram_lines(root: Element) -> Iterator[str]:
         for paragraph in point.iterfind("./t/p"):
             if text := " ".join("".join(run.text or "" for run in paragraph.iter("t")).split()):
                 yield text
+
+
+def read_odf_chart(chart: Element) -> Chart:
+    """The same of a chart of OpenDocument, which has the cells as a table."""
+    title = texts(chart.findall("./title//p"))
+    rows = [[texts(cell.iter("p")) for cell in row.iterfind("table-cell")] for row in chart.iter("table-row")]
+    return Chart(title, [row for row in rows if any(row)])

@@ -15,6 +15,7 @@ _FIELDS = {
     "created": "created",
     "creation-date": "created",
     "modified": "modified",
+    "date": "modified",
     "description": "description",
     "creator": "author",
     "initial-creator": "author",
