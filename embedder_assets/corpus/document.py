@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from embedder_assets.errors import DocumentError
 
-DOCX_MEDIA_TYPE = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
+_OPEN_XML = "application/vnd.openxmlformats-officedocument"
+_OPEN_DOCUMENT = "application/vnd.oasis.opendocument"
+DOCX_MEDIA_TYPE = f"{_OPEN_XML}.wordprocessingml.document"
 
 MEDIA_TYPES = {
     ".md": "text/markdown",
@@ -18,6 +20,18 @@ MEDIA_TYPES = {
     ".htm": "text/html",
     ".pdf": "application/pdf",
     ".docx": DOCX_MEDIA_TYPE,
+    ".docm": "application/vnd.ms-word.document.macroEnabled.12",
+    ".dotx": f"{_OPEN_XML}.wordprocessingml.template",
+    ".pptx": f"{_OPEN_XML}.presentationml.presentation",
+    ".pptm": "application/vnd.ms-powerpoint.presentation.macroEnabled.12",
+    ".ppsx": f"{_OPEN_XML}.presentationml.slideshow",
+    ".xlsx": f"{_OPEN_XML}.spreadsheetml.sheet",
+    ".xlsm": "application/vnd.ms-excel.sheet.macroEnabled.12",
+    ".odt": f"{_OPEN_DOCUMENT}.text",
+    ".odp": f"{_OPEN_DOCUMENT}.presentation",
+    ".ods": f"{_OPEN_DOCUMENT}.spreadsheet",
+    ".rtf": "application/rtf",
+    ".epub": "application/epub+zip",
 }
 """The suffixes of the files that are documents, and the media type of each."""
 

@@ -10,7 +10,7 @@ from embedder_assets.corpus.document import MEDIA_TYPES, has_lone_surrogates
 from embedder_assets.corpus.extract.extracted import Extracted
 from embedder_assets.corpus.extract.html import extract_html
 from embedder_assets.corpus.extract.limits import DocumentLimits, over_limit, too_deep, too_long
-from embedder_assets.corpus.extract.office.word import extract_word
+from embedder_assets.corpus.extract.office import OFFICE_EXTRACTORS
 from embedder_assets.corpus.extract.pdf import extract_pdf
 from embedder_assets.corpus.extract.plain import extract_plain
 from embedder_assets.corpus.extract.rst import extract_rst
@@ -27,7 +27,7 @@ EXTRACTORS: dict[str, Extractor] = {
     ".html": extract_html,
     ".htm": extract_html,
     ".pdf": extract_pdf,
-    ".docx": extract_word,
+    **OFFICE_EXTRACTORS,
 }
 ISOLATED = {suffix for suffix, extractor in EXTRACTORS.items() if extractor is not extract_plain}
 """What a library parses that may hang, crash or fill the memory; text is only decoded."""
