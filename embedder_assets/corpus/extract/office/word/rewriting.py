@@ -6,6 +6,7 @@ is not shown goes: deletions, hidden text, tables of contents.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from xml.etree import ElementTree
@@ -13,8 +14,9 @@ from xml.etree.ElementTree import Element
 
 from embedder_assets.corpus.extract.office.equations import MATH, EquationText
 from embedder_assets.corpus.extract.office.graphics import Chart
+from embedder_assets.corpus.extract.office.word.numbering import W
+from embedder_assets.corpus.extract.office.word.styles import BULLETS, WordStyles
 
-W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _R = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}"
 _COMPATIBILITY = "{http://schemas.openxmlformats.org/markup-compatibility/2006}"
 _W14 = "{http://schemas.microsoft.com/office/word/2010/wordml}"
@@ -22,6 +24,9 @@ _VML, _OFFICE = "{urn:schemas-microsoft-com:vml}", "{urn:schemas-microsoft-com:o
 _DRAWING = "{http://schemas.openxmlformats.org/drawingml/2006/wordprocessingDrawing}"
 _CHART = "{http://schemas.openxmlformats.org/drawingml/2006/chart}chart"
 _DIAGRAM = "{http://schemas.openxmlformats.org/drawingml/2006/diagram}relIds"
+# Before the text of an item of a list of numbers: the number, between noncharacters.
+ITEM_NUMBER = "\ufdd2{}\ufdd3"
+_USUAL_LABEL = re.compile(r"\d+[.)]?")
 _BOXES = ("☐", "☒")
 _MOST_SKIPPED = 63  # columns of a table in Word
 _OUTLINE_LEVELS = set("012345678")  # 9 is text
@@ -43,14 +48,14 @@ class WordXml:
         self,
         root: Element,
         equations: EquationText,
-        hidden_styles: set[str],
+        styles: WordStyles,
         read_graphic: Callable[[str], Chart | list[str] | None],
     ) -> None:
         """Args: ``read_graphic`` gives the chart or the diagram of a relationship."""
         self.root = root
         self._equations = equations
         self.left_out: Counter[str] = Counter()
-        self._hidden_styles = hidden_styles
+        self._styles = styles
         self._read_graphic = read_graphic
         self._parents: dict[Element, Element] = {}
 
@@ -59,6 +64,7 @@ class WordXml:
         steps: tuple[Callable[[], None], ...] = (
             self._choose_alternatives,
             self._drop_what_is_not_shown,
+            self._number_paragraphs,
             self._replace_equations,
             self._keep_forms,
             self._move_graphics,
@@ -108,10 +114,25 @@ class WordXml:
         if (vanish := properties.find(W + "vanish")) is not None:
             return vanish.get(W + "val") not in _OFF
         style = properties.find(W + "rStyle")
-        return style is not None and style.get(W + "val") in self._hidden_styles
+        return style is not None and style.get(W + "val") in self._styles.hidden
 
     def _text(self, element: Element) -> str:
         return "".join(each.text or "" for each in element.iter() if each.tag in {W + "t", W + "delText"}).strip()
+
+    def _number_paragraphs(self) -> None:
+        """Numbers as they are shown: of headings, of lists that count on, and of those that count otherwise."""
+        for paragraph in self._elements(W + "p"):
+            numbered = self._styles.numbering.count(paragraph)
+            if numbered is None:
+                continue
+            properties = paragraph.find(W + "pPr")
+            style = None if properties is None else properties.find(W + "pStyle")
+            is_heading = style is not None and style.get(W + "val") in self._styles.headings
+            is_usual = _USUAL_LABEL.fullmatch(numbered.label) is not None
+            text = ITEM_NUMBER.format(numbered.number) if is_usual and not is_heading else f"{numbered.label} "
+            paragraph.insert(0 if properties is None else list(paragraph).index(properties) + 1, _run(text))
+            if not is_usual and not is_heading and properties is not None:
+                _make_bullet(properties)
 
     def _replace_equations(self) -> None:
         for display in self._elements(MATH + "oMathPara"):
@@ -211,6 +232,16 @@ class WordXml:
                 for style in properties.findall(W + "pStyle"):
                     properties.remove(style)
                 ElementTree.SubElement(properties, W + "pStyle").set(W + "val", f"Heading{min(int(number) + 1, 6)}")
+
+
+def _make_bullet(properties: Element) -> None:
+    """Puts a paragraph into a list of bullets at its level, behind which it shows its own number."""
+    numbering = properties.find(W + "numPr")
+    if numbering is None:
+        numbering = ElementTree.SubElement(properties, W + "numPr")
+    for number in numbering.findall(W + "numId"):
+        numbering.remove(number)
+    ElementTree.SubElement(numbering, W + "numId").set(W + "val", BULLETS)
 
 
 def _named(element: Element, *names: str) -> list[Element]:

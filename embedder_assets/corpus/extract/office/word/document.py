@@ -17,7 +17,9 @@ from embedder_assets.corpus.extract.office.equations import EquationText
 from embedder_assets.corpus.extract.office.graphics import Chart, read_chart, read_diagram
 from embedder_assets.corpus.extract.office.package import Package, omission, open_package, texts
 from embedder_assets.corpus.extract.office.properties import core_properties
-from embedder_assets.corpus.extract.office.word_xml import W, WordXml
+from embedder_assets.corpus.extract.office.word.numbering import W
+from embedder_assets.corpus.extract.office.word.rewriting import ITEM_NUMBER, WordXml
+from embedder_assets.corpus.extract.office.word.styles import WordStyles
 
 _STYLE_MAP = """
 p[style-name='Title'] => h1:fresh
@@ -25,9 +27,10 @@ p[style-name='Code'] => pre:separator('\\n')
 p[style-name='Source Code'] => pre:separator('\\n')
 p[style-name='HTML Preformatted'] => pre:separator('\\n')
 """
-_HEADING_LEVELS = 6  # of Markdown; Word has nine
 _NOTE_REFERENCE = re.compile(r'<sup>(<a href="#(?:foot|end)note-[^"]*" id="[^"]*">\[\d+\]</a>)</sup>')
 _WAY_BACK = re.compile(r' ?<a href="#(?:foot|end)note-ref-[^"]*">↑</a>')
+_ITEM = re.compile(rf"<li>((?:<p>)?){ITEM_NUMBER.format(r'([0-9]+)')}")
+_NUMBER_ELSEWHERE = re.compile(ITEM_NUMBER.format(r"([0-9]+)"))
 _UNKNOWN = re.compile(r"An unrecognised element was ignored: .*[:}](\w+)$")
 # What mammoth does not know and what shows nothing, or is named as something else.
 _SHOWS_NOTHING = re.compile(r"altChunk|subDoc|annotationRef|\w*(?:Ref|Range(?:Start|End)|perm(?:Start|End)|Pr)")
@@ -70,35 +73,32 @@ class _WordDocument:
             unknown = _UNKNOWN.match(message.message)
             if unknown and not _SHOWS_NOTHING.fullmatch(unknown[1]):
                 self._unknown[unknown[1]] += 1
-        html = _WAY_BACK.sub("", _NOTE_REFERENCE.sub(r"\1", result.value))
+        html = _ITEM.sub(r'<li value="\2">\1', result.value)
+        html = _NUMBER_ELSEWHERE.sub(r"\1. ", html)
+        html = _WAY_BACK.sub("", _NOTE_REFERENCE.sub(r"\1", html))
         text = markdown_of_html(html, self._thing, self._limits)
         return self._equations.fill([text], self._thing, self._limits)[0]
 
     def _rewritten(self) -> bytes:
         """The document as mammoth gets it: its parts of XML, rewritten."""
-        styles = self._related_xml("styles")
-        hidden = _hidden_styles(styles)
+        styles, numbering = (self._related(kind) for kind in ("styles", "numbering"))
+        rewritten = {name: self._package.xml(name) for name in (styles, numbering) if name}
+        found = WordStyles(rewritten.get(styles), rewritten.get(numbering))
         notes = self._package.related(self._main, "footnotes", "endnotes")
+        rewritten |= {name: self._rewrite(name, found) for name in (self._main, *notes)}
         file = io.BytesIO()
         with zipfile.ZipFile(file, "w") as archive:
             for name in self._package.names:
-                if name in {self._main, *notes}:
-                    content = ElementTree.tostring(self._rewrite(name, hidden))
-                elif styles is not None and name in self._package.related(self._main, "styles"):
-                    _name_headings(styles)
-                    content = ElementTree.tostring(styles)
+                if name in rewritten:
+                    archive.writestr(name, ElementTree.tostring(rewritten[name]))
                 elif name.endswith((".xml", ".rels")):
-                    content = self._package.read(name)
-                else:
-                    continue
-                archive.writestr(name, content)
+                    archive.writestr(name, self._package.read(name))
         return file.getvalue()
 
-    def _related_xml(self, kind: str) -> Element | None:
-        name = next(iter(self._package.related(self._main, kind)), None)
-        return self._package.xml(name) if name else None
+    def _related(self, kind: str) -> str:
+        return next(iter(self._package.related(self._main, kind)), "")
 
-    def _rewrite(self, name: str, hidden: set[str]) -> Element:
+    def _rewrite(self, name: str, styles: WordStyles) -> Element:
         graphics = self._package.relationships(name)
 
         def read_graphic(key: str) -> Chart | list[str] | None:
@@ -108,7 +108,7 @@ class _WordDocument:
             kind = graphics[key].kind
             return read_chart(self._package, target) if kind == "chart" else read_diagram(self._package, target)
 
-        part = WordXml(self._package.xml(name), self._equations, hidden, read_graphic)
+        part = WordXml(self._package.xml(name), self._equations, styles, read_graphic)
         part.rewrite()
         self._left_out += part.left_out
         return part.root
@@ -142,40 +142,3 @@ _DETAILS = {
     "equation": "It is an object of an earlier equation editor; convert it in Word to have it read.",
     "table of contents entry": "The headings are in the text.",
 }
-
-
-def _hidden_styles(styles: Element | None) -> set[str]:
-    if styles is None:
-        return set()
-    return {
-        style.get(f"{W}styleId") or ""
-        for style in styles.iter(f"{W}style")
-        if style.find(f"{W}rPr/{W}vanish") is not None and style.get(f"{W}type") == "character"
-    }
-
-
-def _name_headings(styles: Element) -> None:
-    """Gives each style with an outline level, its own or that of the style it is based on, the name of a heading."""
-    by_id = {style.get(f"{W}styleId") or "": style for style in styles.iter(f"{W}style")}
-    levels = {key: _outline_level(style, by_id) for key, style in by_id.items()}
-    for key, level in levels.items():
-        name = by_id[key].find(f"{W}name")
-        if level and name is not None and by_id[key].get(f"{W}type") == "paragraph":
-            name.set(f"{W}val", f"heading {min(level, _HEADING_LEVELS)}")
-
-
-def _outline_level(style: Element, by_id: dict[str, Element]) -> int:
-    """From 1 to 9; 0 for text."""
-    seen: list[Element] = []
-    while style not in seen:
-        seen.append(style)
-        level = style.find(f"{W}pPr/{W}outlineLvl")
-        if level is not None:
-            number = level.get(f"{W}val") or ""
-            return int(number) + 1 if number in set("012345678") else 0
-        name = style.find(f"{W}name")
-        if name is not None and (found := re.fullmatch(r"(?i)heading ([1-9])", name.get(f"{W}val") or "")):
-            return int(found[1])
-        base = style.find(f"{W}basedOn")
-        style = by_id.get((base.get(f"{W}val") or "") if base is not None else "", style)
-    return 0
