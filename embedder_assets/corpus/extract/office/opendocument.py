@@ -115,5 +115,5 @@ class _OpenDocument:
 
 
 def _refuse_encrypted(package: Package, thing: str) -> None:
-    if _MANIFEST in package.names and any(package.plain_xml(_MANIFEST).iter("encryption-data")):
+    if _MANIFEST in package.names and package.plain_xml(_MANIFEST).find(".//encryption-data") is not None:
         raise encrypted_office(thing)
