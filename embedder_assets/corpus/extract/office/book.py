@@ -77,8 +77,8 @@ class _Book:
         """The pages of the spine as Markdown."""
         self._refuse_encrypted()
         labels = self._labels()
-        for reference in self._root.findall("./spine/itemref"):
-            item = self._items.get(reference.get("idref", ""))
+        spine = [reference.get("idref", "") for reference in self._root.findall("./spine/itemref")]
+        for item in map(self._items.get, dict.fromkeys(spine)):
             if item is None or "nav" in item.get("properties", "").split():
                 continue
             part = self._part(item)

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from html import escape
+from itertools import repeat
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 from embedder_assets.corpus.extract.extracted import Omission
+from embedder_assets.corpus.extract.limits import over_limit
 from embedder_assets.corpus.extract.office.graphics import read_odf_chart
 from embedder_assets.corpus.extract.office.html_writer import TableCell, html_table, text_table
 from embedder_assets.corpus.extract.office.package import Package, omission
 
 _DEEPEST_HEADING = 6
-_MOST_REPEATED = 1000  # spaces, rows or columns that are alike
+_MOST_REPEATED = 100_000  # cells of tables that are alike
 _INDEXES = {
     "table-of-content",
     "illustration-index",
@@ -54,9 +56,11 @@ _LEFT_OUT = {"annotation": "comment", "hidden-text": "hidden text", "hidden-para
 class OdfText:
     """Writes elements as HTML, and keeps account of what it leaves out."""
 
-    def __init__(self, package: Package, roots: Iterable[Element]) -> None:
+    def __init__(self, package: Package, roots: Iterable[Element], thing: str) -> None:
         """Args: ``roots`` hold the styles, those of the content first."""
         self._package = package
+        self._thing = thing
+        self._repeated = 0
         self._styles: dict[tuple[str, str], Element] = {}
         self._lists: dict[str, Element] = {}
         for root in roots:
@@ -160,7 +164,7 @@ class OdfText:
         return f'<a href="{escape(target)}">{text}</a>' if target.startswith(("http", "mailto:")) else text
 
     def _space(self, element: Element, _anchored: list[Element]) -> str:
-        return _SPACES[element.tag] * min(_number(element, "c"), _MOST_REPEATED)
+        return _SPACES[element.tag]
 
     def _ruby(self, element: Element, anchored: list[Element]) -> str:
         base, *reading = (self.line(each, anchored) for each in element)
@@ -250,8 +254,27 @@ class OdfText:
         return style is not None and next((each.tag for each in style), "") == "list-level-style-number"
 
     def _table(self, table: Element) -> str:
-        rows = ([self._cell(cell) for cell in _repeated(row, _CELLS)] for row in table_rows(table))
+        rows = ([self._cell(cell) for cell in self._repeat(row, _CELLS, "columns")] for row in self._rows(table))
         return html_table([cell for cell in row if cell is not None] for row in rows)
+
+    def _rows(self, table: Element) -> Iterator[Element]:
+        """The rows of a table, those of its header and of its groups included."""
+        for child in table:
+            if child.tag in {"table-header-rows", "table-rows", "table-row-group"}:
+                yield from self._rows(child)
+        yield from self._repeat(table, {"table-row"}, "rows")
+
+    def _repeat(self, parent: Element, names: set[str], kind: str) -> Iterator[Element]:
+        """The children of some names, each as often as it says."""
+        for child in parent:
+            if child.tag not in names:
+                continue
+            times = _number(child, f"number-{kind}-repeated")
+            self._repeated += times - 1
+            if self._repeated > _MOST_REPEATED:
+                expected = f"at most {_MOST_REPEATED:,} rows and cells that repeat each other"
+                raise over_limit(self._thing, kind="too_large", expected=expected, got="more")
+            yield from repeat(child, times)
 
     def _cell(self, cell: Element) -> TableCell | None:
         if cell.tag == "covered-table-cell":
@@ -259,23 +282,6 @@ class OdfText:
         return TableCell(
             self._blocks(cell), _number(cell, "number-rows-spanned"), _number(cell, "number-columns-spanned")
         )
-
-
-def table_rows(table: Element) -> Iterator[Element]:
-    """The rows of a table, those of its header and of its groups included, each as often as it is repeated."""
-    for child in table:
-        if child.tag in {"table-header-rows", "table-rows", "table-row-group"}:
-            yield from table_rows(child)
-        elif child.tag == "table-row":
-            for _ in range(min(_number(child, "number-rows-repeated"), _MOST_REPEATED)):
-                yield child
-
-
-def _repeated(row: Element, names: set[str]) -> Iterator[Element]:
-    for cell in row:
-        if cell.tag in names:
-            for _ in range(min(_number(cell, "number-columns-repeated"), _MOST_REPEATED)):
-                yield cell
 
 
 def _number(element: Element, name: str, otherwise: int = 1) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from embedder_assets.corpus.extract.extracted import Extracted, Omission, Value
 from embedder_assets.corpus.extract.html import markdown_of_html
 from embedder_assets.corpus.extract.limits import DocumentLimits
-from embedder_assets.corpus.extract.office.odf_sheets import read_sheet
+from embedder_assets.corpus.extract.office.odf_sheets import SheetReader
 from embedder_assets.corpus.extract.office.odf_text import OdfText
 from embedder_assets.corpus.extract.office.package import (
     Package,
@@ -57,18 +57,18 @@ def extract_odf_sheets(data: bytes, thing: str, limits: DocumentLimits) -> Extra
     with open_package(data, thing, limits) as package:
         document = _OpenDocument(package, thing, ".ods")
         hidden: list[str] = []
-        errors: list[str] = []
+        reader = SheetReader(thing)
 
         def sheets() -> Iterator[Sheet]:
             for table in document.body.iterfind("table"):
                 if document.text.style(table).get("display") == "false":
                     hidden.append(table.get("name", ""))
                 else:
-                    yield read_sheet(table, errors)
+                    yield reader.read(table)
 
         text = sheets_markdown(sheets(), thing, limits)
         comments = sum(1 for _ in document.body.iter("annotation"))
-        named = (*omission("hidden sheet", hidden), *omission("cell with an error", errors))
+        named = (*omission("hidden sheet", hidden), *omission("cell with an error", reader.errors))
         omissions = (*named, Omission("comment", comments)) if comments else named
         return document.extracted(text, omissions=omissions)
 
@@ -94,7 +94,7 @@ class _OpenDocument:
             raise unreadable_office(thing, got, expected=f"a {suffix} file")
         self.body = body
         styles = [root, *([package.plain_xml(_STYLES)] if _STYLES in package.names else [])]
-        self.text = OdfText(package, styles)
+        self.text = OdfText(package, styles, thing)
 
     def extracted(self, *parts: str, omissions: tuple[Omission, ...] = ()) -> Extracted:
         """The parts of the text one after the other, with what the document says of itself and lacks."""

@@ -52,14 +52,21 @@ def sheets_markdown(sheets: Iterable[Sheet], thing: str, limits: DocumentLimits)
     chars = 0
     for sheet in sheets:
         _fill_merged(sheet, thing)
+        chars += sum(len(cell.text) + 1 for row in sheet.rows.values() for cell in row.values())
+        if chars > limits.text_chars:
+            raise too_long(thing, limits)
         blocks = [block for table in _tables(sheet.rows) for block in _table_blocks(table, thing, limits)]
         blocks += [_paragraph(note, thing, limits) for note in sheet.notes]
         if blocks:
             parts += [f"## {' '.join(sheet.name.split())}\n", *blocks]
-            chars += sum(map(len, blocks))
-        if chars > limits.text_chars:
-            raise too_long(thing, limits)
     return "\n".join(parts)
+
+
+def refuse_many_cells(count: int, sheet: str, thing: str) -> None:
+    """Raises a DocumentError of kind ``too_large`` for more cells than any table has that people fill."""
+    if count > _MOST_CELLS:
+        expected = f"at most {_MOST_CELLS:,} cells that are merged or repeat each other"
+        raise over_limit(thing, kind="too_large", expected=expected, got=f"more on the sheet {sheet}")
 
 
 def _fill_merged(sheet: Sheet, thing: str) -> None:
@@ -76,13 +83,7 @@ def _fill_merged(sheet: Sheet, thing: str) -> None:
             if at in sheet.rows:
                 columns = range(left, min(right, last_column) + 1)
                 filled += len(columns)
-                if filled > _MOST_CELLS:
-                    raise over_limit(
-                        thing,
-                        kind="too_large",
-                        expected=f"at most {_MOST_CELLS:,} cells in merged ones",
-                        got=f"more on the sheet {sheet.name}",
-                    )
+                refuse_many_cells(filled, sheet.name, thing)
                 for column in columns:
                     sheet.rows[at].setdefault(column, cell)
 

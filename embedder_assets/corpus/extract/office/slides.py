@@ -60,8 +60,8 @@ class _Presentation:
         """The slides that are shown, as HTML."""
         targets = self._package.relationships(self._main)
         root = self._package.plain_xml(self._main)
-        for number, each in enumerate(root.findall("./sldIdLst/sldId"), start=1):
-            part = targets[each.get("r:id", "")].target
+        parts = [targets[each.get("r:id", "")].target for each in root.findall("./sldIdLst/sldId")]
+        for number, part in enumerate(dict.fromkeys(parts), start=1):
             slide = _Slide(self._package, part, self.equations, self._counts)
             if slide.is_hidden:
                 self._hidden.append(f"{number} {slide.title}".strip())
