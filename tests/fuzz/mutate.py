@@ -9,7 +9,7 @@ import re
 import zipfile
 from collections.abc import Callable
 
-from tests.fuzz.seeds import ROWS, SEEDS, WORDS
+from tests.fuzz.seeds import MAIN_PARTS, ROWS, SEEDS, WORDS
 
 LARGEST = 50_000
 Damage = Callable[[random.Random, bytes, str], bytes]
@@ -17,8 +17,8 @@ Damage = Callable[[random.Random, bytes, str], bytes]
 
 def document(chance: random.Random, suffix: str) -> bytes:
     """A damaged document of a format."""
-    if suffix == ".docx" and chance.random() < 0.7:
-        return _word(chance)
+    if suffix in MAIN_PARTS and chance.random() < 0.7:
+        return _packed(chance, suffix)
     return _damaged(chance, SEEDS[suffix], suffix)
 
 
@@ -33,24 +33,24 @@ def line(chance: random.Random) -> bytes:
     return content.replace(b"\n", b" ").strip() or b"{}"
 
 
-def _word(chance: random.Random) -> bytes:
+def _packed(chance: random.Random, suffix: str) -> bytes:
     """Damage inside the parts of the archive, which itself is whole: from outside, its check sums stop most damage."""
     file = io.BytesIO()
     with (
-        zipfile.ZipFile(io.BytesIO(SEEDS[".docx"])) as source,
+        zipfile.ZipFile(io.BytesIO(SEEDS[suffix])) as source,
         zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as target,
     ):
-        names = [name for name in source.namelist() if name.endswith((".xml", ".rels"))]
-        struck = {"word/document.xml"} if chance.random() < 0.6 else set(chance.sample(names, 2))
+        names = [name for name in source.namelist() if name.endswith((".xml", ".rels", ".opf", ".xhtml"))]
+        struck = {MAIN_PARTS[suffix]} if chance.random() < 0.6 else set(chance.sample(names, 2))
         for name in source.namelist():
             content = source.read(name)
-            target.writestr(name, _damaged(chance, content, ".docx") if name in struck else content)
+            target.writestr(name, _damaged(chance, content, suffix) if name in struck else content)
     return file.getvalue()
 
 
 def _damaged(chance: random.Random, content: bytes, suffix: str) -> bytes:
     # Where one wrong byte ends the reading, much of the damage leaves the whole well-formed.
-    strict = suffix == ".docx"
+    strict = suffix in MAIN_PARTS
     damages = WELL_FORMED if strict and chance.random() < 0.95 else DAMAGES
     for _ in range(chance.choice((1, 1, 2, 3) if strict else (1, 1, 2, 3, 5, 10, 30))):
         content = chance.choice(damages)(chance, content, suffix)[:LARGEST]
