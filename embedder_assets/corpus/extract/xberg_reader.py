@@ -33,7 +33,7 @@ def read_with_xberg(data: bytes, media_type: str, thing: str, limits: DocumentLi
     from xberg import ExtractInput, extract
 
     async def read() -> ExtractedDocument:
-        given = ExtractInput(kind="bytes", bytes=data, mime_type=media_type)
+        given = ExtractInput("bytes", data, mime_type=media_type)
         result = await extract(given, _config(limits))
         if not result.results:
             raise _failed(thing, "; ".join(error.message for error in result.errors) or "nothing")
