@@ -73,6 +73,7 @@ class _WordDocument:
             unknown = _UNKNOWN.match(message.message)
             if unknown and not _SHOWS_NOTHING.fullmatch(unknown[1]):
                 self._unknown[unknown[1]] += 1
+            self._left_out["symbol"] += message.message.startswith("A w:sym element")
         html = _ITEM.sub(r'<li value="\2">\1', result.value)
         html = _NUMBER_ELSEWHERE.sub(r"\1. ", html)
         html = _WAY_BACK.sub("", _NOTE_REFERENCE.sub(r"\1", html))
@@ -119,7 +120,7 @@ class _WordDocument:
         comments = sum(len(self._package.xml(part).findall(f"{W}comment")) for part in parts)
         if comments:
             yield Omission("comment", comments, "Comments are not part of the document.")
-        for part, number in self._left_out.items():
+        for part, number in (+self._left_out).items():
             yield Omission(part, number, _DETAILS.get(part, ""))
         for kind in ("header", "footer"):
             yield from omission(f"page {kind}", list(dict.fromkeys(self._furniture(kind))))
@@ -140,5 +141,6 @@ _DETAILS = {
     "hidden text": "It is formatted as hidden.",
     "image without description": "A description of the image becomes text.",
     "equation": "It is an object of an earlier equation editor; convert it in Word to have it read.",
+    "symbol": "It is a character of a font that gives no word for it.",
     "table of contents entry": "The headings are in the text.",
 }

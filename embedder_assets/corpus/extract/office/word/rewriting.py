@@ -33,7 +33,6 @@ _OUTLINE_LEVELS = set("012345678")  # 9 is text
 _OFF = {"0", "false", "off", "none"}
 # Elements around content that mammoth would leave out with their content.
 _WRAPPERS = {W + name for name in ("fldSimple", "bdo", "dir", "moveTo", "ins", "smartTag", "customXml")}
-_REMOVED = {W + "del": "deletion", W + "moveFrom": "deletion"}
 
 
 class WordXml:
@@ -69,6 +68,7 @@ class WordXml:
             self._keep_forms,
             self._move_graphics,
             self._unwrap,
+            self._join_drop_caps,
             self._complete_rows,
             self._mark_headings,
         )
@@ -93,10 +93,12 @@ class WordXml:
             self._replace(element, [] if chosen is None else list(chosen))
 
     def _drop_what_is_not_shown(self) -> None:
-        for element in self._elements(*_REMOVED):
-            inner = element if element.tag == W + "moveFrom" else None
-            if inner is None and self._text(element):
+        for row in self._elements(W + "tr"):
+            if row.find(f"{W}trPr/{W}del") is not None:
                 self.left_out["deletion"] += 1
+                self._replace(row, [])
+        for element in self._elements(W + "del", W + "moveFrom"):
+            self.left_out["deletion"] += element.tag == W + "del" and bool(self._text(element))
             self._replace(element, [])
         for run in self._elements(W + "r"):
             if self._is_hidden(run):
@@ -201,8 +203,9 @@ class WordXml:
             if (ole.get("ProgID") or "").startswith(("Equation", "Mathtype")):
                 self.left_out["equation"] += 1
             return ""
-        names = _named(graphic, _DRAWING + "docPr", _VML + "shape", _VML + "rect")
-        text = next((found for each in names for key in ("descr", "alt", "title") if (found := each.get(key))), "")
+        names = _named(graphic, _DRAWING + "docPr", _VML + "textpath", _VML + "shape", _VML + "rect")
+        keys = ("descr", "string", "alt", "title")
+        text = next((found for each in names for key in keys if (found := each.get(key))), "")
         pictured = any(each.tag.endswith(("}blip", "}imagedata")) for each in graphic.iter())
         self.left_out["image without description"] += pictured and not text
         return f" {text} " if text else ""
@@ -210,6 +213,20 @@ class WordXml:
     def _unwrap(self) -> None:
         for element in reversed(list(self._elements(*_WRAPPERS))):
             self._replace(element, [each for each in element if each.tag != W + "customXmlPr"])
+
+    def _join_drop_caps(self) -> None:
+        """A large first letter, which is a paragraph of its own, goes back to its word."""
+        for properties in self._elements(W + "framePr"):
+            letter = self._parents.get(self._parents[properties])
+            if letter is None or letter.tag != W + "p" or not properties.get(W + "dropCap"):
+                continue
+            parent = self._parents[letter]
+            at = list(parent).index(letter)
+            following = parent[at + 1] if at + 1 < len(parent) else None
+            if following is not None and following.tag == W + "p":
+                first = 1 if following.find(W + "pPr") is not None else 0
+                following[first:first] = letter.findall(W + "r")
+                parent.remove(letter)
 
     def _complete_rows(self) -> None:
         """The first row of a table is its header, and rows begin and end where the table does."""

@@ -135,6 +135,29 @@ def test_deletion_goes_and_insertion_stays(extract):
     assert [(each.part, each.count) for each in found.omissions] == [("deletion", 1)]
 
 
+def test_deleted_row_of_a_table_goes(extract):
+    body = table(["Part", "Count"], ["Relay", "12"], ["Fuse", "7"])
+    deleted = body.replace(
+        '<w:tr><w:tc><w:p><w:pPr></w:pPr><w:r><w:rPr></w:rPr><w:t xml:space="preserve">Relay',
+        "<w:tr><w:trPr><w:del w:id='1'/></w:trPr><w:tc><w:p><w:r><w:t>Relay",
+    )
+    found = extract(".docx", word_file(deleted))
+    assert found.text == "| Part | Count |\n| --- | --- |\n| Fuse | 7 |\n"
+    assert [(each.part, each.count) for each in found.omissions] == [("deletion", 1)]
+
+
+def test_drop_cap_goes_back_to_its_word(extract):
+    body = paragraph("O", '<w:framePr w:dropCap="drop"/>') + paragraph("nce upon a time")
+    assert extract(".docx", word_file(body)).text == "Once upon a time\n"
+
+
+def test_symbol_without_a_word_is_named(extract):
+    marks = '<w:r><w:sym w:font="Wingdings" w:char="F0FC"/><w:sym w:font="Ours" w:char="F001"/></w:r>'
+    found = extract(".docx", word_file(paragraph(run("done ") + marks)))
+    assert found.text == "done ✓\n"
+    assert [(each.part, each.count) for each in found.omissions] == [("symbol", 1)]
+
+
 def test_values_of_forms_are_text(extract):
     box = "<w:ffData><w:checkBox>{}</w:checkBox></w:ffData>".format
     lines = '<w:listEntry w:val="red"/><w:listEntry w:val="blue"/>'
