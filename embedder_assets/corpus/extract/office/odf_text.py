@@ -68,6 +68,7 @@ class OdfText:
                 self._styles.setdefault((style.get("family", ""), style.get("name", "")), style)
             for style in root.iter("list-style"):
                 self._lists.setdefault(style.get("name", ""), style)
+        self._last_numbers: dict[str, int] = {}
         self._notes: list[str] = []
         self._counts: Counter[str] = Counter()
         self._embedded: list[str] = []
@@ -210,6 +211,8 @@ class OdfText:
     def _frame(self, frame: Element) -> str:
         """A frame that stands alone: a table, a text box, an object or a picture."""
         if frame.get("class") in {"page-number", "date-time", "footer", "header"}:
+            named = frame.get("class") in {"footer", "header"} and "".join(frame.itertext()).strip()
+            self._counts[f"page {frame.get('class')}"] += bool(named)
             return ""
         for child in frame:
             if child.tag in {"text-box", "table"}:
@@ -239,15 +242,16 @@ class OdfText:
         return title + text_table(found.rows)
 
     def _list(self, element: Element) -> str:
-        ordered = self._is_ordered(element)
+        if not self._is_ordered(element):
+            return f"<ul>{''.join(f'<li>{self._blocks(item)}</li>' for item in element)}</ul>"
+        name = element.get("style-name", "")
+        number = self._last_numbers.get(name, 0) if element.get("continue-numbering") == "true" else 0
         items = []
         for item in element:
-            inner = self._blocks(item)
-            start = item.get("start-value", "")
-            number = f' value="{start}"' if ordered and start.isdigit() else ""
-            items.append(f"<li{number}>{inner}</li>" if item.tag == "list-item" else inner)
-        tag = "ol" if ordered else "ul"
-        return f"<{tag}>{''.join(items)}</{tag}>" if items else ""
+            number = _number(item, "start-value", number + 1)
+            items.append(f'<li value="{number}">{self._blocks(item)}</li>')
+        self._last_numbers[name] = number
+        return f"<ol>{''.join(items)}</ol>"
 
     def _is_ordered(self, element: Element) -> bool:
         style = self._lists.get(element.get("style-name", ""))

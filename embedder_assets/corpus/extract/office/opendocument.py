@@ -6,6 +6,7 @@ The elements are those of OpenDocument 1.3, part 3 (https://docs.oasis-open.org/
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from embedder_assets.corpus.extract.extracted import Extracted, Omission, Value
 from embedder_assets.corpus.extract.html import markdown_of_html
@@ -20,7 +21,7 @@ from embedder_assets.corpus.extract.office.package import (
     unreadable_office,
 )
 from embedder_assets.corpus.extract.office.properties import properties_of
-from embedder_assets.corpus.extract.office.sheets import Sheet, sheets_markdown
+from embedder_assets.corpus.extract.office.sheets import Sheet, sheets_markdown, title_of
 
 _CONTENT, _META, _MANIFEST, _STYLES = "content.xml", "meta.xml", "META-INF/manifest.xml", "styles.xml"
 _BODIES = {"text": ".odt", "presentation": ".odp", "spreadsheet": ".ods"}
@@ -57,6 +58,7 @@ def extract_odf_sheets(data: bytes, thing: str, limits: DocumentLimits) -> Extra
     with open_package(data, thing, limits) as package:
         document = _OpenDocument(package, thing, ".ods")
         hidden: list[str] = []
+        names: list[str] = []
         reader = SheetReader(thing)
 
         def sheets() -> Iterator[Sheet]:
@@ -64,13 +66,15 @@ def extract_odf_sheets(data: bytes, thing: str, limits: DocumentLimits) -> Extra
                 if document.text.style(table).get("display") == "false":
                     hidden.append(table.get("name", ""))
                 else:
+                    names.append(table.get("name", ""))
                     yield reader.read(table)
 
         text = sheets_markdown(sheets(), thing, limits)
         comments = sum(1 for _ in document.body.iter("annotation"))
         named = (*omission("hidden sheet", hidden), *omission("cell with an error", reader.errors))
         omissions = (*named, Omission("comment", comments)) if comments else named
-        return document.extracted(text, omissions=omissions)
+        found = document.extracted(text, omissions=omissions)
+        return replace(found, title=found.title or title_of(names, thing))
 
 
 class _OpenDocument:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from html import escape
+from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from embedder_assets.corpus.extract.html import markdown_of_html
@@ -12,6 +14,11 @@ from embedder_assets.corpus.extract.limits import DocumentLimits, over_limit, to
 from embedder_assets.corpus.extract.markdown_table import markdown_table
 
 _MOST_CELLS = 5_000_000  # with those that merged cells fill; a sheet of Excel may claim 17 thousand million
+
+# The names that programs give to sheets, in their languages.
+_GIVEN_NAME = re.compile(
+    r"(?i)(?:sheet|table|tabelle|feuil(?:le)?|hoja|planilha|foglio|blad|ark|list|лист|工作表)\s*\d*"
+)
 
 
 class Cell(NamedTuple):
@@ -40,6 +47,11 @@ class Sheet:
     rows: dict[int, dict[int, Cell]] = field(default_factory=dict)
     merged: list[Range] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+
+def title_of(names: Iterable[str], thing: str) -> str:
+    """The title of a file that states none: the first name of a sheet that a person gave, or that of the file."""
+    return next((name for name in names if not _GIVEN_NAME.fullmatch(name)), PurePosixPath(thing).stem)
 
 
 def sheets_markdown(sheets: Iterable[Sheet], thing: str, limits: DocumentLimits) -> str:
@@ -126,7 +138,7 @@ def _beside(grid: Grid) -> Iterator[Grid]:
 
 
 def _table_blocks(grid: Grid, thing: str, limits: DocumentLimits) -> Iterator[str]:
-    """What stands alone above the header as paragraphs, then the table; values without words become one too."""
+    """What stands alone above the header as paragraphs, then the table; a column or a row of words is a paragraph."""
     columns = sorted({column for _, cells in grid for column in cells})
     first = 0
     while first < len(grid) and len(columns) > 1 and len({cell.text for cell in grid[first][1].values()}) == 1:
@@ -137,6 +149,9 @@ def _table_blocks(grid: Grid, thing: str, limits: DocumentLimits) -> Iterator[st
     table = grid[first:]
     if not table:
         return
+    if len(columns) == 1 and not any(cell.is_value for _, cells in table for cell in cells.values()):
+        yield _paragraph("\n".join(cells[columns[0]].text for _, cells in table), thing, limits)
+        return
     if len(table) == 1:
         yield _paragraph(" ".join(cell.text for _, cell in sorted(table[0][1].items())), thing, limits)
         return
@@ -144,4 +159,4 @@ def _table_blocks(grid: Grid, thing: str, limits: DocumentLimits) -> Iterator[st
 
 
 def _paragraph(text: str, thing: str, limits: DocumentLimits) -> str:
-    return markdown_of_html(f"<p>{escape(text)}</p>", thing, limits)
+    return markdown_of_html(f"<p>{'<br>'.join(map(escape, text.splitlines()))}</p>", thing, limits)

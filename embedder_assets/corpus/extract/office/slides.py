@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from html import escape
+from pathlib import PurePosixPath
 from xml.etree.ElementTree import Element
 
 from embedder_assets.corpus.extract.extracted import Extracted, Omission
@@ -42,15 +43,27 @@ def extract_slides(data: bytes, thing: str, limits: DocumentLimits) -> Extracted
             offsets.append(len(text))
             text += slide
         title, metadata = core_properties(package)
-        return Extracted(text, title, metadata, tuple(presentation.omissions()), tuple(offsets))
+        return Extracted(
+            text,
+            title or presentation.title or PurePosixPath(thing).stem,
+            metadata,
+            tuple(presentation.omissions()),
+            tuple(offsets),
+        )
 
 
 class _Presentation:
-    """A package whose main part is a presentation."""
+    """A package whose main part is a presentation.
+
+    Attributes:
+        title: Of the first slide that has one, once the slides are read.
+        equations: Those of its slides.
+    """
 
     def __init__(self, package: Package, main: str) -> None:
         self._package = package
         self._main = main
+        self.title = ""
         self._hidden: list[str] = []
         self._footers: list[str] = []
         self._counts: Counter[str] = Counter()
@@ -66,6 +79,7 @@ class _Presentation:
             if slide.is_hidden:
                 self._hidden.append(f"{number} {slide.title}".strip())
                 continue
+            self.title = self.title or slide.title
             yield slide.html(number)
             self._footers += slide.footers()
             for comments in self._package.related(part, "comments"):

@@ -20,7 +20,7 @@ from embedder_assets.corpus.extract.limits import DocumentLimits
 from embedder_assets.corpus.extract.office.graphics import read_chart
 from embedder_assets.corpus.extract.office.package import Package, omission, open_package, texts
 from embedder_assets.corpus.extract.office.properties import core_properties
-from embedder_assets.corpus.extract.office.sheets import Cell, Range, Sheet, sheets_markdown
+from embedder_assets.corpus.extract.office.sheets import Cell, Range, Sheet, sheets_markdown, title_of
 
 _NS = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 _REFERENCE = re.compile(r"\$?([A-Z]{1,3})\$?(\d{1,7})")
@@ -35,7 +35,9 @@ _BUILTIN = {
 }
 _LITERAL = re.compile(r'"[^"]*"|\\.|_.|\*.')
 _BRACKETS = re.compile(r"\[(?!h+\]|m+\]|s+\])[^\]]*\]", re.IGNORECASE)
-_CURRENCY = re.compile(r'\[\$([^-\]]+)(?:-[^\]]*)?\]|"\s*([A-Z]{3}|\W)\s*"|([€£¥$₹])')
+_CURRENCY = re.compile(
+    r'\[\$([^-\]]+)(?:-[^\]]*)?\]|"\s*([A-Z]{3}|[^\w\s])\s*"|([€£¥$₹])|[0#?]\s*"([^"]+)"'
+)  # or another unit
 _SIGNIFICANT = 15  # digits that Excel keeps; what a double has beyond them is noise
 _SMALLEST, _LARGEST = Decimal("1e-9"), Decimal("1e21")  # of numbers that are written without an exponent
 _NAMED = 5
@@ -53,11 +55,15 @@ def extract_workbook(data: bytes, thing: str, limits: DocumentLimits) -> Extract
         workbook = _Workbook(package, package.main_part(thing, ".xlsx"))
         text = sheets_markdown(workbook.sheets(), thing, limits)
         title, metadata = core_properties(package)
-        return Extracted(text, title, metadata, tuple(workbook.omissions()))
+        return Extracted(text, title or title_of(workbook.names, thing), metadata, tuple(workbook.omissions()))
 
 
 class _Workbook:
-    """A package whose main part is a workbook."""
+    """A package whose main part is a workbook.
+
+    Attributes:
+        names: Of the sheets that are shown, once they are read.
+    """
 
     def __init__(self, package: Package, main: str) -> None:
         self._package = package
@@ -68,6 +74,7 @@ class _Workbook:
         properties = self._root.find("workbookPr")
         from_1904 = properties is not None and properties.get("date1904") in {"1", "true"}
         self._epoch = datetime.datetime(1904, 1, 1) if from_1904 else datetime.datetime(1899, 12, 30)
+        self.names: list[str] = []
         self._hidden: list[str] = []
         self._valueless: list[str] = []
         self._errors: list[str] = []
@@ -81,6 +88,7 @@ class _Workbook:
             if each.get("state", "visible") != "visible":
                 self._hidden.append(name)
             elif relation is not None and relation.target in self._package.names:
+                self.names.append(name)
                 yield self._sheet(name, relation.target)
 
     def omissions(self) -> Iterator[Omission]:

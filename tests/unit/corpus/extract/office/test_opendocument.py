@@ -103,6 +103,18 @@ def test_what_is_not_shown_is_named(extract):
 
 
 @NEEDS_HTML
+def test_list_of_a_text_goes_on(extract):
+    styles = '<text:list-style style:name="L"><text:list-level-style-number text:level="1"/></text:list-style>'
+    item = "<text:list-item {}>{}</text:list-item>".format
+    first = item('text:start-value="3"', line("a")) + item("", line("b"))
+    body = (
+        f'<text:list text:style-name="L">{first}</text:list>{line("between")}'
+        f'<text:list text:style-name="L" text:continue-numbering="true">{item("", line("c"))}</text:list>'
+    )
+    assert extract(".odt", odf_file("text", body, styles=styles)).text == "3. a\n4. b\n\nbetween\n\n5. c\n"
+
+
+@NEEDS_HTML
 def test_equation_of_a_text_is_kept(extract):
     math = (
         '<math xmlns="http://www.w3.org/1998/Math/MathML"><semantics><mfrac><mi>v</mi><mi>t</mi></mfrac>'

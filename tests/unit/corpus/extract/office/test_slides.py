@@ -77,6 +77,15 @@ def test_shapes_are_read_as_they_are_seen(extract):
     assert extract(".pptx", deck(build)).text.split() == ["##", "Slide", "1", "left", "right", "bottom", "grouped"]
 
 
+def test_deck_is_titled_by_its_first_title(extract):
+    def build(made):
+        box(add(made, "", BLANK), "no title", 1, 1)
+        add(made, "Costs")
+
+    assert extract(".pptx", deck(build)).title == "Costs"
+    assert extract(".pptx", deck(lambda made: box(add(made, "", BLANK), "words", 1, 1))).title == "a"
+
+
 def test_hidden_slide_is_left_out_and_named(extract):
     def build(made):
         add(made, "Shown")

@@ -6,6 +6,7 @@ import datetime
 import io
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import pytest
 import xlsxwriter
@@ -93,7 +94,7 @@ def test_values_are_written_as_they_are_shown(extract):
         "0.3",
         "0.0000001",
         "12345678901234",
-        "3",
+        "3 days",
         "TRUE",
     ]
 
@@ -114,6 +115,20 @@ def test_dates_count_from_1904_where_the_file_says_so(extract):
     early = part_of(data, "xl/workbook.xml").replace("<workbookPr ", '<workbookPr date1904="1" ')
     assert "1904-01-02" in extract(".xlsx", with_parts(data, {"xl/workbook.xml": early})).text
     assert "1900-01-01" in extract(".xlsx", data).text
+
+
+@pytest.mark.parametrize(("names", "title"), [(["Sheet1", "Prices"], "Prices"), (["Tabelle1"], "a")])
+def test_workbook_without_title_has_a_name(extract, names, title):
+    def fill(book):
+        for name in names:
+            book.add_worksheet(name).write(0, 0, "word")
+
+    assert extract(".xlsx", workbook(fill)).title == title
+
+
+def test_column_of_words_is_a_paragraph(extract):
+    text = text_of(extract, ["Report of May"], ["Prepared by Ada"], ["# of pages: 3"])
+    assert [line.strip() for line in text.splitlines()] == ["## Data", "", "Report of May", "Prepared by Ada", mock.ANY]
 
 
 def test_title_above_a_table_is_a_paragraph(extract):
@@ -189,7 +204,7 @@ def test_raised_digit_of_a_cell_keeps_its_mark(extract):
         raised = book.add_format({"font_script": 1})
         sheet_of(["Area"])(book).write_rich_string("A2", "25 m", raised, "2", " or more")
 
-    assert "| 25 m^2 or more |" in extract(".xlsx", workbook(fill)).text
+    assert "25 m^2 or more\n" in extract(".xlsx", workbook(fill)).text
 
 
 def test_far_cell_costs_nothing(extract):
