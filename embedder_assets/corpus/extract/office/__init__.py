@@ -2,8 +2,8 @@
 
 All but spreadsheets and RTF become HTML first, which ``html`` turns into Markdown, so that tables, marks and escapes
 are the same as of a web page. ``package`` opens the archives and names what of any of them is left out, ``properties``
-reads what files say of themselves. Mammoth reads Word, after ``word.rewriting`` made text of what it would leave out;
-xberg reads RTF and the equations of Word (``equations``). The others have no library that loses as little.
+reads what files say of themselves. xberg reads RTF and the equations of Office (``equations``). The elements of the
+other formats are read here, since no library that was tried names what it leaves out, and each left out much.
 """
 
 from collections.abc import Callable

@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 
 class Item(NamedTuple):
-    """An item of a list: its level from 0, its content as HTML, and whether its list has numbers."""
+    """An item of a list: its level from 0, its content as HTML, and its number, if its list has numbers."""
 
     level: int
     html: str
-    ordered: bool = False
+    number: int | None = None
 
 
 class TableCell(NamedTuple):
@@ -28,7 +28,7 @@ def html_list(items: Sequence[Item]) -> str:
     parts: list[str] = []
     open_lists: list[tuple[int, str]] = []
     for item in items:
-        tag = "ol" if item.ordered else "ul"
+        tag = "ul" if item.number is None else "ol"
         while open_lists and open_lists[-1][0] > item.level:
             parts.append(f"</li></{open_lists.pop()[1]}>")
         if open_lists and open_lists[-1] == (item.level, tag):
@@ -38,7 +38,7 @@ def html_list(items: Sequence[Item]) -> str:
                 parts.append(f"</li></{open_lists.pop()[1]}>")
             parts.append(f"<{tag}>")
             open_lists.append((item.level, tag))
-        parts.append(f"<li>{item.html}")
+        parts.append(f"<li>{item.html}" if item.number is None else f'<li value="{item.number}">{item.html}')
     parts += [f"</li></{tag}>" for _, tag in reversed(open_lists)]
     return "".join(parts)
 

@@ -184,6 +184,9 @@ class _Slide:
         for paragraph, line in lines:
             item = _item(paragraph, line, bulleted=bulleted)
             if item is not None:
+                above = next((each for each in reversed(items) if each.level <= item.level), None)
+                if item.number is not None and above is not None and above.level == item.level:
+                    item = item._replace(number=(above.number or 0) + 1)
                 items.append(item)
                 continue
             parts += [html_list(items), f"<p>{line}</p>"]
@@ -224,8 +227,8 @@ def _item(paragraph: Element, line: str, *, bulleted: bool) -> Item | None:
     if properties is not None:
         if properties.find("buNone") is not None:
             return None
-        if properties.find("buAutoNum") is not None:
-            return Item(level, line, ordered=True)
+        if (numbers := properties.find("buAutoNum")) is not None:
+            return Item(level, line, _number(numbers, "startAt"))
         bulleted = bulleted or properties.find("buChar") is not None
     return Item(level, line) if bulleted else None
 

@@ -1,4 +1,4 @@
-"""Word documents: ``rewriting`` makes text of what mammoth would leave out, with ``styles`` and ``numbering``."""
+"""Word documents: ``rewriting`` reduces them to what is shown, ``writer`` makes HTML of it by ``styles`` and ``numbering``."""
 
 from embedder_assets.corpus.extract.office.word.document import extract_word
 

@@ -1,13 +1,10 @@
-"""Word documents (DOCX) through mammoth, which reads the styles: a heading there becomes a heading here."""
+"""Word documents (DOCX): the body and its notes as Markdown, and what of the document is in neither."""
 
 from __future__ import annotations
 
-import io
 import re
-import zipfile
 from collections import Counter
 from collections.abc import Iterator
-from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 from embedder_assets.corpus.extract.extracted import Extracted, Omission
@@ -18,22 +15,10 @@ from embedder_assets.corpus.extract.office.graphics import Chart, read_chart, re
 from embedder_assets.corpus.extract.office.package import Package, omission, open_package, texts
 from embedder_assets.corpus.extract.office.properties import core_properties
 from embedder_assets.corpus.extract.office.word.numbering import W
-from embedder_assets.corpus.extract.office.word.rewriting import ITEM_NUMBER, WordXml
+from embedder_assets.corpus.extract.office.word.rewriting import WordXml
 from embedder_assets.corpus.extract.office.word.styles import WordStyles
+from embedder_assets.corpus.extract.office.word.writer import WordHtml
 
-_STYLE_MAP = """
-p[style-name='Title'] => h1:fresh
-p[style-name='Code'] => pre:separator('\\n')
-p[style-name='Source Code'] => pre:separator('\\n')
-p[style-name='HTML Preformatted'] => pre:separator('\\n')
-"""
-_NOTE_REFERENCE = re.compile(r'<sup>(<a href="#(?:foot|end)note-[^"]*" id="[^"]*">\[\d+\]</a>)</sup>')
-_WAY_BACK = re.compile(r' ?<a href="#(?:foot|end)note-ref-[^"]*">↑</a>')
-_ITEM = re.compile(rf"<li>((?:<p>)?){ITEM_NUMBER.format(r'([0-9]+)')}")
-_NUMBER_ELSEWHERE = re.compile(ITEM_NUMBER.format(r"([0-9]+)"))
-_UNKNOWN = re.compile(r"An unrecognised element was ignored: .*[:}](\w+)$")
-# What mammoth does not know and what shows nothing, or is named as something else.
-_SHOWS_NOTHING = re.compile(r"altChunk|subDoc|annotationRef|\w*(?:Ref|Range(?:Start|End)|perm(?:Start|End)|Pr)")
 _PAGE_NUMBER = re.compile(r"[\W\d]*(?:(?:page|seite|of|von|de|sur)[\W\d]*)*", re.IGNORECASE)
 
 
@@ -61,40 +46,22 @@ class _WordDocument:
         self._limits = limits
         self._equations = EquationText()
         self._left_out: Counter[str] = Counter()
-        self._unknown: Counter[str] = Counter()
 
     def markdown(self) -> str:
-        import mammoth
-
-        result = mammoth.convert_to_html(
-            io.BytesIO(self._rewritten()), style_map=_STYLE_MAP, convert_image=lambda _: []
-        )
-        for message in result.messages:
-            unknown = _UNKNOWN.match(message.message)
-            if unknown and not _SHOWS_NOTHING.fullmatch(unknown[1]):
-                self._unknown[unknown[1]] += 1
-            self._left_out["symbol"] += message.message.startswith("A w:sym element")
-        html = _ITEM.sub(r'<li value="\2">\1', result.value)
-        html = _NUMBER_ELSEWHERE.sub(r"\1. ", html)
-        html = _WAY_BACK.sub("", _NOTE_REFERENCE.sub(r"\1", html))
+        styles = WordStyles(*(self._xml(self._related(kind)) for kind in ("styles", "numbering")))
+        notes = {kind: self._notes(self._related(kind), styles) for kind in ("footnotes", "endnotes")}
+        writer = WordHtml(styles, notes)
+        html = writer.document(self._rewrite(self._main, styles), self._package.relationships(self._main))
+        self._left_out["symbol"] += writer.unknown_symbols
         text = markdown_of_html(html, self._thing, self._limits)
         return self._equations.fill([text], self._thing, self._limits)[0]
 
-    def _rewritten(self) -> bytes:
-        """The document as mammoth gets it: its parts of XML, rewritten."""
-        styles, numbering = (self._related(kind) for kind in ("styles", "numbering"))
-        rewritten = {name: self._package.xml(name) for name in (styles, numbering) if name}
-        found = WordStyles(rewritten.get(styles), rewritten.get(numbering))
-        notes = self._package.related(self._main, "footnotes", "endnotes")
-        rewritten |= {name: self._rewrite(name, found) for name in (self._main, *notes)}
-        file = io.BytesIO()
-        with zipfile.ZipFile(file, "w") as archive:
-            for name in self._package.names:
-                if name in rewritten:
-                    archive.writestr(name, ElementTree.tostring(rewritten[name]))
-                elif name.endswith((".xml", ".rels")):
-                    archive.writestr(name, self._package.read(name))
-        return file.getvalue()
+    def _xml(self, name: str) -> Element | None:
+        return self._package.xml(name) if name else None
+
+    def _notes(self, name: str, styles: WordStyles) -> dict[str, Element]:
+        root = self._rewrite(name, styles) if name else ()
+        return {each.get(f"{W}id") or "": each for each in root if not each.get(f"{W}type")}
 
     def _related(self, kind: str) -> str:
         return next(iter(self._package.related(self._main, kind)), "")
@@ -124,8 +91,6 @@ class _WordDocument:
             yield Omission(part, number, _DETAILS.get(part, ""))
         for kind in ("header", "footer"):
             yield from omission(f"page {kind}", list(dict.fromkeys(self._furniture(kind))))
-        for name, number in self._unknown.items():
-            yield Omission(f"element {name}", number)
         yield from self._package.losses(self._package.related(self._main, "aFChunk", "subDocument"))
 
     def _furniture(self, kind: str) -> Iterator[str]:

@@ -11,7 +11,6 @@ W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _LEVELS = 9
 _ROMAN = ((1000, "m"), (900, "cm"), (500, "d"), (400, "cd"), (100, "c"), (90, "xc"), (50, "l"), (40, "xl"))
 _ROMAN_UNITS = ((10, "x"), (9, "ix"), (5, "v"), (4, "iv"), (1, "i"))
-_NO_NUMBERS = {"bullet", "none"}
 
 
 @dataclass(frozen=True)
@@ -25,10 +24,11 @@ class Level:
 
 @dataclass(frozen=True)
 class Numbered:
-    """The number of a paragraph, and how it is shown: ``3.2``, ``Chapter IV``."""
+    """The number of a paragraph, how it is shown (``3.2``; empty for a bullet), and its level from 0."""
 
     number: int
     label: str
+    level: int
 
 
 @dataclass
@@ -67,7 +67,7 @@ class Numbering:
                     self._starts[key][_whole(_value(override, "ilvl"))] = _whole(_value(start, "val"))
 
     def count(self, paragraph: Element) -> Numbered | None:
-        """The number of the next paragraph; None if it has none."""
+        """The number of the next paragraph; None if it is in no list."""
         key, at = self._place(paragraph)
         numbered = self._lists.get(key)
         level = numbered.levels.get(at) if numbered is not None else None
@@ -77,9 +77,10 @@ class Numbering:
         last = numbered.counts[at]
         number = restart if restart is not None else level.start if last is None else last + 1
         numbered.counts[at:] = [number, *[None] * (_LEVELS - at - 1)]
-        if level.number_format in _NO_NUMBERS:
+        if level.number_format == "none":
             return None
-        return Numbered(number, self._label(numbered, level))
+        label = "" if level.number_format == "bullet" else self._label(numbered, level)
+        return Numbered(number, label, at)
 
     def _label(self, numbered: _List, level: Level) -> str:
         def write(found: re.Match[str]) -> str:

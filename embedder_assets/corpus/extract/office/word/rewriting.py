@@ -1,4 +1,4 @@
-"""Rewrites the XML of a Word document so that mammoth, which ignores what it does not know, keeps what is shown.
+"""Rewrites the XML of a Word document to paragraphs and tables of what is shown, before it becomes HTML.
 
 Equations and the values of fields and forms become text, text boxes, charts and diagrams follow their paragraph. What
 is not shown goes: deletions, hidden text, tables of contents.
@@ -6,7 +6,6 @@ is not shown goes: deletions, hidden text, tables of contents.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from xml.etree import ElementTree
@@ -15,7 +14,7 @@ from xml.etree.ElementTree import Element
 from embedder_assets.corpus.extract.office.equations import MATH, EquationText
 from embedder_assets.corpus.extract.office.graphics import Chart
 from embedder_assets.corpus.extract.office.word.numbering import W
-from embedder_assets.corpus.extract.office.word.styles import BULLETS, WordStyles
+from embedder_assets.corpus.extract.office.word.styles import WordStyles
 
 _R = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}"
 _COMPATIBILITY = "{http://schemas.openxmlformats.org/markup-compatibility/2006}"
@@ -24,15 +23,8 @@ _VML, _OFFICE = "{urn:schemas-microsoft-com:vml}", "{urn:schemas-microsoft-com:o
 _DRAWING = "{http://schemas.openxmlformats.org/drawingml/2006/wordprocessingDrawing}"
 _CHART = "{http://schemas.openxmlformats.org/drawingml/2006/chart}chart"
 _DIAGRAM = "{http://schemas.openxmlformats.org/drawingml/2006/diagram}relIds"
-# Before the text of an item of a list of numbers: the number, between noncharacters.
-ITEM_NUMBER = "\ufdd2{}\ufdd3"
-_USUAL_LABEL = re.compile(r"\d+[.)]?")
 _BOXES = ("☐", "☒")
-_MOST_SKIPPED = 63  # columns of a table in Word
-_OUTLINE_LEVELS = set("012345678")  # 9 is text
 _OFF = {"0", "false", "off", "none"}
-# Elements around content that mammoth would leave out with their content.
-_WRAPPERS = {W + name for name in ("fldSimple", "bdo", "dir", "moveTo", "ins", "smartTag", "customXml")}
 
 
 class WordXml:
@@ -63,14 +55,10 @@ class WordXml:
         steps: tuple[Callable[[], None], ...] = (
             self._choose_alternatives,
             self._drop_what_is_not_shown,
-            self._number_paragraphs,
             self._replace_equations,
             self._keep_forms,
             self._move_graphics,
-            self._unwrap,
             self._join_drop_caps,
-            self._complete_rows,
-            self._mark_headings,
         )
         for step in steps:
             self._parents = {child: parent for parent in self.root.iter() for child in parent}
@@ -121,21 +109,6 @@ class WordXml:
     def _text(self, element: Element) -> str:
         return "".join(each.text or "" for each in element.iter() if each.tag in {W + "t", W + "delText"}).strip()
 
-    def _number_paragraphs(self) -> None:
-        """Numbers as they are shown: of headings, of lists that count on, and of those that count otherwise."""
-        for paragraph in self._elements(W + "p"):
-            numbered = self._styles.numbering.count(paragraph)
-            if numbered is None:
-                continue
-            properties = paragraph.find(W + "pPr")
-            style = None if properties is None else properties.find(W + "pStyle")
-            is_heading = style is not None and style.get(W + "val") in self._styles.headings
-            is_usual = _USUAL_LABEL.fullmatch(numbered.label) is not None
-            text = ITEM_NUMBER.format(numbered.number) if is_usual and not is_heading else f"{numbered.label} "
-            paragraph.insert(0 if properties is None else list(paragraph).index(properties) + 1, _run(text))
-            if not is_usual and not is_heading and properties is not None:
-                _make_bullet(properties)
-
     def _replace_equations(self) -> None:
         for display in self._elements(MATH + "oMathPara"):
             self._replace(display, list(display.iter(MATH + "oMath")))
@@ -151,16 +124,9 @@ class WordXml:
             if text := _form_value(data):
                 self._parents[run].insert(list(self._parents[run]).index(run), _run(text))
             self._parents[data].remove(data)
-        for instruction in self._elements(W + "instrText"):
-            if (instruction.text or "").strip().startswith("FORM"):
-                instruction.text = ""
         for ruby in self._elements(W + "ruby"):
             base, reading = (self._text_below(ruby, name) for name in ("rubyBase", "rt"))
             self._replace(ruby, [_text(f"{base} ({reading})" if reading else base)])
-        for line_break in self._elements(W + "br", W + "cr"):
-            self._replace(line_break, [Element(W + "br")])  # also one that ends a page: it ends a word
-        for tab in self._elements(W + "ptab"):
-            self._replace(tab, [Element(W + "tab")])
 
     def _text_below(self, element: Element, name: str) -> str:
         return "".join(self._text(each) for each in element.findall(W + name))
@@ -210,10 +176,6 @@ class WordXml:
         self.left_out["image without description"] += pictured and not text
         return f" {text} " if text else ""
 
-    def _unwrap(self) -> None:
-        for element in reversed(list(self._elements(*_WRAPPERS))):
-            self._replace(element, [each for each in element if each.tag != W + "customXmlPr"])
-
     def _join_drop_caps(self) -> None:
         """A large first letter, which is a paragraph of its own, goes back to its word."""
         for properties in self._elements(W + "framePr"):
@@ -227,38 +189,6 @@ class WordXml:
                 first = 1 if following.find(W + "pPr") is not None else 0
                 following[first:first] = letter.findall(W + "r")
                 parent.remove(letter)
-
-    def _complete_rows(self) -> None:
-        """The first row of a table is its header, and rows begin and end where the table does."""
-        for table in self._elements(W + "tbl"):
-            rows = [row for row in table if row.tag == W + "tr"]
-            for row in rows:
-                _fill_row(row)
-            if rows and rows[0].find(f"{W}trPr/{W}tblHeader") is None:
-                properties = rows[0].find(W + "trPr")
-                if properties is None:
-                    properties = Element(W + "trPr")
-                    rows[0].insert(0, properties)
-                ElementTree.SubElement(properties, W + "tblHeader")
-
-    def _mark_headings(self) -> None:
-        """A paragraph with an outline level of its own gets the style of a heading."""
-        for properties in self._elements(W + "pPr"):
-            level = properties.find(W + "outlineLvl")
-            if level is not None and (number := level.get(W + "val") or "") in _OUTLINE_LEVELS:
-                for style in properties.findall(W + "pStyle"):
-                    properties.remove(style)
-                ElementTree.SubElement(properties, W + "pStyle").set(W + "val", f"Heading{min(int(number) + 1, 6)}")
-
-
-def _make_bullet(properties: Element) -> None:
-    """Puts a paragraph into a list of bullets at its level, behind which it shows its own number."""
-    numbering = properties.find(W + "numPr")
-    if numbering is None:
-        numbering = ElementTree.SubElement(properties, W + "numPr")
-    for number in numbering.findall(W + "numId"):
-        numbering.remove(number)
-    ElementTree.SubElement(numbering, W + "numId").set(W + "val", BULLETS)
 
 
 def _named(element: Element, *names: str) -> list[Element]:
@@ -284,21 +214,6 @@ def _is_table_of_contents(element: Element) -> bool:
     style = element.find(f"{W}pPr/{W}pStyle")
     name = (style.get(W + "val") or "") if style is not None else ""
     return name[:3].upper() == "TOC" and name[3:].isdigit()
-
-
-def _fill_row(row: Element) -> None:
-    properties = row.find(W + "trPr")
-    if properties is None:
-        return
-    before, after = (_skipped_cells(properties.find(W + name)) for name in ("gridBefore", "gridAfter"))
-    at = list(row).index(properties) + 1
-    row[at:at] = before
-    row.extend(after)
-
-
-def _skipped_cells(skipped: Element | None) -> list[Element]:
-    number = (skipped.get(W + "val") or "") if skipped is not None else ""
-    return [_cell("") for _ in range(min(int(number), _MOST_SKIPPED) if number.isdigit() else 0)]
 
 
 def _text(text: str) -> Element:
