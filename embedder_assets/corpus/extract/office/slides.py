@@ -16,7 +16,7 @@ from embedder_assets.corpus.extract.extracted import Extracted, Omission
 from embedder_assets.corpus.extract.html import markdown_of_html
 from embedder_assets.corpus.extract.limits import DocumentLimits
 from embedder_assets.corpus.extract.office.equations import MATH, EquationText
-from embedder_assets.corpus.extract.office.graphics import read_chart, read_diagram
+from embedder_assets.corpus.extract.office.graphics import Chart, read_chart, read_diagram
 from embedder_assets.corpus.extract.office.html_writer import Item, TableCell, html_list, html_table, text_table
 from embedder_assets.corpus.extract.office.package import Package, Relationship, omission, open_package, texts
 from embedder_assets.corpus.extract.office.properties import core_properties
@@ -160,11 +160,11 @@ class _Slide:
         return ""
 
     def _graphic(self, target: Relationship) -> str:
-        if target.kind == "chart":
-            chart = read_chart(self._package, target.target)
-            title = f"<p>{escape(chart.title)}</p>" if chart.title else ""
-            return title + text_table(chart.rows)
-        return html_list([Item(0, escape(line)) for line in read_diagram(self._package, target.target)])
+        if target.kind == "diagramData":
+            return html_list([Item(0, escape(line)) for line in read_diagram(self._package, target.target)])
+        chart = read_chart(self._package, target.target) if target.kind == "chart" else Chart("", [])
+        self._counts["chart"] += not chart.rows  # of a kind that keeps no values
+        return (f"<p>{escape(chart.title)}</p>" if chart.title else "") + text_table(chart.rows)
 
     def _row(self, row: Element) -> list[TableCell]:
         return [

@@ -39,6 +39,7 @@ _CURRENCY = re.compile(
     r'\[\$([^-\]]+)(?:-[^\]]*)?\]|"\s*([A-Z]{3}|[^\w\s])\s*"|([€£¥$₹])|[0#?]\s*"([^"]+)"'
 )  # or another unit
 _SIGNIFICANT = 15  # digits that Excel keeps; what a double has beyond them is noise
+_WHOLE = 1e15  # below it, a whole number has no more digits
 _SMALLEST, _LARGEST = Decimal("1e-9"), Decimal("1e21")  # of numbers that are written without an exponent
 _NAMED = 5
 _SECONDS = 86400
@@ -221,6 +222,8 @@ class _Workbook:
 
 def plain_number(value: float) -> str:
     """A number as a spreadsheet shows it: without what is noise in its binary form, and without an exponent."""
+    if abs(value) < _WHOLE and value == int(value):
+        return str(int(value))
     number = Decimal(f"{value:.{_SIGNIFICANT}g}") if abs(value) < float("inf") else Decimal("NaN")
     if number.is_nan():
         return str(value)

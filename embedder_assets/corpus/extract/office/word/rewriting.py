@@ -88,6 +88,10 @@ class WordXml:
         for element in self._elements(W + "del", W + "moveFrom"):
             self.left_out["deletion"] += element.tag == W + "del" and bool(self._text(element))
             self._replace(element, [])
+        for control in self._elements(W + "sdt"):
+            if control.find(f"{W}sdtPr/{W}showingPlcHdr") is not None:
+                self.left_out["empty form field"] += 1
+                self._replace(control, [])
         for run in self._elements(W + "r"):
             if self._is_hidden(run):
                 self.left_out["hidden text"] += bool(self._text(run))
@@ -160,8 +164,8 @@ class WordXml:
                     yield _table(found.rows)
             elif found:
                 yield from map(_paragraph, found)
-            else:
-                self.left_out["chart" if element.tag == _CHART else "diagram"] += 1
+            elif element.tag == _DIAGRAM:
+                self.left_out["diagram"] += 1
 
     def _alternative_text(self, graphic: Element) -> str:
         ole = graphic.find(f".//{_OFFICE}OLEObject")
@@ -169,6 +173,8 @@ class WordXml:
             if (ole.get("ProgID") or "").startswith(("Equation", "Mathtype")):
                 self.left_out["equation"] += 1
             return ""
+        if any(each.tag.endswith("}chart") for each in graphic.iter()):  # of a kind that keeps no values
+            self.left_out["chart"] += 1
         names = _named(graphic, _DRAWING + "docPr", _VML + "textpath", _VML + "shape", _VML + "rect")
         keys = ("descr", "string", "alt", "title")
         text = next((found for each in names for key in keys if (found := each.get(key))), "")

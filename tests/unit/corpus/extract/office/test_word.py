@@ -216,6 +216,27 @@ def test_chart_without_its_part_is_named(left_out):
     assert left_out(".docx", word_file(body)) == {"chart": 1}
 
 
+def test_newer_chart_without_values_is_named(left_out):
+    chart = '<x:chart xmlns:x="http://schemas.microsoft.com/office/drawing/2014/chartex"/>'
+    body = paragraph(run("x") + f"<w:r><w:drawing>{chart}</w:drawing></w:r>")
+    assert left_out(".docx", word_file(body)) == {"chart": 1}
+
+
+def test_hint_of_an_empty_form_field_goes(extract):
+    hint = run("Click here to enter text.")
+    control = f"<w:sdt><w:sdtPr><w:showingPlcHdr/></w:sdtPr><w:sdtContent>{hint}</w:sdtContent></w:sdt>"
+    found = extract(".docx", word_file(paragraph(run("Name: ") + control)))
+    assert found.text == "Name:\n"
+    assert [(each.part, each.count) for each in found.omissions] == [("empty form field", 1)]
+
+
+def test_link_field_and_instruction_of_a_field(extract):
+    link = field(' HYPERLINK "https://example.org/a" ', "", run("the page"))
+    inner = field(" IF x ", "", run("shown"))
+    body = paragraph(run("See ") + link + run(", ") + inner)
+    assert extract(".docx", word_file(body)).text == "See [the page](https://example.org/a), shown\n"
+
+
 def test_image_is_its_description_or_is_named(extract):
     picture = '<w:r><w:drawing><wp:docPr id="1" {}/><a:blip r:embed="i"/></w:drawing></w:r>'.format
     described = 'descr="A red pump"'
