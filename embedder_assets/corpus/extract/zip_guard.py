@@ -14,8 +14,7 @@ from embedder_assets.errors import DocumentError
 # A document may be small and repeat itself; what unpacks to less than this does no harm.
 _HARMLESS_BYTES = 10 * MB
 _MOST_ENTRIES = 20_000  # each costs a library more than its bytes
-_XML_SUFFIXES = (".xml", ".rels", ".opf", ".ncx")
-_HTML_SUFFIXES = (".xhtml", ".html", ".htm", ".svg", ".vml")  # XML if its author was careful
+_XML_SUFFIXES = (".xml", ".rels", ".opf", ".ncx", ".xhtml", ".html", ".htm", ".svg", ".vml")
 
 
 def open_checked_zip(data: bytes, thing: str, limits: DocumentLimits) -> zipfile.ZipFile:
@@ -24,18 +23,15 @@ def open_checked_zip(data: bytes, thing: str, limits: DocumentLimits) -> zipfile
     Raises:
         DocumentError: With kind ``too_large``, ``too_deep`` or ``xml_entities``.
         zipfile.BadZipFile: It is none, or damaged.
-        xml.parsers.expat.ExpatError: A part that has to be XML is none.
     """
     archive = zipfile.ZipFile(io.BytesIO(data))
     _refuse_zip_bomb(archive, thing, len(data), limits)
     for entry in archive.infolist():
         with archive.open(entry) as part:
-            name, check = entry.filename.lower(), _XmlCheck(f"{thing} ({entry.filename})", limits.nesting)
-            if name.endswith(_XML_SUFFIXES):
-                check.run(part)
-            elif name.endswith(_HTML_SUFFIXES):
+            if entry.filename.lower().endswith(_XML_SUFFIXES):
+                # A part that is no XML matters only to who reads it; LibreOffice writes one that is empty.
                 with suppress(expat.ExpatError):
-                    check.run(part)
+                    _XmlCheck(f"{thing} ({entry.filename})", limits.nesting).run(part)
             # To its end: what unpacks to more than it states has a wrong check sum.
             while part.read(MB):
                 pass
@@ -66,7 +62,7 @@ class _XmlCheck:
         self._depth = 0
 
     def run(self, part: IO[bytes]) -> None:
-        """Raises a DocumentError where the part is harmful, and what expat raises where it is no XML."""
+        """Raises a DocumentError where the part is harmful, and an ExpatError where it is no XML."""
         parser = expat.ParserCreate()
         parser.EntityDeclHandler = self._refuse_entities
         parser.StartElementHandler = self._enter

@@ -71,6 +71,11 @@ def test_text_becomes_markdown(extract):
     }
 
 
+def test_empty_part_of_settings_does_no_harm(extract):
+    settings = {"Configurations2/accelerator/current.xml": ""}  # as LibreOffice writes it
+    assert extract(".odt", text_file(line("words"), **settings)).text == "words\n"
+
+
 def test_notes_and_boxes_stand_behind_their_place(extract):
     note = "<text:note><text:note-citation>1</text:note-citation><text:note-body>{}</text:note-body></text:note>"
     box = "<draw:frame><draw:text-box>{}</draw:text-box></draw:frame>"
