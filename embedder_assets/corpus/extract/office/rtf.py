@@ -24,11 +24,12 @@ _DROPPED = {
     b"annotation": "comment",
     b"pict": "image without description",
     b"objdata": "embedded file",
+    b"mmath": "equation",
     **dict.fromkeys((b"atnid", b"atnauthor", b"atndate", b"atnref", b"nonshppict"), ""),
 }
 _HIDDEN = {b"v": "hidden text", b"deleted": "deletion"}
 # What xberg, whose lists have other marks, lets stand at the beginning of a paragraph.
-_UNESCAPED = re.compile(r"^(\d*)([*)=] ?)", re.MULTILINE)
+_UNESCAPED = re.compile(r"^(\d+(?=\) )|(?=\* |=+$))", re.MULTILINE)
 _NO_WORD = re.compile(rb"[\W\d_]*", re.ASCII)
 
 
@@ -54,7 +55,7 @@ def extract_rtf(data: bytes, thing: str, limits: DocumentLimits) -> Extracted:
     if stated.keywords:
         metadata["keywords"] = list(stated.keywords)
     omissions = tuple(Omission(part, number) for part, number in (+rewriter.left_out).items())
-    text = _UNESCAPED.sub(r"\1\\\2", document.content)
+    text = _UNESCAPED.sub(r"\1\\", document.content)
     return Extracted(text, stated_title(stated.title or ""), metadata, omissions)
 
 
@@ -89,6 +90,8 @@ class _Rewriter:
                 continue
             elif token[1]:
                 self._obey(token[1], is_on=token[2] != b"0")
+                if token[1].startswith(b"ul"):
+                    continue  # xberg writes marks for underlines, which Markdown has none of
             else:
                 yield from self._text(token[0])
                 continue

@@ -24,6 +24,7 @@ from embedder_assets.corpus.extract.office.sheets import Cell, Range, Sheet, she
 
 _NS = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 _REFERENCE = re.compile(r"\$?([A-Z]{1,3})\$?(\d{1,7})")
+_ESCAPE = re.compile(r"_x00([01][0-9A-F]|5F|7F)_", re.IGNORECASE)
 # The codes that a file does not write out, by the number of the format (18.8.30).
 _PERCENT_IDS, _CURRENCY_IDS = {9, 10}, {5, 6, 7, 8, 41, 42, 43, 44}
 _BUILTIN = {
@@ -182,7 +183,7 @@ class _Workbook:
         kind = element.get("t", "n")
         if kind == "inlineStr":
             inline = element.find(_NS + "is")
-            text = "" if inline is None else "".join(each.text or "" for each in inline.iter(_NS + "t"))
+            text = "" if inline is None else _unescaped("".join(each.text or "" for each in inline.iter(_NS + "t")))
             return Cell(text) if text.strip() else None
         value = element.findtext(_NS + "v")
         if value is None or not value.strip():
@@ -193,7 +194,7 @@ class _Workbook:
             return Cell("TRUE" if value.strip() in {"1", "true"} else "FALSE", is_value=True)
         if kind == "d":
             return Cell(value.strip().removesuffix("T00:00:00"), is_value=True)
-        text = self._strings[int(value)] if kind == "s" else value
+        text = self._strings[int(value)] if kind == "s" else _unescaped(value)
         return Cell(text) if text.strip() else None
 
     def _number(self, stored: str, style: str | None) -> Cell:
@@ -250,7 +251,12 @@ def _rich_text(item: Element) -> str:
             raised = run.find("./rPr/vertAlign")
             mark = "^" if raised is not None and raised.get("val") == "superscript" else ""
             parts.append(mark + (run.findtext("t") or ""))
-    return "".join(parts)
+    return _unescaped("".join(parts))
+
+
+def _unescaped(text: str) -> str:
+    """A string without the escapes of control characters, which become spaces, and of underscores (22.9.2.19)."""
+    return _ESCAPE.sub(lambda found: "_" if found[1].lower() == "5f" else " ", text)
 
 
 def _column(letters: str) -> int:

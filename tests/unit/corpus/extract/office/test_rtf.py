@@ -24,6 +24,13 @@ def test_rtf_becomes_markdown_with_its_encodings(extract):
     assert found.metadata == {"created": "2024-01-02T03:04:00Z", "author": "Ada"}
 
 
+def test_marks_of_rtf_are_those_of_markdown(extract):
+    body = r"\pard {\b Bold} and {\ul under}\par\pard {\mmath{\*\moMath{\mr x}}}end\par"
+    found = extract(".rtf", rtf(body))
+    assert found.text == "**Bold** and under\n\nend\n"
+    assert [(each.part, each.count) for each in found.omissions] == [("equation", 1)]
+
+
 def test_what_is_no_text_of_rtf_is_named(extract):
     body = (
         r"{\header Draft of May\par}{\footer {\field{\fldrslt 3}} / 9\par}\pard a {\v secret }b{\deleted c}{\revised d}"

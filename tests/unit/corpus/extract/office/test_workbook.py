@@ -207,6 +207,12 @@ def test_raised_digit_of_a_cell_keeps_its_mark(extract):
     assert "25 m^2 or more\n" in extract(".xlsx", workbook(fill)).text
 
 
+def test_escapes_of_control_characters_go(extract):
+    data = workbook(sheet_of(["Part", "Note"], ["Relay", "two_lines"]))
+    strings = part_of(data, "xl/sharedStrings.xml").replace("two_lines", "two_x000D_lines_x005F_x")
+    assert "| Relay | two lines_x |" in extract(".xlsx", with_parts(data, {"xl/sharedStrings.xml": strings})).text
+
+
 def test_far_cell_costs_nothing(extract):
     data = workbook(lambda book: sheet_of(["a", "b"], ["c", "d"])(book).write(1_048_575, 16_383, "far"))
     assert extract(".xlsx", data).text.endswith("\nfar\n")
