@@ -54,10 +54,15 @@ _LEFT_OUT = {"annotation": "comment", "hidden-text": "hidden text", "hidden-para
 
 
 class OdfText:
-    """Writes elements as HTML, and keeps account of what it leaves out."""
+    """Writes elements as HTML, and keeps account of what it leaves out.
+
+    Attributes:
+        title: Of the first slide that has one, once the slides are written.
+    """
 
     def __init__(self, package: Package, roots: Iterable[Element], thing: str) -> None:
         """Args: ``roots`` hold the styles, those of the content first."""
+        self.title = ""
         self._package = package
         self._thing = thing
         self._repeated = 0
@@ -84,6 +89,8 @@ class OdfText:
         """A slide: its title as a heading, what is on it, and what its speaker is to say."""
         titles = [frame for frame in page.iter("frame") if frame.get("class") == "title"]
         heading = " ".join(self.line(each) for frame in titles for each in frame.iter("p"))
+        stated = " ".join("".join(each.itertext()) for frame in titles for each in frame.iter("p"))
+        self.title = self.title or " ".join(stated.split())
         shapes = [each for each in page if each not in titles and each.tag in _PLACED | {"table"}]
         parts = [f"<h2>{heading.strip() or f'Slide {number}'}</h2>", *(self._block(shape) for shape in shapes)]
         for notes in page.iterfind("notes"):

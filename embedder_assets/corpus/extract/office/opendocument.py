@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import PurePosixPath
 
 from embedder_assets.corpus.extract.extracted import Extracted, Omission, Value
 from embedder_assets.corpus.extract.html import markdown_of_html
@@ -50,7 +51,8 @@ def extract_odf_slides(data: bytes, thing: str, limits: DocumentLimits) -> Extra
                 hidden.append(f"{number} {page.get('name', '')}".strip())
             else:
                 slides.append(markdown_of_html(document.text.slide(page, number), thing, limits))
-        return document.extracted(*slides, omissions=tuple(omission("hidden slide", hidden)))
+        found = document.extracted(*slides, omissions=tuple(omission("hidden slide", hidden)))
+        return replace(found, title=found.title or document.text.title or PurePosixPath(thing).stem)
 
 
 def extract_odf_sheets(data: bytes, thing: str, limits: DocumentLimits) -> Extracted:

@@ -159,6 +159,9 @@ def test_presentation_becomes_sections(extract):
     assert found.text == "## Costs\n\n- cheap\n\nin a shape\n\n### Notes\n\nSay it.\n\n## End\n"
     assert [found.text[at:].split("\n")[0] for at in found.pages] == ["## Costs", "## End"]
     assert [(each.part, each.detail) for each in found.omissions] == [("hidden slide", "2 p2.")]
+    assert found.title == "Costs"
+    untitled = odf_file("presentation", f"<draw:page><draw:rect>{line('words')}</draw:rect></draw:page>")
+    assert extract(".odp", untitled).title == "a"
 
 
 def test_spreadsheet_has_values_as_they_are_shown(extract):
