@@ -22,7 +22,7 @@ FIELD_COLUMNS = ["field", "type", "documents", "conflicts"]
 
 @collection_asset(group_name="corpus", kinds={"delta"}, tags={"stage": "ingest"})
 def documents(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> Events:
-    """The text of every document of a collection, extracted from Markdown, text, reST, HTML, PDF, DOCX or BEIR."""
+    """The text of every document of a collection, extracted from its file or its row of BEIR."""
     progress = LoggedProgress(pipeline.report, context.log.info)
 
     def work(tables: TableStore, name: str) -> Metadata:

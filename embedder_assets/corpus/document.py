@@ -9,7 +9,9 @@ import polars as pl
 
 from embedder_assets.errors import DocumentError
 
-DOCX_MEDIA_TYPE = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
+_OPEN_XML = "application/vnd.openxmlformats-officedocument"
+_OPEN_DOCUMENT = "application/vnd.oasis.opendocument"
+DOCX_MEDIA_TYPE = f"{_OPEN_XML}.wordprocessingml.document"
 
 PLAIN = "text/plain"
 CODE_LANGUAGES = {
@@ -43,6 +45,18 @@ MEDIA_TYPES = {
     ".htm": "text/html",
     ".pdf": "application/pdf",
     ".docx": DOCX_MEDIA_TYPE,
+    ".docm": "application/vnd.ms-word.document.macroEnabled.12",
+    ".dotx": f"{_OPEN_XML}.wordprocessingml.template",
+    ".pptx": f"{_OPEN_XML}.presentationml.presentation",
+    ".pptm": "application/vnd.ms-powerpoint.presentation.macroEnabled.12",
+    ".ppsx": f"{_OPEN_XML}.presentationml.slideshow",
+    ".xlsx": f"{_OPEN_XML}.spreadsheetml.sheet",
+    ".xlsm": "application/vnd.ms-excel.sheet.macroEnabled.12",
+    ".odt": f"{_OPEN_DOCUMENT}.text",
+    ".odp": f"{_OPEN_DOCUMENT}.presentation",
+    ".ods": f"{_OPEN_DOCUMENT}.spreadsheet",
+    ".rtf": "application/rtf",
+    ".epub": "application/epub+zip",
     ".csv": "text/csv",
     ".tsv": "text/tab-separated-values",
     ".ipynb": "application/x-ipynb+json",

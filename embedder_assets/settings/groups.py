@@ -178,7 +178,7 @@ class LimitSettings(_Group):
         20.0, gt=0, description="Larger files are refused, each with a message (MB, 1,000,000 bytes)."
     )
     document_timeout_s: float = Field(
-        120.0, gt=0, description="Seconds that reading one PDF, DOCX, HTML or reStructuredText document may take."
+        120.0, gt=0, description="Seconds that reading one document may take, unless it is text or Markdown."
     )
     max_lost_share: float = Field(
         0.5,

@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Callable
 from typing import Any
 
-from tests.fuzz.seeds import ROWS, SEEDS, WORDS
+from tests.fuzz.seeds import MAIN_PARTS, ROWS, SEEDS, WORDS
 
 LARGEST = 50_000
 Damage = Callable[[random.Random, bytes, str], bytes]
@@ -19,8 +19,8 @@ Damage = Callable[[random.Random, bytes, str], bytes]
 
 def document(chance: random.Random, suffix: str) -> bytes:
     """A damaged document of a format."""
-    if suffix == ".docx" and chance.random() < 0.7:
-        return _word(chance)
+    if suffix in MAIN_PARTS and chance.random() < 0.7:
+        return _packed(chance, suffix)
     if suffix in {".json", ".ipynb"} and chance.random() < 0.6:
         # One wrong byte ends the reading of JSON, so the rest of it stays JSON.
         values = json.loads(SEEDS[suffix])
@@ -65,24 +65,24 @@ def rules(chance: random.Random) -> bytes:
     return b"\n".join(lines)
 
 
-def _word(chance: random.Random) -> bytes:
+def _packed(chance: random.Random, suffix: str) -> bytes:
     """Damage inside the parts of the archive, which itself is whole: from outside, its check sums stop most damage."""
     file = io.BytesIO()
     with (
-        zipfile.ZipFile(io.BytesIO(SEEDS[".docx"])) as source,
+        zipfile.ZipFile(io.BytesIO(SEEDS[suffix])) as source,
         zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as target,
     ):
-        names = [name for name in source.namelist() if name.endswith((".xml", ".rels"))]
-        struck = {"word/document.xml"} if chance.random() < 0.6 else set(chance.sample(names, 2))
+        names = [name for name in source.namelist() if name.endswith((".xml", ".rels", ".opf", ".xhtml"))]
+        struck = {MAIN_PARTS[suffix]} if chance.random() < 0.6 else set(chance.sample(names, 2))
         for name in source.namelist():
             content = source.read(name)
-            target.writestr(name, _damaged(chance, content, ".docx") if name in struck else content)
+            target.writestr(name, _damaged(chance, content, suffix) if name in struck else content)
     return file.getvalue()
 
 
 def _damaged(chance: random.Random, content: bytes, suffix: str) -> bytes:
     # Where one wrong byte ends the reading, much of the damage leaves the whole well-formed.
-    strict = suffix == ".docx"
+    strict = suffix in MAIN_PARTS
     damages = WELL_FORMED if strict and chance.random() < 0.95 else DAMAGES
     if suffix == ".msg" and chance.random() < 0.8:
         damages = [_flip, _noise]  # whatever moves a sector leaves nothing that can be read

@@ -7,8 +7,11 @@ import json
 from datetime import UTC, datetime
 
 import docx
+import xlsxwriter
+from pptx import Presentation
 from reportlab.pdfgen.canvas import Canvas
 
+from tests.support.corpora import office
 from tests.support.corpora.mails import attach, mail
 from tests.support.corpora.msg import attachment, message, msg
 
@@ -222,6 +225,57 @@ def outlook() -> bytes:
     return msg(datetime(2024, 5, 6, tzinfo=UTC), files, **texts)
 
 
+def slides() -> bytes:
+    """A list, a table with a merged cell, and notes."""
+    file, built = io.BytesIO(), Presentation()
+    slide = built.slides.add_slide(built.slide_layouts[1])
+    slide.shapes.title.text, slide.placeholders[1].text = "Title", "Some words"
+    table = slide.shapes.add_table(2, 2, 0, 0, 9999, 9999).table
+    table.cell(0, 0).text = "a"
+    table.cell(0, 0).merge(table.cell(1, 0))
+    slide.notes_slide.notes_text_frame.text = "Notes"
+    built.save(file)
+    return file.getvalue()
+
+
+def workbook() -> bytes:
+    """Texts, a date, a percentage, a formula, merged cells and a second sheet."""
+    file = io.BytesIO()
+    with xlsxwriter.Workbook(file, {"in_memory": True}) as book:
+        sheet = book.add_worksheet("Prices")
+        sheet.write_row(0, 0, ["Part", "Share", "Day"])
+        sheet.write(1, 1, 0.5, book.add_format({"num_format": "0%"}))
+        sheet.write(1, 2, 45000, book.add_format({"num_format": "yyyy-mm-dd"}))
+        sheet.write_formula(2, 1, "=B2*2", None, 1)
+        sheet.merge_range("A2:A3", "Relay")
+        book.add_worksheet("Other").write(5, 5, True)
+    return file.getvalue()
+
+
+_CELL = "<table:table-cell {}><text:p>a</text:p></table:table-cell>"
+_TABLE = (
+    '<table:table table:name="A"><table:table-row>'
+    + _CELL.format('table:number-columns-spanned="2"')
+    + '<table:covered-table-cell/></table:table-row><table:table-row table:number-rows-repeated="2">'
+    + _CELL.format('table:number-columns-repeated="2" office:value-type="float" office:value="1.5"')
+    + "</table:table-row></table:table>"
+)
+_ODF = (
+    '<text:h text:outline-level="2">Title</text:h><text:p>Some <text:span>words</text:span><text:s text:c="3"/>'
+    "<text:note><text:note-body><text:p>note</text:p></text:note-body></text:note></text:p><text:list><text:list-item>"
+    "<text:p>one</text:p></text:list-item></text:list>"
+)
+_SLIDE = f"<draw:page><draw:frame><draw:text-box>{_ODF}</draw:text-box></draw:frame></draw:page>"
+RTF = (
+    rb"{\rtf1\ansi\ansicpg1252{\fonttbl{\f0 Times;}}{\stylesheet{\s1\outlinelevel0 heading 1;}}{\header Head\par}"
+    rb"\pard\s1\outlinelevel0 Title\par\pard\plain Gr\'fc\u8364? {\b bold}{\v hidden} 10{\super 6}\par"
+    rb"\trowd\cellx1000\cellx2000 \intbl a\cell b\cell\row\pard{\field{\*\fldinst HYPERLINK x}{\fldrslt link}}"
+    rb"{\footnote note}{\pict\pngblip 89504e47}\par}"
+)
+CHAPTERS = {
+    "a": "<h1>Title</h1><p>Some <b>words</b><sup>2</sup></p>",
+    "b": "<table><tr><td rowspan='2'>a</td></tr></table>",
+}
 SEEDS: dict[str, bytes] = {
     ".md": MARKDOWN.encode(),
     ".mdx": MDX.encode(),
@@ -236,6 +290,21 @@ SEEDS: dict[str, bytes] = {
     ".ipynb": json.dumps(NOTEBOOK).encode(),
     ".eml": eml(),
     ".msg": outlook(),
+    ".pptx": slides(),
+    ".xlsx": workbook(),
+    ".odt": office.odf_file("text", _ODF + _TABLE),
+    ".odp": office.odf_file("presentation", _SLIDE),
+    ".ods": office.odf_file("spreadsheet", _TABLE),
+    ".epub": office.book_file(CHAPTERS, metadata="<dc:title>Title</dc:title>"),
+    ".rtf": RTF,
+}
+# Of an archive, the part that holds the text.
+MAIN_PARTS = {
+    ".docx": "word/document.xml",
+    ".pptx": "ppt/slides/slide1.xml",
+    ".xlsx": "xl/worksheets/sheet1.xml",
+    **dict.fromkeys((".odt", ".odp", ".ods"), "content.xml"),
+    ".epub": "text/a.xhtml",
 }
 _JSON = [
     b"{",
@@ -395,6 +464,57 @@ WORDS: dict[str, list[bytes]] = {
         b"<w:footnoteReference w:id='1'/>",
         b"]]>",
         b"PK\x05\x06",
+    ],
+    ".pptx": [
+        b"<a:p>",
+        b"</a:r>",
+        b'gridSpan="99999999"',
+        b'r:id="rId99"',
+        b"<p:grpSp>",
+        b"<a:tbl>",
+        b"&a;",
+        b"PK\x05\x06",
+    ],
+    ".xlsx": [
+        b"<c>",
+        b"</row>",
+        b't="s"',
+        b"<v>99999999</v>",
+        b'r="XFD1048576"',
+        b'ref="A1:XFD1048576"',
+        b"<f>",
+        b"1e999",
+    ],
+    ".odt": [
+        b"<text:p>",
+        b"<text:list>",
+        b"<draw:frame>",
+        b'table:number-rows-spanned="99999"',
+        b"<text:note>",
+        b"&a;",
+    ],
+    ".odp": [b"<draw:page>", b"<draw:g>", b"<presentation:notes>", b'text:outline-level="-1"', b"<text:h>", b"]]>"],
+    ".ods": [b"<table:table-row>", b'table:number-columns-repeated="999999999"', b'office:value="1e999"', b"<text:s/>"],
+    ".epub": [
+        b"<br>",
+        b"&nbsp;",
+        b"<!DOCTYPE x>",
+        b"</p>",
+        b"<svg>",
+        b'rowspan="99999"',
+        b'epub:type="noteref"',
+        b"<nav>",
+    ],
+    ".rtf": [
+        b"{",
+        b"}",
+        b"\\bin999999999 ",
+        b"\\u-70000?",
+        b"\\'",
+        b"{\\*\\x ",
+        b"\\cellx99999999",
+        b"\\v ",
+        b"\\super ",
     ],
     ".jsonl": [
         b"{",

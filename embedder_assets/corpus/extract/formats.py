@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from embedder_assets.corpus.document import CODE_LANGUAGES, MEDIA_TYPES, PLAIN, has_lone_surrogates
-from embedder_assets.corpus.extract.docx import extract_docx
 from embedder_assets.corpus.extract.extracted import Extracted
 from embedder_assets.corpus.extract.html import extract_html
 from embedder_assets.corpus.extract.limits import DocumentLimits, over_limit, too_deep, too_long
@@ -17,6 +16,7 @@ from embedder_assets.corpus.extract.markup.embedded_data import is_nothing_but_d
 from embedder_assets.corpus.extract.markup.markdown import extract_markdown
 from embedder_assets.corpus.extract.markup.mdx import extract_mdx
 from embedder_assets.corpus.extract.markup.rst import extract_rst
+from embedder_assets.corpus.extract.office import OFFICE_EXTRACTORS
 from embedder_assets.corpus.extract.pdf import extract_pdf
 from embedder_assets.corpus.extract.plain import empty, extract_code, extract_plain, lone_surrogate
 from embedder_assets.corpus.extract.structured import extract_csv, extract_notebook
@@ -36,13 +36,13 @@ EXTRACTORS: dict[str, Extractor] = {
     ".html": extract_html,
     ".htm": extract_html,
     ".pdf": extract_pdf,
-    ".docx": extract_docx,
     ".csv": extract_csv,
     ".tsv": extract_csv,
     ".ipynb": extract_notebook,
     ".eml": extract_eml,
     ".msg": extract_msg,
     **dict.fromkeys(CODE_LANGUAGES, extract_code),
+    **OFFICE_EXTRACTORS,
 }
 _TEXT_ONLY = (extract_plain, extract_markdown, extract_code)
 ISOLATED = {suffix for suffix, extractor in EXTRACTORS.items() if extractor not in _TEXT_ONLY}

@@ -28,9 +28,9 @@ class DocumentLimits:
         document_bytes: Of the file.
         text_chars: Of the text that is extracted.
         pdf_pages: Of a PDF.
-        unpacked_bytes: Of a DOCX.
-        unpacked_ratio: How many bytes a byte of a DOCX may unpack to.
-        nesting: Levels of HTML elements, of a DOCX's XML, of indentation in reStructuredText.
+        unpacked_bytes: Of an office file or book, which is a zip archive.
+        unpacked_ratio: How many bytes a byte of it may unpack to.
+        nesting: Levels of HTML and XML elements, of groups in RTF, of indentation in reStructuredText.
         markdown_nesting: Marks of block quotes and lists at the beginning of one line.
         markdown_steps: Looks at a line that the parser of Markdown may take.
         seconds: For the extraction of a format that a library reads.

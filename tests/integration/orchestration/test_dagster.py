@@ -90,7 +90,7 @@ def test_loading_the_location_is_light(home: Path) -> None:
         "scipy",
         "docutils",
         "pypdfium2",
-        "mammoth",
+        "xberg",
         "ir_measures",
     ]
     code = (

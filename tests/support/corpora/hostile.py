@@ -16,6 +16,7 @@ from pathlib import Path
 from reportlab.lib.pdfencrypt import StandardEncryption
 from reportlab.pdfgen.canvas import Canvas
 
+from tests.support.corpora import office
 from tests.support.corpora.msg import msg
 
 AS_IT_IS = "as it is"
@@ -195,10 +196,90 @@ Words.
 
 :raw-html:`<script src="x">`
 """
+OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+
+
+def sheet(rows: str, strings: str = "") -> bytes:
+    """A workbook with the given rows on its one sheet, and shared strings."""
+    name = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+    return archive(
+        {
+            "_rels/.rels": office.relationships(main=("officeDocument", "xl/workbook.xml")),
+            "xl/workbook.xml": f'<workbook xmlns="{name}" xmlns:r="{office.RELATIONSHIPS}"><sheets><sheet name="A" '
+            'r:id="s"/></sheets></workbook>',
+            "xl/_rels/workbook.xml.rels": office.relationships(
+                s=("worksheet", "worksheets/a.xml"), t=("sharedStrings", "strings.xml")
+            ),
+            "xl/worksheets/a.xml": f'<worksheet xmlns="{name}"><sheetData>{rows}</sheetData></worksheet>',
+            "xl/strings.xml": strings or f'<sst xmlns="{name}"><si><t>word</t></si></sst>',
+        }
+    )
+
+
+def shared_string(count: int, size: int) -> bytes:
+    """A workbook whose cells all have one long string."""
+    strings = (
+        f'<sst xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><si><t>{"w" * size}</t></si></sst>'
+    )
+    cells = '<c t="s"><v>0</v></c>' * count
+    return sheet(f"<row>{cells}</row>" * 2, strings)
+
+
+def slides(shapes: str) -> bytes:
+    """A presentation with the given shapes on its one slide, which is listed three times."""
+    again = '<p:sldId r:id="s"/>' * 3
+    names = 'xmlns:p="http://schemas.openxmlformats.org/presentationml/2006/main"'
+    return archive(
+        {
+            "_rels/.rels": office.relationships(main=("officeDocument", "ppt/presentation.xml")),
+            "ppt/presentation.xml": f'<p:presentation {names} xmlns:r="{office.RELATIONSHIPS}"><p:sldIdLst>'
+            f"{again}</p:sldIdLst></p:presentation>",
+            "ppt/_rels/presentation.xml.rels": office.relationships(s=("slide", "slides/slide1.xml")),
+            "ppt/slides/slide1.xml": f"<p:sld {names}><p:cSld><p:spTree>{shapes}</p:spTree></p:cSld></p:sld>",
+        }
+    )
+
+
+def repeated(kind: str, rows: int, columns: int) -> bytes:
+    """A table of OpenDocument that says of one cell that it is there again and again."""
+    cell = f'<table:table-cell table:number-columns-repeated="{columns}"><text:p>word</text:p></table:table-cell>'
+    row = f'<table:table-row table:number-rows-repeated="{rows}">{cell}</table:table-row>'
+    return office.odf_file(kind, f'<table:table table:name="A">{row}</table:table>')
+
+
+def deep_list(depth: int) -> str:
+    return "<text:list><text:list-item>" * depth + "<text:p>x</text:p>" + "</text:list-item></text:list>" * depth
+
+
+SVG = f'<!DOCTYPE svg [<!ENTITY l0 "ha">{LAUGHS}]><svg xmlns="http://www.w3.org/2000/svg"><text>&l9;</text></svg>'
 DOCUMENTS = [
+    Hostile("bomb.pptx", "too_large", of(slides(" " * (30 * MB)))),
+    Hostile("bomb.xlsx", "too_large", of(sheet(" " * (30 * MB)))),
+    Hostile("bomb.odt", "too_large", of(office.odf_file("text", " " * (30 * MB)))),
+    Hostile("bomb.epub", "too_large", of(office.book_file({"a": " " * (30 * MB)}))),
+    Hostile("zips.epub", "unreadable_office", lambda path: path.write_bytes(zip_of_zips())),
+    Hostile("laughs.xlsx", "xml_entities", of(sheet("", f'<!DOCTYPE x [<!ENTITY l0 "ha">{LAUGHS}]><sst>&l9;</sst>'))),
+    Hostile("picture.epub", "xml_entities", of(office.book_file({"a": "x"}, **{"text/a.svg": SVG}))),
+    Hostile(
+        "external.epub",
+        "xml_entities",
+        of(office.book_file({"a": "x"}, **{"a.xhtml": '<!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/passwd">]><p>&e;'})),
+    ),
+    Hostile("cells.ods", "too_large", of(repeated("spreadsheet", 1_048_576, 16_384))),
+    Hostile("cells.odt", "too_large", of(repeated("text", 1_048_576, 16_384))),
+    Hostile("strings.xlsx", "too_long", of(shared_string(1000, 100_000))),
+    Hostile("far.xlsx", AS_IT_IS, of(sheet('<row r="1048576"><c r="XFD1048576"><v>1</v></c></row>'))),
+    Hostile("again.pptx", AS_IT_IS, of(slides(""))),
+    Hostile("deep.pptx", "too_deep", of(slides("<p:grpSp>" * 600 + "</p:grpSp>" * 600))),
+    Hostile("deep.odt", "too_deep", of(office.odf_file("text", deep_list(300)))),
+    Hostile("deep.rtf", "too_deep", of("{\\rtf1 " + "{" * 600 + "x" + "}" * 601)),
+    Hostile("encrypted.xlsx", "encrypted_office", of(OLE + bytes(600) + "EncryptedPackage".encode("utf-16-le"))),
+    Hostile("renamed.docx", "unreadable_office", of(sheet('<row><c t="s"><v>0</v></c></row>'))),
+    Hostile("truncated.pptx", "unreadable_office", of(slides("")[:-30])),
+    Hostile("nothing.epub", "unreadable_office", of(bytes(100_000))),
     Hostile("bomb.docx", "too_large", lambda path: path.write_bytes(zip_bomb(30 * MB))),
     Hostile("huge.docx", "too_large", lambda path: path.write_bytes(zip_bomb(201 * MB))),
-    Hostile("zips.docx", "unreadable_docx", lambda path: path.write_bytes(zip_of_zips())),
+    Hostile("zips.docx", "unreadable_office", lambda path: path.write_bytes(zip_of_zips())),
     Hostile(
         "laughs.docx",
         "xml_entities",
@@ -210,7 +291,7 @@ DOCUMENTS = [
         of(word(paragraph("&e;"), '<!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/passwd">]>')),
     ),
     Hostile("deep.docx", "too_deep", of(word(nested_tables(300)))),
-    Hostile("truncated.docx", "unreadable_docx", of(word(paragraph("x"))[:-30])),
+    Hostile("truncated.docx", "unreadable_office", of(word(paragraph("x"))[:-30])),
     Hostile("deep.html", "too_deep", of("<div>" * 100_000 + "x")),
     Hostile(
         "spans.html", "too_long", of("<table><th><tr><th rowspan=60000 colspan=1000>" + "x" * 400 + "<tr>" * 60_000)
