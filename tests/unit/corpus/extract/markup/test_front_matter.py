@@ -147,3 +147,10 @@ def test_hostile_blocks_cost_little(name):
     assert time.perf_counter() - started < 3
     assert len(str(found.fields)) < 200_000
     assert "x" in found.text or name == "endless"
+
+
+@pytest.mark.parametrize("block", ["acl:\n", "acl: ~\nproduct: pump\n", "acl: [a]\nACL: [b]\n", "acl:\n- [a]\n"])
+def test_permissions_that_say_nothing_are_named(block):
+    found = read_front_matter(f"---\n{block}---\nWords.\n")
+    assert "acl" not in found.fields
+    assert [(each.part, "acl" in each.detail) for each in found.omissions] == [("metadata field", True)]
