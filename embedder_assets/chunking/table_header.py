@@ -37,7 +37,7 @@ def find_tables(text: str) -> list[Table]:
         if "|" not in delimiter.group() or delimiter.start() < done:
             continue
         above = text.rfind("\n", 0, max(delimiter.start() - 1, 0)) + 1
-        header = text[above : max(delimiter.start() - 1, 0)].strip(" \t>")
+        header = " ".join(text[above : max(delimiter.start() - 1, 0)].strip(" \t>").split())
         start = end = min(delimiter.end() + 1, len(text))
         while end < len(text):
             line_end = text.find("\n", end) + 1 or len(text)

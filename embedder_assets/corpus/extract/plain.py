@@ -37,7 +37,7 @@ def extract_plain(data: bytes, thing: str, _limits: DocumentLimits) -> Extracted
 def extract_code(data: bytes, thing: str, _limits: DocumentLimits) -> Extracted:
     """Take source code as it is, without lines so long that nobody has written them: minified code, and data."""
     declared = _CODING.search(b"\n".join(data[:_SAMPLE_BYTES].splitlines()[:2]))
-    lines = decode(data, thing, declared[1].decode() if declared else None).splitlines(keepends=True)
+    lines = decode(data, thing, _python_codec(declared[1].decode()) if declared else None).splitlines(keepends=True)
     written = [line for line in lines if len(line) <= _MAX_CODE_LINE_CHARS]
     if any(map(str.strip, lines)) and not any(map(str.strip, written)):
         raise DocumentError(
@@ -51,6 +51,14 @@ def extract_code(data: bytes, thing: str, _limits: DocumentLimits) -> Extracted:
     dropped = [Omission("long line", len(lines) - len(written), detail)] if len(written) < len(lines) else []
     language = CODE_LANGUAGES.get(PurePosixPath(thing).suffix.lower(), "")
     return Extracted("".join(written), metadata={"programming_language": language}, omissions=tuple(dropped))
+
+
+def _python_codec(label: str) -> str:
+    """The name that others know for what Python calls ``latin-1``."""
+    try:
+        return codecs.lookup(label).name
+    except LookupError:
+        return label
 
 
 def decode(data: bytes, thing: str, declared_encoding: str | None = None) -> str:

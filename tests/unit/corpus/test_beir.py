@@ -23,6 +23,13 @@ def test_beir_rows_are_documents(collection):
     assert {d.media_type for d in found} == {"text/plain"}
 
 
+def test_data_in_a_row_is_left_out_and_named(collection):
+    text = f"Before ![the pump](data:image/png;base64,{'iVBORw0KGgo' * 20}) after"
+    (found,) = read(collection, "corpus.jsonl", json.dumps({"_id": "1", "title": "Title", "text": text}))
+    assert found.text == "Title\n\nBefore [image: the pump] after"
+    assert [each["part"] for each in found.omissions] == ["embedded image"]
+
+
 def test_bad_beir_lines_are_issues_by_line(collection):
     good = b'{"_id": "1", "text": "x"}'
     bad = {

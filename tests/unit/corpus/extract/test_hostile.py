@@ -19,11 +19,11 @@ from embedder_assets.chunking.stage import ChunkStage
 from embedder_assets.cli.display import show_hits
 from embedder_assets.corpus import deletion_guard
 from embedder_assets.corpus.collections import Collection
+from embedder_assets.corpus.document import NOTICES
 from embedder_assets.corpus.extract import DocumentLimits, isolated
 from embedder_assets.corpus.extract import limits as constants
 from embedder_assets.corpus.extract.isolated import IsolatedExtractor
 from embedder_assets.corpus.ingest import Ingest
-from embedder_assets.corpus.partial_documents import PARTIAL
 from embedder_assets.corpus.queries import load_qrels, load_queries
 from embedder_assets.errors import CorpusError, DocumentError, SettingsError
 from embedder_assets.retrieval.search import Hit
@@ -93,7 +93,7 @@ def test_hostile_documents_are_named_and_others_chunked(ingested, tmp_path):
     expected = {document.name: document.becomes for document in hostile.DOCUMENTS}
     taken = {name for name, becomes in expected.items() if becomes in (hostile.AS_IT_IS, hostile.PARTIAL)}
     found = issues(store)
-    refused = {name: kind for name, kind in found.items() if kind != PARTIAL}
+    refused = {name: kind for name, kind in found.items() if kind not in NOTICES}
     assert refused == {name: kind for name, kind in expected.items() if name not in taken}
     assert {name for name, becomes in expected.items() if becomes == hostile.PARTIAL} <= {*found} - {*refused}
     texts = dict(store.read("documents", "kb").select("doc_id", "text").iter_rows())
@@ -187,7 +187,8 @@ def test_too_much_text_stops_the_pages(read, store, kb, monkeypatch):
 
 def test_document_text_cannot_steer_the_terminal(capsys):
     said = "words \x1b]0;title\x07 \x9b2J [bold]more"
-    hit = Hit(*(said if field == "str" else 1 for field in Hit.__annotations__.values()))
+    values = {"str": said, "Mapping[str, object]": {said: said}}
+    hit = Hit(*(values.get(field, 1) for field in Hit.__annotations__.values()))
     show_hits([hit], "words")
     shown = capsys.readouterr().out
     assert "[bold]more" in shown

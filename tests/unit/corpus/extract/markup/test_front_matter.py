@@ -61,7 +61,7 @@ params: {unit: bar, deep: {er: x}}
 empty:
 ---
 """
-    assert json.loads(document(collection, "a.md", block + BELOW).metadata) == {
+    assert json.loads(document(collection, "a.md", block + BELOW).source_metadata) == {
         "draft": "no",
         "shown": True,
         "year": 2024,
@@ -82,13 +82,13 @@ empty:
 
 def test_toml_dates_are_text(collection):
     block = "+++\nday = 2024-03-05\nat = 2024-03-05T10:00:00Z\n+++\n"
-    fields = json.loads(document(collection, "a.md", block + BELOW).metadata)
+    fields = json.loads(document(collection, "a.md", block + BELOW).source_metadata)
     assert fields == {"day": "2024-03-05", "at": "2024-03-05T10:00:00+00:00"}
 
 
 def test_a_value_that_is_no_field_is_named(collection):
     found = document(collection, "a.md", "---\nmenu: [{a: 1}]\nx: !!python/object:os.system y\nz: 1\n---\n" + BELOW)
-    assert json.loads(found.metadata) == {"x": "y", "z": 1}
+    assert json.loads(found.source_metadata) == {"x": "y", "z": 1}
     assert omissions(found) == [("metadata field", 1)]
     assert "menu" in found.omissions[0]["detail"]
 
@@ -147,3 +147,10 @@ def test_hostile_blocks_cost_little(name):
     assert time.perf_counter() - started < 3
     assert len(str(found.fields)) < 200_000
     assert "x" in found.text or name == "endless"
+
+
+@pytest.mark.parametrize("block", ["acl:\n", "acl: ~\nproduct: pump\n", "acl: [a]\nACL: [b]\n", "acl:\n- [a]\n"])
+def test_permissions_that_say_nothing_are_named(block):
+    found = read_front_matter(f"---\n{block}---\nWords.\n")
+    assert "acl" not in found.fields
+    assert [(each.part, "acl" in each.detail) for each in found.omissions] == [("metadata field", True)]

@@ -168,18 +168,18 @@ def test_fields_at_the_top_are_metadata(collection):
     found = document(collection, "a.rst", source)
     assert (found.title, found.text) == ("Pumps", "# Pumps\n\nWords.\n")
     fields = {"date": "2024-03-05", "language": "de", "keywords": ["oil", "pump"], "description": "How to"}
-    assert json.loads(found.metadata) == fields
+    assert json.loads(found.source_metadata) == fields
 
 
 def test_fields_below_the_title_are_metadata_too(collection):
     found = document(
         collection, "a.rst", "Pumps\n=====\n\n:Version: 3\n:Abstract: One.\n\n   Two.\n\nWords.\n\n:later: stays\n"
     )
-    assert json.loads(found.metadata) == {"version": "3"}
+    assert json.loads(found.source_metadata) == {"version": "3"}
     assert all(word in found.text for word in ("One.", "Two.", "Words.", "stays"))
 
 
 def test_fields_of_nikola_and_a_stated_title(collection):
     found = document(collection, "a.rst", ".. title: Pump care\n.. slug: care\n\nWords.\n")
-    assert (found.title, json.loads(found.metadata)) == ("Pump care", {"slug": "care"})
+    assert (found.title, json.loads(found.source_metadata)) == ("Pump care", {"slug": "care"})
     assert document(collection, "a.rst", ".. title:: Pump care\n\nSteps\n=====\n\nWords.\n").title == "Pump care"

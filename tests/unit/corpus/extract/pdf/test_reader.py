@@ -126,7 +126,7 @@ def test_xmp_says_what_the_information_does_not(collection):
         collection, "a.pdf", one_page(content, stream(XMP, b"/Type/Metadata/Subtype/XML"), catalog=b"/Metadata 6 0 R")
     )
     assert found.title == "The valve & its seat"
-    assert json.loads(found.metadata) == {
+    assert json.loads(found.source_metadata) == {
         "language": "fr",
         "created": "2025-05-30T10:00:00+02:00",
         "keywords": ["valve", "seat"],
