@@ -12,7 +12,7 @@ def stated(head: str, root: str = "<html>") -> dict[str, object]:
 
 def test_metadata_reaches_the_document(collection):
     found = document(collection, "a.html", "<html lang=de><meta name=keywords content='Pumpe, Ventil'><p>x")
-    assert found.metadata == '{"keywords": ["Pumpe", "Ventil"], "language": "de"}'
+    assert found.source_metadata == '{"keywords": ["Pumpe", "Ventil"], "language": "de"}'
 
 
 def test_fields_are_read_from_meta_elements():

@@ -32,7 +32,6 @@ The {product} and {unknown}.
     assert (found.title, found.media_type) == ("Pump care", "text/asciidoc")
     assert found.text == "# Pump *care*\n\nThe Turbine and {unknown}.\n"
     assert json.loads(found.source_metadata) == {
-        "author": "Jo Smith",
         "revnumber": "1.2",
         "revdate": "2024-03-05",
         "product": "Turbine",

@@ -74,7 +74,6 @@ empty:
         "never": "2024-02-30",
         "tags": ["pump", "3"],
         "keywords": ["oil", "filter"],
-        "author": "Jo",
         "params.unit": "bar",
         "params.deep.er": "x",
     }

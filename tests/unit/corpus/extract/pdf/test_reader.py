@@ -91,7 +91,7 @@ def test_properties_become_metadata(collection):
     found = read(collection, "a.pdf", drawn(draw, lang="de-AT"))[0]
     assert found.title == "The manual"
     for part in ('"language": "de-AT"', '"keywords": ["pump", "valve"]', '"description": "How to install pumps"'):
-        assert part in found.metadata
+        assert part in found.source_metadata
 
 
 @pytest.mark.parametrize(
