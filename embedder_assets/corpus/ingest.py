@@ -8,7 +8,6 @@ counted: rows that are staged and gone again are no deletion either.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Iterator, Set
 from contextlib import closing
@@ -22,20 +21,17 @@ from embedder_assets.corpus.collections import BEIR_CORPUS, Collection, is_docum
 from embedder_assets.corpus.deletion_guard import PendingDeletions, check_deletions, check_unusable
 from embedder_assets.corpus.document import NOTICES
 from embedder_assets.corpus.extract import Document, DocumentIssue, DocumentLimits, Source, read_sources, refused_by
+from embedder_assets.corpus.ingest_scan import DOCUMENTS, VERSION, IngestScan, Versions
 from embedder_assets.corpus.metadata.resolver import RESOLVED, MetadataResolver
 from embedder_assets.corpus.partial_documents import COLUMNS, PARTIAL, partial_issues
 from embedder_assets.corpus.source_files import Listing, list_sources
 from embedder_assets.settings import Settings
-from embedder_assets.tables.schemas import SCHEMAS, Schema
-from embedder_assets.tables.staging import Staging, missing_rows_error
+from embedder_assets.tables.schemas import SCHEMAS
+from embedder_assets.tables.staging import missing_rows_error
 from embedder_assets.tables.store import TableStore
 
-DOCUMENTS, ISSUES, METADATA_FIELDS = "documents", "document_issues", "metadata_fields"
-# Also what a kill can cost at most, and about what is in memory.
-ROWS_PER_STAGED_FILE = 4096
-CHARACTERS_PER_STAGED_FILE = 4_000_000
+ISSUES, METADATA_FIELDS = "document_issues", "metadata_fields"
 STILL_THERE = "The earlier version stays in the tables."
-VERSION = ["doc_id", "source_sha256", "extraction"]
 KEY = ["doc_id", "content_sha256"]
 _ROW = re.compile(r":\d+$")
 # Kinds of issues of a BEIR collection that say which document they are of, so that no other one is in doubt.
@@ -148,7 +144,7 @@ class Ingest:
             fields=fields,
         )
 
-    def _scan(self, earlier: pl.DataFrame, listing: Listing) -> _IngestScan:
+    def _scan(self, earlier: pl.DataFrame, listing: Listing) -> IngestScan:
         """Looks at every source, and stages the text of those that changed."""
         staged = self._staging.read({name: SCHEMAS[DOCUMENTS][name] for name in VERSION})
         known_issues = (
@@ -156,7 +152,7 @@ class Ingest:
         )
         files = _whole_files(earlier)
         unchanged, waiting, bad = (
-            _Versions.of(rows)
+            Versions.of(rows)
             for rows in (pl.concat([earlier.select(VERSION), files]), staged, known_issues.rename({"path": "doc_id"}))
         )
         limits = DocumentLimits.of(self._settings)
@@ -167,7 +163,7 @@ class Ingest:
             is_staged = source in waiting and not source.is_container
             return (source in unchanged and source.doc_id not in outdated) or is_staged or source in bad
 
-        scan = _IngestScan(self._staging)
+        scan = IngestScan(self._staging)
         sources = read_sources(
             self._collection,
             limits,
@@ -191,7 +187,7 @@ class Ingest:
         scan.finish()
         return scan
 
-    def _gone(self, absent: pl.DataFrame, scan: _IngestScan, listing: Listing) -> pl.DataFrame:
+    def _gone(self, absent: pl.DataFrame, scan: IngestScan, listing: Listing) -> pl.DataFrame:
         """Of documents that were not read, those that have no source any more, as far as that can be known."""
         if listing.is_beir:
             # A line that cannot be used may have been any of the documents.
@@ -209,7 +205,7 @@ class Ingest:
         ]
         return _where(absent, sure)
 
-    def _moved(self, gone: pl.DataFrame, scan: _IngestScan) -> int:
+    def _moved(self, gone: pl.DataFrame, scan: IngestScan) -> int:
         """How many of the documents that are gone have their text in one that is new or changed."""
         if not (gone.height and scan.changed.height):
             return 0
@@ -238,7 +234,7 @@ class Ingest:
             yield self._metadata.resolved(frame.join(keys, on=KEY, how="semi"))
 
     def _issues(
-        self, scan: _IngestScan, listing: Listing, earlier: pl.DataFrame, kept: pl.DataFrame
+        self, scan: IngestScan, listing: Listing, earlier: pl.DataFrame, kept: pl.DataFrame
     ) -> tuple[pl.DataFrame, pl.DataFrame]:
         """The rows of ``document_issues``, and those that are new; ``kept`` are the documents that stay as they are."""
         before = self._store.read(ISSUES, self._name)
@@ -331,76 +327,3 @@ def _names_document(path: str, listing: Listing) -> bool:
 
 def _where(rows: pl.DataFrame, wanted: list[bool]) -> pl.DataFrame:
     return rows.filter(pl.Series(wanted, dtype=pl.Boolean))
-
-
-class _Versions:
-    """The versions of documents that are known, each as 16 bytes: a collection may have millions."""
-
-    def __init__(self, digests: set[bytes]) -> None:
-        self._digests = digests
-
-    @classmethod
-    def of(cls, rows: pl.DataFrame) -> _Versions:
-        """Those of some rows with the columns of ``VERSION``."""
-        return cls({_digest(*version) for version in rows.select(VERSION).iter_rows()})
-
-    def __contains__(self, source: Source) -> bool:
-        return _digest(source.doc_id, source.sha256, source.extraction) in self._digests
-
-
-def _digest(*version: str | None) -> bytes:
-    return hashlib.blake2b("\x1f".join(map(str, version)).encode(), digest_size=16).digest()
-
-
-class _IngestScan:
-    """What a scan over the sources has found.
-
-    Attributes:
-        seen: Ids of all documents that have a usable source.
-        issues: What could not be used, with its source.
-        known_issues: Paths of what could not be used before, and has not changed.
-        unread: Ids of what has not changed: what is in such a file has not changed either.
-    """
-
-    def __init__(self, staging: Staging) -> None:
-        self._staging = staging
-        self._rows: list[dict[str, object]] = []
-        self._characters = 0
-        self._changed: list[tuple[str, str | None, str]] = []
-        self.seen: list[str] = []
-        self.issues: list[tuple[Source, DocumentIssue]] = []
-        self.known_issues: list[str] = []
-        self.unread: list[str] = []
-
-    @property
-    def changed(self) -> pl.DataFrame:
-        """The versions that the table does not have: the columns of ``VERSION``."""
-        schema: Schema = {name: pl.String() for name in VERSION}
-        return pl.DataFrame(self._changed, schema=schema, orient="row")
-
-    def known(self, source: Source, *, staged: bool) -> None:
-        """A version that the table has, or that is staged."""
-        self.seen.append(source.doc_id)
-        if staged:
-            self._changed.append((source.doc_id, source.sha256, source.extraction))
-
-    def issue(self, source: Source, issue: DocumentIssue) -> None:
-        """A source that cannot be used."""
-        self.issues.append((source, issue))
-
-    def document(self, source: Source, document: Document) -> None:
-        """A version that is new."""
-        self.known(source, staged=True)
-        digest = hashlib.sha256(document.text.encode()).hexdigest()
-        version = {"source_sha256": source.sha256, "extraction": source.extraction}
-        file = source.file or source.doc_id
-        self._rows.append({**vars(document), "content_sha256": digest, **version, "source": file})
-        self._characters += len(document.text)
-        if len(self._rows) >= ROWS_PER_STAGED_FILE or self._characters >= CHARACTERS_PER_STAGED_FILE:
-            self.finish()
-
-    def finish(self) -> None:
-        """Stages what has come so far."""
-        if self._rows:
-            self._staging.append(pl.DataFrame(self._rows, schema=SCHEMAS[DOCUMENTS]))
-        self._rows, self._characters = [], 0

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from embedder_assets.chunking import stage as chunk_stage
 from embedder_assets.chunking.stage import ChunkOutcome, ChunkStage
-from embedder_assets.corpus import deletion_guard, ingest
+from embedder_assets.corpus import deletion_guard, ingest_scan
 from embedder_assets.corpus.collections import Collection
 from embedder_assets.corpus.ingest import Ingest
 from embedder_assets.errors import TableError
@@ -139,7 +139,7 @@ def test_any_sequence_of_changes_equals_a_rebuild(tokenizer, steps):
     """Edits, additions, renames, deletions, runs between them, some killed: the tables are those of the last files."""
     with tempfile.TemporaryDirectory() as place, pytest.MonkeyPatch.context() as small:
         small.setattr("embedder_assets.tables.store.MERGE_ROWS", 2)
-        small.setattr(ingest, "ROWS_PER_STAGED_FILE", 2)
+        small.setattr(ingest_scan, "ROWS_PER_STAGED_FILE", 2)
         folder, home = Path(place) / "corpus" / "kb", Path(place) / "home"
         folder.mkdir(parents=True)
         for operations, fate in [*steps, ([], "ok")]:

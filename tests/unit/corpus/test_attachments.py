@@ -7,7 +7,7 @@ import json
 import polars as pl
 import pytest
 
-from embedder_assets.corpus import deletion_guard, ingest
+from embedder_assets.corpus import deletion_guard, ingest_scan
 from embedder_assets.corpus.extract import limits as constants
 from embedder_assets.errors import CorpusError
 from embedder_assets.tables.store import TableStore
@@ -140,12 +140,12 @@ def test_other_limits_reread_refused_attachments(read, store, put, monkeypatch):
 
 def test_killed_run_reads_all_of_a_mail(read, store, put, monkeypatch):
     """Of a mail that is staged, something may be lacking: an attachment, or the issue of one."""
-    monkeypatch.setattr(ingest, "ROWS_PER_STAGED_FILE", 1)
+    monkeypatch.setattr(ingest_scan, "ROWS_PER_STAGED_FILE", 1)
     put(notes_md="# Notes", parts_csv="a,b\n1,2\n", bad_pdf=b"no pdf")
     with monkeypatch.context() as killed:
-        finish = ingest._IngestScan.finish
+        finish = ingest_scan.IngestScan.finish
         calls = iter(range(9))
-        killed.setattr(ingest._IngestScan, "finish", lambda scan: (finish(scan), next(calls) and kill()))
+        killed.setattr(ingest_scan.IngestScan, "finish", lambda scan: (finish(scan), next(calls) and kill()))
         with pytest.raises(KeyboardInterrupt):
             read()
     assert not store.exists("documents")

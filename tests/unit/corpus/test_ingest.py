@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from embedder_assets.corpus import ingest
+from embedder_assets.corpus import ingest_scan
 from embedder_assets.corpus.collections import Collection
 from embedder_assets.corpus.deletion_guard import FEW
 from embedder_assets.corpus.ingest import Ingest
@@ -24,13 +24,13 @@ from tests.support.factories import make_settings
 def extracted(monkeypatch) -> list[str]:
     """The texts that were extracted, in their order."""
     seen: list[str] = []
-    real = ingest._IngestScan.document
+    real = ingest_scan.IngestScan.document
 
     def document(self, source, document):
         seen.append(document.text)
         real(self, source, document)
 
-    monkeypatch.setattr(ingest._IngestScan, "document", document)
+    monkeypatch.setattr(ingest_scan.IngestScan, "document", document)
     return seen
 
 
@@ -111,7 +111,7 @@ def test_only_an_edit_is_committed(read, folder, store):
 
 
 def test_run_after_a_kill_resumes(read, folder, store, extracted, monkeypatch):
-    monkeypatch.setattr(ingest, "ROWS_PER_STAGED_FILE", 1)
+    monkeypatch.setattr(ingest_scan, "ROWS_PER_STAGED_FILE", 1)
     write(folder, a="one", b="two", c="three")
     with monkeypatch.context() as killed:
         killed.setattr(TableStore, "delete_and_insert", kill)
@@ -169,7 +169,7 @@ def test_row_with_another_id_is_moved(read, folder, store):
 @pytest.mark.parametrize("break_staging", STAGING_FAULTS)
 @pytest.mark.parametrize("earlier", ["some rows", "no rows"])
 def test_lost_staged_documents_publish_nothing(read, folder, store, monkeypatch, tmp_path, break_staging, earlier):
-    monkeypatch.setattr(ingest, "ROWS_PER_STAGED_FILE", 2)
+    monkeypatch.setattr(ingest_scan, "ROWS_PER_STAGED_FILE", 2)
     texts = {f"d{number}": f"text {number}" for number in range(6)}
     if earlier == "some rows":
         write(folder, **texts)
@@ -178,9 +178,9 @@ def test_lost_staged_documents_publish_nothing(read, folder, store, monkeypatch,
     before = rows_of(tmp_path / "home", "documents")
     with monkeypatch.context() as patched:
         patched.setattr(
-            ingest._IngestScan,
+            ingest_scan.IngestScan,
             "finish",
-            after_call(ingest._IngestScan.finish, lambda: break_staging(tmp_path / "home", "documents"), 4),
+            after_call(ingest_scan.IngestScan.finish, lambda: break_staging(tmp_path / "home", "documents"), 4),
         )
         with pytest.raises(
             TableError, match=r"staged documents of collection 'kb'.*6 rows.*staging/documents/kb.*Run again"
