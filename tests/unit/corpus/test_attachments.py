@@ -7,7 +7,7 @@ import json
 import polars as pl
 import pytest
 
-from embedder_assets.corpus import deletion_guard, ingest_scan
+from embedder_assets.corpus import deletion_guard, ingest, ingest_scan
 from embedder_assets.corpus.extract import limits as constants
 from embedder_assets.errors import CorpusError
 from embedder_assets.tables.store import TableStore
