@@ -36,8 +36,8 @@ def documents(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipe
         if not outcome.rows:
             context.log.warning(
                 one_line(
-                    f"collection '{name}' holds no document that can be used: put Markdown, text, reST, HTML, PDF, "
-                    f"DOCX files or a corpus.jsonl into {collection.root}"
+                    f"collection '{name}' holds no document that can be used: put a corpus.jsonl or files of a format "
+                    f"that docs/input.md names (Markdown, HTML, PDF, Office, mails, …) into {collection.root}"
                 )
             )
         shown = ["doc_id", "title", "media_type", "size_bytes"]

@@ -15,9 +15,9 @@ def test_acl_change_is_seen_and_computes_no_vector(embedder: Embedder, home: Pat
     folder = tmp_path / "corpus" / "pumps"
     write(
         folder / "finance.md",
-        "---\nacl: [group:finance]\nyear: 2024\n---\n# Costs\n\nSeals are replaced at high cost.\n",
+        "---\nacl: [group:finance]\nyear: 2024\n---\nSeals are replaced at high cost.\n",
     )
-    write(folder / "manual.md", "---\nyear: 2019\n---\n# Manual\n\nSeals are replaced every two years.\n")
+    write(folder / "manual.md", "---\nyear: 2019\n---\nSeals are replaced every two years.\n")
     write(folder / "collection.toml", "public = true\n")
     assert embedder("run", "--corpus", str(folder.parent)).returncode == 0
     assert found(embedder) == {"finance.md", "manual.md"}
