@@ -54,7 +54,7 @@ class _WordDocument:
         html = writer.document(self._rewrite(self._main, styles), self._package.relationships(self._main))
         self._left_out["symbol"] += writer.unknown_symbols
         text = markdown_of_html(html, self._thing, self._limits)
-        return self._equations.fill([text], self._thing, self._limits)[0]
+        return self._equations.fill(text)
 
     def _xml(self, name: str) -> Element | None:
         return self._package.xml(name) if name else None
