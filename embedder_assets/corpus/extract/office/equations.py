@@ -7,6 +7,8 @@ import unicodedata
 from collections.abc import Callable, Iterable
 from xml.etree.ElementTree import Element
 
+from embedder_assets.corpus.extract.office.equation_signs import LATEX_CHARACTERS
+
 MATH = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
 _WORD = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _NOT_SHOWN = {_WORD + "del", _WORD + "moveFrom", _WORD + "delText"}
@@ -48,7 +50,7 @@ def _all(parent: Element | None) -> str:
 
 def _one(element: Element) -> str:
     if element.tag in {MATH + "t", _WORD + "t"}:
-        return "".join(_CHARACTERS.get(each, each) for each in _plain_letters(element.text or ""))
+        return "".join(LATEX_CHARACTERS.get(each, each) for each in _plain_letters(element.text or ""))
     if element.tag in _NOT_SHOWN:
         return ""
     name = element.tag.removeprefix(MATH)
@@ -114,7 +116,7 @@ def _root(element: Element) -> str:
 
 def _operator(element: Element) -> str:
     sign = _property(element, "chr", "∫")
-    return f"{_CHARACTERS.get(sign, sign)}{_limits(element)}{{{_child(element, 'e')}}}"
+    return f"{LATEX_CHARACTERS.get(sign, sign)}{_limits(element)}{{{_child(element, 'e')}}}"
 
 
 def _brackets(element: Element) -> str:
@@ -124,7 +126,7 @@ def _brackets(element: Element) -> str:
     inside = {"|": r" \mid "}.get(separator, separator).join(parts)
     if (opening, closing) == ("(", ")") and (binomial := _BINOMIAL.fullmatch(inside)):
         return f"\\binom{{{binomial[1]}}}{{{binomial[2]}}}"
-    opening, closing = (_CHARACTERS.get(each, each) or "." for each in (opening, closing))
+    opening, closing = (LATEX_CHARACTERS.get(each, each) or "." for each in (opening, closing))
     return f"\\left{opening}{inside}\\right{closing}"
 
 
@@ -152,7 +154,7 @@ def _bar(element: Element) -> str:
 def _group_sign(element: Element) -> str:
     sign = _property(element, "chr", "\u23df")
     place = r"\overset" if _property(element, "pos", "bot") == "top" else r"\underset"
-    command = _ACCENTS.get(sign) or f"{place}{{{_CHARACTERS.get(sign, sign)}}}"
+    command = _ACCENTS.get(sign) or f"{place}{{{LATEX_CHARACTERS.get(sign, sign)}}}"
     return f"{command}{{{_child(element, 'e')}}}"
 
 
@@ -166,7 +168,7 @@ def _matrix(element: Element) -> str:
 
 
 def _lines(element: Element) -> str:
-    rows = [_all(each).replace(r"\&", "&") for each in element.iterfind(f"{MATH}e")]   # there a place, no sign
+    rows = [_all(each).replace(r"\&", "&") for each in element.iterfind(f"{MATH}e")]  # there a place, no sign
     return _environment("aligned", rows)
 
 
@@ -222,23 +224,3 @@ _ACCENTS = {
     "\u23de": r"\overbrace",
     "\u23df": r"\underbrace",
 }
-_LETTERS = (
-    "α alpha β beta γ gamma δ delta ε varepsilon ϵ epsilon ζ zeta η eta θ theta ϑ vartheta ι iota κ kappa λ lambda μ mu "
-    "µ mu ν nu ξ xi π pi ϖ varpi ρ rho ϱ varrho σ sigma ς varsigma τ tau υ upsilon φ varphi ϕ phi χ chi ψ psi ω omega "
-    "Γ Gamma Δ Delta Θ Theta Λ Lambda Ξ Xi Π Pi Σ Sigma Υ Upsilon Φ Phi Ψ Psi Ω Omega ∆ Delta Ω Omega"
-)
-_SIGNS = (
-    "∑ sum ∏ prod ∐ coprod ∫ int ∬ iint ∭ iiint ∮ oint ⋃ bigcup ⋂ bigcap ⋁ bigvee ⋀ bigwedge ∞ infty ∂ partial ∇ nabla "
-    "± pm ∓ mp × times ÷ div ⋅ cdot · cdot ∘ circ ∗ ast ≤ leq ≥ geq ≪ ll ≫ gg ≠ neq ≈ approx ≅ cong ≡ equiv ∼ sim "
-    "∝ propto → rightarrow ← leftarrow ↔ leftrightarrow ⇒ Rightarrow ⇐ Leftarrow ⇔ Leftrightarrow ↦ mapsto ∈ in ∉ notin "
-    "∋ ni ⊂ subset ⊆ subseteq ⊃ supset ⊇ supseteq ∪ cup ∩ cap ∖ setminus ∅ emptyset ∀ forall ∃ exists ¬ neg ∧ wedge "
-    "∨ vee ⊥ perp ∥ parallel ∠ angle ⊕ oplus ⊗ otimes … ldots ⋯ cdots ⋮ vdots ⋱ ddots ′ prime ℏ hbar ℓ ell ⟨ langle "
-    "⟩ rangle 〈 langle 〉 rangle ⌈ lceil ⌉ rceil ⌊ lfloor ⌋ rfloor ‖ Vert | vert √ surd ∣ mid \\ backslash"
-)
-_words = f"{_LETTERS} {_SIGNS}".split()
-_CHARACTERS = (
-    {sign: f"\\{command} " for sign, command in zip(_words[::2], _words[1::2], strict=True)}
-    | {sign: f"\\{sign}" for sign in "#$%&_{}"}
-    | {"ℝ": r"\mathbb{R}", "ℕ": r"\mathbb{N}", "ℤ": r"\mathbb{Z}", "ℚ": r"\mathbb{Q}", "ℂ": r"\mathbb{C}"}
-    | {"\u2212": "-", "\u210e": "h", "^": r"\hat{}", "~": r"\sim ", "\u2061": "", "\u2062": "", "\u2063": ",", "\xa0": " "}
-)

@@ -62,7 +62,7 @@ ROWS = f"<m:mr>{part('e', 'a', 'b')}</m:mr><m:mr>{part('e', 'c', 'd')}</m:mr>"
         (with_properties("phant", part("e", "x"), show="0") + run("y"), "y"),
         (with_properties("r", "<m:t>R</m:t>", scr="double-struck"), r"\mathbb{R}"),
         ("<m:r><m:rPr><m:nor/></m:rPr><m:t>if a </m:t></m:r>", r"\text{if a }"),
-        (run("2πr ≤ 𝑥 − 5% | #1"), r"2\pi r \leq x - 5\% \vert \#1"),
+        (run("2πr ≤ \U0001d465 \u2212 5% | #1"), r"2\pi r \leq x - 5\% \vert \#1"),
         (f"<m:box>{part('e', 'y')}</m:box>", "y"),
     ],
 )
