@@ -99,8 +99,7 @@ class RtfGroups(ABC):
 
     def at_end(self, then: Callable[[], None]) -> None:
         """Has something done when the group is closed."""
-        if self._open:
-            self._open[-1] = (self._open[-1][0], then)
+        self._open[-1] = (self._open[-1][0], then)
 
     def _text(self, text: bytes) -> None:
         if self._to_skip:
@@ -113,31 +112,33 @@ class RtfGroups(ABC):
         if not self._bytes:
             return
         codec = self._font_codec()
-        text = (
-            "".join(self.symbol(byte) for byte in self._bytes)
-            if codec == SYMBOLS
-            else self._bytes.decode(codec, "replace")
-        )
+        if codec == SYMBOLS:
+            text = "".join(map(self.symbol, self._bytes))
+        else:
+            text = self._bytes.decode(codec, "replace")
+            self.left_out["undecodable byte"] += text.count("\ufffd") if self.state.sink == self.show else 0
         self._bytes.clear()
         self.say(text)
 
     def _font_codec(self) -> str:
-        font = self.fonts.get(self.default_font if self.state.font is None else self.state.font)
-        return (font.codec if font is not None else None) or self.codec
+        if self.state.is_font_table:
+            return self.codec  # of the names of fonts
+        return self._font().codec or self.codec
+
+    def _font(self) -> Font:
+        return self.fonts.get(self.default_font if self.state.font is None else self.state.font, Font())
 
     def symbol(self, place: int) -> str:
         """The character at a place of the font, for which fonts of symbols have no codec."""
-        font = self.fonts.get(self.state.font or 0, Font())
-        name = font.name.strip(" ;")
         if place <= ord(" "):
             return " "
-        found = symbol(name, f"{place | 0xF000:x}")
+        found = symbol(self._font().name.strip(" ;"), f"{place | 0xF000:x}")
         self.left_out["symbol"] += not found and self.state.sink == self.show
         return found
 
     def say(self, text: str) -> None:
         """Text of the group that is open."""
-        if self._high:
+        if self._high or "\udc00" <= text[:1] <= "\udfff":
             text, self._high = self._high + text, ""
             text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         if self.state.sink is not None:

@@ -51,7 +51,7 @@ class RtfReader(RtfInsets):
         state = self.state
         if state.math is not None and is_first and word.startswith("m") and word not in DROPPED:
             self.math_element(state.math, word[1:])
-        elif word in DROPPED:
+        elif is_first and word in DROPPED:
             if DROPPED[word]:
                 self.left_out[DROPPED[word]] += 1
             state.sink = None
@@ -59,7 +59,7 @@ class RtfReader(RtfInsets):
             state.mark(MARKS[word], is_on=number != 0)
         elif word in HIDDEN:
             state.hidden = HIDDEN[word] if number != 0 else ""
-        elif (handler := _HANDLERS.get(word)) is not None:
+        elif (handler := _WORDS.get(word) or (_GROUPS.get(word) if is_first else None)) is not None:
             handler(self, number or 0)
         elif is_starred and word not in TRANSPARENT:
             state.sink = None
@@ -253,23 +253,19 @@ def _of(method: Callable[[RtfReader, str, int], None], name: str) -> Handler:
     return lambda reader, number: method(reader, name, number)
 
 
-_HANDLERS: dict[str, Handler] = {
-    "rtf": lambda _reader, _number: None,
+_WORDS: dict[str, Handler] = {
     "ansicpg": RtfReader._code_page,
     "cpg": RtfReader._code_page,
     "mac": lambda reader, _number: reader._code_page(10000),
     "pc": lambda reader, _number: reader._code_page(437),
     "pca": lambda reader, _number: reader._code_page(850),
     "deff": RtfReader._default_font,
-    "fonttbl": RtfReader._font_table,
     "f": RtfReader._set_font,
     "fcharset": RtfReader._set_charset,
-    "stylesheet": RtfReader._stylesheet,
     "s": RtfReader._set_style,
     "sbasedon": RtfReader._set_base,
     "outlinelevel": RtfReader._set_outline,
     "uc": RtfReader._fallback,
-    "upr": RtfReader._choice,
     "plain": RtfReader._plain,
     "up": _of(RtfReader._raise, "sup"),
     "dn": _of(RtfReader._raise, "sub"),
@@ -280,9 +276,7 @@ _HANDLERS: dict[str, Handler] = {
     "itap": RtfReader._table_level,
     "ls": RtfReader._in_list,
     "ilvl": RtfReader._list_level,
-    **dict.fromkeys(("listtext", "pntext"), RtfReader._label),
     "trowd": RtfReader._begin_plan,
-    "nesttableprops": RtfReader._inner_row_plan,
     "trleft": RtfReader._plan_edge,
     "clmrg": RtfReader._continues_left,
     "clvmrg": RtfReader._continues_above,
@@ -291,6 +285,17 @@ _HANDLERS: dict[str, Handler] = {
     "nestcell": RtfReader._end_inner_cell,
     "row": RtfReader._end_row,
     "nestrow": RtfReader._end_inner_row,
+    **{name: _of(RtfReader._time_part, name) for name in ("yr", "mo", "dy", "hr", "min", "sec")},
+    "ffres": RtfReader.form_result,
+    "ffdefres": RtfReader.form_default,
+}
+# What counts only at the beginning of a group, which it is the name of.
+_GROUPS: dict[str, Handler] = {
+    "fonttbl": RtfReader._font_table,
+    "stylesheet": RtfReader._stylesheet,
+    "upr": RtfReader._choice,
+    **dict.fromkeys(("listtext", "pntext"), RtfReader._label),
+    "nesttableprops": RtfReader._inner_row_plan,
     "footnote": RtfReader._note,
     **dict.fromkeys(("shptxt", "dptxbxtext"), RtfReader._box),
     **dict.fromkeys(("header", "headerl", "headerr", "headerf"), _of(RtfReader._page_part, "page header")),
@@ -303,12 +308,9 @@ _HANDLERS: dict[str, Handler] = {
     "doccomm": _of(RtfReader._property, "description"),
     "creatim": _of(RtfReader._time, "created"),
     "revtim": _of(RtfReader._time, "modified"),
-    **{name: _of(RtfReader._time_part, name) for name in ("yr", "mo", "dy", "hr", "min", "sec")},
     "field": RtfReader.field,
     "fldinst": RtfReader.field_instruction,
     "fldrslt": RtfReader.field_result,
-    "ffres": RtfReader.form_result,
-    "ffdefres": RtfReader.form_default,
     "ffl": RtfReader.form_line,
     **dict.fromkeys(("shp", "do"), RtfReader.drawing),
     "pict": RtfReader.picture,

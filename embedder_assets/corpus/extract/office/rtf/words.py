@@ -53,5 +53,6 @@ DETAILS = {
     "hidden text": "It is formatted as hidden.",
     "image without description": "A description of the image becomes text.",
     "symbol": "It is a character of a font that gives no word for it.",
+    "undecodable byte": "It is none of the encoding that its font names; U+FFFD stands for it.",
     "table of contents entry": "The headings are in the text.",
 }
