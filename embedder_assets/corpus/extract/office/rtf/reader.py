@@ -61,7 +61,7 @@ class RtfReader(RtfInsets):
             state.hidden = HIDDEN[word] if number != 0 else ""
         elif (handler := _WORDS.get(word) or (_GROUPS.get(word) if is_first else None)) is not None:
             handler(self, number or 0)
-        elif is_starred and word not in TRANSPARENT:
+        elif is_first and is_starred and word not in TRANSPARENT:
             state.sink = None
 
     def _set_font(self, number: int) -> None:
@@ -76,7 +76,7 @@ class RtfReader(RtfInsets):
 
     def _set_charset(self, number: int) -> None:
         if self.state.is_font_table:
-            self.fonts[self.state.font or 0].codec = codec_of_charset(number)
+            self.fonts.setdefault(self.state.font or 0, Font()).codec = codec_of_charset(number)
 
     def _font_table(self, _number: int) -> None:
         self.state.is_font_table = True
@@ -235,7 +235,7 @@ class RtfReader(RtfInsets):
 
     def _code_page(self, number: int) -> None:
         if self.state.is_font_table:
-            self.fonts[self.state.font or 0].codec = codec_of_code_page(number)
+            self.fonts.setdefault(self.state.font or 0, Font()).codec = codec_of_code_page(number)
         else:
             self.codec = codec_of_code_page(number)
 

@@ -107,6 +107,7 @@ def row(*cells: str, merges: tuple[str, ...] = (), edges: tuple[int, ...] = ()) 
         (r"a}} b", "a b"),
         (r"\{x\} \\y", "{x} \\y"),
         (r"a \header b", "a b"),  # only a group has that name
+        (r"{\fonttbl\fcharset204 x;}}}\*\none a", "a"),
     ],
 )
 @NEEDS_HTML
