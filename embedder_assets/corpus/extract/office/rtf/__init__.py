@@ -1,6 +1,6 @@
 """Rich Text Format (RTF): groups and control words become HTML, as the elements of other formats do.
 
-There are small libraries for RTF (striprtf is well kept), but they give bare text: no headings, lists or notes, the
+There are small libraries for RTF (such as striprtf), but they give bare text: no headings, lists or notes, the
 cells of a table between bars, and no word of what they leave out, which includes text boxes and equations.
 """
 
