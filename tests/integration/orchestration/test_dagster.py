@@ -90,7 +90,6 @@ def test_loading_the_location_is_light(home: Path) -> None:
         "scipy",
         "docutils",
         "pypdfium2",
-        "xberg",
         "ir_measures",
     ]
     code = (

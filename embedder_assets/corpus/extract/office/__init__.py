@@ -1,9 +1,9 @@
 """Office formats and books: Word, OpenDocument, RTF, slides, spreadsheets, EPUB.
 
-All but spreadsheets and RTF become HTML first, which ``html`` turns into Markdown, so that tables, marks and escapes
-are the same as of a web page. ``package`` opens the archives and names what of any of them is left out, ``properties``
-reads what files say of themselves. xberg reads RTF and the equations of Office (``equations``). The elements of the
-other formats are read here, since no library that was tried names what it leaves out, and each left out much.
+All but spreadsheets become HTML first, which ``html`` turns into Markdown, so that tables, marks and escapes are the
+same as of a web page; equations become LaTeX (``equations``). ``package`` opens the archives and names what of any of
+them is left out, ``properties`` reads what files say of themselves. The elements of each format are read here, since no
+library that was tried names what it leaves out, and each left out much.
 """
 
 from collections.abc import Callable

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -20,6 +21,9 @@ from embedder_assets.errors import DocumentError
 _OLE_SIGNATURE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _ENCRYPTED_STREAM = "EncryptedPackage".encode("utf-16-le")
 _MATH = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
+PAGE_NUMBER = re.compile(r"[\W\d]*(?:(?:page|seite|of|von|de|sur)[\W\d]*)*", re.IGNORECASE)
+"""The head or foot of a page that is no more than its number."""
+
 _NAMED = 5  # of the names of a part that an omission lists
 # "Strict" documents have the same elements in other namespaces.
 _STRICT, _TRANSITIONAL = b"http://purl.oclc.org/ooxml/", b"http://schemas.openxmlformats.org/"

@@ -35,8 +35,8 @@ def extract_slides(data: bytes, thing: str, limits: DocumentLimits) -> Extracted
     """
     with open_package(data, thing, limits) as package:
         presentation = _Presentation(package, package.main_part(thing, ".pptx"))
-        slides = [markdown_of_html(html, thing, limits) for html in presentation.slides()]
-        slides = presentation.equations.fill(slides, thing, limits)
+        fill = presentation.equations.fill
+        slides = [fill(markdown_of_html(html, thing, limits)) for html in presentation.slides()]
         offsets, text = [], ""
         for slide in slides:
             text += "\n" if text else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator
 from xml.etree.ElementTree import Element
@@ -12,14 +11,12 @@ from embedder_assets.corpus.extract.html import markdown_of_html
 from embedder_assets.corpus.extract.limits import DocumentLimits
 from embedder_assets.corpus.extract.office.equations import EquationText
 from embedder_assets.corpus.extract.office.graphics import Chart, read_chart, read_diagram
-from embedder_assets.corpus.extract.office.package import Package, omission, open_package, texts
+from embedder_assets.corpus.extract.office.package import PAGE_NUMBER, Package, omission, open_package, texts
 from embedder_assets.corpus.extract.office.properties import core_properties
 from embedder_assets.corpus.extract.office.word.numbering import W
 from embedder_assets.corpus.extract.office.word.rewriting import WordXml
 from embedder_assets.corpus.extract.office.word.styles import WordStyles
 from embedder_assets.corpus.extract.office.word.writer import WordHtml
-
-_PAGE_NUMBER = re.compile(r"[\W\d]*(?:(?:page|seite|of|von|de|sur)[\W\d]*)*", re.IGNORECASE)
 
 
 def extract_word(data: bytes, thing: str, limits: DocumentLimits) -> Extracted:
@@ -54,7 +51,7 @@ class _WordDocument:
         html = writer.document(self._rewrite(self._main, styles), self._package.relationships(self._main))
         self._left_out["symbol"] += writer.unknown_symbols
         text = markdown_of_html(html, self._thing, self._limits)
-        return self._equations.fill([text], self._thing, self._limits)[0]
+        return self._equations.fill(text)
 
     def _xml(self, name: str) -> Element | None:
         return self._package.xml(name) if name else None
@@ -97,7 +94,7 @@ class _WordDocument:
         """The texts of the heads or feet of pages, without those that are a page number."""
         for part in self._package.related(self._main, kind):
             text = texts(self._package.xml(part).iter(f"{W}t"))
-            if not _PAGE_NUMBER.fullmatch(text):
+            if not PAGE_NUMBER.fullmatch(text):
                 yield text
 
 

@@ -97,8 +97,8 @@ def test_equations_stand_where_they_are_written(extract):
 
 
 def test_equation_of_unknown_elements_keeps_its_words(extract):
-    brace = f"<m:groupChr><m:e>{symbols('mass')}</m:e></m:groupChr>"
-    assert extract(".docx", word_file(paragraph(run("E is ") + equation(brace)))).text == "E is $mass$\n"
+    novel = f"<m:novel><m:e>{symbols('mass')}</m:e></m:novel>"
+    assert extract(".docx", word_file(paragraph(run("E is ") + equation(novel)))).text == "E is $mass$\n"
 
 
 def test_equation_of_an_earlier_editor_is_named(left_out):
