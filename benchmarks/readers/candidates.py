@@ -33,7 +33,8 @@ def xberg() -> Callable[[Path], str]:
 
     async def read(path: Path) -> str:
         source = xberg.ExtractInput(kind="bytes", bytes=path.read_bytes(), filename=path.name)
-        return (await xberg.extract(source, config)).results[0].content
+        text: str = (await xberg.extract(source, config)).results[0].content
+        return text
 
     return lambda path: asyncio.run(read(path))
 
