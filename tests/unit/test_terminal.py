@@ -40,7 +40,8 @@ SPEAKERS = {"terminal.py", "serving/server/watchdog.py"}
 
 def hit(text: str) -> Hit:
     kinds = {"rank": 1, "score": 1.0, "start": 0, "end": 9, "dense_rank": 1, "sparse_rank": None, "fused_rank": 1}
-    return Hit(**{name: kinds.get(name, text) for name in Hit.__dataclass_fields__} | {"cross_encoder_score": None})
+    others = {"cross_encoder_score": None, "near_duplicates": 0, "metadata": {text: text}, "page": 1, "last_page": 1}
+    return Hit(**{name: kinds.get(name, text) for name in Hit.__dataclass_fields__} | others)
 
 
 def test_hits_name_their_pages(capsys):

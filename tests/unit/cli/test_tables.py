@@ -27,7 +27,7 @@ def test_fields_are_shown(run):
     assert "year" in result.output
     assert "number" in result.output
     assert "[bold]" in result.output
-    assert run("kb").output == result.output
+    assert run("kb").stdout == result.stdout
 
 
 def test_an_unknown_collection_is_refused(run):
