@@ -7,13 +7,11 @@ from collections.abc import Iterator, Mapping
 
 import polars as pl
 
-from embedder_assets.corpus.metadata.values import MAX_FIELDS, Fields, FieldType, type_of
+from embedder_assets.corpus.metadata.values import FIELD_TYPES, MAX_FIELDS, Fields, FieldType, type_of
 from embedder_assets.sanitize import one_line
 from embedder_assets.tables.schemas import SCHEMAS
 
 CONFLICT = "metadata_conflict"
-# A field that is half the one and half the other is of the first of these.
-_TYPES: tuple[FieldType, ...] = ("text", "time", "number", "boolean", "list")
 
 
 class FieldCounts:
@@ -63,7 +61,7 @@ class FieldCounts:
 
 
 def _by(counts: Mapping[FieldType, int]) -> list[tuple[FieldType, int]]:
-    return sorted(counts.items(), key=lambda pair: (-pair[1], _TYPES.index(pair[0])))
+    return sorted(counts.items(), key=lambda pair: (-pair[1], FIELD_TYPES.index(pair[0])))
 
 
 def _majority(counts: Mapping[FieldType, int]) -> FieldType:

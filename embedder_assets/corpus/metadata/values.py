@@ -11,12 +11,14 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from embedder_assets.corpus.document import has_lone_surrogates
 
 Fields = dict[str, Any]
-FieldType = Literal["text", "number", "boolean", "time", "list"]
+FieldType = Literal["text", "time", "number", "boolean", "list"]
+FIELD_TYPES: tuple[FieldType, ...] = get_args(FieldType)
+"""Of types that equally many documents have, the first one is that of the field."""
 
 ACL = "acl"
 AUTHOR = "author"

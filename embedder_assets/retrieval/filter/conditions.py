@@ -14,8 +14,9 @@ from typing import Protocol
 
 import polars as pl
 
+from embedder_assets.corpus.metadata.values import FieldType
 from embedder_assets.errors import FilterError
-from embedder_assets.retrieval.filter.fields import Column, FieldType, Moment, element, moment
+from embedder_assets.retrieval.filter.fields import Column, Moment, element, moment
 
 _COMPARISONS: dict[str, Callable[..., pl.Series]] = {
     "=": operator.eq,

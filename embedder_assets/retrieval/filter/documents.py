@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from embedder_assets.corpus.metadata.values import FIELD_TYPES, FieldType
 from embedder_assets.errors import StorageError, TableError, did_you_mean
 from embedder_assets.retrieval.filter.conditions import Name
-from embedder_assets.retrieval.filter.fields import FIELD_TYPES, Column, FieldType, common_type
+from embedder_assets.retrieval.filter.fields import Column, common_type
 from embedder_assets.retrieval.filter.permissions import may_see, readers_of
 from embedder_assets.tables.history import commits_of
 from embedder_assets.tables.store import TableStore

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import functools
 import math
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal, get_args
 
 import polars as pl
 
-FieldType = Literal["text", "time", "number", "boolean", "list"]
-FIELD_TYPES: tuple[FieldType, ...] = get_args(FieldType)
-# A date at least: a year alone is a number, and `datetime.fromisoformat` takes more than people mean by a time.
-_TIME = re.compile(r"\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}.*)?", re.DOTALL)
+from embedder_assets.corpus.metadata.values import FIELD_TYPES, FieldType, is_time
+from embedder_assets.corpus.metadata.values import type_of as type_of_field
+
 _DATE_LENGTH = len("2020-01-31")
 _SERIES: dict[FieldType, pl.DataType] = {
     "text": pl.String(),
@@ -78,7 +75,7 @@ class Column:
 @functools.lru_cache(maxsize=10_000)
 def moment(text: str) -> Moment | None:
     """A time as ISO 8601 has it, a date at least; None for any other text."""
-    if not _TIME.fullmatch(text):
+    if not is_time(text):
         return None
     try:
         instant = datetime.fromisoformat(text)
@@ -91,14 +88,12 @@ def moment(text: str) -> Moment | None:
 
 def type_of(value: object) -> FieldType | None:
     """The type of a value of a document's metadata; None for one that cannot be compared."""
-    if isinstance(value, bool):
-        return "boolean"
-    if isinstance(value, int | float):
+    if not isinstance(value, bool | int | float | str | list):
+        return None
+    if isinstance(value, int | float) and not isinstance(value, bool):
         number = _float(value)
         return None if number is None or not math.isfinite(number) else "number"
-    if isinstance(value, str):
-        return "time" if moment(value) else "text"
-    return "list" if isinstance(value, list) else None
+    return type_of_field(value)
 
 
 def common_type(values: Iterable[object]) -> FieldType | None:
