@@ -47,7 +47,6 @@ SLOTS = "embedder-assets-extract"
 # Passwords are none of a parser's business.
 _ENVIRONMENT = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "TZ")
 
-
 Admit = Callable[[int], None]
 
 
@@ -327,6 +326,7 @@ class ExtractorPool:
     def take(self) -> Extracted:
         """What has become of the document that was submitted first, of those that are left; raises as ``extract``."""
         job = self._jobs[0]
+        self._grow()  # also where each answer comes at once, while many documents wait
         while not wait([job.answer], _GROW_AFTER_S).done:
             self._grow()
         with self._changed:

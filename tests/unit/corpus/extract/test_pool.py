@@ -101,6 +101,15 @@ def test_process_number_doubles_while_documents_queue(limits):
     assert seen == {1, 2, 4, 6}
 
 
+def test_quick_answers_hide_no_documents_that_wait(limits):
+    """Each answer is there in less time than a document has to wait for another process."""
+    with ExtractorPool(limits(), 2) as pool:
+        submit_all(pool, [SLOWISH] * 40)
+        until(lambda: pool.is_ready)
+        list(take_all(pool, 40))
+        assert len(pool._extractors) == 2
+
+
 def test_pools_share_the_cores(limits):
     with ExtractorPool(limits(), 3) as first, ExtractorPool(limits(), 3) as second:
         for pool in (first, second):
