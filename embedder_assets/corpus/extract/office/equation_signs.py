@@ -17,14 +17,14 @@ _SIGNS = (
     "⟨ langle ⟩ rangle 〈 langle 〉 rangle ⌈ lceil ⌉ rceil ⌊ lfloor ⌋ rfloor ‖ Vert | vert √ surd ∣ mid \\ backslash"
 )
 _words = f"{_LETTERS} {_SIGNS}".split()
+# Of what a person has typed in a line, ``l^2`` and ``s_1`` mean in LaTeX what they mean there.
 LATEX_CHARACTERS = (
     {sign: f"\\{command} " for sign, command in zip(_words[::2], _words[1::2], strict=True)}
-    | {sign: f"\\{sign}" for sign in "#$%&_{}"}
+    | {sign: f"\\{sign}" for sign in "#$%&{}"}
     | {"ℝ": r"\mathbb{R}", "ℕ": r"\mathbb{N}", "ℤ": r"\mathbb{Z}", "ℚ": r"\mathbb{Q}", "ℂ": r"\mathbb{C}"}
     | {
         "\u2212": "-",
         "\u210e": "h",
-        "^": r"\hat{}",
         "~": r"\sim ",
         "\u2061": "",
         "\u2062": "",

@@ -96,6 +96,11 @@ def test_equations_stand_where_they_are_written(extract):
     assert text.endswith("empty\n")
 
 
+def test_equation_typed_in_a_line_keeps_its_marks(extract):
+    typed = word_file(paragraph(run("Flow ") + equation(symbols("Q = k_v d^2 / 4"))))
+    assert extract(".docx", typed).text == "Flow $Q = k_v d^2 / 4$\n"
+
+
 def test_equation_of_unknown_elements_keeps_its_words(extract):
     novel = f"<m:novel><m:e>{symbols('mass')}</m:e></m:novel>"
     assert extract(".docx", word_file(paragraph(run("E is ") + equation(novel)))).text == "E is $mass$\n"
