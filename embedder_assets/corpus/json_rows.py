@@ -17,6 +17,7 @@ from embedder_assets.corpus.collection_options import JsonFields
 from embedder_assets.corpus.document import has_lone_surrogates
 from embedder_assets.corpus.extract.extracted import Extracted, Omission
 from embedder_assets.corpus.extract.limits import MAX_TEXT_CHARS
+from embedder_assets.corpus.metadata.values import ACL
 from embedder_assets.errors import DocumentError
 
 ROW_SUFFIXES = (".jsonl", ".ndjson")
@@ -24,7 +25,6 @@ JSON_SUFFIXES = (".json", *ROW_SUFFIXES)
 _TEXT_FIELDS = ("text", "content", "body")
 _TITLE_FIELDS = ("title", "name", "headline", "subject")
 _ID_FIELDS = ("id", "_id")
-_ACL = "acl"  # as it is, whatever it is: who reads it decides what it means
 _NAMED = 10
 _MAX_LEVELS = 100
 
@@ -67,7 +67,7 @@ class JsonRow:
         taken = {*self._texts, *self._title, *self._id}
         if text:
             others = {name: value for name, value in self._values.items() if name not in taken}
-            lost = sorted(name for name, value in others.items() if name != _ACL and _is_table(value))
+            lost = sorted(name for name, value in others.items() if name != ACL and _is_table(value))
             body = "\n\n".join(filter(None, (title, text)))
         elif self._texts and self._is_configured():
             wanted = " or ".join(self._texts)
@@ -76,7 +76,8 @@ class JsonRow:
             others = {name: value for name, value in self._values.items() if name not in {*self._title, *self._id}}
             lost = []
             body = _listed(self.place, self._values)
-        metadata = {name: value for name, value in others.items() if name == _ACL or not _is_table(value)}
+        # An acl as it is, whatever it is: who reads it decides what it means.
+        metadata = {name: value for name, value in others.items() if name == ACL or not _is_table(value)}
         if has_lone_surrogates(body) or has_lone_surrogates(title):
             raise bad_row(self.place, "not_utf8", "text that UTF-8 can hold", "a lone surrogate escape (\\ud800)")
         if "\0" in body:

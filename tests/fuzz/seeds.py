@@ -306,11 +306,7 @@ MAIN_PARTS = {
     **dict.fromkeys((".odt", ".odp", ".ods"), "content.xml"),
     ".epub": "text/a.xhtml",
 }
-_JSON = [
-    b"{",
-    b"[",
-    b'"id"',
-    b'"text": "',
+_ODD_JSON = [
     b"\\ud800",
     b"\\u0000",
     b"1e999",
@@ -321,6 +317,7 @@ _JSON = [
     b"," * 9,
     b"true",
 ]
+_JSON = [b"{", b"[", b'"id"', b'"text": "', *_ODD_JSON]
 WORDS: dict[str, list[bytes]] = {
     ".csv": [b";", b",", b'"', b"\n", b"\r", b"|", b"\t", b'""', b"sep=,\n", b"\\", b"\0", b";" * 99, b"\xff", b"x"],
     ".json": _JSON,
@@ -524,18 +521,5 @@ WORDS: dict[str, list[bytes]] = {
         b"\\row ",
         b"{\\upr",
     ],
-    ".jsonl": [
-        b"{",
-        b"[",
-        b'"_id"',
-        b"\\ud800",
-        b"\\u0000",
-        b"1e999",
-        b"NaN",
-        b"null",
-        b"\xff",
-        b'"',
-        b"," * 9,
-        b"true",
-    ],
+    ".jsonl": [b"{", b"[", b'"_id"', *_ODD_JSON],
 }

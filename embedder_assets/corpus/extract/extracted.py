@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -32,6 +33,11 @@ class Attachment:
 
     name: str
     data: bytes
+
+
+def keyword_list(written: str, separators: str = ",") -> list[str]:
+    """Keywords that are written in one text, between any of some characters."""
+    return [word.strip() for word in re.split(f"[{separators}]", written) if word.strip()]
 
 
 @dataclass(frozen=True)

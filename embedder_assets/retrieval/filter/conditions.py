@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import operator
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -116,67 +117,66 @@ class Condition(Protocol):
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """A field compared with a value: = != < <= > >=."""
+class _OfField(ABC):
+    """A condition on the value of one field."""
 
     name: Name
-    symbol: str
-    value: Value
     depth = 1
 
     def evaluate(self, columns: Columns) -> pl.Series:
-        """As ``Condition``."""
+        """As ``Condition``; null of each chunk where no document has the field."""
         column = columns.column(self.name)
-        if column.type is None:
-            return column.values
-        if column.type == "list":
-            raise _misfit(self.name, column.type, columns, "contains", f"Write {self.name.text} contains …")
-        if column.type == "boolean" and self.symbol not in _EQUALITIES:
-            raise _misfit(self.name, column.type, columns, "= or !=", "Compare it with true or false.")
-        return _compare(column, self.symbol, _fitting(self.value, self.name, column.type, columns))
+        return column.values if column.type is None else self._meets(column, column.type, columns)
+
+    @abstractmethod
+    def _meets(self, column: Column, kind: FieldType, columns: Columns) -> pl.Series:
+        """Which values of a column of a type meet the condition."""
 
 
 @dataclass(frozen=True)
-class Membership:
+class Comparison(_OfField):
+    """A field compared with a value: = != < <= > >=."""
+
+    symbol: str
+    value: Value
+
+    def _meets(self, column: Column, kind: FieldType, columns: Columns) -> pl.Series:
+        if kind == "list":
+            raise _misfit(self.name, kind, columns, "contains", f"Write {self.name.text} contains …")
+        if kind == "boolean" and self.symbol not in _EQUALITIES:
+            raise _misfit(self.name, kind, columns, "= or !=", "Compare it with true or false.")
+        return _compare(column, self.symbol, _fitting(self.value, self.name, kind, columns))
+
+
+@dataclass(frozen=True)
+class Membership(_OfField):
     """A field that has one of some values."""
 
-    name: Name
     values: Sequence[Value]
-    depth = 1
 
-    def evaluate(self, columns: Columns) -> pl.Series:
-        """As ``Condition``."""
-        column = columns.column(self.name)
-        if column.type is None:
-            return column.values
-        if column.type == "list":
-            raise _misfit(self.name, column.type, columns, "contains", f"Write {self.name.text} contains … or …")
-        fitting = [_fitting(each, self.name, column.type, columns) for each in self.values]
-        if column.type == "time":
+    def _meets(self, column: Column, kind: FieldType, columns: Columns) -> pl.Series:
+        if kind == "list":
+            raise _misfit(self.name, kind, columns, "contains", f"Write {self.name.text} contains … or …")
+        fitting = [_fitting(each, self.name, kind, columns) for each in self.values]
+        if kind == "time":
             return functools.reduce(operator.or_, (_compare(column, "=", each) for each in fitting))
         return column.values.is_in(pl.Series(fitting, dtype=column.values.dtype).implode())
 
 
 @dataclass(frozen=True)
-class Containment:
+class Containment(_OfField):
     """A list that holds a value, or a text that holds another one."""
 
-    name: Name
     value: Value
-    depth = 1
 
-    def evaluate(self, columns: Columns) -> pl.Series:
-        """As ``Condition``."""
-        column = columns.column(self.name)
-        if column.type is None:
-            return column.values
-        if column.type == "list":
+    def _meets(self, column: Column, kind: FieldType, columns: Columns) -> pl.Series:
+        if kind == "list":
             # A list may have been made a list of texts: a number is found as one, too.
             written = column.values.list.contains(element(self.value.text))
             typed = self.value.kind in ("number", "boolean")
             return written | column.values.list.contains(element(self.value.value)) if typed else written
-        if column.type != "text":
-            raise _misfit(self.name, column.type, columns, "a comparison", "Only lists and texts contain something.")
+        if kind != "text":
+            raise _misfit(self.name, kind, columns, "a comparison", "Only lists and texts contain something.")
         return column.values.str.contains(str(_fitting(self.value, self.name, "text", columns)), literal=True)
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-# The field of the metadata that names the groups.
-ACL = "acl"
+from embedder_assets.corpus.metadata.values import ACL
+
 _NOBODY: frozenset[str] = frozenset()
 
 

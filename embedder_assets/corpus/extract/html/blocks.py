@@ -14,12 +14,12 @@ from embedder_assets.corpus.extract.html.inline import Inline
 from embedder_assets.corpus.extract.html.tables import layout_cells, read_table
 from embedder_assets.corpus.extract.limits import too_long
 from embedder_assets.corpus.extract.markdown_table import markdown_table
+from embedder_assets.corpus.extract.roman_numerals import to_roman
 
 _ANY_HEADING = ", ".join(sorted(HEADINGS))
 _LISTS = {"ul", "ol", "menu", "dir"}
 _FENCE = re.compile(r"^`{3,}", re.MULTILINE)
 _LANGUAGE = re.compile(r"(?:^|\s)(?:language|lang|highlight(?:-source)?)-([\w+#.-]+)")
-_ROMAN = ((10, "x"), (9, "ix"), (5, "v"), (4, "iv"), (1, "i"))
 _DEEPEST_HEADING = 6
 
 
@@ -219,16 +219,9 @@ def _marker(node: LexborNode, number: int) -> tuple[str, str]:
     if kind in {"a", "A"} and 0 < number <= 26:
         return "- ", f"{chr(ord(kind) + number - 1)}."
     if kind in {"i", "I"} and 0 < number < 40:
-        roman = _roman(number)
+        roman = to_roman(number)
         return "- ", f"{roman if kind == 'i' else roman.upper()}."
     return f"{max(number, 0)}. ", ""
-
-
-def _roman(number: int) -> str:
-    text = ""
-    for value, letters in _ROMAN:
-        text, number = text + letters * (number // value), number % value
-    return text
 
 
 def _definitions(node: LexborNode, context: Context) -> list[Block]:

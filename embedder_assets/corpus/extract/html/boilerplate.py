@@ -35,7 +35,7 @@ _TITLED = {"summary", "dt", "label", "legend", "th", "td", *HEADINGS}
 _LINK_SHARE = 0.6  # of the characters of a list of links
 _LINK_SHARE_BELOW_TITLE = 0.3  # of a menu that has the name of the site as a heading
 _MAX_BANNER_CHARS = 2000
-_MAX_LABEL_CHARS = 60  # beside the links of a share bar
+_MAX_LABEL_CHARS = 60  # next to the links of a share bar
 _MAX_MAINS = 5  # a page has one
 _MAX_TIMES_MAIN = 5  # how much text a page may have, compared with its main part
 

@@ -259,7 +259,7 @@ def _first_character_after(node: LexborNode) -> str:
 
 
 def _is_decoration(node: LexborNode) -> bool:
-    """Say whether nobody sees it, or nobody is to read it: a pixel that counts visits, a picture beside its text."""
+    """Say whether nobody sees it, or nobody is to read it: a pixel that counts visits, a picture next to its text."""
     sizes = [attribute(node, side).removesuffix("px") for side in ("width", "height")]
     tiny = any(size.isdecimal() and int(size) <= _TINY_PIXELS for size in sizes)
     hidden = "display:none" in attribute(node, "style").replace(" ", "") or attribute(node, "aria-hidden") == "true"

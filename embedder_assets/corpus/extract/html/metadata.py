@@ -11,7 +11,7 @@ from typing import Any
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-from embedder_assets.corpus.extract.extracted import Value
+from embedder_assets.corpus.extract.extracted import Value, keyword_list
 from embedder_assets.corpus.extract.html.context import Context, attribute
 
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8})*")
@@ -34,7 +34,8 @@ _MAX_LINKED_DATA_CHARS = 1_000_000
 def page_metadata(tree: LexborHTMLParser) -> dict[str, Value]:
     """The fields that a page states; its author under ``author``."""
     stated = _stated(tree)
-    keywords = [part for name in ("keywords", "article:tag") for text in stated.get(name, []) for part in _split(text)]
+    texts = [text for name in ("keywords", "article:tag") for text in stated.get(name, [])]
+    keywords = [word for text in texts for word in keyword_list(text, ",;\uff0c、")]
     fields: dict[str, Value | None] = {
         "language": _language(tree, stated),
         "created": _first_date(stated, _CREATED),
@@ -179,10 +180,6 @@ def _iso_date(text: str) -> str | None:
             return None
     is_date = len(text) <= len("2026-01-31")
     return moment.date().isoformat() if is_date else moment.isoformat()
-
-
-def _split(keywords: str) -> list[str]:
-    return [word.strip() for word in re.split(r"[,;\uff0c、]", keywords) if word.strip()]
 
 
 def _name(author: str) -> str:

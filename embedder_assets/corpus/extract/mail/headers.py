@@ -12,7 +12,7 @@ from email.header import decode_header
 from email.message import Message
 from email.utils import getaddresses, parsedate_to_datetime
 
-from embedder_assets.corpus.extract.extracted import Value
+from embedder_assets.corpus.extract.extracted import Value, keyword_list
 
 MAX_HEADER_CHARS = 20_000
 _ENCODED_WORD = re.compile(r"=\?[^?]{1,40}\?[bq]\?", re.IGNORECASE)
@@ -74,9 +74,9 @@ class Headers:
             "in_reply_to": parents[0] if parents else "",
             "thread": next(iter([*references, *parents, *own]), ""),
             "language": self.values.get("content-language", "").strip(),
-            "keywords": [word.strip() for word in decoded_words(self.values.get("keywords", "")).split(",")],
+            "keywords": keyword_list(decoded_words(self.values.get("keywords", ""))),
         }
-        return {name: value for name, value in fields.items() if value and value != [""]}
+        return {name: value for name, value in fields.items() if value}
 
     def lines(self) -> Iterator[str]:
         """Lines for the top of the text."""

@@ -10,10 +10,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from embedder_assets.corpus.extract.extracted import Extracted, Omission, Value
+from embedder_assets.corpus.extract.extracted import Extracted, Omission, Value, keyword_list
 from embedder_assets.corpus.extract.limits import DocumentLimits
 from embedder_assets.corpus.extract.markup.asciidoc_table import table_of_lines
-from embedder_assets.corpus.extract.markup.front_matter import keyword_list
 from embedder_assets.corpus.extract.plain import decode
 
 _ATTRIBUTE = re.compile(r":(!?[\w-]+!?):(?:[ \t]+(.*))?$")

@@ -17,12 +17,11 @@ from dataclasses import dataclass, field
 from datetime import date, time
 from typing import Any
 
-from embedder_assets.corpus.extract.extracted import Omission, Value
+from embedder_assets.corpus.extract.extracted import Omission, Value, keyword_list
+from embedder_assets.corpus.metadata.values import ACL
 
 # A larger block is no front matter, and would take a parser long.
 _MAX_CHARS = 65_536
-# Who may see a document: what is wrong with it is named, so that nobody may.
-_PERMISSIONS = "acl"
 _MAX_FIELDS, _MAX_LEVELS, _MAX_NESTING = 500, 8, 50
 _BLOCK = re.compile(
     r"\s{0,100}?^(?P<fence>---|\+\+\+|;;;)[ \t]*(?P<format>yaml|toml|json)?[ \t]*\n"
@@ -92,18 +91,13 @@ def fields_of(values: dict[Any, Any]) -> tuple[dict[str, Value], tuple[Omission,
         if count == _MAX_FIELDS or size > _MAX_CHARS:  # aliases of YAML multiply what a block holds
             left_out.append("all further fields, an acl if there is one")
             break
-        if plain is not None and not (name == _PERMISSIONS and name in fields):
+        if plain is not None and not (name == ACL and name in fields):
             fields[name] = plain
-        elif value is not None or name == _PERMISSIONS:  # without a value, or twice, it opens nothing
+        elif value is not None or name == ACL:  # without a value, or twice, it is named, so that it opens nothing
             fields.pop(name, None)
             left_out.append(name)
     detail = f"No text, number, boolean, date or list of text: {', '.join(left_out)}."
     return fields, (Omission("metadata field", len(left_out), detail),) if left_out else ()
-
-
-def keyword_list(keywords: str) -> list[str]:
-    """Keywords that are written in one line, between commas."""
-    return [word.strip() for word in keywords.split(",") if word.strip()]
 
 
 def _fenced(text: str, block: re.Match[str]) -> FrontMatter:

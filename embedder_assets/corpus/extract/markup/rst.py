@@ -11,10 +11,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from embedder_assets.corpus.extract.extracted import Extracted, Omission, Value
+from embedder_assets.corpus.extract.extracted import Extracted, Omission, Value, keyword_list
 from embedder_assets.corpus.extract.html import markdown_of_html
 from embedder_assets.corpus.extract.limits import DocumentLimits, too_deep
-from embedder_assets.corpus.extract.markup.front_matter import keyword_list
 from embedder_assets.corpus.extract.plain import decode
 
 if TYPE_CHECKING:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from xml.etree.ElementTree import Element
 
+from embedder_assets.corpus.extract.office.package import whole_number
 from embedder_assets.corpus.extract.office.sheets import Cell, Sheet, refuse_many_cells
 from embedder_assets.corpus.extract.office.workbook import plain_number
 
@@ -43,7 +44,7 @@ class SheetReader:
             if child.tag in {"table-header-rows", "table-rows", "table-row-group"}:
                 at = self._rows(child, sheet, at)
             elif child.tag == "table-row":
-                times = _number(child, "number-rows-repeated")
+                times = whole_number(child.get("number-rows-repeated"), 1)
                 cells = self._cells(child, sheet, at)
                 if cells:
                     self._add(len(cells) * (times - 1), sheet)
@@ -57,14 +58,14 @@ class SheetReader:
         for element in row:
             if element.tag not in {"table-cell", "covered-table-cell"}:
                 continue
-            times = _number(element, "number-columns-repeated")
+            times = whole_number(element.get("number-columns-repeated"), 1)
             cell = _cell(element) if element.tag == "table-cell" else None
             if cell is not None:
                 self._add(times, sheet)
                 cells |= dict.fromkeys(range(column, column + times), cell)
                 if _ERROR.fullmatch(cell.text):
                     self.errors.append(f"{sheet.name}, row {at + 1}: {cell.text}")
-                height, width = (_number(element, f"number-{side}-spanned") for side in ("rows", "columns"))
+                height, width = (whole_number(element.get(f"number-{side}-spanned"), 1) for side in ("rows", "columns"))
                 if height > 1 or width > 1:
                     sheet.merged.append((at, column, at + height - 1, column + width - 1))
             column += times
@@ -109,8 +110,3 @@ def _shown(line: Element) -> list[str]:
 def _clock(found: re.Match[str]) -> str:
     sign, hours, minutes, seconds = found.groups()
     return f"{sign}{hours}:{minutes}:{int(float(seconds)):02d}"
-
-
-def _number(element: Element, name: str) -> int:
-    value = element.get(name, "")
-    return int(value) if value.isdigit() else 1

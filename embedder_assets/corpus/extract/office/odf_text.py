@@ -13,7 +13,7 @@ from embedder_assets.corpus.extract.extracted import Omission
 from embedder_assets.corpus.extract.limits import over_limit
 from embedder_assets.corpus.extract.office.graphics import read_odf_chart
 from embedder_assets.corpus.extract.office.html_writer import TableCell, html_table, text_table
-from embedder_assets.corpus.extract.office.package import Package, omission
+from embedder_assets.corpus.extract.office.package import Package, omission, whole_number
 
 _DEEPEST_HEADING = 6
 _MOST_REPEATED = 100_000  # cells of tables that are alike
@@ -140,7 +140,7 @@ class OdfText:
             return ""
         anchored: list[Element] = []
         line = self.line(element, anchored)
-        level = _number(element, "outline-level", 0) or (element.tag == "h")
+        level = whole_number(element.get("outline-level"), 0) or (element.tag == "h")
         if not level:
             level = int(self.style(element).get("default-outline-level") or 0)
         tag = f"h{min(int(level), _DEEPEST_HEADING)}" if level else "p"
@@ -255,7 +255,7 @@ class OdfText:
         number = self._last_numbers.get(name, 0) if element.get("continue-numbering") == "true" else 0
         items = []
         for item in element:
-            number = _number(item, "start-value", number + 1)
+            number = whole_number(item.get("start-value"), number + 1)
             items.append(f'<li value="{number}">{self._blocks(item)}</li>')
         self._last_numbers[name] = number
         return f"<ol>{''.join(items)}</ol>"
@@ -280,7 +280,7 @@ class OdfText:
         for child in parent:
             if child.tag not in names:
                 continue
-            times = _number(child, f"number-{kind}-repeated")
+            times = whole_number(child.get(f"number-{kind}-repeated"), 1)
             self._repeated += times - 1
             if self._repeated > _MOST_REPEATED:
                 expected = f"at most {_MOST_REPEATED:,} rows and cells that repeat each other"
@@ -290,14 +290,8 @@ class OdfText:
     def _cell(self, cell: Element) -> TableCell | None:
         if cell.tag == "covered-table-cell":
             return None
-        return TableCell(
-            self._blocks(cell), _number(cell, "number-rows-spanned"), _number(cell, "number-columns-spanned")
-        )
-
-
-def _number(element: Element, name: str, otherwise: int = 1) -> int:
-    value = element.get(name, "")
-    return int(value) if value.isdigit() else otherwise
+        rows, columns = (whole_number(cell.get(f"number-{side}-spanned"), 1) for side in ("rows", "columns"))
+        return TableCell(self._blocks(cell), rows, columns)
 
 
 _CELLS = {"table-cell", "covered-table-cell"}

@@ -187,6 +187,13 @@ def _not_a_package(data: bytes, thing: str) -> DocumentError:
     return unreadable_office(thing, "an Office file of before 2007 (.doc, .ppt, .xls, .msg)")
 
 
+def whole_number(stated: str | None, otherwise: int, *, signed: bool = False) -> int:
+    """A number that an attribute states in digits, below 0 if it may be; another one where it states none."""
+    stated = stated or ""
+    digits = stated.removeprefix("-") if signed else stated
+    return int(stated) if digits.isdecimal() else otherwise
+
+
 def without_namespaces(root: Element) -> Element:
     """The same tree with plain names, but for the elements of math and the attributes of relationships."""
     for element in root.iter():

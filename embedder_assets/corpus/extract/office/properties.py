@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from xml.etree.ElementTree import Element
 
-from embedder_assets.corpus.extract.extracted import Value
+from embedder_assets.corpus.extract.extracted import Value, keyword_list
 from embedder_assets.corpus.extract.office.package import Package
 
 # Elements of Dublin Core, of OOXML's core properties and of OpenDocument, and the field that each becomes.
@@ -21,7 +21,6 @@ _FIELDS = {
     "initial-creator": "author",
 }
 _KEYWORDS = {"keywords", "keyword"}
-_SEPARATORS = re.compile(r"\s*[;,]\s*")
 # What applications put there of their own accord.
 _NO_TITLE = re.compile(
     r"(?i)microsoft (word|excel|powerpoint)( -.*)?|powerpoint[- ]pr[äe]sentation"
@@ -51,7 +50,7 @@ def properties_of(elements: Iterable[Element]) -> tuple[str, dict[str, Value]]:
         elif element.tag == "subject":
             subject = subject or text
         elif element.tag in _KEYWORDS:
-            keywords += filter(None, _SEPARATORS.split(text))
+            keywords += keyword_list(text, ";,")
         elif field := _FIELDS.get(element.tag):
             metadata.setdefault(field, iso_time(text) if field in {"created", "modified"} else text)
     if keywords:

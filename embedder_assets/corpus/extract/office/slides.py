@@ -18,7 +18,14 @@ from embedder_assets.corpus.extract.limits import DocumentLimits
 from embedder_assets.corpus.extract.office.equations import MATH, EquationText
 from embedder_assets.corpus.extract.office.graphics import Chart, read_chart, read_diagram
 from embedder_assets.corpus.extract.office.html_writer import Item, TableCell, html_list, html_table, text_table
-from embedder_assets.corpus.extract.office.package import Package, Relationship, omission, open_package, texts
+from embedder_assets.corpus.extract.office.package import (
+    Package,
+    Relationship,
+    omission,
+    open_package,
+    texts,
+    whole_number,
+)
 from embedder_assets.corpus.extract.office.properties import core_properties
 
 _TITLES = {"title", "ctrTitle"}
@@ -257,5 +264,4 @@ def _as_seen(tree: Element) -> list[Element]:
 
 
 def _number(element: Element, name: str, otherwise: int = 1) -> int:
-    value = element.get(name, "")
-    return int(value) if value.lstrip("-").isdigit() else otherwise
+    return whole_number(element.get(name), otherwise, signed=True)

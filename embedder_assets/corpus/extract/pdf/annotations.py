@@ -1,4 +1,4 @@
-"""What lies on a page beside its text: values of form fields and typed notes become lines; the rest is counted."""
+"""What lies on a page next to its text: values of form fields and typed notes become lines; the rest is counted."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _COMMENTS = {
 _HIDDEN = raw.FPDF_ANNOT_FLAG_HIDDEN | raw.FPDF_ANNOT_FLAG_NOVIEW
 _SPOKEN_NAME = re.compile(r"[^\W\d_]{3,}[\w .-]*")
 _STANDARD_STAMP = re.compile("(?:[A-Z][a-z]+)+")
-_MOST_PLACED = 1000  # notes and values of a page that are put beside their label; more than that is no form
+_MOST_PLACED = 1000  # notes and values of a page that are put next to their label; more than that is no form
 _LABEL_GAP = 40  # points between a tick and its label
 
 
@@ -174,8 +174,8 @@ def _with_note(lines: list[Line], note: _Note) -> list[Line]:
     )
     if near is not None:
         labelled = note.is_tick and not any(_is_label(part, note.box) for part in lines[near].parts)
-        beside = line_of([*lines[near].parts, note.line(labelled=labelled)])
-        return [*lines[:near], beside, *lines[near + 1 :]]
+        joined = line_of([*lines[near].parts, note.line(labelled=labelled)])
+        return [*lines[:near], joined, *lines[near + 1 :]]
     after = next((number for number, line in enumerate(lines) if _is_below(line, note.box)), len(lines))
     return [*lines[:after], note.line(), *lines[after:]]
 

@@ -120,10 +120,10 @@ class _Reader:
             self._text = "".join(_LOST if n in marked else letter for n, letter in enumerate(self._text))
 
     def _near(self, index: int) -> Iterator[int]:
-        """The position of a character in the text, or those beside it where pdfium leaves it out."""
+        """The position of a character in the text, or those next to it where pdfium leaves it out."""
         here = raw.FPDFText_GetTextIndexFromCharIndex(self._page, index)
-        beside = [raw.FPDFText_GetTextIndexFromCharIndex(self._page, index + step) for step in (-1, 1)]
-        for position in [here] if here >= 0 else beside:
+        neighbours = [raw.FPDFText_GetTextIndexFromCharIndex(self._page, index + step) for step in (-1, 1)]
+        for position in [here] if here >= 0 else neighbours:
             if 0 <= position < len(self._text) and (here >= 0 or not self._text[position].isspace()):
                 yield position
 

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 from pypdfium2 import raw
 
-from embedder_assets.corpus.extract.extracted import Value
+from embedder_assets.corpus.extract.extracted import Value, keyword_list
 from embedder_assets.corpus.extract.pdf.annotations import read_text
 
 if TYPE_CHECKING:
@@ -46,9 +46,8 @@ def properties(pdf: PdfDocument, data: bytes) -> tuple[str, dict[str, Value]]:
     for field, date in (("created", "creationdate"), ("modified", "moddate")):
         if when := iso_date(stated[date]) or _xmp_date(told.get(field, "")):
             fields[field] = when
-    keywords = [word.strip() for word in re.split("[,;\n]", stated["keywords"] or told.get("keywords", ""))]
-    if any(keywords):
-        fields["keywords"] = list(dict.fromkeys(filter(None, keywords)))
+    if keywords := keyword_list(stated["keywords"] or told.get("keywords", ""), ",;\n"):
+        fields["keywords"] = list(dict.fromkeys(keywords))
     for field, stated_as in (("description", "subject"), ("author", "author")):
         text = stated[stated_as] or told.get(field, "")
         if text and text.casefold() not in _PLACEHOLDERS:

@@ -58,13 +58,13 @@ def _bullets_beside(lines: list[Line]) -> list[Line]:
     """Put bullets that were drawn apart from their items in front of them."""
     bullets = [line for line in lines if _BULLET.fullmatch(line.text.strip()) and line.upright]
     for bullet in bullets[:_MOST_BULLETS]:
-        beside = [
+        nearest = [
             (line.left, number)
             for number, line in enumerate(lines)
             if 0 < line.left - bullet.right < _BULLET_GAP * line.size and _is_beside(bullet, line)
         ]
-        if beside:
-            number = min(beside)[1]
+        if nearest:
+            number = min(nearest)[1]
             item = lines[number]
             joined = replace(line_of([bullet, item]), text=f"{bullet.text.strip()} {item.text}", cells=())
             lines = [line for line in [*lines[:number], joined, *lines[number + 1 :]] if line is not bullet]

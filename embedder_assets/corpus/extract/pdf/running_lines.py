@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from embedder_assets.corpus.extract.pdf.line import Line, PageLines
+from embedder_assets.corpus.extract.roman_numerals import from_roman
 
 _MIN_PAGES = 5
 _MOST_LINES = 3  # of a head, or of a foot
@@ -27,7 +28,6 @@ _PAGE_NUMBER = re.compile(
     rf"(?:(?:{_OF})?[\W_]*\d+[\W_]*(?:{_PAGE_WORDS})?[\W_]*)?",
     re.IGNORECASE,
 )
-_ROMAN = {"i": 1, "v": 5, "x": 10, "l": 50, "c": 100, "d": 500, "m": 1000}
 
 
 def without_running_lines(pages: Sequence[PageLines]) -> list[list[Line]]:
@@ -117,5 +117,4 @@ def _templates(line: Line, number: int) -> set[str]:
 def _value(number: str) -> int | None:
     if number.isdecimal():
         return int(number) if len(number) < 6 else None
-    values = [_ROMAN[letter] for letter in number.lower()]
-    return sum(-value if value < max(values[n:]) else value for n, value in enumerate(values))
+    return from_roman(number)

@@ -7,10 +7,11 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from xml.etree.ElementTree import Element
 
+from embedder_assets.corpus.extract.office.package import whole_number
+from embedder_assets.corpus.extract.roman_numerals import to_roman
+
 W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _LEVELS = 9
-_ROMAN = ((1000, "m"), (900, "cm"), (500, "d"), (400, "cd"), (100, "c"), (90, "xc"), (50, "l"), (40, "xl"))
-_ROMAN_UNITS = ((10, "x"), (9, "ix"), (5, "v"), (4, "iv"), (1, "i"))
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Numbering:
     def _read(self, numbering: Element) -> None:
         abstract = {
             _value(each, "abstractNumId"): _List(
-                {_whole(_value(level, "ilvl")): _level(level) for level in each.iter(f"{W}lvl")}
+                {whole_number(_value(level, "ilvl"), 0): _level(level) for level in each.iter(f"{W}lvl")}
             )
             for each in numbering.iterfind(f"{W}abstractNum")
         }
@@ -64,7 +65,7 @@ class Numbering:
             for override in each.iterfind(f"{W}lvlOverride"):
                 start = override.find(f"{W}startOverride")
                 if start is not None:
-                    self._starts[key][_whole(_value(override, "ilvl"))] = _whole(_value(start, "val"))
+                    self._starts[key][whole_number(_value(override, "ilvl"), 0)] = whole_number(_value(start, "val"), 0)
 
     def count(self, paragraph: Element) -> Numbered | None:
         """The number of the next paragraph; None if it is in no list."""
@@ -110,10 +111,7 @@ class Numbering:
 def written(number: int, number_format: str) -> str:
     """A number as a list writes it: in digits, letters or Roman numerals."""
     if number > 0 and number_format.endswith("Roman"):
-        text = ""
-        for value, sign in (*_ROMAN, *_ROMAN_UNITS):
-            text += sign * (number // value)
-            number %= value
+        text = to_roman(number)
     elif number > 0 and number_format.endswith("Letter"):
         text = chr(ord("a") + (number - 1) % 26) * ((number - 1) // 26 + 1)
     else:
@@ -128,14 +126,14 @@ def _numbering_of(element: Element) -> tuple[str, int | None]:
     number, level = properties.find(f"{W}numId"), properties.find(f"{W}ilvl")
     return (
         _value(number, "val") if number is not None else "",
-        _whole(_value(level, "val")) if level is not None else None,
+        whole_number(_value(level, "val"), 0) if level is not None else None,
     )
 
 
 def _level(level: Element) -> Level:
     start, number_format, text = (level.find(f"{W}{name}") for name in ("start", "numFmt", "lvlText"))
     return Level(
-        _whole(_value(start, "val")) if start is not None else 0,
+        whole_number(_value(start, "val"), 0) if start is not None else 0,
         _value(number_format, "val") if number_format is not None else "decimal",
         _value(text, "val") if text is not None else "",
     )
@@ -143,7 +141,3 @@ def _level(level: Element) -> Level:
 
 def _value(element: Element, name: str) -> str:
     return element.get(f"{W}{name}") or ""
-
-
-def _whole(text: str) -> int:
-    return int(text) if text.isdigit() else 0

@@ -10,7 +10,7 @@ from itertools import groupby
 from xml.etree.ElementTree import Element
 
 from embedder_assets.corpus.extract.office.html_writer import Item, TableCell, html_list, html_table
-from embedder_assets.corpus.extract.office.package import Relationship
+from embedder_assets.corpus.extract.office.package import Relationship, whole_number
 from embedder_assets.corpus.extract.office.word.numbering import Numbered, W
 from embedder_assets.corpus.extract.office.word.styles import WordStyles
 from embedder_assets.corpus.extract.office.word.symbols import symbol
@@ -245,5 +245,4 @@ def _skipped(row: Element, name: str) -> list[TableCell]:
 
 
 def _number(element: Element | None, otherwise: int) -> int:
-    value = (element.get(W + "val") or "") if element is not None else ""
-    return int(value) if value.isdigit() else otherwise
+    return whole_number(element.get(W + "val"), otherwise) if element is not None else otherwise
